@@ -1,0 +1,90 @@
+"""The environment that Alembic runs: our four tables, in one transaction, on one connection.
+
+``clarinet migrate`` and ``clarinet db init`` hand their connection in (with the lock taken
+and a transaction begun); the ``alembic`` command finds the database by the project's settings.
+"""
+
+import asyncio
+from typing import Any
+
+from alembic.operations import MigrationScript
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from alembic import context
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.settings import settings
+from clarinet_cli.utils.database import Access, database_url, get_connection
+from clarinet_cli.utils.logger import configure_logging
+
+
+def only_our_tables(name: str | None, kind: str, _: Any) -> bool:
+    """Leave the other tables of a server's database out of every comparison."""
+    return kind != "table" or name in TABLE_NAMES
+
+
+def render_item(kind: str, item: Any, _: Any) -> str | bool:
+    """Write plain SQLAlchemy types into revisions, so that they outlive this package."""
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def drop_empty_revision(_: Any, __: Any, directives: list[MigrationScript]) -> None:
+    """Write no file when autogenerate found nothing to do."""
+    if (
+        directives
+        and directives[0].upgrade_ops is not None
+        and directives[0].upgrade_ops.is_empty()
+    ):
+        directives[:] = []
+
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": metadata,
+    "include_name": only_our_tables,
+    "render_item": render_item,
+    "process_revision_directives": drop_empty_revision,
+    "render_as_batch": True,
+}
+
+
+def migrate(connection: Connection) -> None:
+    """Run the revisions on a connection whose transaction somebody else ends."""
+    context.configure(connection=connection, **OPTIONS)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def migrate_configured_database() -> None:
+    """Run the revisions on the database of the project's settings, under the lock."""
+    async with (
+        exclusive(settings, Job.MIGRATION),
+        get_connection(settings, access=Access.CREATE, foreign_keys=False) as connection,
+        connection.begin(),
+    ):
+        await connection.run_sync(migrate)
+
+
+def write_sql() -> None:
+    """Print the revisions as SQL (``--sql``)."""
+    dialect = database_url(settings).get_backend_name()
+    context.configure(dialect_name=dialect, literal_binds=True, **OPTIONS)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+elif context.is_offline_mode():
+    write_sql()
+else:
+    configure_logging(verbosity=1)
+    try:
+        asyncio.run(migrate_configured_database())
+    except ClarinetError as error:
+        raise CommandError(error.message) from error

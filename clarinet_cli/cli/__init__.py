@@ -1,0 +1,1 @@
+"""Words in, words out: parsing, prompts and rendering; no SQL and no rules."""

@@ -1,0 +1,174 @@
+"""``clarinet admin``: administrator accounts."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from clarinet_cli.cli.groups import HelpfulGroup, run
+from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.options import (
+    DryRun,
+    GeneratePassword,
+    Output,
+    PasswordFile,
+    PasswordStdin,
+)
+from clarinet_cli.cli.output import render
+from clarinet_cli.cli.prompts import PasswordOptions, required_password
+from clarinet_cli.exceptions import INVALID
+
+app = typer.Typer(cls=HelpfulGroup, help="Administrator accounts and their passwords.")
+
+USER_COLUMNS = ("id", "email", "is_active", "roles", "sessions", "last_accessed")
+
+
+@app.command()
+def create(
+    email: Annotated[
+        Optional[str],
+        typer.Option(metavar="ADDRESS", help="The account's address.", show_default="admin_email"),
+    ] = None,
+    username: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME", help="The name before @clarinet.ru, instead of an address."),
+    ] = None,
+    role: Annotated[
+        Optional[list[str]], typer.Option(help="A further role; can be repeated.")
+    ] = None,
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="Leave an existing account as it is.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make an existing account an administrator.")
+    ] = False,
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    generate_password: GeneratePassword = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Create a superuser with the role admin.
+
+    Example: clarinet admin create --email ada@example.org --generate-password
+    """
+    from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.utils.admin import account_exists, admin_email, create_admin
+
+    if if_not_exists and update:
+        raise INVALID.with_context("--if-not-exists and --update exclude each other")
+    settings = project_settings()
+    options = PasswordOptions(password_stdin, password_file, generate_password)
+    address = admin_email(settings, email=email, username=username)
+    password = options.read()
+    if not (dry_run or password) and not run(account_exists(settings, address)):
+        configured = configured_password(settings, address)
+        password = required_password(None, configured, address)
+    change = run(
+        create_admin(
+            settings,
+            address,
+            password,
+            roles=role or (),
+            update=update,
+            if_not_exists=if_not_exists,
+            dry_run=dry_run,
+        )
+    )
+    render(change, output)
+
+
+@app.command("reset-password")
+def reset_password(
+    user: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="USER",
+            help="An e-mail address, a UUID, or the first 8 or more digits of one.",
+            show_default="admin_email",
+        ),
+    ] = None,
+    any_user: Annotated[
+        bool, typer.Option("--any-user", help="Also for accounts that are not superusers.")
+    ] = False,
+    keep_sessions: Annotated[
+        bool, typer.Option("--keep-sessions", help="Don't end the account's sessions.")
+    ] = False,
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    generate_password: GeneratePassword = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Set a new password and end the account's sessions.
+
+    Example: clarinet admin reset-password ada@example.org --generate-password
+    """
+    from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.cli.session import cache_note
+    from clarinet_cli.utils.admin import check_resettable, first_admin_email, reset_admin_password
+
+    settings = project_settings()
+    who = user or first_admin_email(settings)
+    password = PasswordOptions(password_stdin, password_file, generate_password).read()
+    account = run(check_resettable(settings, who, any_user=any_user))
+    if not dry_run:
+        configured = configured_password(settings, account.email)
+        password = required_password(password, configured, account.email)
+    change = run(
+        reset_admin_password(
+            settings,
+            str(account.id),
+            password,
+            any_user=any_user,
+            keep_sessions=keep_sessions,
+            dry_run=dry_run,
+        )
+    )
+    render(change, output)
+    if change.sessions_revoked and not dry_run:
+        cache_note(settings)
+
+
+@app.command("list")
+def list_accounts(
+    all_users: Annotated[
+        bool, typer.Option("--all", help="All accounts, not only superusers.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Show the superusers, or all accounts.
+
+    Example: clarinet admin list --all -o csv
+    """
+    from clarinet_cli.results import UserRow
+    from clarinet_cli.utils.admin import list_admin_users
+
+    rows = run(list_admin_users(project_settings(), all_users=all_users))
+    render(rows, output, row_type=UserRow, columns=USER_COLUMNS, empty="no accounts")
+
+
+@app.command()
+def ensure(
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    generate_password: GeneratePassword = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Make sure that an active superuser exists; create the one of the settings if not.
+
+    Example: clarinet admin ensure --generate-password
+    """
+    from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.utils.admin import (
+        ensure_admin_exists,
+        find_active_superuser,
+        first_admin_email,
+    )
+
+    settings = project_settings()
+    password = PasswordOptions(password_stdin, password_file, generate_password).read()
+    if not (dry_run or password or run(find_active_superuser(settings))):
+        email = first_admin_email(settings)
+        password = required_password(None, configured_password(settings, email), email)
+    render(run(ensure_admin_exists(settings, password, dry_run=dry_run)), output)

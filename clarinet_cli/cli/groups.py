@@ -1,0 +1,146 @@
+"""The lazy group table, the one error boundary, and the way into asyncio."""
+
+import asyncio
+import importlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from typer import core
+from typer.exceptions import TyperException
+
+from clarinet_cli.cli import output
+from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.session_cleanup import Stop
+
+ResultT = TypeVar("ResultT")
+
+GROUPS: dict[str, tuple[str, str]] = {
+    "db": ("clarinet_cli.cli.db", "Create the database, look at it, wait for it."),
+    "admin": ("clarinet_cli.cli.admin", "Administrator accounts and their passwords."),
+    "session": ("clarinet_cli.cli.session", "Log-in sessions: count, show, end, clean up."),
+    "migrate": ("clarinet_cli.cli.migrate", "Schema revisions, by Alembic."),
+}
+ROOT_OPTIONS = ("-C", "--project", "-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
+
+
+class HelpfulGroup(core.TyperGroup):
+    """A group that, alone on the command line, shows its help as a usage error."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; without arguments write the help to standard error and exit with 2."""
+        if not args and not ctx.resilient_parsing:
+            with redirect_stdout(sys.stderr):
+                text = ctx.get_help()
+            sys.stderr.write(text or "")
+            raise typer.Exit(ExitCode.USAGE)
+        return super().parse_args(ctx, args)
+
+
+class LazyGroup(HelpfulGroup):
+    """The root group: it knows the groups' names and help, and loads one when it is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, text) in GROUPS.items():
+            self.add_command(core.TyperGroup(name=name, help=text), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name, its module loaded."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in GROUPS:
+            module = importlib.import_module(GROUPS[name][0])
+            command = typer.main.get_group(module.app)
+            command.name = name
+        return name, command, rest
+
+
+def execute(command: Any, arguments: list[str]) -> int:
+    """Run the command line and return its exit code; every error ends here.
+
+    Args:
+        command: The root command.
+        arguments: The words after the program's name.
+    """
+    try:
+        code = _invoke(command, arguments)
+    except ClarinetError as error:
+        return _report(error)
+    except TyperException as error:
+        return _report(_usage_error(error))
+    except BrokenPipeError:
+        output.leave_quietly()
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
+        return _unexpected(error)
+    return code
+
+
+def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run asynchronous work to its end."""
+    return asyncio.run(work)
+
+
+def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[ResultT, int]:
+    """Run work that ends by itself soon after SIGINT or SIGTERM.
+
+    Args:
+        work: Takes the request to stop, which it looks at between two batches.
+
+    Returns:
+        The result and the exit code: 0, or 130 or 143 when a signal ended the work.
+    """
+    from clarinet_cli.services.session_cleanup import Stop
+
+    async def guarded() -> tuple[ResultT, int]:
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.ask, int(number))
+        result = await work(stop)
+        return result, ExitCode.OK if stop.signal is None else 128 + stop.signal
+
+    return asyncio.run(guarded())
+
+
+def _invoke(command: Any, arguments: list[str]) -> int:
+    try:
+        code = command.main(args=arguments, prog_name="clarinet", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        raise REFUSED.with_context("cancelled, nothing was changed") from None
+    return int(code or ExitCode.OK)
+
+
+def _report(error: ClarinetError) -> int:
+    output.report_error(error)
+    return error.exit_code
+
+
+def _usage_error(error: TyperException) -> ClarinetError:
+    """Put the parser's message into one line, with the way to the help."""
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "clarinet"
+    option = getattr(error, "option_name", "")
+    if path != "clarinet" and option in ROOT_OPTIONS:
+        return INVALID.with_context(
+            message, hint=f"{option} goes before the command: clarinet {option} …"
+        )
+    return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
+
+
+def _unexpected(error: Exception) -> int:
+    from clarinet_cli.utils.logger import logger
+
+    logger.bind(reported=True).opt(exception=error).error("unexpected error")
+    return _report(
+        FAILURE.with_context(
+            f"unexpected {type(error).__name__}", hint="'clarinet -vv …' shows the traceback"
+        )
+    )

@@ -1,0 +1,67 @@
+"""The root options of this invocation, and the settings they lead to."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from clarinet_cli.settings import Settings
+
+
+class ColorMode(StrEnum):
+    """When to colour the output."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What stands before the command on the command line.
+
+    Attributes:
+        project: The directory of the settings files; None: the current one.
+        verbosity: 0, 1 or 2 by the number of ``-v``.
+        quiet: Nothing on success, one line on failure.
+        color: When to colour the output.
+        no_input: Never prompt.
+    """
+
+    project: Optional[Path] = None
+    verbosity: int = 0
+    quiet: bool = False
+    color: ColorMode = ColorMode.AUTO
+    no_input: bool = False
+
+
+_current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())  # noqa: B039
+
+
+def use(invocation: Invocation) -> None:
+    """Make *invocation* the current one."""
+    _current.set(invocation)
+
+
+def current() -> Invocation:
+    """Return the root options of the command that runs."""
+    return _current.get()
+
+
+def project_settings() -> "Settings":
+    """Return the project's settings, with logging set up as they and the options say.
+
+    Raises:
+        ConfigurationError: A settings file or a value in it can't be used.
+    """
+    from clarinet_cli import settings as module
+    from clarinet_cli.utils.logger import configure_file_log, configure_logging
+
+    invocation = current()
+    configure_logging(-1 if invocation.quiet else invocation.verbosity)
+    module.use_project(invocation.project)
+    found: Settings = module.settings
+    configure_file_log(found)
+    return found

@@ -1,0 +1,103 @@
+"""The root of the command line and its options."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from clarinet_cli import __version__
+from clarinet_cli.cli.groups import LazyGroup, execute
+from clarinet_cli.cli.invocation import ColorMode, Invocation, use
+from clarinet_cli.cli.options import Output
+
+app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: The words after the program's name.
+    """
+    return execute(typer.main.get_command(app), arguments)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"clarinet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    project: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--project",
+            "-C",
+            metavar="DIR",
+            envvar="CLARINET_PROJECT",
+            help="The directory of settings.toml; SQLite names are relative to it.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Nothing on success, one line on failure."),
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging."),
+    ] = 0,
+    color: Annotated[ColorMode, typer.Option(help="When to colour.")] = ColorMode.AUTO,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Administer the users, roles and log-in sessions of a Clarinet database."""
+    use(Invocation(project=project, verbosity=verbose, quiet=quiet, color=color, no_input=no_input))
+
+
+@app.command("init-migrations")
+def init_migrations(
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+    output: Output = None,
+) -> None:
+    """Put an Alembic environment into the project directory ('migrate init')."""
+    from clarinet_cli.cli.migrate import init
+
+    init(force=force, output=output)
+
+
+@app.command("help")
+def show_help(
+    ctx: typer.Context,
+    topic: Annotated[
+        list[str], typer.Argument(metavar="TOPIC", help="'exit-codes', or the words of a command.")
+    ],
+    output: Output = None,
+) -> None:
+    """Explain the exit codes or a command."""
+    if topic == ["exit-codes"]:
+        from clarinet_cli.cli.output import render
+        from clarinet_cli.exceptions.codes import ExitCode
+        from clarinet_cli.results import ExitCodeRow
+
+        rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]
+        render(rows, output, row_type=ExitCodeRow)
+        return
+    root_context = ctx.find_root()
+    raise typer.Exit(
+        root_context.command.main(
+            args=[*topic, "--help"], prog_name="clarinet", standalone_mode=False
+        )
+    )

@@ -1,0 +1,160 @@
+"""``clarinet migrate``: schema revisions."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clarinet_cli.cli.groups import HelpfulGroup, run
+from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
+from clarinet_cli.cli.output import note, render, write
+from clarinet_cli.cli.prompts import confirm
+from clarinet_cli.exceptions import INVALID, ExitCode
+from clarinet_cli.types import OutputFormat
+
+if TYPE_CHECKING:
+    from clarinet_cli.settings import Settings
+
+app = typer.Typer(cls=HelpfulGroup, help="Schema revisions, by Alembic.")
+
+Sql = Annotated[
+    bool, typer.Option("--sql", help="Print the SQL instead of running it; connects nowhere.")
+]
+
+
+@app.command()
+def init(
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Put an Alembic environment into the project directory.
+
+    Nothing is overwritten without --force. 'alembic' then works from that directory too.
+
+    Example: clarinet migrate init
+    """
+    from clarinet_cli.results import FileChange
+    from clarinet_cli.services.environments import init_environment
+
+    project = project_settings().project_dir
+    render(init_environment(project, force=force, dry_run=dry_run), output, row_type=FileChange)
+
+
+@app.command()
+def upgrade(
+    revision: Annotated[
+        str, typer.Argument(metavar="REV", help="A revision, its prefix, 'head', or '+N'.")
+    ] = "head",
+    sql: Sql = False,
+    lock_timeout: LockTimeout = 60.0,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Bring the schema to a revision, in one transaction.
+
+    Example: clarinet migrate upgrade --dry-run
+    """
+    from clarinet_cli.services.migrations import migration_sql
+    from clarinet_cli.services.migrations import upgrade as bring_up
+
+    settings = project_settings()
+    if sql:
+        write([migration_sql(settings, revision)])
+        return
+    work = bring_up(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
+    render(run(work), output)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def downgrade(
+    revision: Annotated[
+        str, typer.Argument(metavar="REV|-N", help="A revision, its prefix, 'base', or '-N'.")
+    ],
+    sql: Sql = False,
+    lock_timeout: LockTimeout = 60.0,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Take the schema back to a revision; what is in dropped tables is lost.
+
+    Example: clarinet migrate downgrade -1 --dry-run
+    """
+    from clarinet_cli.services.migrations import downgrade as take_back
+    from clarinet_cli.services.migrations import migration_sql
+
+    if revision.startswith("-") and not revision[1:].isdigit():
+        raise INVALID.with_context(f"No such option: {revision}")
+    settings = project_settings()
+    if sql:
+        write([migration_sql(settings, revision, down=True)])
+        return
+    if not (dry_run or yes):
+        _confirm_downgrade(settings, revision)
+    work = take_back(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
+    render(run(work), output)
+
+
+@app.command()
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Exit with 6 when not at head.")] = False,
+    output: Output = None,
+) -> None:
+    """Show where the schema stands: current, heads, pending, unknown revisions.
+
+    Example: clarinet migrate status --check
+    """
+    from clarinet_cli.services.migrations import migration_status
+
+    found = run(migration_status(project_settings()))
+    render(found, output)
+    if check and not found.up_to_date:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+@app.command()
+def history(output: Output = None) -> None:
+    """Show the revisions, newest first, with marks for current and head.
+
+    Example: clarinet migrate history
+    """
+    from clarinet_cli.results import RevisionRow
+    from clarinet_cli.services.migrations import history as revisions
+
+    render(run(revisions(project_settings())), output, row_type=RevisionRow)
+
+
+@app.command()
+def create(
+    message: Annotated[str, typer.Option("--message", "-m", help="What the revision does.")],
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Without operations, to be written by hand.")
+    ] = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Write a new revision from the differences between models and database.
+
+    With nothing to do it says so and writes no file.
+
+    Example: clarinet migrate create -m "add a column"
+    """
+    from clarinet_cli.results import FileChange
+    from clarinet_cli.services.migrations import create_revision
+
+    settings = project_settings()
+    files = run(create_revision(settings, message, empty=empty, dry_run=dry_run))
+    if not files:
+        note("nothing to do: the database is what the models say")
+    if files or output not in (None, OutputFormat.TABLE):
+        render(files, output, row_type=FileChange)
+
+
+def _confirm_downgrade(settings: "Settings", revision: str) -> None:
+    from clarinet_cli.services.database_state import database_status
+
+    state = run(database_status(settings))
+    rows = ", ".join(f"{count} in {table}" for table, count in state.tables.items())
+    question = f"Take {state.url} from {state.revision} back to {revision}? Rows: {rows or 'none'}"
+    confirm(question, yes=False)

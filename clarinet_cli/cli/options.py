@@ -1,0 +1,72 @@
+"""Options that mean the same on every command."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from clarinet_cli.types import OutputFormat
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that ``90s``, ``15m``, ``12h`` or ``30d`` mean; bare is seconds.
+
+    Raises:
+        BadParameter: It is none of these.
+    """
+    match = DURATION.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is not a duration; write 90s, 15m, 12h or 30d"
+        raise typer.BadParameter(message)
+    return float(match[1]) * SECONDS[(match[2] or "s").lower()]
+
+
+Output = Annotated[
+    Optional[OutputFormat],
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="CLARINET_OUTPUT",
+        show_envvar=True,
+        help="How to write the data to standard output.",
+        show_default="table",
+        case_sensitive=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the confirmation with yes.")]
+LockTimeout = Annotated[
+    float,
+    typer.Option(
+        "--lock-timeout",
+        parser=parse_duration,
+        metavar="TIME",
+        help="How long to wait for another migration to end.",
+    ),
+]
+PasswordStdin = Annotated[
+    bool,
+    typer.Option("--password-stdin", help="Read the password from standard input."),
+]
+PasswordFile = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--password-file", metavar="PATH", help="Read the password from a file.", dir_okay=False
+    ),
+]
+GeneratePassword = Annotated[
+    bool,
+    typer.Option("--generate-password", help="Make one up and print it once."),
+]
+UserArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="USER", help="An e-mail address, a UUID, or the first 8 or more digits of one."
+    ),
+]

@@ -1,0 +1,201 @@
+"""The only writer to standard output and standard error.
+
+Standard output carries the data alone, one document. Everything else goes to standard
+error: notes, hints, prompts, progress, errors.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from time import monotonic
+from typing import Any, Optional
+
+from clarinet_cli.cli import formats
+from clarinet_cli.cli.invocation import ColorMode, current
+from clarinet_cli.cli.text import escaped, printable
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.types import OutputFormat
+
+TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
+PROGRESS_LINE_SECONDS = 30.0
+
+
+def render(
+    result: Any,
+    output: Optional[OutputFormat],
+    *,
+    columns: Sequence[str] = (),
+    row_type: Optional[type] = None,
+    empty: str = "nothing to show",
+) -> None:
+    """Write a result to standard output.
+
+    Args:
+        result: A dataclass, or a list of dataclasses of one type.
+        output: The format; None when nobody asked for one: a table, and with ``-q``
+            nothing but a generated password.
+        columns: The fields that a table on a terminal has room for; all by default.
+        row_type: The type of the rows, for the header of an empty CSV document.
+        empty: What to say about an empty table.
+    """
+    rows = [result] if row_type is None else list(result)
+    values = [formats.fields_of(row) for row in rows]
+    if output is None and current().quiet:
+        secrets = [row["password"] for row in values if row.get("password")]
+        write(f"{secret}\n" for secret in secrets)
+    elif output in (None, OutputFormat.TABLE):
+        _render_table(values, columns, record=row_type is None, empty=empty)
+    else:
+        write(_document(values, output, row_type))
+
+
+def write(lines: Iterable[str]) -> None:
+    """Write text to standard output; a reader that went away ends it in silence."""
+    for line in lines:
+        sys.stdout.write(_encodable(line, sys.stdout.encoding))
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Tell a person something that is not data, unless they asked for quiet."""
+    if not current().quiet:
+        _to_stderr(f"{printable(text)}\n")
+
+
+def report_error(error: ClarinetError) -> None:
+    """Write an error as one line, then its hint; with ``-q`` only the line."""
+    _to_stderr(f"{_styled('error:', '1;31')} {printable(error.message)}\n")
+    if error.hint and not current().quiet:
+        _to_stderr(f"{_styled('hint:', '1;36')} {printable(error.hint)}\n")
+
+
+def prompt_text(text: str) -> None:
+    """Write a question to standard error, where it does not mix with data."""
+    _to_stderr(printable(text))
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function to call with what is done and the total.
+
+    A bar on standard error when that is a terminal, else with ``-v`` a line each 30 s.
+
+    Args:
+        label: What is going on.
+    """
+    if not sys.stderr.isatty() or current().quiet:
+        yield _line_progress(label)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console(*, stderr: bool = False, width: Optional[int] = None) -> Any:
+    """Return a Rich console that obeys ``--color`` and takes text as it is."""
+    from rich.console import Console
+
+    mode = current().color
+    return Console(
+        stderr=stderr,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_terminal=True if mode is ColorMode.ALWAYS else None,
+        no_color=True if mode is ColorMode.NEVER else None,
+    )
+
+
+def leave_quietly() -> None:
+    """Forget standard output, so that the interpreter does not flush into a closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _render_table(
+    values: list[formats.Fields], columns: Sequence[str], *, record: bool, empty: str
+) -> None:
+    if not values:
+        note(empty)
+        return
+    from clarinet_cli.cli.tables import record_table, rows_table
+
+    terminal = sys.stdout.isatty()
+    shown = values[:TABLE_LIMIT]
+    table = (
+        record_table(values[0], compact=terminal)
+        if record
+        else rows_table(shown, columns if terminal else (), compact=terminal)
+    )
+    screen = console() if terminal else console(width=1_000_000)
+    screen.print(table)
+    if len(values) > len(shown):
+        note(f"{len(shown)} of {len(values)} rows shown; '-o plain' or '-o jsonl' shows all")
+
+
+def _document(
+    values: list[formats.Fields], output: Optional[OutputFormat], row_type: Optional[type]
+) -> Iterable[str]:
+    match output, row_type:
+        case OutputFormat.JSON, None:
+            return [formats.as_json(values[0])]
+        case OutputFormat.JSON, _:
+            return [formats.as_json(values)]
+        case OutputFormat.JSONL, _:
+            return (formats.as_json(row, indent=None) for row in values)
+        case OutputFormat.CSV, _:
+            return formats.as_csv(values, _header(values, row_type))
+        case _, None:
+            return formats.as_plain_record(values[0])
+        case _:
+            return formats.as_plain(values)
+
+
+def _header(values: list[formats.Fields], row_type: Optional[type]) -> list[str]:
+    names: dict[str, None] = {}
+    for row in values:
+        names |= dict.fromkeys(formats.flat(row))
+    if not names and row_type is not None:
+        return [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
+    return list(names)
+
+
+def _line_progress(label: str) -> Callable[[int, int], None]:
+    last = monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if current().verbosity and monotonic() - last >= PROGRESS_LINE_SECONDS:
+            last = monotonic()
+            note(f"{label}: {done} of {total}")
+
+    return tell
+
+
+def _styled(text: str, style: str) -> str:
+    mode = current().color
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    automatic = (sys.stderr.isatty() and not plain) or os.environ.get("FORCE_COLOR")
+    wanted = mode is ColorMode.ALWAYS or (mode is ColorMode.AUTO and automatic)
+    return f"\x1b[{style}m{text}\x1b[0m" if wanted else text
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(_encodable(text, sys.stderr.encoding))
+    sys.stderr.flush()
+
+
+def _encodable(text: str, encoding: Optional[str]) -> str:
+    r"""Replace what a stream's encoding lacks by ``\uXXXX``, which JSON understands too."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(letter if letter.isascii() else escaped(letter) for letter in text)
+    return text

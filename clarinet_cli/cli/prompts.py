@@ -1,0 +1,148 @@
+"""Questions to a person, and the other ways to answer them."""
+
+import sys
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from clarinet_cli.cli import output
+from clarinet_cli.cli.invocation import current
+from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.passwords import NewPassword
+
+WAYS = "--password-stdin, --password-file PATH or --generate-password gives one"
+ENTRIES = 3
+GROUP_OR_OTHERS_READ = 0o044
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordOptions:
+    """The password options of a command, as given.
+
+    Attributes:
+        stdin: Read it from standard input.
+        file: Read it from this file.
+        generate: Make one up.
+    """
+
+    stdin: bool
+    file: Optional[Path]
+    generate: bool
+
+    def read(self) -> Optional["NewPassword"]:
+        """Return the password that the options give, or None when none was used.
+
+        Raises:
+            InvalidInputError: Several were given, or the text is not UTF-8.
+            NotFoundError: There is no such file.
+        """
+        from clarinet_cli.services.passwords import NewPassword, generate_password
+
+        if [self.stdin, self.file is not None, self.generate].count(True) > 1:
+            raise INVALID.with_context(
+                "--password-stdin, --password-file and --generate-password exclude each other"
+            )
+        if self.generate:
+            return generate_password()
+        if self.stdin:
+            return NewPassword(_one_line_less(sys.stdin.buffer.read(), "standard input"))
+        return NewPassword(_read_file(self.file)) if self.file is not None else None
+
+
+def interactive() -> bool:
+    """Return whether somebody can answer a prompt."""
+    return sys.stdin is not None and sys.stdin.isatty() and not current().no_input
+
+
+def required_password(
+    given: Optional["NewPassword"], configured: Optional[str], whose: str
+) -> "NewPassword":
+    """Return the password from the options, else the settings, else a prompt.
+
+    Args:
+        given: What the options give.
+        configured: ``admin_password``, when this is the account of the settings.
+        whose: The account's e-mail, for the prompt.
+
+    Raises:
+        InvalidInputError: Nobody can be asked; it names the ways to give one.
+        RefusedError: The person at the prompt gave none.
+    """
+    from clarinet_cli.services.passwords import NewPassword
+
+    if given is not None:
+        return given
+    if configured is not None:
+        output.note("password: admin_password from the settings")
+        return NewPassword(configured)
+    if not interactive():
+        raise INVALID.with_context(f"no password is given for {whose}", hint=WAYS)
+    return NewPassword(_ask_twice(whose))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that can't be taken back.
+
+    Args:
+        question: What is about to happen, to what.
+        yes: The answer that ``--yes`` gave already.
+
+    Raises:
+        RefusedError: The answer was no, or nobody can be asked.
+    """
+    if yes:
+        return
+    if not interactive():
+        raise REFUSED.with_context(f"not confirmed: {question}", hint="--yes confirms it")
+    from rich.prompt import Confirm
+    from rich.text import Text
+
+    from clarinet_cli.cli.text import printable
+
+    screen = output.console(stderr=True)
+    try:
+        answer = Confirm.ask(Text(printable(question)), console=screen, default=False)
+    except EOFError:
+        output.prompt_text("\n")
+        answer = False
+    if not answer:
+        raise REFUSED.with_context("not confirmed, nothing was changed")
+
+
+def _ask_twice(whose: str) -> str:
+    try:
+        for _ in range(ENTRIES):
+            first = getpass(f"New password for {whose}: ")
+            if first == getpass("The same again: "):
+                return first
+            output.note("the two entries differ, try again")
+    except EOFError:
+        output.prompt_text("\n")
+        raise REFUSED.with_context("no password was entered, nothing was changed") from None
+    raise INVALID.with_context(f"the two entries differed {ENTRIES} times")
+
+
+def _read_file(path: Path) -> str:
+    try:
+        content, mode = path.read_bytes(), path.stat().st_mode
+    except FileNotFoundError:
+        raise NOT_FOUND.with_context(f"no password file {path}") from None
+    except OSError as error:
+        raise INVALID.with_context(
+            f"can't read the password file {path}: {error.strerror}"
+        ) from error
+    if mode & GROUP_OR_OTHERS_READ:
+        output.note(f"warning: others can read the password file {path} (chmod 600 it)")
+    return _one_line_less(content, str(path))
+
+
+def _one_line_less(content: bytes, source: str) -> str:
+    """Decode a password; one newline at its end, as an editor or echo adds it, is removed."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise INVALID.with_context(f"the password on {source} is not UTF-8 text") from None
+    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

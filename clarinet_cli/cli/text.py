@@ -1,0 +1,43 @@
+"""Strangers' text made harmless: e-mail, user agent and address come from outside."""
+
+import re
+from typing import Final
+
+# Control characters, DEL and C1, marks that turn the direction of text, separators that
+# end a line, and lone surrogates: what could change a terminal or hide what is written.
+UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+LATIN_1_END: Final = 0xFF
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
+def printable(text: str) -> str:
+    r"""Return *text* with each unsafe character shown as an escape such as ``\x1b``."""
+    return UNSAFE.sub(_escape, text)
+
+
+def json_safe(document: str) -> str:
+    r"""Return a JSON document with unsafe characters as ``\uXXXX``: the same values."""
+    return UNSAFE.sub(_json_escape, document)
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return *text* so that a spreadsheet does not run it as a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def escaped(character: str) -> str:
+    r"""Return a character as JSON escapes it, ``\uXXXX`` or a pair of them."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code <= LATIN_1_END else escaped(match[0])
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return match[0] if match[0] in "\n\t" else escaped(match[0])

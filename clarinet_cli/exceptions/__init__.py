@@ -1,0 +1,129 @@
+"""The errors that an operator can meet: one small tree, one exit code a class.
+
+The constants are templates. ``raise NOT_FOUND.with_context("no user …")`` makes a fresh
+exception each time; the constant itself is never raised and never changed.
+"""
+
+from typing import ClassVar, Optional, Self
+
+from clarinet_cli.exceptions.codes import ExitCode
+
+__all__ = [
+    "BUSY",
+    "CHECK_FAILED",
+    "CONFIGURATION",
+    "CONFLICT",
+    "FAILURE",
+    "INVALID",
+    "LOGIN_REFUSED",
+    "NOT_FOUND",
+    "REFUSED",
+    "UNKNOWN_DATABASE",
+    "UNREACHABLE",
+    "BusyError",
+    "CheckFailedError",
+    "ClarinetError",
+    "ConfigurationError",
+    "ConflictError",
+    "ExitCode",
+    "InvalidInputError",
+    "LoginRefusedError",
+    "NotFoundError",
+    "RefusedError",
+    "UnknownDatabaseError",
+    "UnreachableError",
+]
+
+
+class ClarinetError(Exception):
+    """An error in the operator's words.
+
+    Args:
+        message: One line: what, which and why. Never a secret, never SQL.
+        hint: The command or setting that helps, when there is one.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+
+    def __init__(self, message: str, *, hint: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def with_context(self, message: str, *, hint: Optional[str] = None) -> Self:
+        """Return a new exception of this class about one case.
+
+        Args:
+            message: What, which and why, in one line.
+            hint: The way out; without it, the hint of this exception is kept.
+        """
+        return type(self)(message, hint=self.hint if hint is None else hint)
+
+
+class InvalidInputError(ClarinetError):
+    """A value on the command line is missing or can't be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(ClarinetError):
+    """The named user, role, session, revision or file does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class ConflictError(ClarinetError):
+    """The thing exists already, or other rows depend on it."""
+
+    exit_code = ExitCode.CONFLICT
+
+
+class RefusedError(ClarinetError):
+    """Not confirmed, ambiguous, or the target is protected."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class CheckFailedError(ClarinetError):
+    """A check ran and its answer is no."""
+
+    exit_code = ExitCode.CHECK_FAILED
+
+
+class UnreachableError(ClarinetError):
+    """The database can't be reached, refuses the log-in, or did not answer in time."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class LoginRefusedError(UnreachableError):
+    """The server answered, and waiting does not change its answer."""
+
+
+class UnknownDatabaseError(LoginRefusedError):
+    """The server, or the file, is there but the database is not."""
+
+
+class BusyError(ClarinetError):
+    """Somebody else holds the database or the job; trying again later helps."""
+
+    exit_code = ExitCode.BUSY
+
+
+class ConfigurationError(ClarinetError):
+    """A settings file or an environment variable can't be used."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+FAILURE = ClarinetError("the operation failed")
+INVALID = InvalidInputError("the value can't be used")
+NOT_FOUND = NotFoundError("not found")
+CONFLICT = ConflictError("exists already")
+REFUSED = RefusedError("refused")
+CHECK_FAILED = CheckFailedError("the check failed")
+UNREACHABLE = UnreachableError("the database can't be reached")
+LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
+UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
+BUSY = BusyError("the database is busy", hint="try again in a moment")
+CONFIGURATION = ConfigurationError("the configuration is invalid")

@@ -1,0 +1,58 @@
+"""Column types: the one place where stored forms become Python values and back."""
+
+import re
+from datetime import UTC, datetime
+from typing import Optional
+from uuid import UUID, uuid4
+
+from sqlalchemy import DateTime
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_NUMBER = re.compile(r"\d+(e\d+)?")
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An instant, timezone-aware UTC in Python.
+
+    PostgreSQL stores ``timestamptz``. SQLite stores the naive text
+    ``YYYY-MM-DD HH:MM:SS.ffffff``, meaning UTC, as the server writes it.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Optional[datetime], dialect: Dialect) -> Optional[datetime]:
+        """Return *value* as the driver wants it.
+
+        Raises:
+            ValueError: *value* is naive, so that nobody knows which instant it means.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a timestamp without a time zone can't be stored"
+            raise ValueError(msg)
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(
+        self, value: Optional[datetime], dialect: Dialect
+    ) -> Optional[datetime]:
+        """Return the stored instant as aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def new_user_id() -> UUID:
+    """Return a random UUID that SQLite keeps as text.
+
+    The server declares the column as ``UUID``, which gives it numeric affinity: hex digits
+    that read as a number (all decimal, or with a single ``e``) would be stored as a rounded
+    float. About one random UUID in a million is such a number.
+    """
+    while True:
+        candidate = uuid4()
+        if not _NUMBER.fullmatch(candidate.hex):
+            return candidate

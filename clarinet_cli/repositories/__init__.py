@@ -1,0 +1,1 @@
+"""The queries: one module an aggregate; a repository never commits."""

@@ -1,0 +1,104 @@
+"""Questions to the database server itself."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import func, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from clarinet_cli.models import TABLE_NAMES, metadata
+
+ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
+ADVISORY_LOCK_CLASS = 0x636C6172  # "clar", so that no other program's locks meet ours
+
+
+class ServerRepository:
+    """Version, clock, size, tables and locks.
+
+    Args:
+        session: The session that all queries run in.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    @property
+    def backend(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.session.get_bind().dialect.name
+
+    async def now(self) -> datetime:
+        """Return the present instant by the clock of the database's host.
+
+        SQLite has no host of its own: its clock is this machine's.
+        """
+        if self.backend == "sqlite":
+            return datetime.now(UTC)
+        instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
+        return instant.astimezone(UTC)
+
+    async def version(self) -> str:
+        """Return the version of the database software."""
+        query = "SELECT sqlite_version()" if self.backend == "sqlite" else "SHOW server_version"
+        return str((await self.session.scalars(text(query))).one())
+
+    async def size(self) -> int:
+        """Return the size of the database in bytes."""
+        if self.backend == "sqlite":
+            pages = (await self.session.scalars(text("PRAGMA page_count"))).one()
+            return int(pages) * int((await self.session.scalars(text("PRAGMA page_size"))).one())
+        query = select(func.pg_database_size(func.current_database()))
+        return int((await self.session.scalars(query)).one())
+
+    async def table_names(self) -> set[str]:
+        """Return the names of all tables, ours and others."""
+        connection = await self.session.connection()
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+    async def row_counts(self) -> dict[str, int]:
+        """Return the number of rows of each of our tables that exists."""
+        present = await self.table_names()
+        counts = {}
+        for name in TABLE_NAMES:
+            if name in present:
+                query = select(func.count()).select_from(metadata.tables[name])
+                counts[name] = int((await self.session.scalars(query)).one())
+        return counts
+
+    async def try_advisory_lock(self, number: int) -> bool:
+        """Take a PostgreSQL advisory lock until the end of this transaction.
+
+        Args:
+            number: Which of our locks.
+
+        Returns:
+            False when somebody else holds it.
+        """
+        query = select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_CLASS, number))
+        return bool((await self.session.scalars(query)).one())
+
+    async def one_writer(self) -> None:
+        """Let no other process change accounts until the end of this transaction.
+
+        PostgreSQL: an advisory lock, waited for as long as ``lock_timeout`` allows. On
+        SQLite the transaction of a writer is alone already (``BEGIN IMMEDIATE``).
+        """
+        if self.backend != "sqlite":
+            lock = func.pg_advisory_xact_lock(ADVISORY_LOCK_CLASS, ACCOUNTS_LOCK)
+            await self.session.execute(select(lock))
+
+    async def pause_between_batches(self) -> float:
+        """Return the seconds that a long job leaves to other writers between transactions.
+
+        SQLite's waiting writers poll with back-off: without a gap they starve. In
+        rollback-journal mode readers keep a writer out too, so the gap is longer.
+        """
+        if self.backend != "sqlite":
+            return 0.0
+        mode = (await self.session.scalars(text("PRAGMA journal_mode"))).one()
+        return 0.025 if mode == "wal" else 0.12
+
+
+async def create_database(connection: AsyncConnection, name: str) -> None:
+    """Create a PostgreSQL database; *connection* is in autocommit mode."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+    await connection.exec_driver_sql(f"CREATE DATABASE {quoted} ENCODING 'UTF8' TEMPLATE template0")

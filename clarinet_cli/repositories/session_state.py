@@ -1,0 +1,104 @@
+"""What the server would do with a session, as SQL: the only place that knows the rule.
+
+The server lets a request in when the row exists and ``expires_at > now``, when
+``session_idle_timeout_minutes`` is 0 or ``now - last_accessed`` is at most that long, and
+when the user exists and is active (Clarinet 0.10.20).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Optional
+
+from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import Float
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, User
+
+EXPIRES = col(AccessToken.expires_at)
+LAST_ACCESSED = col(AccessToken.last_accessed)
+CREATED = col(AccessToken.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The instant to judge sessions at, and the server's idle limit.
+
+    Attributes:
+        now: Aware UTC; one frozen instant for all rows.
+        idle_after: How long a session may go unused; None when there is no limit.
+    """
+
+    now: datetime
+    idle_after: Optional[timedelta]
+
+    @property
+    def expired(self) -> ColumnElement[bool]:
+        """The session's time is over."""
+        return self.now >= EXPIRES
+
+    @property
+    def idle(self) -> ColumnElement[bool]:
+        """Not expired, but unused for too long."""
+        if self.idle_after is None:
+            return and_(self.now < EXPIRES, literal(0) == 1)
+        return and_(self.now < EXPIRES, self.now - self.idle_after > LAST_ACCESSED)
+
+    @property
+    def live(self) -> ColumnElement[bool]:
+        """Neither expired nor idle; whether the user may log in is not looked at."""
+        if self.idle_after is None:
+            return self.now < EXPIRES
+        return and_(self.now < EXPIRES, self.now - self.idle_after <= LAST_ACCESSED)
+
+    @property
+    def state(self) -> ColumnElement[str]:
+        """The state's name; the query joins ``user`` by an outer join."""
+        usable = and_(col(User.id).is_not(None), col(User.is_active))
+        return case(
+            (self.expired, "expired"),
+            (self.idle, "idle"),
+            (not_(usable), "blocked"),
+            else_="active",
+        )
+
+    def dead(
+        self, *, expired_only: bool = False, older_than: Optional[timedelta] = None
+    ) -> ColumnElement[bool]:
+        """The sessions that a clean-up removes.
+
+        Args:
+            expired_only: Leave idle ones.
+            older_than: Remove those created longer ago than this, whatever their state.
+        """
+        conditions = [self.expired]
+        if not expired_only and self.idle_after is not None:
+            conditions.append(self.now - self.idle_after > LAST_ACCESSED)
+        if older_than is not None:
+            conditions.append(self.now - older_than > CREATED)
+        return or_(*conditions)
+
+
+class seconds_between(GenericFunction[float]):  # noqa: N801 - the name of an SQL function
+    """Seconds from the first instant to the second.
+
+    SQLite can't subtract its text timestamps; taken as numbers they give the nonsense of
+    minus 58 million hours.
+    """
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(seconds_between, "sqlite")
+def _sqlite_seconds(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"((julianday({end}) - julianday({start})) * 86400.0)"
+
+
+@compiles(seconds_between, "postgresql")
+def _postgresql_seconds(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM ({end} - {start})) AS DOUBLE PRECISION)"

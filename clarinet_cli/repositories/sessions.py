@@ -1,0 +1,156 @@
+"""Queries on log-in sessions."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple, Optional, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, User
+from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, Moment, seconds_between
+from clarinet_cli.results import SessionRow, SessionStats
+
+ID_LENGTH = 8
+AGE_BUCKETS = {
+    "under_1h": timedelta(hours=1),
+    "under_1d": timedelta(days=1),
+    "under_7d": timedelta(days=7),
+    "under_30d": timedelta(days=30),
+}
+TOKEN = col(AccessToken.token)
+USER_ID = col(AccessToken.user_id)
+
+
+class OwnSession(NamedTuple):
+    """A session of a known user: its token stays inside the services."""
+
+    token: str
+
+    @property
+    def id(self) -> str:
+        """The public id."""
+        return self.token[:ID_LENGTH]
+
+
+class SessionRepository(BaseRepository[AccessToken]):
+    """Rows of ``access_token``."""
+
+    model = AccessToken
+
+    async def rows(
+        self, moment: Moment, *, user_id: Optional[UUID] = None, active_only: bool = False
+    ) -> list[SessionRow]:
+        """Return sessions with their state, newest first.
+
+        Args:
+            moment: When to judge the state.
+            user_id: Only those of this user.
+            active_only: Only those that the server accepts.
+        """
+        query = (
+            select(
+                func.substr(TOKEN, 1, ID_LENGTH),
+                USER_ID,
+                col(User.email),
+                moment.state,
+                CREATED,
+                EXPIRES,
+                col(AccessToken.last_accessed),
+                col(AccessToken.ip_address),
+                col(AccessToken.user_agent),
+            )
+            .outerjoin(User, col(User.id) == USER_ID)
+            .order_by(CREATED.desc(), TOKEN)
+        )
+        if user_id is not None:
+            query = query.where(USER_ID == user_id)
+        if active_only:
+            query = query.where(moment.state == "active")
+        return [SessionRow(*row) for row in await self.session.execute(query)]
+
+    async def stats(self, moment: Moment) -> SessionStats:
+        """Count all sessions in one statement, so at one moment."""
+
+        def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+            return func.count().filter(condition)
+
+        life = seconds_between(CREATED, EXPIRES)
+        ages = {name: number(moment.now - age < CREATED) for name, age in AGE_BUCKETS.items()}
+        each = (
+            select(
+                USER_ID.label("user_id"),
+                func.count().label("total"),
+                number(moment.expired).label("expired"),
+                number(moment.idle).label("idle"),
+                number(moment.live).label("live"),
+                func.sum(life).label("life"),
+                func.max(life).label("longest"),
+                func.min(EXPIRES).filter(moment.now < EXPIRES).label("next_expiry"),
+                *(count.label(name) for name, count in ages.items()),
+            )
+            .group_by(USER_ID)
+            .subquery()
+        )
+        usable = func.coalesce(col(User.is_active), False)
+        query = select(
+            func.sum(each.c.total),
+            func.sum(each.c.live).filter(usable),
+            func.sum(each.c.idle),
+            func.sum(each.c.expired),
+            func.count(),
+            func.sum(each.c.life),
+            func.max(each.c.longest),
+            func.min(each.c.next_expiry),
+            *(func.sum(each.c[name]) for name in ages),
+        ).select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
+        row = (await self.session.execute(query)).one()
+        total, active, idle, expired, users = (int(value or 0) for value in row[:5])
+        return SessionStats(
+            total=total,
+            active=active,
+            idle=idle,
+            expired=expired,
+            blocked=total - active - idle - expired,
+            users=users,
+            average_life_seconds=round(row[5] / total, 3) if total else None,
+            longest_life_seconds=round(row[6], 3) if total else None,
+            next_expiry=row[7],
+            age=_buckets(total, [int(value or 0) for value in row[8:]]),
+        )
+
+    async def of_user(self, user_id: UUID) -> list[OwnSession]:
+        """Return a user's sessions, newest first."""
+        query = select(TOKEN).where(USER_ID == user_id).order_by(CREATED.desc(), TOKEN)
+        return [OwnSession(token) for token in await self.session.scalars(query)]
+
+    async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
+        """Delete a user's sessions but those to keep; return how many."""
+        query = delete(AccessToken).where(USER_ID == user_id)
+        if keep:
+            query = query.where(TOKEN.not_in([session.token for session in keep]))
+        return await self._removed(query)
+
+    async def remove_batch(self, dead: ColumnElement[bool], size: int) -> int:
+        """Delete up to *size* dead sessions; return how many.
+
+        The predicate stands in the delete too, so that a session that the server extends
+        between our look and our delete survives.
+        """
+        victims = select(TOKEN).where(dead).limit(size)
+        return await self._removed(delete(AccessToken).where(TOKEN.in_(victims), dead))
+
+    async def _removed(self, query: Any) -> int:
+        options = {"synchronize_session": False}
+        result = await self.session.execute(query, execution_options=options)
+        return cast("CursorResult[Any]", result).rowcount
+
+
+def _buckets(total: int, at_most: list[int]) -> dict[str, int]:
+    """Turn "younger than" counts into the counts between two limits."""
+    edges = [0, *at_most, total]
+    between = [high - low for low, high in pairwise(edges)]
+    return dict(zip([*AGE_BUCKETS, "older"], between, strict=True))

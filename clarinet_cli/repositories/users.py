@@ -1,0 +1,97 @@
+"""Queries on accounts."""
+
+from collections.abc import Sequence
+from typing import Optional
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.results import UserRow
+
+ID = col(User.id)
+EMAIL = col(User.email)
+UUID_DIGITS = 32
+SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
+
+
+class UserRepository(BaseRepository[User]):
+    """Rows of ``user``."""
+
+    model = User
+
+    async def with_email(self, email: str) -> Sequence[User]:
+        """Return the accounts that *email* means.
+
+        The exact spelling wins, by the unique index. Else the server's comparison,
+        ``lower(email) = lower(:email)``, which can match several rows.
+        """
+        exact = await self.find(EMAIL == email)
+        if exact:
+            return exact
+        folded = func.lower(EMAIL)
+        return await self.find(or_(folded == func.lower(email), folded == email.lower()))
+
+    async def with_id_prefix(self, digits: str) -> Sequence[User]:
+        """Return the accounts whose UUID begins with these hexadecimal digits."""
+        first = UUID(digits.ljust(UUID_DIGITS, "0"))
+        last = UUID(digits.ljust(UUID_DIGITS, "f"))
+        return await self.find(first <= ID, last >= ID)
+
+    async def active_superusers(self) -> Sequence[User]:
+        """Return the accounts that can administer the server."""
+        return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))
+
+    async def rows(
+        self, moment: Moment, *, superusers_only: bool, user_id: Optional[UUID] = None
+    ) -> list[UserRow]:
+        """Return accounts with roles, live sessions and last access, in one query.
+
+        Args:
+            moment: When to judge which sessions are live.
+            superusers_only: Only those with the superuser flag.
+            user_id: Only this one.
+        """
+        used = (
+            select(
+                col(AccessToken.user_id).label("user_id"),
+                func.count().filter(moment.live).label("live"),
+                func.max(col(AccessToken.last_accessed)).label("last_accessed"),
+            )
+            .group_by(col(AccessToken.user_id))
+            .subquery()
+        )
+        roles = (
+            select(
+                col(RoleLink.user_id).label("user_id"),
+                func.aggregate_strings(col(RoleLink.role_name), SEPARATOR).label("names"),
+            )
+            .group_by(col(RoleLink.user_id))
+            .subquery()
+        )
+        query = (
+            select(User, roles.c.names, used.c.live, used.c.last_accessed)
+            .outerjoin(used, used.c.ID == user_id)
+            .outerjoin(roles, roles.c.ID == user_id)
+            .order_by(EMAIL)
+        )
+        if superusers_only:
+            query = query.where(col(User.is_superuser))
+        if user_id is not None:
+            query = query.where(ID == user_id)
+        return [
+            UserRow(
+                id=user.id,
+                email=user.email,
+                is_active=user.is_active,
+                is_superuser=user.is_superuser,
+                is_verified=user.is_verified,
+                roles=tuple(sorted(names.split(SEPARATOR))) if names else (),
+                sessions=(live or 0) if user.is_active else 0,
+                last_accessed=last_accessed,
+            )
+            for user, names, live, last_accessed in await self.session.execute(query)
+        ]

@@ -1,0 +1,121 @@
+"""The steps that make a database ready; each is harmless when repeated."""
+
+import os
+from pathlib import Path
+
+from clarinet_cli.exceptions import (
+    CONFIGURATION,
+    FAILURE,
+    BusyError,
+    ConflictError,
+    UnknownDatabaseError,
+)
+from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.server import ServerRepository, create_database
+from clarinet_cli.results import Step
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.database import (
+    Access,
+    database_url,
+    get_async_session,
+    open_maintenance_connection,
+    sqlite_file,
+)
+from clarinet_cli.utils.logger import logger
+
+DEFAULT_ROLES = ("doctor", "auto", "admin", "expert", "ordinator")
+ROLE_NAME_LENGTH = 50
+PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are nobody else's business
+
+
+async def database_exists(settings: Settings) -> bool:
+    """Return whether there is a database to connect to.
+
+    Raises:
+        UnreachableError: The server can't be reached or refuses the log-in.
+    """
+    file = sqlite_file(database_url(settings))
+    if file is not None:
+        return file.exists()
+    try:
+        async with get_async_session(settings) as session:
+            await ServerRepository(session).version()
+    except UnknownDatabaseError:
+        return False
+    return True
+
+
+async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
+    """Create the SQLite file or the PostgreSQL database if there is none.
+
+    Args:
+        settings: Which database.
+        dry_run: Change nothing, report what would be done.
+    """
+    url = database_url(settings)
+    file = sqlite_file(url)
+    name = file.name if file is not None else str(url.database)
+    if await database_exists(settings):
+        return Step("database", "unchanged", name)
+    if dry_run:
+        return Step("database", "would_create", name)
+    created = _create_file(file) if file else await _create_on_server(settings, name)
+    return Step("database", "created" if created else "unchanged", name)
+
+
+async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:
+    """Create the roles of the server and of the settings that do not exist.
+
+    Args:
+        settings: Which database; ``extra_roles`` and the keys of ``role_capabilities``.
+        dry_run: Change nothing, report what would be done.
+    """
+    wanted = wanted_roles(settings)
+    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+        roles = RoleRepository(session)
+        known = await roles.names()
+        missing = [name for name in wanted if name not in known]
+        await roles.add_missing(missing)
+    if not missing:
+        return Step("roles", "unchanged", f"{len(wanted)} present")
+    return Step("roles", "would_create" if dry_run else "created", ", ".join(missing))
+
+
+def wanted_roles(settings: Settings) -> list[str]:
+    """Return the roles that a database needs: the server's own, then those of the settings.
+
+    Raises:
+        ConfigurationError: A name is empty or too long for its column.
+    """
+    names = dict.fromkeys((*DEFAULT_ROLES, *settings.extra_roles, *settings.role_capabilities))
+    for name in names:
+        if not name.strip() or len(name) > ROLE_NAME_LENGTH:
+            raise CONFIGURATION.with_context(
+                f"extra_roles or role_capabilities: {name!r} is not a role name "
+                f"of 1 to {ROLE_NAME_LENGTH} characters"
+            )
+    return list(names)
+
+
+def _create_file(file: Path) -> bool:
+    """Create an empty SQLite file that others on the machine can't read."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
+    return True
+
+
+async def _create_on_server(settings: Settings, name: str) -> bool:
+    """Create a PostgreSQL database; another process may have been faster."""
+    try:
+        async with open_maintenance_connection(settings) as connection:
+            await create_database(connection, name)
+    except (ConflictError, BusyError):
+        if await database_exists(settings):
+            return False
+        raise
+    return True

@@ -1,0 +1,168 @@
+"""Which Alembic environment a project uses, and how it gets one of its own."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from tomllib import load as load_toml
+from typing import Optional
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE
+from clarinet_cli.results import FileChange
+from clarinet_cli.utils.logger import logger
+
+BASE_REVISION = "c1a90e7f0001"
+INI_FILE = "alembic.ini"
+SCRIPT_DIRECTORY = "alembic"
+INI_TEXT = """\
+# Made by 'clarinet migrate init'. The database is the one of settings.toml.
+[alembic]
+script_location = %(here)s/alembic
+path_separator = os
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An Alembic environment.
+
+    Attributes:
+        config: Alembic's own configuration object.
+        location: The directory with ``env.py`` and ``versions``.
+        packaged: True for the one inside this package, which nobody writes into.
+    """
+
+    config: Config
+    location: Path
+    packaged: bool
+
+    @property
+    def scripts(self) -> ScriptDirectory:
+        """The revisions, read from their files."""
+        return ScriptDirectory.from_config(self.config)
+
+
+def packaged_location() -> Path:
+    """Return the environment inside this package, or the one of a source checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / SCRIPT_DIRECTORY
+    return installed if installed.is_dir() else package.parent / SCRIPT_DIRECTORY
+
+
+def find_environment(project: Path) -> Environment:
+    """Return the project's own environment if it has one of ours, else the packaged one.
+
+    An environment is ours when it contains our first revision. A server's environment in
+    the same directory is left alone, and none of its code is run.
+
+    Args:
+        project: The project directory.
+
+    Raises:
+        ConfigurationError: ``pyproject.toml`` can't be parsed.
+    """
+    own = _project_config(project)
+    location = _script_location(own) if own is not None else None
+    if own is not None and location is not None and _has_our_base(location):
+        return Environment(config=own, location=location, packaged=False)
+    if own is not None:
+        logger.info(f"{location}: not an environment of ours, using the packaged one")
+    packaged = packaged_location()
+    config = Config()
+    config.set_main_option("script_location", str(packaged).replace("%", "%%"))
+    return Environment(config=config, location=packaged, packaged=True)
+
+
+def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> list[FileChange]:
+    """Put an environment for *project* into its directory.
+
+    Args:
+        project: The project directory.
+        force: Overwrite files that differ.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        ConflictError: A file is there already with other content, and *force* is off;
+            nothing was written.
+    """
+    wanted = dict(_files_of_a_new_environment(project))
+    differing = [path for path, text in wanted.items() if _content(path) not in (None, text)]
+    if differing and not force:
+        raise CONFLICT.with_context(
+            "exists already with other content: " + ", ".join(map(str, differing)),
+            hint="--force overwrites it",
+        )
+    changes = []
+    for path, text in wanted.items():
+        before = _content(path)
+        result = "unchanged" if before == text else "created" if before is None else "updated"
+        if result != "unchanged" and not dry_run:
+            _write(path, text)
+        verb = result.removesuffix("d")
+        changes.append(
+            FileChange(str(path), f"would_{verb}" if dry_run and result != "unchanged" else result)
+        )
+    return changes
+
+
+def _project_config(project: Path) -> Optional[Config]:
+    ini = project / INI_FILE
+    if ini.is_file():
+        return Config(ini)
+    toml = project / "pyproject.toml"
+    if not toml.is_file():
+        return None
+    try:
+        content = load_toml(toml.open("rb"))
+    except TOMLDecodeError as error:
+        raise CONFIGURATION.with_context(f"{toml}: not valid TOML: {error}") from None
+    return Config(toml_file=toml) if "alembic" in content.get("tool", {}) else None
+
+
+def _script_location(config: Config) -> Optional[Path]:
+    value = config.get_alembic_option("script_location")
+    return Path(str(value)) if value else None
+
+
+def _has_our_base(location: Path) -> bool:
+    ours = re.compile(rf"^revision\b[^=\n]*=\s*[\"']{BASE_REVISION}[\"']", re.MULTILINE)
+    files = sorted((location / "versions").glob("*.py"))
+    return any(ours.search(file.read_text("utf-8", errors="replace")) for file in files)
+
+
+def _files_of_a_new_environment(project: Path) -> Iterator[tuple[Path, str]]:
+    source = packaged_location()
+    toml = _project_config(project)
+    if toml is None or toml.toml_file_name is None:
+        yield project / INI_FILE, INI_TEXT
+    for file in (
+        source / "env.py",
+        source / "script.py.mako",
+        *sorted(source.glob("versions/*.py")),
+    ):
+        yield project / SCRIPT_DIRECTORY / file.relative_to(source), file.read_text("utf-8")
+
+
+def _content(path: Path) -> Optional[str]:
+    return path.read_text("utf-8", errors="replace") if path.is_file() else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, delete=False
+        ) as new:
+            new.write(text)
+    except OSError as error:
+        logger.bind(reported=True).error(f"writing {path}: {error}")
+        raise FAILURE.with_context(f"{path}: {error.strerror}") from error
+    Path(new.name).chmod(0o644)
+    shutil.move(new.name, path)

@@ -1,0 +1,280 @@
+"""The settings that the server and this tool share.
+
+Names, prefix and files are the server's own, so one ``settings.toml`` serves both:
+environment ``CLARINET_*`` over ``.env`` over ``settings.custom.toml`` over ``settings.toml``
+over the defaults below. Keys that are not ours (a server's file has about a hundred more)
+are ignored.
+
+``from clarinet_cli.settings import settings`` builds the object on first use, so that a
+broken file can't break ``--help``.
+"""
+
+import os
+import re
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal, Optional
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+
+ENV_PREFIX = "CLARINET_"
+DOTENV_FILE = ".env"
+TOML_FILES = ("settings.custom.toml", "settings.toml")
+DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
+
+# OWASP Password Storage Cheat Sheet, argon2id: the least memory (KiB) for each time cost.
+# Each line is as strong as the others; one lane is enough for all of them.
+OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
+
+
+def _empty_is_unset(value: object) -> object:
+    """An empty string, as compose files pass for a missing variable, means no value."""
+    return None if value == "" else value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+EmptyIsUnset = BeforeValidator(_empty_is_unset)
+
+
+class Settings(BaseSettings):
+    """All keys that this tool reads; times carry their unit in the name or in the comment.
+
+    Args:
+        project_dir: The directory of the settings files; relative SQLite names start there.
+
+    Raises:
+        ConfigurationError: A settings file can't be read.
+        ValidationError: A value has the wrong type or is out of range.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    project_dir: Path = Field(exclude=True)
+
+    debug: bool = False
+
+    database_driver: Literal[
+        "sqlite",
+        "sqlite+aiosqlite",
+        "postgresql",
+        "postgresql+asyncpg",
+        "postgresql+psycopg2",
+    ] = "sqlite"
+    database_name: str = Field(default="clarinet", min_length=1)
+    database_host: str = "localhost"
+    database_port: int = Field(default=5432, ge=1, le=65535)
+    database_username: str = "postgres"
+    database_password: SecretStr = SecretStr("postgres")
+    database_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
+
+    admin_username: str = Field(default="admin", min_length=1)
+    admin_email: Annotated[Optional[str], EmptyIsUnset] = None
+    admin_password: Annotated[Optional[SecretStr], EmptyIsUnset] = None
+    admin_auto_create: bool = True
+    admin_require_strong_password: bool = False
+
+    extra_roles: list[str] = Field(default_factory=list)
+    role_capabilities: dict[str, Any] = Field(default_factory=dict)
+
+    # RFC 9106, section 4, second recommended option (low memory).
+    argon2_time_cost: int = Field(default=3, ge=1)
+    argon2_memory_cost: int = Field(default=65536, ge=7168)  # KiB
+    argon2_parallelism: int = Field(default=4, ge=1, le=255)
+
+    session_expire_hours: int = Field(default=24, ge=1)
+    session_sliding_refresh: bool = True
+    session_absolute_timeout_days: int = Field(default=30, ge=0)
+    session_idle_timeout_minutes: int = Field(default=60, ge=0)
+    session_concurrent_limit: int = Field(default=5, ge=0)
+    session_ip_check: bool = False
+    session_secure_cookie: bool = True
+    session_cache_ttl_seconds: int = Field(default=30, ge=0)
+    cookie_name: str = "clarinet_session"
+    session_cleanup_enabled: bool = True
+    session_cleanup_interval: int = Field(default=3600, ge=1)  # seconds
+    session_cleanup_batch_size: int = Field(default=1000, ge=1)
+    session_cleanup_retention_days: int = Field(default=30, ge=0)  # 0: off
+
+    log_level: Annotated[
+        Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
+        BeforeValidator(_upper),
+    ] = "INFO"
+    log_to_file: bool = False
+    log_dir: Path = Path("logs")
+    log_rotation: str = "20 MB"
+    log_retention: str = "1 week"
+    log_serialize: bool = True
+
+    @property
+    def first_admin_email(self) -> str:
+        """The e-mail of the administrator that the settings describe."""
+        return self.admin_email or email_of_username(self.admin_username)
+
+    @model_validator(mode="after")
+    def _argon2_is_strong_enough(self) -> "Settings":
+        least = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
+        if self.argon2_memory_cost < least:
+            msg = (
+                f"argon2_memory_cost {self.argon2_memory_cost} is below the OWASP minimum of "
+                f"{least} KiB for argon2_time_cost {self.argon2_time_cost}"
+            )
+            raise ValueError(msg)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the files of the project directory."""
+        project = Path(init_settings()["project_dir"])
+        return (init_settings, *(source for _, source in _sources(settings_cls, project)))
+
+
+def email_of_username(username: str) -> str:
+    """Return the e-mail address that the server gives a bare admin user name.
+
+    There is no user-name column: a name with an ``@`` is the address itself, any other
+    gets the domain that the server appends.
+    """
+    return username if "@" in username else f"{username}@{DEFAULT_EMAIL_DOMAIN}"
+
+
+def load_settings(project_dir: Path) -> Settings:
+    """Read the settings of one project directory.
+
+    Args:
+        project_dir: The directory of ``settings.toml``; no file has to exist.
+
+    Raises:
+        ConfigurationError: A file can't be read, or a value can't be used; the message
+            names the file (or environment variable) and the key.
+    """
+    project = project_dir.resolve()
+    try:
+        return Settings(project_dir=project)
+    except ValidationError as error:
+        texts = [_explain(detail, project) for detail in error.errors()]
+        raise CONFIGURATION.with_context("; ".join(texts)) from None
+    except SettingsError as error:
+        key = re.search(r'field "(\w+)"', str(error))
+        where = _origin(key[1], project) if key else "the environment"
+        raise CONFIGURATION.with_context(
+            f"{where}: {key[1] if key else 'a value'} is not valid JSON",
+            hint="lists and tables are written as JSON there, such as '[\"reader\"]'",
+        ) from None
+
+
+def use_project(project_dir: Optional[Path]) -> None:
+    """Name the project directory; the next use of ``settings`` reads it anew.
+
+    Args:
+        project_dir: Where the settings files are; None means ``CLARINET_PROJECT`` or,
+            without that variable, the current directory.
+    """
+    _current["project"] = project_dir
+    _current.pop("settings", None)
+
+
+def current_project() -> Path:
+    """Return the project directory that ``settings`` stands for."""
+    named = _current.get("project") or os.environ.get(f"{ENV_PREFIX}PROJECT") or "."
+    return Path(named)
+
+
+_current: dict[str, Any] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name != "settings":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    if "settings" not in _current:
+        _current["settings"] = load_settings(current_project())
+    return _current["settings"]
+
+
+def _sources(
+    settings_cls: type[BaseSettings], project: Path
+) -> list[tuple[str, PydanticBaseSettingsSource]]:
+    """The sources with the names that an operator knows them by, strongest first."""
+    dotenv = project / DOTENV_FILE
+    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
+        ("environment", EnvSettingsSource(settings_cls)),
+        (str(dotenv), _dotenv_source(settings_cls, dotenv)),
+    ]
+    for name in TOML_FILES:
+        path = project / name
+        sources.append((str(path), _toml_source(settings_cls, path)))
+    return sources
+
+
+def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    try:
+        return DotEnvSettingsSource(settings_cls, env_file=path, env_file_encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    if path.exists() and not path.is_file():
+        raise CONFIGURATION.with_context(f"{path}: not a file")
+    try:
+        return TomlConfigSettingsSource(settings_cls, toml_file=path)
+    except TOMLDecodeError as error:
+        raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
+    reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+    return CONFIGURATION.with_context(f"{path}: {reason}")
+
+
+def _explain(detail: ErrorDetails, project: Path) -> str:
+    """Say which key of which source is wrong and why; a secret's value is left out."""
+    reason = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return reason
+    key = str(detail["loc"][0])
+    got = "" if _is_secret(key) else f" (got {detail['input']!r})"
+    return f"{_origin(key, project)}: {key}: {reason}{got}"
+
+
+def _is_secret(key: str) -> bool:
+    field = Settings.model_fields.get(key)
+    return field is None or "SecretStr" in str(field.annotation)
+
+
+def _origin(key: str, project: Path) -> str:
+    """Name the strongest source that sets *key*."""
+    for name, source in _sources(Settings, project):
+        try:
+            found = key in source()
+        except SettingsError:
+            found = True
+        if found:
+            return f"{ENV_PREFIX}{key.upper()}" if name == "environment" else name
+    return "settings"

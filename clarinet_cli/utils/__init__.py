@@ -1,0 +1,1 @@
+"""Entry points with fixed names: logger, database, admin, bootstrap."""

@@ -1,0 +1,268 @@
+"""Administrator accounts: entry points that own the transaction.
+
+Another Python program can use them; the command line does.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Optional
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.exceptions import CONFIGURATION, INVALID, InvalidInputError
+from clarinet_cli.models import User
+from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.results import AccountChange, UserRow
+from clarinet_cli.services import accounts
+from clarinet_cli.services.emails import normalise_email
+from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
+from clarinet_cli.services.sessions import present_moment
+from clarinet_cli.settings import Settings, email_of_username
+from clarinet_cli.utils.database import Access, get_async_session
+
+PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
+WOULD = {"created": "would_create", "updated": "would_update"}
+
+
+async def list_admin_users(
+    settings: Settings, *, all_users: bool = False, now: Optional[datetime] = None
+) -> list[UserRow]:
+    """Return the superusers, or all users, by e-mail address.
+
+    Args:
+        settings: Which database, and the idle limit.
+        all_users: Also those that are not superusers.
+        now: The instant to judge their sessions at; the database's clock by default.
+    """
+    async with get_async_session(settings) as session:
+        moment = await present_moment(session, settings, now)
+        return await accounts.list_users(session, moment, superusers_only=not all_users)
+
+
+async def find_account(settings: Settings, who: str) -> UserRow:
+    """Return the one account that *who* means.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: Several accounts match.
+    """
+    async with get_async_session(settings) as session:
+        users = UserRepository(session)
+        user = await accounts.resolve_user(users, who)
+        moment = await present_moment(session, settings)
+        rows = await users.rows(moment, superusers_only=False, user_id=user.id)
+        return rows[0]
+
+
+async def check_resettable(settings: Settings, who: str, *, any_user: bool) -> UserRow:
+    """Return the account whose password may be reset, before anybody is asked for one.
+
+    Args:
+        settings: Which database.
+        who: The account, as ``resolve_user`` reads it.
+        any_user: Also accounts that are not superusers.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: It is not a superuser and *any_user* is off, or several match.
+    """
+    account = await find_account(settings, who)
+    accounts.require_superuser(account, any_user=any_user)
+    return account
+
+
+def admin_email(settings: Settings, *, email: Optional[str], username: Optional[str]) -> str:
+    """Return the normalised address of a new administrator.
+
+    Args:
+        settings: They name the administrator when neither of the others does.
+        email: An address.
+        username: A name, which gets the server's domain unless it is an address itself.
+
+    Raises:
+        InvalidInputError: Both are given, or the address is not usable.
+        ConfigurationError: The address of the settings is not usable.
+    """
+    if email is not None and username is not None:
+        raise INVALID.with_context("--email and --username exclude each other")
+    if username is not None:
+        return normalise_email(email_of_username(username))
+    return first_admin_email(settings) if email is None else normalise_email(email)
+
+
+async def account_exists(settings: Settings, email: str) -> bool:
+    """Return whether an account has this address, in any case of its letters."""
+    async with get_async_session(settings) as session:
+        return bool(await UserRepository(session).with_email(email))
+
+
+async def create_admin(
+    settings: Settings,
+    email: str,
+    password: Optional[NewPassword],
+    *,
+    roles: Iterable[str] = (),
+    update: bool = False,
+    if_not_exists: bool = False,
+    dry_run: bool = False,
+) -> AccountChange:
+    """Create a superuser with the role ``admin``, or bring an existing account to that.
+
+    Args:
+        settings: Which database, and the password rules.
+        email: The address, already normalised.
+        password: The password; without one an existing account keeps its own.
+        roles: Further roles.
+        update: Make an existing account an active superuser.
+        if_not_exists: Leave an existing account as it is, and say so.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        ConflictError: The account exists, and neither option was given.
+        NotFoundError: There is no such role.
+        InvalidInputError: The password breaks the policy, or none is given for a new account.
+    """
+    hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
+    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+        await ServerRepository(session).one_writer()
+        existing = await UserRepository(session).with_email(email)
+        if existing and if_not_exists:
+            return await _unchanged(session, existing[0])
+        if existing and not update:
+            raise accounts.existing_account(email)
+        if existing:
+            change = await accounts.update_superuser(
+                session, existing[0], password_hash=hashed, roles=roles
+            )
+        else:
+            change = await accounts.create_superuser(
+                session, email, _required(hashed, dry_run=dry_run), roles=roles
+            )
+    return _reported(change, password, dry_run=dry_run)
+
+
+async def reset_admin_password(
+    settings: Settings,
+    who: str,
+    password: Optional[NewPassword],
+    *,
+    any_user: bool = False,
+    keep_sessions: bool = False,
+    dry_run: bool = False,
+) -> AccountChange:
+    """Set a new password and end the account's sessions, in one transaction.
+
+    Args:
+        settings: Which database, and the password rules.
+        who: The account, as ``resolve_user`` reads it.
+        password: The new password; None only in a dry run.
+        any_user: Also for accounts that are not superusers.
+        keep_sessions: Leave the sessions alone.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: It is not a superuser and *any_user* is off, or several match.
+        InvalidInputError: The password breaks the policy.
+    """
+    account = await check_resettable(settings, who, any_user=any_user)
+    hashed = _prepared_hash(settings, password, account.email, dry_run=dry_run)
+    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+        user = await accounts.resolve_user(UserRepository(session), who)
+        change = await accounts.reset_password(
+            session,
+            user,
+            _required(hashed, dry_run=dry_run),
+            any_user=any_user,
+            keep_sessions=keep_sessions,
+        )
+    return _reported(change, password, dry_run=dry_run)
+
+
+async def ensure_admin_exists(
+    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+) -> AccountChange:
+    """Make sure that an active superuser exists; create the one of the settings if not.
+
+    An account with the settings' address that is inactive or not a superuser is made an
+    active superuser; with a password given, it gets that one.
+
+    Args:
+        settings: Which database, who the first administrator is, and the password rules.
+        password: For a new account.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        InvalidInputError: A new account is needed and no password is given.
+    """
+    if found := await find_active_superuser(settings):
+        return AccountChange(found.id, found.email, "unchanged", found.roles, 0)
+    email = first_admin_email(settings)
+    hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
+    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+        await ServerRepository(session).one_writer()
+        users = UserRepository(session)
+        if other := await users.active_superusers():
+            return await _unchanged(session, other[0])
+        existing = await users.with_email(email)
+        if existing:
+            change = await accounts.update_superuser(session, existing[0], password_hash=hashed)
+        else:
+            required = _required(hashed, dry_run=dry_run)
+            change = await accounts.create_superuser(session, email, required)
+    return _reported(change, password, dry_run=dry_run)
+
+
+async def find_active_superuser(settings: Settings) -> Optional[UserRow]:
+    """Return an account that can administer the server, or None."""
+    found = await list_admin_users(settings)
+    return next((user for user in found if user.is_active), None)
+
+
+def first_admin_email(settings: Settings) -> str:
+    """Return the normalised address of the administrator that the settings describe.
+
+    Raises:
+        ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
+    """
+    try:
+        return normalise_email(settings.first_admin_email)
+    except InvalidInputError as error:
+        key = "admin_email" if settings.admin_email else "admin_username"
+        raise CONFIGURATION.with_context(f"{key}: {error.message}") from None
+
+
+def _prepared_hash(
+    settings: Settings, password: Optional[NewPassword], email: str, *, dry_run: bool
+) -> Optional[str]:
+    """Check and hash a password before any transaction begins: hashing takes long."""
+    if password is None:
+        return None
+    check_password(password.text, email=email, strong=settings.admin_require_strong_password)
+    return PLACEHOLDER if dry_run else hash_password(password, settings)
+
+
+def _required(hashed: Optional[str], *, dry_run: bool) -> str:
+    if hashed is None and not dry_run:
+        raise INVALID.with_context("no password is given for the account")
+    return hashed or PLACEHOLDER
+
+
+async def _unchanged(session: AsyncSession, user: User) -> AccountChange:
+    roles = await RoleRepository(session).of_user(user.id)
+    return AccountChange(user.id, user.email, "unchanged", tuple(sorted(roles)), 0)
+
+
+def _reported(
+    change: AccountChange, password: Optional[NewPassword], *, dry_run: bool
+) -> AccountChange:
+    """Tell a generated password once; in a dry run tell what would be done."""
+    if dry_run:
+        unsaved = None if change.result == "created" else change.id
+        return replace(change, id=unsaved, result=WOULD.get(change.result, change.result))
+    if password and password.generated and change.result != "unchanged":
+        return replace(change, password=password.text)
+    return change

@@ -1,0 +1,92 @@
+"""Making a database ready, whatever its state: entry points that own the transactions."""
+
+from typing import Optional
+
+from clarinet_cli.results import AccountChange, Step
+from clarinet_cli.services.bootstrap import (
+    database_exists,
+    ensure_database,
+    ensure_roles,
+    wanted_roles,
+)
+from clarinet_cli.services.migrations import database_has_tables, ensure_schema
+from clarinet_cli.services.passwords import NewPassword
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser, first_admin_email
+from clarinet_cli.utils.logger import logger
+
+
+async def create_admin_user(
+    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+) -> AccountChange:
+    """Make sure that a first superuser exists; repeating it changes nothing.
+
+    Args:
+        settings: Which database, and who the first administrator is.
+        password: For a new account.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        InvalidInputError: A new account is needed and no password is given.
+    """
+    return await ensure_admin_exists(settings, password, dry_run=dry_run)
+
+
+async def superuser_is_missing(settings: Settings) -> bool:
+    """Return whether making the database ready needs a password for a first superuser."""
+    if not settings.admin_auto_create:
+        return False
+    if not (await database_exists(settings) and await database_has_tables(settings)):
+        return True
+    return await find_active_superuser(settings) is None
+
+
+async def initialise_database(
+    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+) -> list[Step]:
+    """Make the database ready: create it, migrate it, add roles and the first superuser.
+
+    Each step is a transaction of its own, and each sees what is there already: after an
+    interruption, running it again finishes the work.
+
+    Args:
+        settings: Which database; roles, and who the first administrator is.
+        password: For the first superuser, if there is none.
+        dry_run: Change nothing, report what would be done.
+
+    Returns:
+        One report a step, in order.
+    """
+    steps = [await ensure_database(settings, dry_run=dry_run)]
+    if dry_run and steps[0].result != "unchanged":
+        return steps + _steps_on_nothing(settings)
+    steps.append(await ensure_schema(settings, dry_run=dry_run))
+    if dry_run and steps[1].result == "would_create":
+        return steps + _steps_on_nothing(settings)[1:]
+    steps.append(await ensure_roles(settings, dry_run=dry_run))
+    steps.append(await _superuser(settings, password, dry_run=dry_run))
+    for step in steps:
+        logger.info(f"db init: {step.step}: {step.result}")
+    return steps
+
+
+async def _superuser(settings: Settings, password: Optional[NewPassword], *, dry_run: bool) -> Step:
+    if not settings.admin_auto_create:
+        return Step("superuser", "unchanged", "admin_auto_create is off")
+    change = await create_admin_user(settings, password, dry_run=dry_run)
+    return Step("superuser", change.result, change.email, change.password)
+
+
+def _steps_on_nothing(settings: Settings) -> list[Step]:
+    """What the steps after the database would do on an empty one."""
+    email = first_admin_email(settings)
+    superuser = (
+        Step("superuser", "would_create", email)
+        if settings.admin_auto_create
+        else Step("superuser", "unchanged", "admin_auto_create is off")
+    )
+    return [
+        Step("schema", "would_create", "all revisions"),
+        Step("roles", "would_create", ", ".join(wanted_roles(settings))),
+        superuser,
+    ]

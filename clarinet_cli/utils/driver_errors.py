@@ -1,0 +1,111 @@
+"""What the database drivers say, in the operator's words and with the right exit code."""
+
+import socket
+import sqlite3
+from typing import Optional
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from clarinet_cli.exceptions import (
+    BUSY,
+    CONFLICT,
+    FAILURE,
+    LOGIN_REFUSED,
+    UNKNOWN_DATABASE,
+    UNREACHABLE,
+    ClarinetError,
+)
+
+INIT_HINT = "'clarinet db init' creates what is missing"
+SERVER_HINT = "is the server running, and are database_host and database_port right?"
+LOGIN_HINT = "check database_username and database_password (or database_url)"
+
+# PostgreSQL's codes, Appendix A of its manual; a class of codes is its first two characters.
+_POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
+    "28000": (LOGIN_REFUSED, "refuses the log-in", LOGIN_HINT),
+    "3D000": (UNKNOWN_DATABASE, "there is no such database on the server", INIT_HINT),
+    "57P03": (UNREACHABLE, "the server is starting up or shutting down", None),
+    "53300": (UNREACHABLE, "the server has no free connection", None),
+    "57014": (UNREACHABLE, "did not answer in time", None),
+    "55P03": (BUSY, "locked by another process", None),
+    "40P01": (BUSY, "another process was in the way (deadlock)", None),
+    "40001": (BUSY, "another process changed the same rows", None),
+    "55006": (BUSY, "in use by another process", None),
+    "42P01": (FAILURE, "the tables are missing", INIT_HINT),
+    "42703": (FAILURE, "the tables differ from ours", "see 'clarinet migrate status'"),
+    "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
+    "25006": (FAILURE, "the database is read-only", "is this a replica?"),
+    "42P04": (CONFLICT, "the database exists already", None),
+    "53100": (FAILURE, "the server's disk is full", None),
+}
+_POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
+    "57": (UNREACHABLE, "the server ended the connection", None),
+    "53": (FAILURE, "the server is out of resources", None),
+    "23": (CONFLICT, "other rows depend on it, or it exists already", None),
+}
+_SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "SQLITE_BUSY": (BUSY, "locked by another process", None),
+    "SQLITE_LOCKED": (BUSY, "locked by another process", None),
+    "SQLITE_CANTOPEN": (UNREACHABLE, "the file can't be opened", "check path and permissions"),
+    "SQLITE_NOTADB": (LOGIN_REFUSED, "the file is not a SQLite database", None),
+    "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
+    "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
+    "SQLITE_FULL": (FAILURE, "the disk is full", None),
+    "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
+    "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
+}
+
+
+def explain_driver_error(error: Exception, backend: str, target: str) -> Optional[ClarinetError]:
+    """Return the error to show for *error*, or None when it is not the database's.
+
+    Args:
+        error: What SQLAlchemy, the driver or the operating system raised.
+        backend: ``sqlite`` or ``postgresql``.
+        target: The redacted URL, for the message.
+    """
+    if isinstance(error, DBAPIError):
+        found = _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
+        template, reason, hint = found
+        return template.with_context(f"{target}: {reason}", hint=hint)
+    if backend == "sqlite":
+        return None
+    return UNREACHABLE.with_context(f"{target}: {_explain_network(error)}", hint=SERVER_HINT)
+
+
+def _explain_network(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "the host name can't be resolved"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+    original = error.orig
+    name = getattr(original, "sqlite_errorname", "")
+    for prefix, found in _SQLITE.items():
+        if name.startswith(prefix):
+            return found
+    text = str(original)
+    if isinstance(original, sqlite3.OperationalError) and text.startswith("no such table"):
+        return FAILURE, "the tables are missing", INIT_HINT
+    return FAILURE, text.partition("\n")[0], None
+
+
+def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
+    if found is not None:
+        return found
+    if error.connection_invalidated:
+        return _POSTGRESQL_CLASSES["08"]
+    if isinstance(error, IntegrityError):
+        return _POSTGRESQL_CLASSES["23"]
+    return FAILURE, f"the server answered with error {state or 'unknown'}", None

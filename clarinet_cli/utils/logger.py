@@ -1,0 +1,120 @@
+"""The one door to logging: ``from clarinet_cli.utils.logger import logger``.
+
+Records go to standard error and, when the settings ask for it, to a rotating file. No
+sink shows variable values in tracebacks (``diagnose=False``): they may be secrets.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from loguru import logger
+
+from clarinet_cli.exceptions import CONFIGURATION
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+    from clarinet_cli.settings import Settings
+
+__all__ = ["LOG_FILE", "configure_file_log", "configure_logging", "logger"]
+
+LOG_FILE = "clarinet-cli.log"
+LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
+VERY_VERBOSE = 2
+
+
+def configure_logging(verbosity: int = 0) -> None:
+    """Send log records to standard error, and those of the libraries with them.
+
+    Args:
+        verbosity: -1 silent, 0 warnings, 1 information, 2 debugging. Errors that the
+            command line reports itself (bound with ``reported=True``) are shown by the
+            log from 2 on only, so that nobody reads them twice.
+    """
+    logger.remove()
+    verbose = min(verbosity, VERY_VERBOSE)
+
+    def wanted(record: "Record") -> bool:
+        return verbose >= VERY_VERBOSE or not record["extra"].get("reported")
+
+    logger.add(
+        sys.stderr,
+        level=LEVELS[max(verbose, -1)],
+        format=_long_format if verbose > 0 else _short_format,
+        filter=wanted,
+        colorize=False,
+        backtrace=False,
+        diagnose=False,
+    )
+    _take_over_standard_logging(LEVELS[max(verbose, 0)])
+
+
+def configure_file_log(settings: "Settings") -> Optional[Path]:
+    """Add the rotating log file that the settings ask for.
+
+    Args:
+        settings: ``log_to_file``, ``log_dir``, ``log_level``, ``log_rotation``,
+            ``log_retention`` and ``log_serialize`` are read.
+
+    Returns:
+        The file, or None when file logging is off or the file can't be written; the
+        latter is a warning, since a full disk must not keep an operator out.
+
+    Raises:
+        ConfigurationError: The rotation or retention can't be understood.
+    """
+    if not settings.log_to_file:
+        return None
+    path = settings.project_dir / settings.log_dir / LOG_FILE
+    try:
+        logger.add(
+            path,
+            level=settings.log_level,
+            rotation=settings.log_rotation,
+            retention=settings.log_retention,
+            serialize=settings.log_serialize,
+            opener=_private,
+            encoding="utf-8",
+            backtrace=False,
+            diagnose=False,
+        )
+    except OSError as error:
+        logger.warning(f"no log file: {path}: {error.strerror}")
+        return None
+    except ValueError as error:
+        raise CONFIGURATION.with_context(f"log_rotation or log_retention: {error}") from None
+    return path
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read."""
+    return os.open(path, flags, 0o600)
+
+
+def _short_format(record: "Record") -> str:
+    return f"{record['level'].name.lower()}: {{message}}\n"
+
+
+def _long_format(_: "Record") -> str:
+    return "{time:YYYY-MM-DDTHH:mm:ss.SSS!UTC}Z {level} {name}: {message}\n{exception}"
+
+
+class _ToLoguru(logging.Handler):
+    """Hands the records of the standard library's logging to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = record.name == "py.warnings"
+        known: Any = "DEBUG" if warning else logging.getLevelName(record.levelno)
+        logger.opt(depth=6, exception=record.exc_info).log(known, record.getMessage().strip())
+
+
+def _take_over_standard_logging(level: str) -> None:
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(handlers=[_ToLoguru()], level=level, force=True)
+    # At DEBUG this driver logs each statement with its values, hashes and tokens included.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
