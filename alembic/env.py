@@ -13,24 +13,12 @@ from sqlalchemy import Connection
 
 from alembic import context
 from clarinet_cli.exceptions import ClarinetError
-from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.models import metadata
+from clarinet_cli.services.comparison import COMPARISON
 from clarinet_cli.services.locks import Job, exclusive
 from clarinet_cli.settings import settings
 from clarinet_cli.utils.database import Access, database_url, get_connection
 from clarinet_cli.utils.logger import configure_logging
-
-
-def only_our_tables(name: str | None, kind: str, _: Any) -> bool:
-    """Leave the other tables of a server's database out of every comparison."""
-    return kind != "table" or name in TABLE_NAMES
-
-
-def render_item(kind: str, item: Any, _: Any) -> str | bool:
-    """Write plain SQLAlchemy types into revisions, so that they outlive this package."""
-    if kind == "type" and isinstance(item, UTCDateTime):
-        return "sa.DateTime(timezone=True)"
-    return False
 
 
 def drop_empty_revision(_: Any, __: Any, directives: list[MigrationScript]) -> None:
@@ -44,11 +32,9 @@ def drop_empty_revision(_: Any, __: Any, directives: list[MigrationScript]) -> N
 
 
 OPTIONS: dict[str, Any] = {
+    **COMPARISON,
     "target_metadata": metadata,
-    "include_name": only_our_tables,
-    "render_item": render_item,
     "process_revision_directives": drop_empty_revision,
-    "render_as_batch": True,
 }
 
 

@@ -13,6 +13,7 @@ from typer import core
 from typer.exceptions import TyperException
 
 from clarinet_cli.cli import output
+from clarinet_cli.cli.invocation import current
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ def _usage_error(error: TyperException) -> ClarinetError:
 
 
 def _unexpected(error: Exception) -> int:
-    from clarinet_cli.utils.logger import logger
+    from clarinet_cli.utils.logger import configure_logging, logger, logging_is_configured
+
+    if not logging_is_configured():
+        configure_logging(current().verbosity)
 
     logger.bind(reported=True).opt(exception=error).error("unexpected error")
     return _report(

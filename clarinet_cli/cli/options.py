@@ -12,12 +12,14 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str | float) -> float:
     """Return the seconds that ``90s``, ``15m``, ``12h`` or ``30d`` mean; bare is seconds.
 
     Raises:
         BadParameter: It is none of these.
     """
+    if isinstance(text, float):  # an option's default comes through here too
+        return text
     match = DURATION.fullmatch(text.strip())
     if match is None:
         message = f"{text!r} is not a duration; write 90s, 15m, 12h or 30d"

@@ -30,7 +30,8 @@ def rows_table(rows: list[Fields], columns: Sequence[str], *, compact: bool) -> 
     shown = columns or list(dict.fromkeys(name for row in flattened for name in row))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in shown:
-        numeric = all(_is_number(row.get(name)) for row in flattened)
+        values = [row[name] for row in flattened if row.get(name) is not None]
+        numeric = bool(values) and all(_is_number(value) for value in values)
         table.add_column(
             Text(title(name)),
             justify="right" if numeric else "left",
@@ -75,7 +76,7 @@ def duration(seconds: float) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _cell(name: str, value: Any, *, compact: bool) -> Text:

@@ -74,8 +74,8 @@ class UserRepository(BaseRepository[User]):
         )
         query = (
             select(User, roles.c.names, used.c.live, used.c.last_accessed)
-            .outerjoin(used, used.c.ID == user_id)
-            .outerjoin(roles, roles.c.ID == user_id)
+            .outerjoin(used, used.c.user_id == ID)
+            .outerjoin(roles, roles.c.user_id == ID)
             .order_by(EMAIL)
         )
         if superusers_only:

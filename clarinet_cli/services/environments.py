@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE
 from clarinet_cli.results import FileChange
 from clarinet_cli.utils.logger import logger
 
+SILENT = Namespace(quiet=True)  # Alembic's own messages would stand between the data
 BASE_REVISION = "c1a90e7f0001"
 INI_FILE = "alembic.ini"
 SCRIPT_DIRECTORY = "alembic"
@@ -70,11 +72,12 @@ def find_environment(project: Path) -> Environment:
     own = _project_config(project)
     location = _script_location(own) if own is not None else None
     if own is not None and location is not None and _has_our_base(location):
+        own.cmd_opts = SILENT
         return Environment(config=own, location=location, packaged=False)
     if own is not None:
         logger.info(f"{location}: not an environment of ours, using the packaged one")
     packaged = packaged_location()
-    config = Config()
+    config = Config(cmd_opts=SILENT)
     config.set_main_option("script_location", str(packaged).replace("%", "%%"))
     return Environment(config=config, location=packaged, packaged=True)
 

@@ -25,6 +25,7 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.models import TABLE_NAMES, metadata
 from clarinet_cli.results import FileChange, MigrationRun, MigrationStatus, RevisionRow, Step
+from clarinet_cli.services.comparison import COMPARISON
 from clarinet_cli.services.environments import Environment, find_environment
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, exclusive
 from clarinet_cli.settings import Settings
@@ -236,8 +237,7 @@ async def database_has_tables(settings: Settings) -> bool:
 
 def _differences(connection: Connection) -> list[str]:
     """Name what an upgrade of the existing tables to our models would have to do."""
-    options = {"include_name": lambda name, kind, _: kind != "table" or name in TABLE_NAMES}
-    found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    found = compare_metadata(MigrationContext.configure(connection, opts=COMPARISON), metadata)
     flat = [item[0] if isinstance(item, list) else item for item in found]
     return sorted({str(item[0]) for item in flat})
 

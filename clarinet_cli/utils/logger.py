@@ -7,6 +7,7 @@ sink shows variable values in tracebacks (``diagnose=False``): they may be secre
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 
     from clarinet_cli.settings import Settings
 
-__all__ = ["LOG_FILE", "configure_file_log", "configure_logging", "logger"]
+__all__ = ["LOG_FILE", "configure_file_log", "configure_logging", "logger", "logging_is_configured"]
 
 LOG_FILE = "clarinet-cli.log"
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
+
+
+_sinks: dict[str, int] = {}
+
+# Loguru's own first sink shows variable values in tracebacks; a host program that has set
+# up logging before has removed it already.
+with suppress(ValueError):
+    logger.remove(0)
 
 
 def configure_logging(verbosity: int = 0) -> None:
@@ -34,13 +43,14 @@ def configure_logging(verbosity: int = 0) -> None:
             command line reports itself (bound with ``reported=True``) are shown by the
             log from 2 on only, so that nobody reads them twice.
     """
+    _sinks.clear()
     logger.remove()
     verbose = min(verbosity, VERY_VERBOSE)
 
     def wanted(record: "Record") -> bool:
         return verbose >= VERY_VERBOSE or not record["extra"].get("reported")
 
-    logger.add(
+    _sinks["stderr"] = logger.add(
         sys.stderr,
         level=LEVELS[max(verbose, -1)],
         format=_long_format if verbose > 0 else _short_format,
@@ -50,6 +60,11 @@ def configure_logging(verbosity: int = 0) -> None:
         diagnose=False,
     )
     _take_over_standard_logging(LEVELS[max(verbose, 0)])
+
+
+def logging_is_configured() -> bool:
+    """Return whether ``configure_logging`` has been called."""
+    return bool(_sinks)
 
 
 def configure_file_log(settings: "Settings") -> Optional[Path]:
