@@ -61,10 +61,16 @@ def display_url(url: URL) -> str:
     """Return *url* for people: no driver, no password, no query with secrets in it."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
-    shown = url.set(drivername="postgresql", query={})
-    if (shown.host or "").startswith("/"):
-        shown = shown.set(host=None, port=None, query={"host": str(shown.host)})
-    return shown.render_as_string(hide_password=True)
+    socket = (url.host or "").startswith("/")
+    return URL.create(
+        "postgresql",
+        username=url.username,
+        password=url.password,
+        host=None if socket else url.host,
+        port=url.port,
+        database=url.database,
+        query={"host": str(url.host)} if socket else {},
+    ).render_as_string(hide_password=True)
 
 
 def make_engine(

@@ -1,0 +1,69 @@
+# Everything runs in .venv, made on first use with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-quick lint format types check coverage \
+        db-upgrade db-downgrade db-migration pins clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+install: $(STAMP)  ## Make .venv and install the package with its tools
+
+quickstart: $(STAMP)  ## Install, make a SQLite database with an administrator, look at it
+	$(BIN)/clarinet db init --generate-password
+	$(BIN)/clarinet session stats
+
+test: $(STAMP)  ## Run the whole suite, real PostgreSQL included
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+coverage: $(STAMP)  ## Run the suite and show what it does not reach
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=95
+
+lint: $(STAMP)  ## Formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## Type check
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint types test  ## What CI runs
+
+db-upgrade: $(STAMP)  ## Bring the schema to head
+	$(BIN)/alembic upgrade head
+
+db-downgrade: $(STAMP)  ## Take the schema back one revision
+	$(BIN)/alembic downgrade -1
+
+db-migration: $(STAMP)  ## Write a revision: make db-migration m="add a column"
+	@test -n "$(m)" || { echo 'error: say what it does: make db-migration m="…"' >&2; exit 2; }
+	$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+pins:  ## Renew constraints.txt from the newest versions
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip list --format=freeze --exclude-editable | grep -E '^pip='; \
+	  $(BIN)/pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
+	@touch $(STAMP)
+
+clean:  ## Remove the environment and the caches
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,98 @@
+"""Fixtures: a project on each backend, empty, ready, or as a real server left it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.postgres import FIXTURE_TEMPLATE, SERVER_VARIABLE, OwnServer, PostgresServer
+from tests.support import PASSWORD, Project
+
+SQLITE_FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.sqlite.db"
+OWN_SERVER = pytest.StashKey[OwnServer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the PostgreSQL server of this run, unless a variable names another one."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    if SERVER_VARIABLE not in os.environ:
+        config.stash[OWN_SERVER] = OwnServer().ask_one_role_for_a_password()
+        os.environ[SERVER_VARIABLE] = config.stash[OWN_SERVER].url
+    PostgresServer(os.environ[SERVER_VARIABLE]).load_fixture()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server that this run started."""
+    if OWN_SERVER in config.stash:
+        config.stash[OWN_SERVER].stop()
+        del os.environ[SERVER_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> PostgresServer:
+    """The PostgreSQL server."""
+    return PostgresServer(os.environ[SERVER_VARIABLE])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_project(backend: str, tmp_path: Path, postgres: PostgresServer) -> Iterator[Project]:
+    """A project whose database does not exist yet."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    name = f"test_{uuid4().hex}" if backend == "postgresql" else "clarinet"
+    project = Project(directory, backend, name, postgres if backend == "postgresql" else None)
+    project.write_settings()
+    yield project
+    if backend == "postgresql":
+        postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def ready_templates(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
+) -> Iterator[dict[str, str]]:
+    """A database on each backend as ``db init`` leaves it, to be copied."""
+    names = {}
+    for backend in ("sqlite", "postgresql"):
+        directory = tmp_path_factory.mktemp(f"template-{backend}")
+        server = postgres if backend == "postgresql" else None
+        name = f"template_{uuid4().hex}" if server else "clarinet"
+        project = Project(directory, backend, name, server)
+        project.write_settings()
+        result = project.run("db", "init", "--password-stdin", stdin=PASSWORD)
+        assert result.code == 0, result
+        names[backend] = name if server else str(project.file)
+    yield names
+    postgres.drop(names["postgresql"])
+
+
+@pytest.fixture
+def project(
+    empty_project: Project, ready_templates: dict[str, str], postgres: PostgresServer
+) -> Project:
+    """A project whose database is ready: schema, roles, and admin@clarinet.ru."""
+    if empty_project.server is None:
+        shutil.copyfile(ready_templates["sqlite"], empty_project.file)
+    else:
+        postgres.create(empty_project.database, ready_templates["postgresql"])
+    return empty_project
+
+
+@pytest.fixture
+def server_project(empty_project: Project, postgres: PostgresServer) -> Project:
+    """A project with a copy of the database that a real server made."""
+    if empty_project.server is None:
+        shutil.copyfile(SQLITE_FIXTURE, empty_project.file)
+    else:
+        postgres.create(empty_project.database, FIXTURE_TEMPLATE)
+    return empty_project

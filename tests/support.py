@@ -1,0 +1,243 @@
+"""What tests use to run the tool and to look at the rows afterwards."""
+
+import contextlib
+import contextvars
+import io
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Optional
+from uuid import UUID, uuid4
+
+from clarinet_cli.cli.main import run_command_line
+from clarinet_cli.settings import Settings, load_settings
+from tests.postgres import PostgresServer
+
+# The instant of the two fixture databases.
+FIXTURE_NOW = datetime(2026, 11, 22, 18, 32, tzinfo=UTC)
+PASSWORD = "correct horse battery"
+# Hashing as cheap as the OWASP minimum allows: the tests make many hashes.
+CHEAP_ARGON2 = "argon2_time_cost = 5\nargon2_memory_cost = 7168\nargon2_parallelism = 1\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON document."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Project:
+    """A project directory with a database on one backend."""
+
+    directory: Path
+    backend: str
+    database: str
+    server: Optional[PostgresServer] = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write_settings(self, extra: str = "") -> None:
+        """Write ``settings.toml``: where the database is, cheap hashing, and *extra*."""
+        (self.directory / "settings.toml").write_text(
+            self.database_settings + CHEAP_ARGON2 + extra, encoding="utf-8"
+        )
+
+    @property
+    def database_settings(self) -> str:
+        """The lines that name the database."""
+        if self.server is None:
+            return f'database_driver = "sqlite"\ndatabase_name = "{self.database}"\n'
+        return (
+            'database_driver = "postgresql+asyncpg"\n'
+            f'database_host = "{self.server.host}"\n'
+            f"database_port = {self.server.port}\n"
+            f'database_username = "{self.server.user}"\n'
+            f'database_password = "{self.server.password or ""}"\n'
+            f'database_name = "{self.database}"\n'
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as the tool reads them."""
+        return load_settings(self.directory)
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file."""
+        return self.directory / f"{self.database}.db"
+
+    def run(
+        self, *arguments: str, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
+    ) -> Result:
+        """Run a command in this process, standard input not a terminal."""
+        words = ["-C", str(self.directory), *arguments]
+        return run_in_process(words, stdin=stdin, env={**self.environment, **(env or {})})
+
+    def json(self, *arguments: str, **options: Any) -> Any:
+        """Run a command that must succeed and return its data."""
+        result = self.run(*arguments, "-o", "json", **options)
+        assert result.code == 0, result
+        return result.json
+
+    def process(self, *arguments: str, env: Optional[Mapping[str, str]] = None) -> list[str]:
+        """Return the command line of a process of its own; see ``process_environment``."""
+        return [sys.executable, "-m", "clarinet_cli", "-C", str(self.directory), *arguments]
+
+    def run_process(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Result:
+        """Run a command in a process of its own."""
+        done = subprocess.run(
+            self.process(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=process_environment(self.environment),
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Look at the database, or change it, past the tool; ``?`` stands for an argument."""
+        if self.server is not None:
+            for number in range(len(arguments)):
+                query = query.replace("?", f"${number + 1}", 1)
+            return self.server.rows(self.database, query, *arguments)
+        with contextlib.closing(sqlite3.connect(self.file)) as connection, connection:
+            return connection.execute(query, [_sqlite_value(item) for item in arguments]).fetchall()
+
+    def count(self, table: str) -> int:
+        """Return the number of rows of a table."""
+        return int(self.rows(f'SELECT count(*) FROM "{table}"')[0][0])
+
+    def add_user(
+        self,
+        email: str,
+        *,
+        active: bool = True,
+        superuser: bool = False,
+        hashed_password: str = "!",
+    ) -> UUID:
+        """Insert an account past the tool."""
+        user_id = uuid4()
+        self.rows(
+            'INSERT INTO "user" (email, hashed_password, is_active, is_superuser, is_verified, id)'
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            email,
+            hashed_password,
+            active,
+            superuser,
+            superuser,
+            user_id,
+        )
+        return user_id
+
+    def add_session(
+        self,
+        user_id: UUID,
+        *,
+        now: Optional[datetime] = None,
+        token: Optional[str] = None,
+        created: timedelta = timedelta(minutes=10),
+        expires: timedelta = timedelta(hours=1),
+        used: timedelta = timedelta(minutes=1),
+        user_agent: Optional[str] = "curl/8",
+        ip_address: Optional[str] = "127.0.0.1",
+    ) -> str:
+        """Insert a session past the tool: created and used ago, expiring in the future."""
+        now = now or datetime.now(UTC)
+        token = token or str(uuid4())
+        self.rows(
+            "INSERT INTO access_token (token, user_id, created_at, expires_at, last_accessed,"
+            " user_agent, ip_address) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            token,
+            user_id,
+            now - created,
+            now + expires,
+            now - used,
+            user_agent,
+            ip_address,
+        )
+        return token
+
+    def tokens(self) -> set[str]:
+        """Return all tokens in the database."""
+        return {row[0] for row in self.rows("SELECT token FROM access_token")}
+
+
+def run_in_process(
+    words: list[str], *, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
+) -> Result:
+    """Run the command line in this process and return how it ended."""
+    content = stdin.encode() if isinstance(stdin, str) else stdin
+    streams = [
+        io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") for data in (content, b"", b"")
+    ]
+    with replaced_environment(env or {}), _replaced_streams(*streams):
+        code = contextvars.copy_context().run(run_command_line, words)
+        for stream in streams[1:]:
+            stream.flush()
+    texts = [stream.buffer.getvalue().decode() for stream in streams[1:]]
+    return Result(code, *texts)
+
+
+def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process: this one's without the tool's variables."""
+    clean = {name: value for name, value in os.environ.items() if not _concerns_tool(name)}
+    return {**clean, **extra}
+
+
+@contextlib.contextmanager
+def replaced_environment(extra: Mapping[str, str]) -> Iterator[None]:
+    """Run a block with the tool's variables removed and *extra* set."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(process_environment_of(before, extra))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def process_environment_of(before: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Return *before* without the tool's variables, and with *extra*."""
+    return {name: value for name, value in before.items() if not _concerns_tool(name)} | dict(extra)
+
+
+def _concerns_tool(name: str) -> bool:
+    return name.startswith("CLARINET_") or name in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+
+
+@contextlib.contextmanager
+def _replaced_streams(*streams: Any) -> Iterator[None]:
+    before = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = streams
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
+
+
+def _sqlite_value(value: Any) -> Any:
+    """Return a value as the server stores it in SQLite."""
+    match value:
+        case UUID():
+            return value.hex
+        case datetime():
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        case _:
+            return value
