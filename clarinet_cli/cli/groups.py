@@ -1,6 +1,5 @@
 """The lazy group table, the one error boundary, and the way into asyncio."""
 
-import asyncio
 import importlib
 import signal
 import sys
@@ -12,7 +11,6 @@ import typer
 from typer import core
 from typer.exceptions import TyperException
 
-from clarinet_cli.cli import output
 from clarinet_cli.cli.invocation import current
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
 
@@ -75,8 +73,7 @@ def execute(command: Any, arguments: list[str]) -> int:
     except TyperException as error:
         return _report(_usage_error(error))
     except BrokenPipeError:
-        output.leave_quietly()
-        return ExitCode.OK
+        return _reader_went_away()
     except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
         return _unexpected(error)
     return code
@@ -84,6 +81,8 @@ def execute(command: Any, arguments: list[str]) -> int:
 
 def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run asynchronous work to its end."""
+    import asyncio
+
     return asyncio.run(work)
 
 
@@ -96,6 +95,8 @@ def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[Res
     Returns:
         The result and the exit code: 0, or 130 or 143 when a signal ended the work.
     """
+    import asyncio
+
     from clarinet_cli.services.session_cleanup import Stop
 
     async def guarded() -> tuple[ResultT, int]:
@@ -118,7 +119,17 @@ def _invoke(command: Any, arguments: list[str]) -> int:
     return int(code or ExitCode.OK)
 
 
+def _reader_went_away() -> int:
+    """The reader of a pipe has what it wanted: that is no failure."""
+    from clarinet_cli.cli import output
+
+    output.leave_quietly()
+    return ExitCode.OK
+
+
 def _report(error: ClarinetError) -> int:
+    from clarinet_cli.cli import output
+
     output.report_error(error)
     return error.exit_code
 

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink
@@ -38,6 +37,12 @@ class RoleRepository(BaseRepository[Role]):
     async def _insert_missing(self, model: type[Any], rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
-        dialect = self.session.get_bind().dialect.name
-        insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-        await self.session.execute(insert(model).values(rows).on_conflict_do_nothing())
+        # Each dialect is imported where it is used: PostgreSQL's brings its driver along.
+        if self.session.get_bind().dialect.name == "sqlite":
+            from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+            await self.session.execute(sqlite_insert(model).values(rows).on_conflict_do_nothing())
+        else:
+            from sqlalchemy.dialects.postgresql import insert
+
+            await self.session.execute(insert(model).values(rows).on_conflict_do_nothing())

@@ -1,7 +1,5 @@
 """Which e-mail addresses an account may have."""
 
-from email_validator import EmailNotValidError, validate_email
-
 from clarinet_cli.exceptions import INVALID
 
 
@@ -17,6 +15,8 @@ def normalise_email(text: str) -> str:
     Raises:
         InvalidInputError: It is not an address, with the reason.
     """
+    from email_validator import EmailNotValidError, validate_email
+
     try:
         return validate_email(text, check_deliverability=False).normalized
     except (EmailNotValidError, UnicodeError) as error:
