@@ -71,9 +71,9 @@ def report_error(error: ClarinetError) -> None:
         _to_stderr(f"{_styled('hint:', '1;36')} {printable(error.hint)}\n")
 
 
-def prompt_text(text: str) -> None:
-    """Write a question to standard error, where it does not mix with data."""
-    _to_stderr(printable(text))
+def end_line() -> None:
+    """End the line of a prompt that nobody answered."""
+    _to_stderr("\n")
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Questions to a person, and the other ways to answer them."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 from clarinet_cli.cli import output
 from clarinet_cli.cli.invocation import current
+from clarinet_cli.cli.text import printable
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED
 
 if TYPE_CHECKING:
@@ -100,29 +103,35 @@ def confirm(question: str, *, yes: bool) -> None:
     from rich.prompt import Confirm
     from rich.text import Text
 
-    from clarinet_cli.cli.text import printable
-
     screen = output.console(stderr=True)
-    try:
+    with _answered("not confirmed, nothing was changed"):
         answer = Confirm.ask(Text(printable(question)), console=screen, default=False)
-    except EOFError:
-        output.prompt_text("\n")
-        answer = False
     if not answer:
         raise REFUSED.with_context("not confirmed, nothing was changed")
 
 
 def _ask_twice(whose: str) -> str:
-    try:
-        for _ in range(ENTRIES):
-            first = getpass(f"New password for {whose}: ")
-            if first == getpass("The same again: "):
-                return first
-            output.note("the two entries differ, try again")
-    except EOFError:
-        output.prompt_text("\n")
-        raise REFUSED.with_context("no password was entered, nothing was changed") from None
+    for _ in range(ENTRIES):
+        with _answered("no password was entered, nothing was changed"):
+            first = getpass(f"New password for {printable(whose)}: ")
+            second = getpass("The same again: ")
+        if first == second:
+            return first
+        output.note("the two entries differ, try again")
     raise INVALID.with_context(f"the two entries differed {ENTRIES} times")
+
+
+@contextmanager
+def _answered(refusal: str) -> Iterator[None]:
+    """Turn Ctrl-D at a prompt into a refusal; after it and Ctrl-C the line is ended."""
+    try:
+        yield
+    except EOFError:
+        output.end_line()
+        raise REFUSED.with_context(refusal) from None
+    except KeyboardInterrupt:
+        output.end_line()
+        raise
 
 
 def _read_file(path: Path) -> str:

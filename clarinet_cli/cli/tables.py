@@ -15,6 +15,7 @@ from clarinet_cli.cli.text import printable
 SHORT_ID = 8
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+TITLES = {"last_accessed": "last used", "ip_address": "address", "user_agent": "agent"}
 KIBI = 1024.0
 
 
@@ -28,7 +29,13 @@ def rows_table(rows: list[Fields], columns: Sequence[str], *, compact: bool) -> 
     """
     flattened = [flat(row) for row in rows]
     shown = columns or list(dict.fromkeys(name for row in flattened for name in row))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
     for name in shown:
         values = [row[name] for row in flattened if row.get(name) is not None]
         numeric = bool(values) and all(_is_number(value) for value in values)
@@ -56,8 +63,12 @@ def record_table(record: Fields, *, compact: bool) -> Table:
 
 
 def title(name: str) -> str:
-    """Return a field's name as words."""
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ").replace(".", " ")
+    """Return a field's name as words, short enough for a column's head."""
+    if name in TITLES:
+        return TITLES[name]
+    for suffix in ("_seconds", "_bytes", "_at"):
+        name = name.removesuffix(suffix)
+    return name.removeprefix("is_").replace("_", " ").replace(".", " ")
 
 
 def relative(then: datetime, now: datetime) -> str:
