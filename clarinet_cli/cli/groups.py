@@ -72,8 +72,6 @@ def execute(command: Any, arguments: list[str]) -> int:
         return _report(error)
     except TyperException as error:
         return _report(_usage_error(error))
-    except BrokenPipeError:
-        return _reader_went_away()
     except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
         return _unexpected(error)
     return code
@@ -117,14 +115,6 @@ def _invoke(command: Any, arguments: list[str]) -> int:
     except typer.Abort:
         raise REFUSED.with_context("cancelled, nothing was changed") from None
     return int(code or ExitCode.OK)
-
-
-def _reader_went_away() -> int:
-    """The reader of a pipe has what it wanted: that is no failure."""
-    from clarinet_cli.cli import output
-
-    output.leave_quietly()
-    return ExitCode.OK
 
 
 def _report(error: ClarinetError) -> int:

@@ -16,6 +16,10 @@ app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from clarinet_cli.cli.output import open_missing_streams
+
+        open_missing_streams()
     sys.exit(run_command_line(sys.argv[1:]))
 
 

@@ -4,20 +4,23 @@ Standard output carries the data alone, one document. Everything else goes to st
 error: notes, hints, prompts, progress, errors.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.invocation import ColorMode, current
 from clarinet_cli.cli.text import escaped, printable
-from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.types import OutputFormat
 
+UNLIMITED_WIDTH = 1_000_000
 TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
 PROGRESS_LINE_SECONDS = 30.0
 
@@ -52,10 +55,21 @@ def render(
 
 
 def write(lines: Iterable[str]) -> None:
-    """Write text to standard output; a reader that went away ends it in silence."""
-    for line in lines:
-        sys.stdout.write(_encodable(line, sys.stdout.encoding))
-    sys.stdout.flush()
+    """Write text to standard output.
+
+    A reader that went away (``| head -1``) has what it wanted: the rest is dropped, and the
+    command goes on to its end.
+
+    Raises:
+        ClarinetError: Standard output can't be written, as on a full disk.
+    """
+    try:
+        _write_all(lines)
+    except BrokenPipeError:
+        _forget_stdout()
+    except OSError as error:
+        _forget_stdout()
+        raise FAILURE.with_context(f"standard output: {error.strerror}") from error
 
 
 def note(text: str) -> None:
@@ -97,14 +111,13 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def console(*, stderr: bool = False, width: Optional[int] = None) -> Any:
+def console(*, stderr: bool = False) -> Any:
     """Return a Rich console that obeys ``--color`` and takes text as it is."""
     from rich.console import Console
 
     mode = current().color
     return Console(
         stderr=stderr,
-        width=width,
         highlight=False,
         markup=False,
         emoji=False,
@@ -113,9 +126,11 @@ def console(*, stderr: bool = False, width: Optional[int] = None) -> Any:
     )
 
 
-def leave_quietly() -> None:
-    """Forget standard output, so that the interpreter does not flush into a closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def open_missing_streams() -> None:
+    """Give the standard streams that the caller closed (``<&-``) an empty stand-in."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _render_table(
@@ -133,10 +148,31 @@ def _render_table(
         if record
         else rows_table(shown, columns if terminal else (), compact=terminal)
     )
-    screen = console() if terminal else console(width=1_000_000)
-    screen.print(table)
+    write([_painted(table, width=None if terminal else UNLIMITED_WIDTH)])
     if len(values) > len(shown):
         note(f"{len(shown)} of {len(values)} rows shown; '-o plain' or '-o jsonl' shows all")
+
+
+def _painted(table: Any, *, width: Optional[int]) -> str:
+    """Return a table as text, with the colours that standard output may have.
+
+    Rich itself never writes to standard output: a full disk or a closed pipe is met in one
+    place, ``write``.
+    """
+    from rich.console import Console
+
+    screen = console()
+    buffer = io.StringIO()
+    Console(
+        file=buffer,
+        width=width or screen.width,
+        color_system=screen.color_system,
+        force_terminal=screen.is_terminal,
+        no_color=screen.no_color,
+        highlight=False,
+    ).print(table)
+    unicode_lines = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return buffer.getvalue() if unicode_lines else buffer.getvalue().replace("─", "-")
 
 
 def _document(
@@ -184,6 +220,17 @@ def _styled(text: str, style: str) -> str:
     automatic = (sys.stderr.isatty() and not plain) or os.environ.get("FORCE_COLOR")
     wanted = mode is ColorMode.ALWAYS or (mode is ColorMode.AUTO and automatic)
     return f"\x1b[{style}m{text}\x1b[0m" if wanted else text
+
+
+def _write_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(_encodable(line, sys.stdout.encoding))
+    sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    """Point standard output at nothing, so that no later flush fails once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _to_stderr(text: str) -> None:
