@@ -1,0 +1,106 @@
+"""Which database the settings name, as a URL."""
+
+from pathlib import Path
+from typing import Optional
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from clarinet_cli.exceptions import CONFIGURATION, UNREACHABLE, ClarinetError
+from clarinet_cli.settings import Settings
+
+SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
+POSTGRESQL_NAMES = {"postgres", "postgresql"}
+
+
+def database_url(settings: Settings) -> URL:
+    """Return the URL to connect to, with an async driver and an absolute SQLite path.
+
+    Args:
+        settings: ``database_url`` wins over the parts; a relative SQLite name starts at the
+            project directory.
+
+    Raises:
+        ConfigurationError: ``database_url`` can't be parsed or names another database.
+    """
+    if settings.database_url is not None:
+        return _given_url(settings.database_url.get_secret_value(), settings.project_dir)
+    if settings.database_driver.startswith("sqlite"):
+        name = Path(settings.database_name)
+        file = name if name.suffix in SQLITE_SUFFIXES else name.with_name(f"{name.name}.db")
+        return _sqlite_url(settings.project_dir / file)
+    return URL.create(
+        "postgresql+asyncpg",
+        username=settings.database_username or None,
+        password=settings.database_password.get_secret_value() or None,
+        host=settings.database_host or None,
+        port=settings.database_port,
+        database=settings.database_name,
+    )
+
+
+def display_url(url: URL) -> str:
+    """Return *url* for people: no driver, no password, no query with secrets in it."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    socket = (url.host or "").startswith("/")
+    return URL.create(
+        "postgresql",
+        username=url.username,
+        password=url.password,
+        host=None if socket else url.host,
+        port=url.port,
+        database=url.database,
+        query={"host": str(url.host)} if socket else {},
+    ).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Optional[Path]:
+    """Return the file of a SQLite URL, or None for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def require_sqlite_file(url: URL) -> None:
+    """Refuse to go on when the SQLite file is missing.
+
+    Raises:
+        UnreachableError: There is no such file.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise missing_file(file)
+
+
+def missing_file(file: Path) -> ClarinetError:
+    """Return the error that says that a SQLite file does not exist."""
+    return UNREACHABLE.with_context(
+        f"the SQLite file {file} does not exist",
+        hint="'clarinet db init' creates it; '-C DIR' names another project directory",
+    )
+
+
+def _given_url(text: str, project: Path) -> URL:
+    """Read ``database_url``; its text is a secret and never part of a message."""
+    try:
+        url = make_url(text)
+        backend = url.drivername.split("+")[0]
+    except (ArgumentError, ValueError):
+        raise CONFIGURATION.with_context(
+            "database_url: not a database URL",
+            hint="such as postgresql://user:password@host:5432/name, "
+            "with '@' and '/' in the password written as %40 and %2F",
+        ) from None
+    if backend in POSTGRESQL_NAMES:
+        return url.set(drivername="postgresql+asyncpg")
+    if backend != "sqlite":
+        raise CONFIGURATION.with_context(
+            f"database_url: unknown driver {url.drivername!r}", hint="sqlite or postgresql"
+        )
+    return _sqlite_url(project / (url.database or ""))
+
+
+def _sqlite_url(file: Path) -> URL:
+    if file.name == ":memory:" or file.is_dir():
+        kind = "a directory" if file.is_dir() else "in memory, where no other process sees it"
+        raise UNREACHABLE.with_context(f"{file} can't be the SQLite database: it is {kind}")
+    return URL.create("sqlite+aiosqlite", database=str(file))
