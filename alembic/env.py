@@ -16,8 +16,13 @@ from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.comparison import COMPARISON
 from clarinet_cli.services.locks import Job, exclusive
-from clarinet_cli.settings import settings
-from clarinet_cli.utils.database import Access, database_url, get_connection
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.database import (
+    Access,
+    configured_settings,
+    database_url,
+    get_connection,
+)
 from clarinet_cli.utils.logger import configure_logging
 
 
@@ -45,8 +50,8 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def migrate_configured_database() -> None:
-    """Run the revisions on the database of the project's settings, under the lock."""
+async def migrate_database(settings: Settings) -> None:
+    """Run the revisions on the database that the settings name, under the lock."""
     async with (
         exclusive(settings, Job.MIGRATION),
         get_connection(settings, access=Access.CREATE, foreign_keys=False) as connection,
@@ -55,7 +60,7 @@ async def migrate_configured_database() -> None:
         await connection.run_sync(migrate)
 
 
-def write_sql() -> None:
+def write_sql(settings: Settings) -> None:
     """Print the revisions as SQL (``--sql``)."""
     dialect = database_url(settings).get_backend_name()
     context.configure(dialect_name=dialect, literal_binds=True, **OPTIONS)
@@ -63,14 +68,21 @@ def write_sql() -> None:
         context.run_migrations()
 
 
+def run_from_command_line() -> None:
+    """Do what the ``alembic`` command was asked for."""
+    configure_logging(verbosity=1)
+    try:
+        settings = configured_settings()
+        if context.is_offline_mode():
+            write_sql(settings)
+        else:
+            asyncio.run(migrate_database(settings))
+    except ClarinetError as error:
+        raise CommandError(error.message) from error
+
+
 given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
-elif context.is_offline_mode():
-    write_sql()
 else:
-    configure_logging(verbosity=1)
-    try:
-        asyncio.run(migrate_configured_database())
-    except ClarinetError as error:
-        raise CommandError(error.message) from error
+    run_from_command_line()

@@ -58,6 +58,22 @@ class SessionStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionGroup:
+    """The sessions that have ``key`` in common: an e-mail, a role, an address, a day.
+
+    A session of a user with several roles counts for each of them.
+    """
+
+    key: Optional[str]
+    total: int
+    active: int
+    idle: int
+    expired: int
+    blocked: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
 class CleanupReport:
     """What a clean-up found and did; ``complete`` when nothing dead is left."""
 

@@ -1,10 +1,26 @@
 """Aliases and small value types that two or more modules use."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Optional
 
 SessionState = Literal["active", "idle", "expired", "blocked"]
 """What the server would do with a session: see ``repositories.session_state``."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """Which accounts to list; all conditions that are given must hold.
+
+    Attributes:
+        inactive_only: Those that can't log in.
+        role: Those that have this role.
+        search: Those with this text in their e-mail address, in any case.
+    """
+
+    inactive_only: bool = False
+    role: Optional[str] = None
+    search: Optional[str] = None
 
 
 class OutputFormat(StrEnum):
@@ -15,6 +31,16 @@ class OutputFormat(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PLAIN = "plain"
+
+
+class GroupBy(StrEnum):
+    """What ``session stats --by`` counts for each value of."""
+
+    USER = "user"
+    ROLE = "role"
+    IP = "ip"
+    AGENT = "agent"
+    DAY = "day"
 
 
 class Readiness(StrEnum):

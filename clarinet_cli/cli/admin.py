@@ -134,16 +134,30 @@ def list_accounts(
     all_users: Annotated[
         bool, typer.Option("--all", help="All accounts, not only superusers.")
     ] = False,
+    role: Annotated[
+        Optional[str], typer.Option(metavar="NAME", help="Accounts that have this role.")
+    ] = None,
+    inactive: Annotated[
+        bool, typer.Option("--inactive", help="Accounts that can't log in.")
+    ] = False,
+    search: Annotated[
+        Optional[str], typer.Option(metavar="TEXT", help="Accounts with this in their address.")
+    ] = None,
     output: Output = None,
 ) -> None:
     """Show the superusers, or all accounts.
 
+    With --role, --inactive or --search it looks at all accounts, superusers or not.
+
     Example: clarinet admin list --all -o csv
     """
     from clarinet_cli.results import UserRow
+    from clarinet_cli.types import UserFilter
     from clarinet_cli.utils.admin import list_admin_users
 
-    rows = run(list_admin_users(project_settings(), all_users=all_users))
+    where = UserFilter(inactive_only=inactive, role=role, search=search)
+    everybody = all_users or where != UserFilter()
+    rows = run(list_admin_users(project_settings(), all_users=everybody, where=where))
     render(rows, output, row_type=UserRow, columns=USER_COLUMNS, empty="no accounts")
 
 

@@ -9,7 +9,7 @@ import typer
 from clarinet_cli import __version__
 from clarinet_cli.cli.groups import LazyGroup, execute
 from clarinet_cli.cli.invocation import ColorMode, Invocation, use
-from clarinet_cli.cli.options import Output
+from clarinet_cli.cli.options import DryRun, Output
 
 app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -74,12 +74,13 @@ def root(
 @app.command("init-migrations")
 def init_migrations(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+    dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
     """Put an Alembic environment into the project directory ('migrate init')."""
     from clarinet_cli.cli.migrate import init
 
-    init(force=force, output=output)
+    init(force=force, dry_run=dry_run, output=output)
 
 
 @app.command("help")

@@ -10,6 +10,7 @@ from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, Output, UserArgument, parse_duration
 from clarinet_cli.cli.output import note, progress, render
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
+from clarinet_cli.types import GroupBy
 
 if TYPE_CHECKING:
     from clarinet_cli.results import CleanupReport
@@ -30,16 +31,27 @@ SESSION_COLUMNS = (
 
 
 @app.command()
-def stats(output: Output = None) -> None:
+def stats(
+    by: Annotated[
+        Optional[GroupBy], typer.Option("--by", help="Count for each of these instead.")
+    ] = None,
+    output: Output = None,
+) -> None:
     """Count all sessions by state and age.
 
     A life is the time from log-in to expiry.
 
-    Example: clarinet session stats -o json
+    Example: clarinet session stats --by user
     """
-    from clarinet_cli.services.sessions import session_stats
+    from clarinet_cli.results import SessionGroup
+    from clarinet_cli.services.sessions import grouped_stats, session_stats
 
-    render(run(session_stats(project_settings())), output)
+    settings = project_settings()
+    if by is None:
+        render(run(session_stats(settings)), output)
+        return
+    groups = run(grouped_stats(settings, by))
+    render(groups, output, row_type=SessionGroup, empty="no sessions")
 
 
 @app.command("list-user")

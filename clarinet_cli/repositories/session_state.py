@@ -12,7 +12,7 @@ from typing import Any, Optional
 from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import Float
+from sqlalchemy.types import Float, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
@@ -90,6 +90,24 @@ class seconds_between(GenericFunction[float]):  # noqa: N801 - the name of an SQ
 
     type = Float()
     inherit_cache = True
+
+
+class utc_day(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
+    """The day of an instant in UTC, as ``YYYY-MM-DD``."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(utc_day, "sqlite")
+def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
+    return f"date({compiler.process(element.clauses, **options)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
+    instant = compiler.process(element.clauses, **options)
+    return f"to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
 
 @compiles(seconds_between, "sqlite")

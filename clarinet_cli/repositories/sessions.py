@@ -9,10 +9,17 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select
 from sqlmodel import col
 
-from clarinet_cli.models import AccessToken, User
+from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES, Moment, seconds_between
-from clarinet_cli.results import SessionRow, SessionStats
+from clarinet_cli.repositories.session_state import (
+    CREATED,
+    EXPIRES,
+    Moment,
+    seconds_between,
+    utc_day,
+)
+from clarinet_cli.results import SessionGroup, SessionRow, SessionStats
+from clarinet_cli.types import GroupBy
 
 ID_LENGTH = 8
 AGE_BUCKETS = {
@@ -23,6 +30,15 @@ AGE_BUCKETS = {
 }
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
+
+
+_GROUP_KEYS: dict[GroupBy, ColumnElement[Any]] = {
+    GroupBy.USER: cast("ColumnElement[Any]", col(User.email)),
+    GroupBy.ROLE: cast("ColumnElement[Any]", col(RoleLink.role_name)),
+    GroupBy.IP: cast("ColumnElement[Any]", col(AccessToken.ip_address)),
+    GroupBy.AGENT: cast("ColumnElement[Any]", col(AccessToken.user_agent)),
+    GroupBy.DAY: utc_day(CREATED),
+}
 
 
 class OwnSession(NamedTuple):
@@ -121,6 +137,32 @@ class SessionRepository(BaseRepository[AccessToken]):
             next_expiry=row[7],
             age=_buckets(total, [int(value or 0) for value in row[8:]]),
         )
+
+    async def grouped(self, moment: Moment, by: GroupBy) -> list[SessionGroup]:
+        """Count sessions by state for each value of something, the most frequent first.
+
+        Args:
+            moment: When to judge the state.
+            by: The something; days come newest first.
+        """
+        key = _GROUP_KEYS[by]
+        states = ("active", "idle", "expired", "blocked")
+        total = func.count()
+        query = (
+            select(
+                key,
+                total,
+                *(func.count().filter(moment.state == state) for state in states),
+                func.count(USER_ID.distinct()),
+            )
+            .select_from(AccessToken)
+            .outerjoin(User, col(User.id) == USER_ID)
+            .group_by(key)
+            .order_by(*([key.desc()] if by is GroupBy.DAY else [total.desc(), key]))
+        )
+        if by is GroupBy.ROLE:
+            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == USER_ID)
+        return [SessionGroup(*row) for row in await self.session.execute(query)]
 
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first."""

@@ -11,6 +11,7 @@ from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
+from clarinet_cli.types import UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
@@ -46,13 +47,19 @@ class UserRepository(BaseRepository[User]):
         return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))
 
     async def rows(
-        self, moment: Moment, *, superusers_only: bool, user_id: Optional[UUID] = None
+        self,
+        moment: Moment,
+        *,
+        superusers_only: bool,
+        where: UserFilter = UserFilter(),
+        user_id: Optional[UUID] = None,
     ) -> list[UserRow]:
         """Return accounts with roles, live sessions and last access, in one query.
 
         Args:
             moment: When to judge which sessions are live.
             superusers_only: Only those with the superuser flag.
+            where: Only those for which this holds too.
             user_id: Only this one.
         """
         used = (
@@ -80,6 +87,13 @@ class UserRepository(BaseRepository[User]):
         )
         if superusers_only:
             query = query.where(col(User.is_superuser))
+        if where.inactive_only:
+            query = query.where(col(User.is_active).is_(False))
+        if where.role is not None:
+            has_role = select(col(RoleLink.user_id)).where(col(RoleLink.role_name) == where.role)
+            query = query.where(ID.in_(has_role))
+        if where.search is not None:
+            query = query.where(func.lower(EMAIL).contains(where.search.lower(), autoescape=True))
         if user_id is not None:
             query = query.where(ID == user_id)
         return [

@@ -11,9 +11,10 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, OwnSession, SessionRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.results import RevokeReport, SessionRow, SessionStats
+from clarinet_cli.results import RevokeReport, SessionGroup, SessionRow, SessionStats
 from clarinet_cli.services.accounts import moment_of, resolve_user
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import GroupBy
 from clarinet_cli.utils.database import Access, get_async_session
 from clarinet_cli.utils.logger import logger
 
@@ -42,6 +43,21 @@ async def session_stats(settings: Settings, *, now: Optional[datetime] = None) -
     async with get_async_session(settings) as session:
         moment = await present_moment(session, settings, now)
         return await SessionRepository(session).stats(moment)
+
+
+async def grouped_stats(
+    settings: Settings, by: GroupBy, *, now: Optional[datetime] = None
+) -> list[SessionGroup]:
+    """Count sessions by state for each user, role, address, agent or day.
+
+    Args:
+        settings: Which database, and the idle limit.
+        by: What to group by.
+        now: The instant to judge them at; the database's clock by default.
+    """
+    async with get_async_session(settings) as session:
+        moment = await present_moment(session, settings, now)
+        return await SessionRepository(session).grouped(moment, by)
 
 
 async def sessions_of_user(

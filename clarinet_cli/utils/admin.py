@@ -21,25 +21,34 @@ from clarinet_cli.services.emails import normalise_email
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
 from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings, email_of_username
-from clarinet_cli.utils.database import Access, get_async_session
+from clarinet_cli.types import UserFilter
+from clarinet_cli.utils.database import Access, configured_settings, get_async_session
 
 PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
 WOULD = {"created": "would_create", "updated": "would_update"}
 
 
 async def list_admin_users(
-    settings: Settings, *, all_users: bool = False, now: Optional[datetime] = None
+    settings: Optional[Settings] = None,
+    *,
+    all_users: bool = False,
+    where: UserFilter = UserFilter(),
+    now: Optional[datetime] = None,
 ) -> list[UserRow]:
     """Return the superusers, or all users, by e-mail address.
 
     Args:
-        settings: Which database, and the idle limit.
+        settings: Which database, and the idle limit; the project's settings by default.
         all_users: Also those that are not superusers.
+        where: Only those for which this holds too.
         now: The instant to judge their sessions at; the database's clock by default.
     """
+    settings = settings or configured_settings()
     async with get_async_session(settings) as session:
         moment = await present_moment(session, settings, now)
-        return await accounts.list_users(session, moment, superusers_only=not all_users)
+        return await accounts.list_users(
+            session, moment, superusers_only=not all_users, where=where
+        )
 
 
 async def find_account(settings: Settings, who: str) -> UserRow:
@@ -183,7 +192,10 @@ async def reset_admin_password(
 
 
 async def ensure_admin_exists(
-    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+    settings: Optional[Settings] = None,
+    password: Optional[NewPassword] = None,
+    *,
+    dry_run: bool = False,
 ) -> AccountChange:
     """Make sure that an active superuser exists; create the one of the settings if not.
 
@@ -191,13 +203,15 @@ async def ensure_admin_exists(
     active superuser; with a password given, it gets that one.
 
     Args:
-        settings: Which database, who the first administrator is, and the password rules.
+        settings: Which database, who the first administrator is, and the password rules;
+            the project's settings by default.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
 
     Raises:
         InvalidInputError: A new account is needed and no password is given.
     """
+    settings = settings or configured_settings()
     if found := await find_active_superuser(settings):
         return AccountChange(found.id, found.email, "unchanged", found.roles, 0)
     email = first_admin_email(settings)

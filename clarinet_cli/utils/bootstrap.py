@@ -17,12 +17,16 @@ from clarinet_cli.utils.logger import logger
 
 
 async def create_admin_user(
-    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+    settings: Optional[Settings] = None,
+    password: Optional[NewPassword] = None,
+    *,
+    dry_run: bool = False,
 ) -> AccountChange:
     """Make sure that a first superuser exists; repeating it changes nothing.
 
     Args:
-        settings: Which database, and who the first administrator is.
+        settings: Which database, and who the first administrator is; the project's settings
+            by default.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
 

@@ -19,6 +19,7 @@ from clarinet_cli.utils.logger import logger
 
 __all__ = [
     "Access",
+    "configured_settings",
     "database_url",
     "display_url",
     "driver_errors",
@@ -45,7 +46,7 @@ async def get_engine(
     Raises:
         ClarinetError: The driver's error, in the operator's words.
     """
-    url = database_url(settings or _project_settings())
+    url = database_url(settings or configured_settings())
     engine = make_engine(url, access=access, **options)
     with driver_errors(url):
         try:
@@ -134,7 +135,8 @@ def driver_errors(url: URL) -> Iterator[None]:
         raise explained from error
 
 
-def _project_settings() -> Settings:
+def configured_settings() -> Settings:
+    """Return the settings of the current project directory, built on first use."""
     from clarinet_cli.settings import settings
 
     found: Settings = settings
