@@ -23,6 +23,9 @@ class UserFilter:
     search: Optional[str] = None
 
 
+ANY_USER = UserFilter()
+
+
 class OutputFormat(StrEnum):
     """How a command writes its data to standard output."""
 

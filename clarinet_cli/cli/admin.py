@@ -152,11 +152,11 @@ def list_accounts(
     Example: clarinet admin list --all -o csv
     """
     from clarinet_cli.results import UserRow
-    from clarinet_cli.types import UserFilter
+    from clarinet_cli.types import ANY_USER, UserFilter
     from clarinet_cli.utils.admin import list_admin_users
 
     where = UserFilter(inactive_only=inactive, role=role, search=search)
-    everybody = all_users or where != UserFilter()
+    everybody = all_users or where != ANY_USER
     rows = run(list_admin_users(project_settings(), all_users=everybody, where=where))
     render(rows, output, row_type=UserRow, columns=USER_COLUMNS, empty="no accounts")
 

@@ -11,7 +11,7 @@ from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
-from clarinet_cli.types import UserFilter
+from clarinet_cli.types import ANY_USER, UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
@@ -51,7 +51,7 @@ class UserRepository(BaseRepository[User]):
         moment: Moment,
         *,
         superusers_only: bool,
-        where: UserFilter = UserFilter(),
+        where: UserFilter = ANY_USER,
         user_id: Optional[UUID] = None,
     ) -> list[UserRow]:
         """Return accounts with roles, live sessions and last access, in one query.

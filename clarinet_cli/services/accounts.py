@@ -22,7 +22,7 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange, UserRow
 from clarinet_cli.services.emails import normalise_email
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import UserFilter
+from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.logger import logger
 
 ADMIN_ROLE = "admin"
@@ -192,7 +192,7 @@ async def list_users(
     moment: Moment,
     *,
     superusers_only: bool,
-    where: UserFilter = UserFilter(),
+    where: UserFilter = ANY_USER,
 ) -> list[UserRow]:
     """Return accounts with their roles and live sessions, by e-mail address.
 

@@ -21,7 +21,7 @@ from clarinet_cli.services.emails import normalise_email
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
 from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings, email_of_username
-from clarinet_cli.types import UserFilter
+from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import Access, configured_settings, get_async_session
 
 PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
@@ -32,7 +32,7 @@ async def list_admin_users(
     settings: Optional[Settings] = None,
     *,
     all_users: bool = False,
-    where: UserFilter = UserFilter(),
+    where: UserFilter = ANY_USER,
     now: Optional[datetime] = None,
 ) -> list[UserRow]:
     """Return the superusers, or all users, by e-mail address.
