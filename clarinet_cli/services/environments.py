@@ -156,7 +156,7 @@ def _files_of_a_new_environment(project: Path) -> Iterator[tuple[Path, str]]:
     source = packaged_location()
     config = _project_config(project)
     target = _script_location(config, project) if config is not None else None
-    if target is None:
+    if target is None or _content(project / INI_FILE) == INI_TEXT:
         yield project / INI_FILE, INI_TEXT
     scripts = (source / "env.py", source / "script.py.mako", *sorted(source.glob("versions/*.py")))
     for file in scripts:
