@@ -1,7 +1,7 @@
 """Queries on log-in sessions."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple, Optional, cast
 from uuid import UUID
@@ -45,6 +45,7 @@ class OwnSession(NamedTuple):
     """A session of a known user: its token stays inside the services."""
 
     token: str
+    created_at: datetime
 
     @property
     def id(self) -> str:
@@ -166,8 +167,8 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first."""
-        query = select(TOKEN).where(USER_ID == user_id).order_by(CREATED.desc(), TOKEN)
-        return [OwnSession(token) for token in await self.session.scalars(query)]
+        query = select(TOKEN, CREATED).where(USER_ID == user_id).order_by(CREATED.desc(), TOKEN)
+        return [OwnSession(*row) for row in await self.session.execute(query)]
 
     async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
         """Delete a user's sessions but those to keep; return how many."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import String, cast, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
@@ -37,7 +37,13 @@ class UserRepository(BaseRepository[User]):
         return await self.find(or_(folded == func.lower(email), folded == email.lower()))
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
-        """Return the accounts whose UUID begins with these hexadecimal digits."""
+        """Return the accounts whose UUID begins with these hexadecimal digits.
+
+        SQLite compares the column as text: its declared type gives it numeric affinity,
+        which makes a number of a bound such as ``99999999000…``.
+        """
+        if self.session.get_bind().dialect.name == "sqlite":
+            return await self.find(func.substr(cast(ID, String), 1, len(digits)) == digits)
         first = UUID(digits.ljust(UUID_DIGITS, "0"))
         last = UUID(digits.ljust(UUID_DIGITS, "f"))
         return await self.find(first <= ID, last >= ID)

@@ -1,7 +1,7 @@
 """The rules of accounts: who is meant, who may be changed, and what goes with it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Optional
 
@@ -48,6 +48,8 @@ async def resolve_user(users: UserRepository, who: str) -> User:
         RefusedError: Several accounts match; the error lists them.
     """
     digits = who.replace("-", "").casefold()
+    if not storable(who):
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if "@" in who:
         found = await users.with_email(_as_stored(who))
     elif PREFIX.fullmatch(digits):
@@ -56,10 +58,24 @@ async def resolve_user(users: UserRepository, who: str) -> User:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if not found:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
+    return only_one(found, who)
+
+
+def only_one(found: Sequence[User], who: str) -> User:
+    """Return the one account that was found.
+
+    Raises:
+        RefusedError: Several were found; the error lists them.
+    """
     if len(found) > 1:
         matches = ", ".join(f"{user.email} ({user.id})" for user in found)
         raise REFUSED.with_context(f"{who!r} is ambiguous: {matches}", hint="give the whole UUID")
     return found[0]
+
+
+def storable(text: str) -> bool:
+    """Return whether a database can hold *text*: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 async def create_superuser(

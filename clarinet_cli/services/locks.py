@@ -53,6 +53,7 @@ async def exclusive(
     """
     file = sqlite_file(database_url(settings))
     if file is not None:
+        file = file.resolve()  # one lock, by whatever link the database is reached
         async with _locked_file(
             file.with_name(f"{file.name}.{job.name.lower()}.lock"), job, timeout
         ):

@@ -140,8 +140,10 @@ async def clean_up_for_ever(
         stop: Ends the service.
         report: Called after each run.
     """
-    retry = FIRST_RETRY_SECONDS
+    clock = asyncio.get_running_loop().time
+    retry = min(FIRST_RETRY_SECONDS, interval)
     while not stop.asked:
+        started = clock()
         try:
             report(await clean_up(settings, plan, stop=stop))
         except (UnreachableError, BusyError) as error:
@@ -149,8 +151,8 @@ async def clean_up_for_ever(
             await stop.sleep(retry)
             retry = min(retry * 2, interval)
         else:
-            retry = FIRST_RETRY_SECONDS
-            await stop.sleep(interval)
+            retry = min(FIRST_RETRY_SECONDS, interval)
+            await stop.sleep(max(started + interval - clock(), 0))
 
 
 @dataclass(slots=True)

@@ -109,16 +109,17 @@ async def revoke_for_user(
     """
     async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
         user = await resolve_user(UserRepository(session), who)
+        user_id, email = user.id, user.email
         repository = SessionRepository(session)
-        own = await repository.of_user(user.id)
+        own = await repository.of_user(user_id)
         keep = set(own[:keep_newest])
         if keep_current is not None:
             keep.add(_one_session(own, keep_current))
-        revoked = await repository.remove_of_user(user.id, keep=list(keep))
+        revoked = await repository.remove_of_user(user_id, keep=list(keep))
     done = "would_revoke" if dry_run else "revoked"
-    logger.info(f"{done} {revoked} sessions of {user.id}")
+    logger.info(f"{done} {revoked} sessions of {user_id}")
     return RevokeReport(
-        user.id, user.email, done if revoked else "unchanged", revoked, len(own) - revoked
+        user_id, email, done if revoked else "unchanged", revoked, len(own) - revoked
     )
 
 
@@ -131,5 +132,8 @@ def _one_session(own: Sequence[OwnSession], wanted: str) -> OwnSession:
             hint="'clarinet session list-user USER' shows the ids",
         )
     if len(found) > 1:
-        raise REFUSED.with_context(f"session {wanted[:ID_LENGTH]!r} is ambiguous")
+        matches = ", ".join(f"created {session.created_at:%Y-%m-%dT%H:%M:%SZ}" for session in found)
+        raise REFUSED.with_context(
+            f"session {wanted!r} is ambiguous: {matches}", hint="--keep-newest N may help"
+        )
     return found[0]

@@ -143,8 +143,9 @@ async def create_admin(
         if existing and not update:
             raise accounts.existing_account(email)
         if existing:
+            user = accounts.only_one(existing, email)
             change = await accounts.update_superuser(
-                session, existing[0], password_hash=hashed, roles=roles
+                session, user, password_hash=hashed, roles=roles
             )
         else:
             change = await accounts.create_superuser(
@@ -223,7 +224,8 @@ async def ensure_admin_exists(
             return await _unchanged(session, other[0])
         existing = await users.with_email(email)
         if existing:
-            change = await accounts.update_superuser(session, existing[0], password_hash=hashed)
+            user = accounts.only_one(existing, email)
+            change = await accounts.update_superuser(session, user, password_hash=hashed)
         else:
             required = _required(hashed, dry_run=dry_run)
             change = await accounts.create_superuser(session, email, required)

@@ -1,0 +1,281 @@
+"""Passwords: the policy, the ones that are made up, and the hash that the server verifies."""
+
+import re
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
+
+from clarinet_cli.exceptions import InvalidInputError
+from clarinet_cli.services.passwords import (
+    NewPassword,
+    check_password,
+    generate_password,
+    hash_password,
+)
+from clarinet_cli.settings import Settings, load_settings
+from tests.support import CHEAP_ARGON2, Project
+
+EMAIL = "ada@example.org"
+CANARY = "c4n4ry"
+SERVER = PasswordHash((Argon2Hasher(), BcryptHasher()))
+# Any text that can be a password: no NUL, no half of a surrogate pair.
+LETTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+HASH = re.compile(r"\$(argon2\w+)\$v=(\d+)\$m=(\d+),t=(\d+),p=(\d+)\$([^$]+)\$([^$]+)")
+
+
+@pytest.fixture(scope="module")
+def cheap(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings whose hashes cost as little as is allowed."""
+    return configured(tmp_path_factory.mktemp("cheap"), CHEAP_ARGON2)
+
+
+def configured(directory: Path, toml: str) -> Settings:
+    """Return settings from this text."""
+    (directory / "settings.toml").write_text(toml)
+    return load_settings(directory)
+
+
+def refusal(text: str, *, email: str = EMAIL, strong: bool = False) -> str:
+    """Return all that the refusal of a password can show."""
+    with pytest.raises(InvalidInputError) as caught:
+        check_password(text, email=email, strong=strong)
+    error = caught.value
+    assert (error.__cause__, len(error.message.splitlines())) == (None, 1)
+    return f"{error.message} {error.hint} {error!r}"
+
+
+def attempt(text: str, *, strong: bool) -> Optional[InvalidInputError]:
+    """Return the refusal of a password, or None when it is accepted."""
+    try:
+        check_password(text, email=EMAIL, strong=strong)
+    except InvalidInputError as error:
+        return error
+    return None
+
+
+# --- Policy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "shorter than 8"),
+        ("1234567", "shorter than 8"),
+        ("жжжжжж7", "shorter than 8"),
+        (CANARY, "shorter than 8"),
+        (CANARY * 200, "longer than 1024"),
+        (CANARY + "\0" + CANARY, "NUL"),
+        (CANARY + "\udcff\ud800", "Unicode"),
+        (EMAIL, "e-mail"),
+        (EMAIL.upper(), "e-mail"),
+        ("password", "well-known"),
+        ("ChangeMe", "well-known"),
+        ("clarinet", "well-known"),
+        ("admin123", "well-known"),
+        ("postgres", "well-known"),
+    ],
+)
+def test_a_broken_rule_is_named(text: str, rule: str) -> None:
+    """The refusal says which rule failed, and nothing of the password."""
+    message = refusal(text)
+    assert rule in message
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("lower case 12", {"upper"}),
+        ("UPPER CASE 12", {"lower"}),
+        ("Upper and lower", {"digit"}),
+        ("Short 1a", {"shorter than 12"}),
+        ("only-lower", {"shorter than 12", "upper", "digit"}),
+        ("............", {"upper", "lower", "digit"}),
+        ("", {"shorter than 12", "upper", "lower", "digit"}),
+    ],
+)
+def test_every_broken_rule_of_the_strong_policy_is_named(text: str, rules: set[str]) -> None:
+    """All that is missing is said at once, and only that."""
+    message = refusal(text, strong=True)
+    known = {"shorter than 12", "upper", "lower", "digit", "longer", "NUL", "e-mail", "well-known"}
+    assert {rule for rule in known if rule in message} == rules
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8letters",
+        " " * 8,
+        "парольпароль",
+        "two\nlines and\ttabs",
+        "🦆" * 8,
+        "a" * 1024,
+        "ada@example.org!",
+        "password!",
+        "[red]markup",
+    ],
+)
+def test_a_password_within_the_rules_is_accepted(text: str) -> None:
+    """Any Unicode from 8 to 1024 characters, blanks and newlines included."""
+    check_password(text, email=EMAIL)
+
+
+def test_the_strong_policy_asks_for_more() -> None:
+    """What the plain rules take is not enough; letters of any alphabet count."""
+    check_password("Пароль из 12 букв", email=EMAIL, strong=True)
+    check_password("longer than twelve", email=EMAIL)
+    refusal("longer than twelve", strong=True)
+
+
+def test_without_an_address_none_is_compared() -> None:
+    """An empty address forbids nothing."""
+    check_password(EMAIL, email="")
+    assert "e-mail" not in refusal("", email="")
+
+
+@effort(max_examples=200, deadline=None)
+@given(text=st.text(LETTERS, min_size=8, max_size=1024))
+def test_any_text_of_the_right_length_passes_unless_well_known(text: str) -> None:
+    """Length is what counts, not which characters."""
+    error = attempt(text, strong=False)
+    assert error is None or "well-known" in error.message or text.casefold() == EMAIL
+
+
+@effort(max_examples=200, deadline=None)
+@given(text=st.text(), strong=st.booleans())
+def test_any_text_is_accepted_or_refused_in_words(text: str, *, strong: bool) -> None:
+    """Whatever the text: no other error, and what is accepted has the least length."""
+    error = attempt(text, strong=strong)
+    if error is not None:
+        assert error.message.startswith("the password is refused: ")
+    else:
+        assert len(text) >= (12 if strong else 8)
+        assert not set(text) & {"\0", "\udcff"}
+
+
+# --- Generated passwords -------------------------------------------------------------------
+
+
+def test_generated_passwords_meet_the_strong_policy() -> None:
+    """Each is long, of letters and digits that nobody mistakes, and unlike the others."""
+    made = [generate_password() for _ in range(200)]
+    for password in made:
+        check_password(password.text, email=EMAIL, strong=True)
+    letters = set("".join(password.text for password in made))
+    assert len({password.text for password in made}) == 200
+    assert all(password.generated for password in made)
+    assert min(len(password.text) for password in made) >= 20
+    assert "".join(letters).isascii()
+    assert "".join(letters).isalnum()
+    assert letters & set("0OIl1") == set()
+
+
+def test_a_password_is_in_no_representation() -> None:
+    """A NewPassword in a traceback or a log line does not tell its text."""
+    password = NewPassword(CANARY)
+    assert password.text == CANARY
+    assert CANARY not in f"{password!r} {password}"
+
+
+# --- Hashes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "cost"),
+    [
+        ("", (65536, 3, 4)),
+        (CHEAP_ARGON2, (7168, 5, 1)),
+        (
+            "argon2_time_cost = 2\nargon2_memory_cost = 19456\nargon2_parallelism = 2",
+            (19456, 2, 2),
+        ),
+    ],
+)
+def test_a_hash_is_argon2id_at_the_cost_of_the_settings(
+    tmp_path: Path, toml: str, cost: tuple[int, int, int]
+) -> None:
+    """The default is RFC 9106's low-memory profile; the settings may say otherwise."""
+    hashed = hash_password(NewPassword("correct horse"), configured(tmp_path, toml))
+    match = HASH.fullmatch(hashed)
+    assert match is not None
+    kind, version, memory, time, lanes, _, _ = match.groups()
+    assert (kind, version, int(memory), int(time), int(lanes)) == ("argon2id", "19", *cost)
+    assert SERVER.verify("correct horse", hashed)
+
+
+def test_two_hashes_of_one_password_differ(cheap: Settings) -> None:
+    """Each has a salt of its own, of the 16 bytes that RFC 9106 asks for."""
+    hashes = [hash_password(NewPassword("correct horse"), cheap) for _ in range(2)]
+    salts = [match[6] for match in map(HASH.fullmatch, hashes) if match]
+    assert len(set(salts)) == 2
+    assert [len(salt) for salt in salts] == [22, 22]
+
+
+@effort(max_examples=25, deadline=None)
+@given(text=st.text(LETTERS, min_size=8, max_size=1024))
+def test_the_server_verifies_the_hash_of_any_password(cheap: Settings, text: str) -> None:
+    """The server takes the password, and no other one, for any Unicode text."""
+    hashed = hash_password(NewPassword(text), cheap)
+    assert SERVER.verify(text, hashed)
+    assert not SERVER.verify(text + "x", hashed)
+    assert not SERVER.verify(text[:-1], hashed)
+
+
+@pytest.mark.parametrize(
+    "text", ["Ünïcödé-пароль-🦆", "line\nbreak\r\n", " spaces around ", "nfc \u00fc \u0075\u0308"]
+)
+def test_a_password_is_hashed_as_it_is(cheap: Settings, text: str) -> None:
+    """Nothing is stripped, folded or normalised on the way."""
+    hashed = hash_password(NewPassword(text), cheap)
+    assert SERVER.verify(text, hashed)
+    assert not SERVER.verify(text.strip() + "-", hashed)
+    assert not SERVER.verify(text.swapcase(), hashed)
+
+
+# --- Through a command ---------------------------------------------------------------------
+
+
+def test_a_refused_password_changes_nothing(server_project: Project) -> None:
+    """The hash and the sessions stay, and the password is in no byte of the output."""
+    query = 'SELECT email, hashed_password FROM "user" ORDER BY email'
+    before, tokens = server_project.rows(query), server_project.tokens()
+    (email,) = server_project.rows('SELECT email FROM "user" WHERE is_superuser')[0]
+    result = server_project.run(
+        "-vv", "admin", "reset-password", email, "--password-stdin", stdin=CANARY
+    )
+    assert (result.code, result.stdout) == (2, "")
+    assert "error: the password is refused: shorter than 8 characters" in result.stderr
+    assert CANARY not in result.stderr
+    assert (server_project.rows(query), server_project.tokens()) == (before, tokens)
+
+
+def test_the_settings_choose_the_strong_policy(project: Project) -> None:
+    """admin_require_strong_password holds for every command that sets a password."""
+    project.write_settings("admin_require_strong_password = true\n")
+    command = ("admin", "reset-password", "admin@clarinet.ru", "--password-stdin")
+    query = 'SELECT hashed_password FROM "user"'
+    before = project.rows(query)
+    weak = project.run(*command, stdin="longer than twelve")
+    assert (weak.code, weak.stdout) == (2, "")
+    assert "no upper-case letter" in weak.stderr
+    assert "no digit" in weak.stderr
+    assert project.rows(query) == before
+    strong = project.run(*command, stdin="Longer than 12")
+    assert strong.code == 0, strong
+    assert SERVER.verify("Longer than 12", project.rows(query)[0][0])
+
+
+def test_fixture_passwords_stay_valid(server_project: Project) -> None:
+    """Our reading of a server's hashes is right: bcrypt verifies, and is not rewritten."""
+    rows = server_project.rows('SELECT hashed_password FROM "user" WHERE NOT is_superuser')
+    bcrypt = [row[0] for row in rows if row[0].startswith("$2b$12$")]
+    assert SERVER.verify("fixture-pass-1", bcrypt[0])
+    assert server_project.run("admin", "list", "--all").code == 0
+    assert server_project.rows('SELECT hashed_password FROM "user" WHERE NOT is_superuser') == rows

@@ -1,0 +1,618 @@
+"""The clean-up: exactly the dead sessions go, in batches, one clean-up at a time."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Optional
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from clarinet_cli.exceptions import BusyError, ClarinetError
+from clarinet_cli.results import CleanupReport
+from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
+from tests import oracle
+from tests.oracle import IDLE_LIMIT, RawSession
+from tests.support import FIXTURE_NOW, Project
+
+ADMIN = "admin@clarinet.ru"
+BOB = "bob@clarinet.example"
+TICK = timedelta(microseconds=1)
+DAY = timedelta(days=1)
+
+
+def plan(**options: Any) -> CleanupPlan:
+    """Return a plan without pauses."""
+    return CleanupPlan(**{"batch_size": 1000, "pause": 0.0, **options})
+
+
+def dead_tokens(project: Project, **options: Any) -> set[str]:
+    """Return the tokens that a clean-up at the fixture's instant removes."""
+    return tokens_of(oracle.raw_sessions(project), **options)
+
+
+def tokens_of(sessions: list[RawSession], **options: Any) -> set[str]:
+    """Return the tokens of those sessions that a clean-up removes."""
+    return {item.token for item in sessions if item.is_dead(FIXTURE_NOW, **options)}
+
+
+def add_dead(project: Project, number: int, *, now: datetime = FIXTURE_NOW) -> set[str]:
+    """Add expired sessions of the first administrator, and return all dead tokens."""
+    user_id = oracle.user_id_of(project, ADMIN)
+    oracle.add_sessions(project, user_id, number, now=now, dead=True)
+    return {item.token for item in oracle.raw_sessions(project) if item.is_dead(now)}
+
+
+def revive(project: Project, *, now: datetime = FIXTURE_NOW) -> None:
+    """Do to every session what the server does when one is used."""
+    oracle.rows(
+        project,
+        "UPDATE access_token SET expires_at = ?, last_accessed = ?",
+        now + timedelta(hours=24),
+        now,
+    )
+
+
+class TestWhatGoes:
+    """Dead sessions go and all others stay."""
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"expired_only": True},
+            {"older_than": timedelta(days=30)},
+            {"older_than": timedelta(days=4)},
+            {"older_than": timedelta(minutes=1)},
+            {"older_than": timedelta(days=4000)},
+            {"older_than": timedelta(days=30), "expired_only": True},
+        ],
+        ids=str,
+    )
+    async def test_exactly_the_dead_ones_of_a_real_database(
+        self, server_project: Project, options: dict[str, Any]
+    ) -> None:
+        """Expired, idle and old sessions as the plan says; blocked and live ones stay."""
+        oracle.deactivate(server_project, BOB)
+        before = oracle.tokens(server_project)
+        dead = dead_tokens(server_project, **options)
+        assert dead
+        report = await clean_up(server_project.settings, plan(**options), now=FIXTURE_NOW)
+        assert oracle.tokens(server_project) == before - dead
+        assert (report.matched, report.deleted, report.remaining) == (len(dead), len(dead), 0)
+        assert (report.complete, report.dry_run) == (True, False)
+        assert report.batches == 1
+        assert report.seconds >= 0
+
+    @pytest.mark.parametrize(("minutes", "idle"), [(0, None), (1, 1), (24 * 60 * 9, 24 * 60 * 9)])
+    async def test_idle_limit_is_that_of_the_settings(
+        self, server_project: Project, minutes: int, idle: Optional[int]
+    ) -> None:
+        """The settings' limit decides who is idle; 0 means that only expiry counts."""
+        server_project.write_settings(f"session_idle_timeout_minutes = {minutes}\n")
+        limit = None if idle is None else timedelta(minutes=idle)
+        before = oracle.tokens(server_project)
+        dead = dead_tokens(server_project, idle=limit)
+        await clean_up(server_project.settings, plan(), now=FIXTURE_NOW)
+        assert oracle.tokens(server_project) == before - dead
+
+    async def test_other_tables_stay_as_they_are(self, server_project: Project) -> None:
+        """Users, roles, the server's other tables and alembic_version are not touched."""
+        before = oracle.snapshot(server_project)
+        await clean_up(server_project.settings, plan(older_than=DAY), now=FIXTURE_NOW)
+        after = oracle.snapshot(server_project)
+        assert len(after["access_token"]) < len(before["access_token"])
+        assert oracle.without(after, "access_token") == oracle.without(before, "access_token")
+
+    async def test_boundaries_are_the_servers(self, project: Project) -> None:
+        """Expiring now is dead, unused for just the limit is live, one tick more is dead."""
+        user_id = oracle.user_id_of(project, ADMIN)
+        added = {
+            add_session(project, user_id, expires=expires, used=used): gone
+            for expires, used, gone in (
+                (timedelta(0), timedelta(0), True),
+                (TICK, timedelta(0), False),
+                (-TICK, timedelta(0), True),
+                (DAY, IDLE_LIMIT, False),
+                (DAY, IDLE_LIMIT + TICK, True),
+            )
+        }
+        report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+        assert report.deleted == 3
+        assert oracle.tokens(project) == {token for token, gone in added.items() if not gone}
+
+    async def test_older_than_means_longer_ago(self, project: Project) -> None:
+        """A session created just that long ago stays; one tick more and it goes, though live."""
+        user_id = oracle.user_id_of(project, ADMIN)
+        kept = add_session(project, user_id, created=30 * DAY)
+        add_session(project, user_id, created=30 * DAY + TICK)
+        report = await clean_up(project.settings, plan(older_than=30 * DAY), now=FIXTURE_NOW)
+        assert report.deleted == 1
+        assert oracle.tokens(project) == {kept}
+
+    async def test_nothing_dead_is_nothing_to_do(self, project: Project) -> None:
+        """With live sessions only, zeros are reported and everything stays."""
+        add_session(project, oracle.user_id_of(project, ADMIN))
+        before = oracle.snapshot(project)
+        report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+        assert (report.matched, report.deleted, report.remaining, report.batches) == (0, 0, 0, 0)
+        assert report.complete
+        assert oracle.snapshot(project) == before
+
+    async def test_repeating_it_finds_nothing_more(self, server_project: Project) -> None:
+        """A second run matches nothing."""
+        first = await clean_up(server_project.settings, plan(), now=FIXTURE_NOW)
+        before = oracle.snapshot(server_project)
+        second = await clean_up(server_project.settings, plan(), now=FIXTURE_NOW)
+        assert first.deleted > 0
+        assert (second.matched, second.deleted, second.complete) == (0, 0, True)
+        assert oracle.snapshot(server_project) == before
+
+    async def test_the_databases_clock_is_the_default(self, project: Project) -> None:
+        """Without an instant, sessions are judged at the present one."""
+        user_id = oracle.user_id_of(project, ADMIN)
+        now = datetime.now(UTC)
+        kept = add_session(project, user_id, now=now, expires=timedelta(minutes=5))
+        add_session(project, user_id, now=now, expires=timedelta(minutes=-5))
+        report = await clean_up(project.settings, plan())
+        assert report.deleted == 1
+        assert oracle.tokens(project) == {kept}
+
+
+class TestBatches:
+    """Each batch is a transaction of its own."""
+
+    async def test_each_batch_is_committed_before_the_next(self, project: Project) -> None:
+        """After each batch another connection sees just so many sessions less."""
+        dead = add_dead(project, 10)
+        kept = add_session(project, oracle.user_id_of(project, ADMIN))
+        seen: list[tuple[int, int, int]] = []
+
+        def look(deleted: int, matched: int) -> None:
+            seen.append((deleted, matched, oracle.count(project)))
+
+        report = await clean_up(
+            project.settings, plan(batch_size=4), now=FIXTURE_NOW, progress=look
+        )
+        assert len(dead) == 10
+        assert seen == [(4, 10, 7), (8, 10, 3), (10, 10, 1)]
+        assert (report.deleted, report.batches) == (10, 3)
+        assert oracle.tokens(project) == {kept}
+
+    @pytest.mark.parametrize(
+        ("limit", "size", "deleted", "batches"),
+        [(3, 2, 3, 2), (1, 1000, 1, 1), (4, 4, 4, 1), (10, 3, 10, 4), (99, 1000, 10, 1)],
+    )
+    async def test_limit_is_the_most_that_goes(
+        self, project: Project, limit: int, size: int, deleted: int, batches: int
+    ) -> None:
+        """No session more than the limit goes, and the report tells what remains."""
+        add_dead(project, 10)
+        report = await clean_up(
+            project.settings, plan(limit=limit, batch_size=size), now=FIXTURE_NOW
+        )
+        assert (report.matched, report.deleted, report.batches) == (10, deleted, batches)
+        assert report.remaining == 10 - deleted == oracle.count(project)
+        assert report.complete == (deleted == 10)
+
+    async def test_max_time_ends_the_run_after_a_batch(self, project: Project) -> None:
+        """When the time is up no further batch begins, and the report is true."""
+        add_dead(project, 10)
+        report = await clean_up(
+            project.settings,
+            plan(batch_size=1, max_time=0.5),
+            now=FIXTURE_NOW,
+            progress=lambda deleted, matched: time.sleep(0.5),
+        )
+        assert report.matched == 10
+        assert report.deleted == report.batches <= 1
+        assert report.remaining == oracle.count(project) == 10 - report.deleted
+        assert not report.complete
+
+    async def test_enough_time_lets_the_run_finish(self, project: Project) -> None:
+        """A limit of time that is not reached changes nothing."""
+        add_dead(project, 10)
+        report = await clean_up(
+            project.settings, plan(batch_size=3, max_time=600.0), now=FIXTURE_NOW
+        )
+        assert (report.deleted, report.complete) == (10, True)
+        assert oracle.count(project) == 0
+
+    @pytest.mark.parametrize("options", [{}, {"expired_only": True}, {"older_than": DAY}], ids=str)
+    async def test_dry_run_counts_and_deletes_nothing(
+        self, server_project: Project, options: dict[str, Any]
+    ) -> None:
+        """The number is that of the real run, and every row is still there."""
+        before = oracle.snapshot(server_project)
+        dead = dead_tokens(server_project, **options)
+        report = await clean_up(
+            server_project.settings, plan(dry_run=True, **options), now=FIXTURE_NOW
+        )
+        assert (report.matched, report.deleted, report.remaining) == (len(dead), 0, len(dead))
+        assert (report.batches, report.complete, report.dry_run) == (0, False, True)
+        assert oracle.snapshot(server_project) == before
+
+    async def test_stop_ends_the_run_after_the_batch_at_hand(self, project: Project) -> None:
+        """Asked to stop in the first batch, the run ends with it and reports the truth."""
+        add_dead(project, 10)
+        stop = Stop()
+        report = await clean_up(
+            project.settings,
+            plan(batch_size=3),
+            now=FIXTURE_NOW,
+            stop=stop,
+            progress=lambda deleted, matched: stop.ask(signal.SIGTERM),
+        )
+        assert (report.matched, report.deleted, report.batches) == (10, 3, 1)
+        assert report.remaining == oracle.count(project) == 7
+        assert not report.complete
+        assert stop.signal == signal.SIGTERM
+
+    async def test_stop_does_not_wait_for_the_pause(self, project: Project) -> None:
+        """A run that pauses between two batches ends when it is asked to."""
+        add_dead(project, 10)
+        async with paused_clean_up(project) as (task, stop):
+            stop.ask(signal.SIGINT)
+            report = await asyncio.wait_for(task, 20)
+        assert (report.deleted, report.remaining) == (1, 9)
+        assert oracle.count(project) == 9
+
+    async def test_stop_before_the_start_deletes_nothing(self, project: Project) -> None:
+        """Asked before the first batch, the run reports what there would have been to do."""
+        add_dead(project, 3)
+        stop = Stop()
+        stop.ask(signal.SIGINT)
+        report = await clean_up(project.settings, plan(), now=FIXTURE_NOW, stop=stop)
+        assert (report.matched, report.deleted, report.remaining) == (3, 0, 3)
+        assert oracle.count(project) == 3
+
+
+class TestRevived:
+    """The server extends a session between our look and our delete."""
+
+    async def test_a_session_revived_between_two_batches_survives(
+        self, server_project: Project
+    ) -> None:
+        """What the server lets in again after the first batch stays, with its new times."""
+        before = oracle.tokens(server_project)
+        dead = dead_tokens(server_project)
+        assert len(dead) > 2
+        report = await clean_up(
+            server_project.settings,
+            plan(batch_size=1),
+            now=FIXTURE_NOW,
+            progress=lambda deleted, matched: revive(server_project),
+        )
+        left = oracle.raw_sessions(server_project)
+        assert (report.matched, report.deleted, report.remaining) == (len(dead), 1, 0)
+        assert report.complete
+        assert len(before - {item.token for item in left}) == 1
+        assert {item.state(FIXTURE_NOW) for item in left} == {"active"}
+
+    async def test_a_session_revived_while_the_delete_waits_survives(
+        self, project: Project
+    ) -> None:
+        """The server's transaction holds a session that is dead still; then it commits."""
+        dead = sorted(add_dead(project, 5))
+        query = "UPDATE access_token SET expires_at = ?, last_accessed = ? WHERE token = ?"
+        values = (FIXTURE_NOW + DAY, FIXTURE_NOW, dead[0])
+        async with oracle.held_transaction(project, query, *values) as commit:
+            task = asyncio.create_task(clean_up(project.settings, plan(), now=FIXTURE_NOW))
+            await somebody_waits(project)
+            assert not task.done()
+            commit()
+            report = await asyncio.wait_for(task, 20)
+        assert oracle.tokens(project) == {dead[0]}
+        assert (report.deleted, report.remaining, report.complete) == (4, 0, True)
+
+    async def test_a_session_that_dies_meanwhile_is_left_for_the_next_run(
+        self, project: Project
+    ) -> None:
+        """All batches judge by one instant: new logins stay, whatever their times."""
+        add_dead(project, 4)
+        added: set[str] = set()
+
+        def log_in(deleted: int, matched: int) -> None:
+            user_id = oracle.user_id_of(project, ADMIN)
+            added.add(add_session(project, user_id, expires=TICK, used=timedelta(0)))
+
+        report = await clean_up(
+            project.settings, plan(batch_size=2), now=FIXTURE_NOW, progress=log_in
+        )
+        assert (report.deleted, report.complete) == (4, True)
+        assert len(added) == 2
+        assert oracle.tokens(project) == added
+
+
+class TestOneAtATime:
+    """A clean-up has a lock."""
+
+    async def test_a_second_clean_up_is_busy_and_deletes_nothing(self, project: Project) -> None:
+        """While one pauses between batches another one is refused; the first one goes on."""
+        add_dead(project, 10)
+        async with paused_clean_up(project) as (task, stop):
+            before = oracle.snapshot(project)
+            with pytest.raises(BusyError, match="clean-up"):
+                await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+            assert oracle.snapshot(project) == before
+            stop.ask(signal.SIGINT)
+            report = await asyncio.wait_for(task, 20)
+        assert report.deleted == 1
+        assert oracle.count(project) == 9
+
+    async def test_a_dry_run_needs_no_lock(self, project: Project) -> None:
+        """Beside a running clean-up a dry run counts what is left."""
+        add_dead(project, 10)
+        async with paused_clean_up(project):
+            report = await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
+        assert (report.matched, report.deleted) == (9, 0)
+
+    async def test_a_dry_run_takes_no_lock(self, project: Project) -> None:
+        """A clean-up is not kept out by somebody who only looks."""
+        add_dead(project, 3)
+        await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
+        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+            report = await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
+        assert report.matched == 3
+        assert (await clean_up(project.settings, plan(), now=FIXTURE_NOW)).deleted == 3
+
+    async def test_a_migration_does_not_count(self, project: Project) -> None:
+        """The lock of a migration is another one."""
+        add_dead(project, 3)
+        async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+            report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+        assert report.deleted == 3
+        assert oracle.count(project) == 0
+
+    async def test_the_lock_is_free_after_a_run(self, project: Project) -> None:
+        """Whoever comes later gets it."""
+        add_dead(project, 3)
+        await clean_up(project.settings, plan(limit=1), now=FIXTURE_NOW)
+        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+            assert oracle.count(project) == 2
+
+    async def test_after_an_error_done_batches_stay_done_and_the_next_run_goes_on(
+        self, project: Project
+    ) -> None:
+        """A run that breaks off keeps what it committed and gives the lock back."""
+        add_dead(project, 10)
+
+        def break_off(deleted: int, matched: int) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await clean_up(
+                project.settings, plan(batch_size=4), now=FIXTURE_NOW, progress=break_off
+            )
+        assert oracle.count(project) == 6
+        report = await clean_up(project.settings, plan(batch_size=4), now=FIXTURE_NOW)
+        assert (report.matched, report.deleted, report.complete) == (6, 6, True)
+        assert oracle.count(project) == 0
+
+    async def test_when_the_database_refuses_nothing_is_lost(self, project: Project) -> None:
+        """A delete that fails is an error of ours, all rows stay, and the lock is free."""
+        add_dead(project, 3)
+        oracle.forbid_deleting_sessions(project)
+        before = oracle.snapshot(project)
+        with pytest.raises(ClarinetError):
+            await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+        assert oracle.snapshot(project) == before
+        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+            assert oracle.count(project) == 3
+
+
+class TestForEver:
+    """``clean_up_for_ever``: the service."""
+
+    async def test_cleans_again_and_again(self, project: Project) -> None:
+        """Sessions that die after a run go in a later one; live ones stay."""
+        kept = add_session(project, oracle.user_id_of(project, ADMIN), now=datetime.now(UTC))
+        async with service(project, interval=0.05) as running:
+            for number in (3, 2):
+                add_dead(project, number, now=datetime.now(UTC))
+                await running.deleted(number)
+                assert oracle.tokens(project) == {kept}
+            assert not running.task.done()
+
+    async def test_ends_when_asked(self, project: Project) -> None:
+        """A long interval does not keep it from stopping."""
+        add_dead(project, 3, now=datetime.now(UTC))
+        async with service(project, interval=3600) as running:
+            await running.deleted(3)
+            assert not running.task.done()
+            running.stop.ask(signal.SIGTERM)
+            await asyncio.wait_for(running.task, 20)
+        assert oracle.count(project) == 0
+
+    async def test_does_not_begin_when_asked_before(self, project: Project) -> None:
+        """Asked to stop before the first run, nothing is deleted."""
+        add_dead(project, 3, now=datetime.now(UTC))
+        stop = Stop()
+        stop.ask(signal.SIGTERM)
+        reports: list[CleanupReport] = []
+        await asyncio.wait_for(
+            clean_up_for_ever(
+                project.settings, plan(), interval=0.05, stop=stop, report=reports.append
+            ),
+            20,
+        )
+        assert oracle.count(project) == 3
+        assert sum(report.deleted for report in reports) == 0
+
+    async def test_survives_a_database_that_is_away_for_a_while(self, project: Project) -> None:
+        """Without a database it goes on trying, and cleans when it is back."""
+        add_dead(project, 3, now=datetime.now(UTC))
+        async with service(project, interval=0.2) as running:
+            await running.deleted(3)
+            with away(project):
+                running.forget()
+                await asyncio.sleep(0.8)
+                assert running.reports.empty()
+                assert not running.task.done()
+            add_dead(project, 2, now=datetime.now(UTC))
+            await running.deleted(2)
+        assert oracle.count(project) == 0
+
+    async def test_ends_when_asked_while_the_database_is_away(self, project: Project) -> None:
+        """Waiting for the database to come back ends on request, without an error."""
+        with away(project):
+            async with service(project, interval=0.05) as running:
+                await asyncio.sleep(0.3)
+                assert not running.task.done()
+                running.stop.ask(signal.SIGINT)
+                await asyncio.wait_for(running.task, 20)
+
+    async def test_survives_another_clean_up(self, project: Project) -> None:
+        """While somebody else cleans it deletes nothing; afterwards it goes on."""
+        add_dead(project, 3, now=datetime.now(UTC))
+        async with contextlib.AsyncExitStack() as stack:
+            async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+                running = await stack.enter_async_context(service(project, interval=0.05))
+                await asyncio.sleep(0.3)
+                assert not running.task.done()
+                assert oracle.count(project) == 3
+            await running.deleted(3)
+        assert oracle.count(project) == 0
+
+    async def test_follows_its_plan(self, project: Project) -> None:
+        """Batch size and limit count in every run."""
+        add_dead(project, 5, now=datetime.now(UTC))
+        async with service(project, interval=0.05, limit=2) as running:
+            deleted = [(await running.next()).deleted for _ in range(4)]
+        assert deleted == [2, 2, 1, 0]
+
+
+@dataclass
+class Running:
+    """A service under way."""
+
+    task: "asyncio.Task[None]"
+    stop: Stop
+    reports: "asyncio.Queue[CleanupReport]" = field(default_factory=asyncio.Queue)
+
+    async def next(self) -> CleanupReport:
+        """Wait for the next report, or for the service's early end."""
+        waiting = asyncio.create_task(self.reports.get())
+        await asyncio.wait({waiting, self.task}, timeout=20, return_when="FIRST_COMPLETED")
+        if not waiting.done():
+            waiting.cancel()
+            pytest.fail(f"no report; {self.task!r}")
+        return waiting.result()
+
+    async def deleted(self, number: int) -> None:
+        """Wait until so many sessions are reported as deleted, and no more."""
+        total = 0
+        while total < number:
+            total += (await self.next()).deleted
+        assert total == number
+
+    def forget(self) -> None:
+        """Drop the reports that are there already."""
+        while not self.reports.empty():
+            self.reports.get_nowait()
+
+
+@asynccontextmanager
+async def service(project: Project, *, interval: float, **options: Any) -> AsyncIterator[Running]:
+    """Run the service in this loop and end it afterwards."""
+    reports: asyncio.Queue[CleanupReport] = asyncio.Queue()
+    stop = Stop()
+    work = clean_up_for_ever(
+        project.settings,
+        plan(**options),
+        interval=interval,
+        stop=stop,
+        report=reports.put_nowait,
+    )
+    task = asyncio.create_task(work)
+    try:
+        yield Running(task, stop, reports)
+    finally:
+        stop.ask(signal.SIGTERM)
+        await asyncio.wait_for(task, 20)
+
+
+@asynccontextmanager
+async def paused_clean_up(
+    project: Project,
+) -> AsyncIterator[tuple["asyncio.Task[CleanupReport]", Stop]]:
+    """Run a clean-up that has deleted one session and pauses for long before the next."""
+    stop, paused = Stop(), asyncio.Event()
+    work = clean_up(
+        project.settings,
+        plan(batch_size=1, pause=3600.0),
+        now=FIXTURE_NOW,
+        stop=stop,
+        progress=lambda deleted, matched: paused.set(),
+    )
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait_for(paused.wait(), 20)
+        yield task, stop
+    finally:
+        stop.ask(signal.SIGINT)
+        await asyncio.wait_for(task, 20)
+
+
+@contextlib.contextmanager
+def away(project: Project) -> Iterator[None]:
+    """Take the database away inside the block: move the file, or rename the database."""
+    if project.server is None:
+        hidden = project.file.with_suffix(".hidden")
+        shutil.move(project.file, hidden)
+        try:
+            yield
+        finally:
+            shutil.move(hidden, project.file)
+        return
+    hidden_name = f"{project.database}_hidden"
+    rename(project, project.database, hidden_name)
+    try:
+        yield
+    finally:
+        rename(project, hidden_name, project.database)
+
+
+def rename(project: Project, old: str, new: str) -> None:
+    """Rename a PostgreSQL database as soon as the last connection to it has ended."""
+    server = project.server
+    assert server is not None
+    deadline = time.monotonic() + 10
+    statement = f'ALTER DATABASE "{old}" RENAME TO "{new}"'
+    while True:
+        try:
+            oracle.apart(lambda: server.rows("postgres", statement))
+        except asyncpg.ObjectInUseError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        else:
+            return
+
+
+async def somebody_waits(project: Project) -> None:
+    """Wait until the tool waits for another transaction's lock."""
+    if project.server is None:
+        await asyncio.sleep(0.3)  # SQLite does not tell who waits
+        return
+    query = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock'"
+    )
+    for _ in range(500):
+        if await asyncio.to_thread(project.rows, query):
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("nobody waits")
+
+
+def add_session(project: Project, user_id: UUID, **options: Any) -> str:
+    """Insert a session past the tool, at the fixture's instant unless told otherwise."""
+    return oracle.add_session(project, user_id, **{"now": FIXTURE_NOW, **options})
