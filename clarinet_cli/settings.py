@@ -9,13 +9,22 @@ are ignored.
 broken file can't break ``--help``.
 """
 
+import io
 import os
 import re
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from dotenv.parser import parse_stream
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -34,6 +43,8 @@ DOTENV_FILE = ".env"
 TOML_FILES = ("settings.custom.toml", "settings.toml")
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
 
+CENTURY_DAYS = 36500  # the longest time that a setting may name
+
 # OWASP Password Storage Cheat Sheet, argon2id: the least memory (KiB) for each time cost.
 # Each line is as strong as the others; one lane is enough for all of them.
 OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
@@ -46,6 +57,14 @@ def _empty_is_unset(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _file_name(value: str) -> str:
+    """A database's name, which on SQLite has to name a file."""
+    if "\0" in value or Path(value).name in ("", ".", ".."):
+        msg = "not the name of a database"
+        raise ValueError(msg)
+    return value
 
 
 EmptyIsUnset = BeforeValidator(_empty_is_unset)
@@ -77,7 +96,7 @@ class Settings(BaseSettings):
         "postgresql+asyncpg",
         "postgresql+psycopg2",
     ] = "sqlite"
-    database_name: str = Field(default="clarinet", min_length=1)
+    database_name: Annotated[str, AfterValidator(_file_name)] = "clarinet"
     database_host: str = "localhost"
     database_port: int = Field(default=5432, ge=1, le=65535)
     database_username: str = "postgres"
@@ -94,14 +113,14 @@ class Settings(BaseSettings):
     role_capabilities: dict[str, Any] = Field(default_factory=dict)
 
     # RFC 9106, section 4, second recommended option (low memory).
-    argon2_time_cost: int = Field(default=3, ge=1)
-    argon2_memory_cost: int = Field(default=65536, ge=7168)  # KiB
+    argon2_time_cost: int = Field(default=3, ge=1, le=1000)
+    argon2_memory_cost: int = Field(default=65536, ge=7168, le=2**26)  # KiB
     argon2_parallelism: int = Field(default=4, ge=1, le=255)
 
-    session_expire_hours: int = Field(default=24, ge=1)
+    session_expire_hours: int = Field(default=24, ge=1, le=24 * CENTURY_DAYS)
     session_sliding_refresh: bool = True
-    session_absolute_timeout_days: int = Field(default=30, ge=0)
-    session_idle_timeout_minutes: int = Field(default=60, ge=0)
+    session_absolute_timeout_days: int = Field(default=30, ge=0, le=CENTURY_DAYS)
+    session_idle_timeout_minutes: int = Field(default=60, ge=0, le=24 * 60 * CENTURY_DAYS)
     session_concurrent_limit: int = Field(default=5, ge=0)
     session_ip_check: bool = False
     session_secure_cookie: bool = True
@@ -110,7 +129,7 @@ class Settings(BaseSettings):
     session_cleanup_enabled: bool = True
     session_cleanup_interval: int = Field(default=3600, ge=1)  # seconds
     session_cleanup_batch_size: int = Field(default=1000, ge=1)
-    session_cleanup_retention_days: int = Field(default=30, ge=0)  # 0: off
+    session_cleanup_retention_days: int = Field(default=30, ge=0, le=CENTURY_DAYS)  # 0: off
 
     log_level: Annotated[
         Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
@@ -127,11 +146,23 @@ class Settings(BaseSettings):
         """The e-mail of the administrator that the settings describe."""
         return self.admin_email or email_of_username(self.admin_username)
 
+    def refused(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
+        """Return the error that says which source sets *key* to something unusable.
+
+        Args:
+            key: The key.
+            reason: What is wrong with its value; never the value of a secret.
+            hint: The way out.
+        """
+        where = origin_of(key, self.project_dir)
+        return CONFIGURATION.with_context(f"{where}: {key}: {reason}", hint=hint)
+
     @model_validator(mode="after")
     def _argon2_is_strong_enough(self) -> "Settings":
         least = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
         if self.argon2_memory_cost < least:
             msg = (
+                f"{origin_of('argon2_memory_cost', self.project_dir)}: "
                 f"argon2_memory_cost {self.argon2_memory_cost} is below the OWASP minimum of "
                 f"{least} KiB for argon2_time_cost {self.argon2_time_cost}"
             )
@@ -179,7 +210,7 @@ def load_settings(project_dir: Path) -> Settings:
         raise CONFIGURATION.with_context("; ".join(texts)) from None
     except SettingsError as error:
         key = re.search(r'field "(\w+)"', str(error))
-        where = _origin(key[1], project) if key else "the environment"
+        where = origin_of(key[1], project) if key else "the environment"
         raise CONFIGURATION.with_context(
             f"{where}: {key[1] if key else 'a value'} is not valid JSON",
             hint="lists and tables are written as JSON there, such as '[\"reader\"]'",
@@ -231,10 +262,23 @@ def _sources(
 
 
 def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    if path.exists() and not path.is_file():
+        raise CONFIGURATION.with_context(f"{path}: not a file")
     try:
+        _require_parsable(path)
         return DotEnvSettingsSource(settings_cls, env_file=path, env_file_encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
+
+
+def _require_parsable(path: Path) -> None:
+    """Refuse a ``.env`` with a line that its reader would pass over with a mere warning."""
+    text = path.read_text("utf-8") if path.is_file() else ""
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            raise CONFIGURATION.with_context(
+                f"{path}: line {binding.original.line} is not KEY=value"
+            )
 
 
 def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
@@ -246,6 +290,10 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
         raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
+    except (RecursionError, ValueError):
+        raise CONFIGURATION.with_context(
+            f"{path}: nested too deeply, or a number too long"
+        ) from None
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
@@ -260,7 +308,7 @@ def _explain(detail: ErrorDetails, project: Path) -> str:
         return reason
     key = str(detail["loc"][0])
     got = "" if _is_secret(key) else f" (got {detail['input']!r})"
-    return f"{_origin(key, project)}: {key}: {reason}{got}"
+    return f"{origin_of(key, project)}: {key}: {reason}{got}"
 
 
 def _is_secret(key: str) -> bool:
@@ -268,8 +316,8 @@ def _is_secret(key: str) -> bool:
     return field is None or "SecretStr" in str(field.annotation)
 
 
-def _origin(key: str, project: Path) -> str:
-    """Name the strongest source that sets *key*."""
+def origin_of(key: str, project: Path) -> str:
+    """Return the file or variable that sets *key*: the strongest source that has it."""
     for name, source in _sources(Settings, project):
         try:
             found = key in source()

@@ -108,7 +108,7 @@ def reset_password(
     from clarinet_cli.utils.admin import check_resettable, first_admin_email, reset_admin_password
 
     settings = project_settings()
-    who = user or first_admin_email(settings)
+    who = first_admin_email(settings) if user is None else user
     password = PasswordOptions(password_stdin, password_file, generate_password).read()
     account = run(check_resettable(settings, who, any_user=any_user))
     if not dry_run:

@@ -43,7 +43,7 @@ def init(
 
     settings = project_settings()
     options = PasswordOptions(password_stdin, password_file, generate_password)
-    password = None if dry_run else first_admin_password(settings, options)
+    password = options.read() if dry_run else first_admin_password(settings, options)
     steps = run(initialise_database(settings, password, dry_run=dry_run))
     render(steps, output, row_type=Step)
 

@@ -1,6 +1,9 @@
 """The lazy group table, the one error boundary, and the way into asyncio."""
 
 import importlib
+import itertools
+import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -11,7 +14,7 @@ import typer
 from typer import core
 from typer.exceptions import TyperException
 
-from clarinet_cli.cli.invocation import current
+from clarinet_cli.cli.invocation import Invocation, current, use
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "session": ("clarinet_cli.cli.session", "Log-in sessions: count, show, end, clean up."),
     "migrate": ("clarinet_cli.cli.migrate", "Schema revisions, by Alembic."),
 }
+QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
+COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
+RELATIVE = re.compile(r"-\d+")
+COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
 ROOT_OPTIONS = ("-C", "--project", "-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
 
 
@@ -33,12 +40,24 @@ class HelpfulGroup(core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without arguments write the help to standard error and exit with 2."""
-        if not args and not ctx.resilient_parsing:
+        rest = super().parse_args(ctx, args)
+        command_named = rest or ctx._protected_args  # noqa: SLF001 - where the parser keeps it
+        if not command_named and not ctx.resilient_parsing:
             with redirect_stdout(sys.stderr):
                 text = ctx.get_help()
             sys.stderr.write(text or "")
             raise typer.Exit(ExitCode.USAGE)
-        return super().parse_args(ctx, args)
+        return rest
+
+
+class RelativeRevisionCommand(core.TyperCommand):
+    """A command whose argument may be ``-1``, which is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse with relative revisions put behind all options."""
+        relative = [word for word in args if RELATIVE.fullmatch(word)]
+        others = [word for word in args if word not in relative]
+        return super().parse_args(ctx, [*others, "--", *relative] if relative else args)
 
 
 class LazyGroup(HelpfulGroup):
@@ -66,6 +85,9 @@ def execute(command: Any, arguments: list[str]) -> int:
         command: The root command.
         arguments: The words after the program's name.
     """
+    if os.environ.get(COMPLETION_VARIABLE):
+        _complete_without_coercion()
+    use(Invocation(quiet=_asks_for_quiet(arguments)))
     try:
         code = _invoke(command, arguments)
     except ClarinetError as error:
@@ -117,6 +139,22 @@ def _invoke(command: Any, arguments: list[str]) -> int:
     return int(code or ExitCode.OK)
 
 
+def _complete_without_coercion() -> None:
+    """Take the words before the cursor as they are: checking them would load pydantic."""
+
+    class AsGiven:
+        def coerce(self, value: object, **_: object) -> object:
+            return value
+
+    core._TyperParameter.get_runtime_param = lambda _: AsGiven()  # type: ignore[assignment,method-assign,return-value]  # noqa: SLF001
+
+
+def _asks_for_quiet(arguments: list[str]) -> bool:
+    """Whether ``-q`` stands before the command: errors of the parser come before the rest."""
+    before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
+    return any(QUIET.fullmatch(word) for word in before)
+
+
 def _report(error: ClarinetError) -> int:
     from clarinet_cli.cli import output
 
@@ -126,7 +164,7 @@ def _report(error: ClarinetError) -> int:
 
 def _usage_error(error: TyperException) -> ClarinetError:
     """Put the parser's message into one line, with the way to the help."""
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "clarinet"
     option = getattr(error, "option_name", "")
@@ -134,6 +172,8 @@ def _usage_error(error: TyperException) -> ClarinetError:
         return INVALID.with_context(
             message, hint=f"{option} goes before the command: clarinet {option} …"
         )
+    if path == "clarinet" and option in COMMAND_OPTIONS:
+        return INVALID.with_context(message, hint=f"{option} goes after the command")
     return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
 
 

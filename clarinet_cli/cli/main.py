@@ -87,8 +87,9 @@ def init_migrations(
 def show_help(
     ctx: typer.Context,
     topic: Annotated[
-        list[str], typer.Argument(metavar="TOPIC", help="'exit-codes', or the words of a command.")
-    ],
+        Optional[list[str]],
+        typer.Argument(metavar="TOPIC", help="'exit-codes', or the words of a command."),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Explain the exit codes or a command."""
@@ -103,6 +104,6 @@ def show_help(
     root_context = ctx.find_root()
     raise typer.Exit(
         root_context.command.main(
-            args=[*topic, "--help"], prog_name="clarinet", standalone_mode=False
+            args=[*(topic or ()), "--help"], prog_name="clarinet", standalone_mode=False
         )
     )

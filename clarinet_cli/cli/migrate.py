@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clarinet_cli.cli.groups import HelpfulGroup, run
+from clarinet_cli.cli.groups import HelpfulGroup, RelativeRevisionCommand, run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
 from clarinet_cli.cli.output import note, render, write
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.exceptions import INVALID, ExitCode
+from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def upgrade(
     render(run(work), output)
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command(cls=RelativeRevisionCommand)
 def downgrade(
     revision: Annotated[
         str, typer.Argument(metavar="REV|-N", help="A revision, its prefix, 'base', or '-N'.")
@@ -84,8 +84,6 @@ def downgrade(
     from clarinet_cli.services.migrations import downgrade as take_back
     from clarinet_cli.services.migrations import migration_sql
 
-    if revision.startswith("-") and not revision[1:].isdigit():
-        raise INVALID.with_context(f"No such option: {revision}")
     settings = project_settings()
     if sql:
         write([migration_sql(settings, revision, down=True)])

@@ -121,8 +121,8 @@ def console(*, stderr: bool = False) -> Any:
         highlight=False,
         markup=False,
         emoji=False,
-        force_terminal=True if mode is ColorMode.ALWAYS else None,
-        no_color=True if mode is ColorMode.NEVER else None,
+        force_terminal={ColorMode.ALWAYS: True, ColorMode.NEVER: False}.get(mode),
+        color_system=None if mode is ColorMode.NEVER else "auto",
     )
 
 

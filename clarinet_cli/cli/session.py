@@ -109,6 +109,7 @@ def cleanup(
         Optional[int],
         typer.Option(
             min=0,
+            max=36500,
             help="Also remove sessions created more than this many days ago; 0: don't.",
             show_default="session_cleanup_retention_days",
         ),

@@ -1,18 +1,29 @@
 """Engines: how each backend is spoken to."""
 
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
+from clarinet_cli.exceptions import UNREACHABLE
+from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
+SHORT_WAIT_SECONDS = 0.1
+BETWEEN_TRIES_SECONDS = 0.02
+FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
 
 
 class Access(StrEnum):
@@ -53,9 +64,10 @@ def _sqlite_engine(
         create_sqlite_file(Path(str(url.database)))
     else:
         require_sqlite_file(url)
+    _probe(Path(str(url.database)))
     uri = url.set(database=f"file:{quote(str(url.database))}", query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
-    begin = "BEGIN" if access is Access.READ else "BEGIN IMMEDIATE"
+    begin = ("BEGIN", FIRST_READ) if access is Access.READ else ("BEGIN IMMEDIATE",)
 
     def prepare(connection: Any, _: object) -> None:
         # The driver's own implicit transactions leave DDL and reads outside of them.
@@ -66,11 +78,68 @@ def _sqlite_engine(
         cursor.close()
 
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        _begin_when_free(connection, begin, busy_timeout)
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
+    """Begin a transaction as soon as nobody else is in the way.
+
+    SQLite's own wait sits in the driver's thread, where a signal can't end it. So it is kept
+    short, and repeated from the event loop; once begun, the rest may wait as long as allowed.
+    """
+    deadline = monotonic() + busy_timeout
+    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    while True:
+        try:
+            _execute(connection, begin)
+            break
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
+            if not busy or monotonic() >= deadline:
+                raise OperationalError(begin[0], None, error, hide_parameters=True) from error
+        await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
+    _wait_at_most(connection, busy_timeout)
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Return whether SQLite has begun a transaction on this connection."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.in_transaction)
+
+
+def _wait_at_most(connection: Connection, seconds: float) -> None:
+    _execute(connection, [f"PRAGMA busy_timeout={int(seconds * 1000)}"])
+
+
+def _execute(connection: Connection, statements: Iterable[str]) -> None:
+    cursor = connection.connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+        cursor.fetchall()
+    cursor.close()
+
+
+def _probe(file: Path) -> None:
+    """Open the file once in this thread.
+
+    When the driver's own thread fails to open it, it may report so after the event loop
+    has ended, with a traceback.
+
+    Raises:
+        UnreachableError: The file can't be opened.
+    """
+    try:
+        sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True).close()
+    except sqlite3.Error as error:
+        logger.bind(reported=True).error(f"opening {file}: {error}")
+        raise UNREACHABLE.with_context(
+            f"sqlite:///{file}: the file can't be opened", hint="check path and permissions"
+        ) from error
 
 
 def _lower(text: object) -> object:
@@ -80,7 +149,9 @@ def _lower(text: object) -> object:
 
 def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
     query = dict(url.query)
-    options: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_SECONDS}
+    options: dict[str, Any] = {
+        "timeout": float(str(query.pop("connect_timeout", CONNECT_TIMEOUT_SECONDS)))
+    }
     if "sslmode" in query:
         options["ssl"] = query.pop("sslmode")
     # A statement prepared by name may be on another connection behind pgbouncer.
@@ -88,7 +159,7 @@ def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"clarinet_{uuid4().hex}",
-        "server_settings": {"application_name": "clarinet"},
+        "server_settings": {"application_name": str(query.pop("application_name", "clarinet"))},
     }
     engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
 

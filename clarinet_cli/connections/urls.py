@@ -7,12 +7,19 @@ from typing import Optional
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from clarinet_cli.exceptions import CONFIGURATION, FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are nobody else's business
 SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
+HIGHEST_PORT = 65535
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+CONNECT_OPTIONS = ("connect_timeout", "application_name")
+URL_HINT = (
+    "such as postgresql://user:password@host:5432/name, "
+    "with '@' and '/' in the password written as %40 and %2F"
+)
 POSTGRESQL_NAMES = {"postgres", "postgresql"}
 
 
@@ -24,14 +31,17 @@ def database_url(settings: Settings) -> URL:
             project directory.
 
     Raises:
-        ConfigurationError: ``database_url`` can't be parsed or names another database.
+        ConfigurationError: ``database_url`` can't be parsed or names another database, or
+            the host is no host name.
     """
     if settings.database_url is not None:
-        return _given_url(settings.database_url.get_secret_value(), settings.project_dir)
+        return _given_url(settings, settings.database_url.get_secret_value())
     if settings.database_driver.startswith("sqlite"):
         name = Path(settings.database_name)
         file = name if name.suffix in SQLITE_SUFFIXES else name.with_name(f"{name.name}.db")
         return _sqlite_url(settings.project_dir / file)
+    if not _is_host(settings.database_host):
+        raise settings.refused("database_host", "not a host name")
     return URL.create(
         "postgresql+asyncpg",
         username=settings.database_username or None,
@@ -104,24 +114,47 @@ def missing_file(file: Path) -> ClarinetError:
     )
 
 
-def _given_url(text: str, project: Path) -> URL:
+def _given_url(settings: Settings, text: str) -> URL:
     """Read ``database_url``; its text is a secret and never part of a message."""
     try:
         url = make_url(text)
         backend = url.drivername.split("+")[0]
     except (ArgumentError, ValueError):
-        raise CONFIGURATION.with_context(
-            "database_url: not a database URL",
-            hint="such as postgresql://user:password@host:5432/name, "
-            "with '@' and '/' in the password written as %40 and %2F",
-        ) from None
+        raise settings.refused("database_url", "not a database URL", hint=URL_HINT) from None
     if backend in POSTGRESQL_NAMES:
-        return url.set(drivername="postgresql+asyncpg")
-    if backend != "sqlite":
-        raise CONFIGURATION.with_context(
-            f"database_url: unknown driver {url.drivername!r}", hint="sqlite or postgresql"
-        )
-    return _sqlite_url(project / (url.database or ""))
+        return _checked(settings, url.set(drivername="postgresql+asyncpg"))
+    if backend != "sqlite" or "\0" in (url.database or ""):
+        reason = f"unknown driver {url.drivername!r}"
+        raise settings.refused("database_url", reason, hint="sqlite or postgresql")
+    return _sqlite_url(settings.project_dir / (url.database or ""))
+
+
+def _checked(settings: Settings, url: URL) -> URL:
+    """Refuse what the driver would stumble on; a socket's directory becomes the host."""
+    query = dict(url.query)
+    socket = query.pop("host", None)
+    unknown = sorted(set(query) - {"sslmode", *CONNECT_OPTIONS})
+    if unknown:
+        raise settings.refused("database_url", f"unknown option {unknown[0]!r}")
+    if query.get("sslmode", "prefer") not in SSL_MODES:
+        raise settings.refused("database_url", f"sslmode is not one of {', '.join(SSL_MODES)}")
+    if not str(query.get("connect_timeout", "1")).isdigit():
+        raise settings.refused("database_url", "connect_timeout is not a number of seconds")
+    if not (0 <= (url.port or 0) <= HIGHEST_PORT):
+        raise settings.refused("database_url", f"the port is above {HIGHEST_PORT}")
+    host = socket if isinstance(socket, str) else url.host
+    if not _is_host(host or ""):
+        raise settings.refused("database_url", "the host is not a host name", hint=URL_HINT)
+    return url.set(host=host, query=query) if host else url.set(query=query)
+
+
+def _is_host(name: str) -> bool:
+    """Return whether *name* could be a host's name, or is a socket's directory."""
+    try:
+        name.encode("idna" if not name.startswith("/") else "utf-8")
+    except UnicodeError:
+        return False
+    return not set(name) & set("\0@ ") and (name.startswith("/") or "/" not in name)
 
 
 def _sqlite_url(file: Path) -> URL:

@@ -2,7 +2,6 @@
 
 from clarinet_cli.connections.urls import create_sqlite_file
 from clarinet_cli.exceptions import (
-    CONFIGURATION,
     BusyError,
     ConflictError,
     UnknownDatabaseError,
@@ -66,13 +65,13 @@ async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:
         dry_run: Change nothing, report what would be done.
     """
     wanted = wanted_roles(settings)
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
-        roles = RoleRepository(session)
-        known = await roles.names()
-        missing = [name for name in wanted if name not in known]
-        await roles.add_missing(missing)
+    async with get_async_session(settings) as session:
+        known = await RoleRepository(session).names()
+    missing = [name for name in wanted if name not in known]
     if not missing:
         return Step("roles", "unchanged", f"{len(wanted)} present")
+    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+        await RoleRepository(session).add_missing(missing)
     return Step("roles", "would_create" if dry_run else "created", ", ".join(missing))
 
 
@@ -85,10 +84,9 @@ def wanted_roles(settings: Settings) -> list[str]:
     names = dict.fromkeys((*DEFAULT_ROLES, *settings.extra_roles, *settings.role_capabilities))
     for name in names:
         if not name.strip() or len(name) > ROLE_NAME_LENGTH:
-            raise CONFIGURATION.with_context(
-                f"extra_roles or role_capabilities: {name!r} is not a role name "
-                f"of 1 to {ROLE_NAME_LENGTH} characters"
-            )
+            key = "extra_roles" if name in settings.extra_roles else "role_capabilities"
+            reason = f"{name!r} is not a role name of 1 to {ROLE_NAME_LENGTH} characters"
+            raise settings.refused(key, reason)
     return list(names)
 
 

@@ -3,9 +3,12 @@
 import asyncio
 from typing import Optional
 
+from clarinet_cli.connections.driver_errors import INIT_HINT
 from clarinet_cli.exceptions import (
+    CHECK_FAILED,
     UNREACHABLE,
     BusyError,
+    ClarinetError,
     LoginRefusedError,
     UnreachableError,
 )
@@ -72,31 +75,38 @@ async def wait_until_ready(
         if reason is None:
             url = display_url(database_url(settings))
             return WaitReport(readiness.value, url, attempts, round(seconds, 3))
-        logger.info(f"not ready after {seconds:.1f} s: {reason}")
+        logger.info(f"not ready after {seconds:.1f} s: {reason.message}")
         if seconds + pause > timeout:
-            raise UNREACHABLE.with_context(f"not ready after {timeout:g} s: {reason}")
+            raise UNREACHABLE.with_context(
+                f"not ready after {timeout:g} s: {reason.message}", hint=reason.hint
+            )
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-async def _why_not_ready(settings: Settings, readiness: Readiness, seconds: float) -> Optional[str]:
+async def _why_not_ready(
+    settings: Settings, readiness: Readiness, seconds: float
+) -> Optional[ClarinetError]:
     try:
         async with asyncio.timeout(seconds):
             return await _missing_part(settings, readiness)
     except LoginRefusedError:
         raise
     except (UnreachableError, BusyError) as error:
-        return error.message
+        return error
     except TimeoutError:
-        return "no answer in time"
+        return UNREACHABLE.with_context("no answer in time")
 
 
-async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[str]:
+async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:
     async with get_async_session(settings) as session:
         await ServerRepository(session).ping()
     if readiness is Readiness.CONNECTION:
         return None
     status = await migration_status(settings)
     if status.pending:
-        return f"migrations pending: {', '.join(status.pending)}"
-    return None if await database_has_tables(settings) else "the tables are missing"
+        pending = ", ".join(status.pending)
+        return CHECK_FAILED.with_context(f"migrations pending: {pending}", hint=INIT_HINT)
+    if await database_has_tables(settings):
+        return None
+    return CHECK_FAILED.with_context("the tables are missing", hint=INIT_HINT)

@@ -1,7 +1,7 @@
 """One migration and one clean-up at a time per database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +20,9 @@ POLL_SECONDS = 0.2
 LOCK_FILE_MODE = 0o660
 
 
+StillHeld = Callable[[], Awaitable[None]]
+
+
 class Job(IntEnum):
     """A job that only one process at a time may do; the number is its advisory lock."""
 
@@ -35,7 +38,7 @@ class Job(IntEnum):
 @asynccontextmanager
 async def exclusive(
     settings: Settings, job: Job, *, timeout: float = DEFAULT_TIMEOUT_SECONDS
-) -> AsyncIterator[None]:
+) -> AsyncIterator[StillHeld]:
     """Hold the lock of *job* on the configured database inside the block.
 
     SQLite: a lock on a file beside the database, given back by the kernel when the process
@@ -48,6 +51,9 @@ async def exclusive(
         job: Which lock.
         timeout: Seconds to wait for it; 0 tries once.
 
+    Yields:
+        A function that a long job awaits now and then: it fails when the lock was lost.
+
     Raises:
         BusyError: Somebody else held it all that time.
     """
@@ -57,11 +63,16 @@ async def exclusive(
         async with _locked_file(
             file.with_name(f"{file.name}.{job.name.lower()}.lock"), job, timeout
         ):
-            yield
+            yield _always_held
         return
     async with get_async_session(settings) as session:
         await _advisory_lock(session, job, timeout)
-        yield
+        # The lock ends with its connection: while that answers, the lock is ours.
+        yield ServerRepository(session).ping
+
+
+async def _always_held() -> None:
+    """The kernel takes a file's lock away from no process that lives."""
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Schema revisions: where a database stands, and moving it, under the lock."""
 
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from clarinet_cli.utils.database import Access, get_connection
 from clarinet_cli.utils.logger import logger
 
 FOREIGN = "another Alembic environment migrates this database"
+HISTORY_HINT = "'clarinet migrate history' lists them"
+# A name or its prefix, perhaps of a branch and with an offset, or an offset alone.
+REVISION = re.compile(r"(?:\w+@)?(?:\w+(?:[+-]\d+)?|[+-]\d+)")
 CREATE_HINT = "'clarinet migrate init' puts one into the project directory"
 
 
@@ -112,6 +116,8 @@ def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str
     Raises:
         NotFoundError: There is no such revision.
     """
+    for revision in target.split(":"):
+        _require_revision(revision)
     environment = find_environment(settings.project_dir)
     buffer = io.StringIO()
     environment.config.output_buffer = buffer
@@ -214,6 +220,8 @@ async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
         differences = await connection.run_sync(_differences)
     if status.unknown:
         return Step("schema", "unchanged", f"{FOREIGN} ({_joined(status.unknown)}), left alone")
+    if status.up_to_date:
+        return Step("schema", "unchanged", f"revision {_joined(status.current)}")
     present = tables.intersection(TABLE_NAMES)
     if status.current or not present:
         run = await upgrade(settings, dry_run=dry_run)
@@ -281,6 +289,7 @@ DOWN = _Direction(command.downgrade, _steps_down, _parents)
 async def _move(
     settings: Settings, target: str, direction: _Direction, access: Access, lock_timeout: float
 ) -> MigrationRun:
+    _require_revision(target)
     environment = find_environment(settings.project_dir)
     dry_run = access is Access.READ
     async with _migration_connection(settings, access, lock_timeout) as connection:
@@ -361,6 +370,16 @@ def require_ours(status: MigrationStatus) -> None:
         )
 
 
+def _require_revision(text: str) -> None:
+    """Refuse what can't be a revision, on which Alembic itself stumbles.
+
+    Raises:
+        NotFoundError: It is empty or has characters that no revision has.
+    """
+    if not REVISION.fullmatch(text):
+        raise NOT_FOUND.with_context(f"no revision {text!r}", hint=HISTORY_HINT)
+
+
 @contextmanager
 def _alembic_errors(target: str) -> Iterator[None]:
     """Turn Alembic's errors inside the block into errors in the operator's words."""
@@ -378,13 +397,12 @@ def _explained(error: Exception, target: str) -> ClarinetError:
     if (
         "locate" in text
         or "No such revision" in text
+        or "No such branch" in text
         or "Relative revision" in text
         or "not a valid" in text
         or "not an ancestor" in text
     ):
-        return NOT_FOUND.with_context(
-            f"no revision {target!r}", hint="'clarinet migrate history' lists them"
-        )
+        return NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT)
     return FAILURE.with_context(text)
 
 

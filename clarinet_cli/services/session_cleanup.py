@@ -14,7 +14,7 @@ from clarinet_cli.exceptions import BusyError, UnreachableError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, open_session
@@ -103,7 +103,7 @@ async def clean_up(
     """
     stop = stop or Stop()
     started = asyncio.get_running_loop().time()
-    async with _run(settings, dry_run=plan.dry_run) as session:
+    async with _run(settings, dry_run=plan.dry_run) as (session, still_held):
         async with session.begin():
             moment = await present_moment(session, settings, now)
             dead = moment.dead(expired_only=plan.expired_only, older_than=plan.older_than)
@@ -112,6 +112,7 @@ async def clean_up(
         counter = _Counter(plan, matched, started, progress)
         pause = default_pause if plan.pause is None else plan.pause
         while not (stop.asked or counter.finished):
+            await still_held()
             async with session.begin():
                 deleted = await SessionRepository(session).remove_batch(dead, counter.next_size)
             counter.add(deleted)
@@ -193,17 +194,19 @@ class _Counter:
 
 
 @asynccontextmanager
-async def _run(settings: Settings, *, dry_run: bool) -> AsyncIterator[AsyncSession]:
+async def _run(
+    settings: Settings, *, dry_run: bool
+) -> AsyncIterator[tuple[AsyncSession, StillHeld]]:
     """Open a session for a clean-up; a real one has the lock of its own."""
     if dry_run:
         async with open_session(settings) as session:
-            yield session
+            yield session, ServerRepository(session).ping
         return
     async with (
-        exclusive(settings, Job.CLEANUP, timeout=0),
+        exclusive(settings, Job.CLEANUP, timeout=0) as still_held,
         open_session(settings, access=Access.WRITE) as session,
     ):
-        yield session
+        yield session, still_held
 
 
 async def _report(

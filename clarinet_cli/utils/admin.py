@@ -10,7 +10,7 @@ from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import CONFIGURATION, INVALID, InvalidInputError
+from clarinet_cli.exceptions import INVALID, InvalidInputError
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import ServerRepository
@@ -248,7 +248,7 @@ def first_admin_email(settings: Settings) -> str:
         return normalise_email(settings.first_admin_email)
     except InvalidInputError as error:
         key = "admin_email" if settings.admin_email else "admin_username"
-        raise CONFIGURATION.with_context(f"{key}: {error.message}") from None
+        raise settings.refused(key, error.message) from None
 
 
 def _prepared_hash(

@@ -5,6 +5,7 @@ Who opens one ends it here: commit, roll back, close, and the driver's errors in
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from traceback import format_tb
 from typing import Any, Optional
 
 from sqlalchemy import URL
@@ -131,8 +132,16 @@ def driver_errors(url: URL) -> Iterator[None]:
         explained = explain_driver_error(error, url.get_backend_name(), display_url(url))
         if explained is None:
             raise
-        logger.bind(reported=True).opt(exception=error).error(explained.message)
+        _log_without_values(error, explained.message)
         raise explained from error
+
+
+def _log_without_values(error: Exception, message: str) -> None:
+    """Log a driver's error: its kind and place, and not its text, which may quote a row."""
+    kind = type(getattr(error, "orig", error)).__name__
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    logger.bind(reported=True).error(f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})")
+    logger.debug(f"{kind} at:\n{''.join(format_tb(error.__traceback__))}")
 
 
 def configured_settings() -> Settings:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger
 
-from clarinet_cli.exceptions import CONFIGURATION
-
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -84,9 +82,11 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     if not settings.log_to_file:
         return None
     path = settings.project_dir / settings.log_dir / LOG_FILE
+    if "\0" in str(path):
+        raise settings.refused("log_dir", "not the name of a directory")
     try:
         logger.add(
-            path,
+            str(path).replace("{", "{{").replace("}", "}}"),  # loguru fills in {time}
             level=settings.log_level,
             rotation=settings.log_rotation,
             retention=settings.log_retention,
@@ -97,10 +97,13 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
             diagnose=False,
         )
     except OSError as error:
-        logger.warning(f"no log file: {path}: {error.strerror}")
+        logger.warning(f"no log file: {error.filename or path}: {error.strerror}")
         return None
-    except ValueError as error:
-        raise CONFIGURATION.with_context(f"log_rotation or log_retention: {error}") from None
+    except (ValueError, OverflowError) as error:
+        key = "log_retention" if "retention" in str(error) else "log_rotation"
+        raise settings.refused(key, "can't be understood, see loguru's documentation") from None
+    lowest = min(logger.level(settings.log_level).no, logging.getLogger().level)
+    logging.getLogger().setLevel(lowest)
     return path
 
 

@@ -1,0 +1,129 @@
+"""A person at a terminal: a command in a process of its own behind a pseudo-terminal."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tests.support import Project, process_environment
+
+LIMIT_SECONDS = 30.0
+CTRL_C = "\x03"
+CTRL_D = "\x04"
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+# getpass reads /dev/tty: the first terminal that a session's leader opens becomes that.
+START = (
+    "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR));"
+    " os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@dataclass
+class Terminal:
+    """The master's side of a terminal with one command in it.
+
+    Attributes:
+        process: The command.
+        master: The file descriptor of the other side.
+        screen: All that the terminal has shown so far.
+    """
+
+    process: subprocess.Popen[bytes]
+    master: int
+    screen: str = ""
+    read_to: int = 0
+
+    def expect(self, text: str) -> None:
+        """Wait until the terminal shows *text*, after what was expected before."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while (found := self.screen.find(text, self.read_to)) < 0:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.screen!r}"
+            assert self._read(), f"ended without {text!r}: {self.screen!r}"
+        self.read_to = found + len(text)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self.master, text.encode())
+
+    def answer(self, prompt: str, text: str) -> None:
+        """Wait for a question and answer it with a line."""
+        self.expect(prompt)
+        self.type(f"{text}\n")
+
+    def end(self) -> int:
+        """Read to the end and return the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(LIMIT_SECONDS)
+
+    @property
+    def text(self) -> str:
+        """What the terminal has shown, without colours."""
+        return STYLES.sub("", self.screen.replace("\r\n", "\n"))
+
+    @property
+    def lines(self) -> list[str]:
+        """What the terminal has shown, as lines without colours."""
+        return self.text.split("\n")
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self.master], [], [], LIMIT_SECONDS)
+        assert ready, f"silent, after {self.screen!r}"
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # Linux: the last process has closed its side
+            return False
+        self.screen += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextlib.contextmanager
+def terminal(
+    project: Project,
+    *arguments: str,
+    columns: int = 80,
+    env: Optional[Mapping[str, str]] = None,
+    stdout: Optional[Path] = None,
+) -> Iterator[Terminal]:
+    """Run a command with a controlling terminal of its own.
+
+    Args:
+        project: Where.
+        *arguments: The command.
+        columns: The terminal's width.
+        env: Further variables.
+        stdout: A file for standard output instead of the terminal.
+    """
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {**project.environment, "TERM": "xterm-256color", **(env or {})}
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(stdout.open("wb")) if stdout else slave
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, *project.process(*arguments)],
+            stdin=slave,
+            stdout=target,
+            stderr=slave,
+            start_new_session=True,
+            env=process_environment(variables),
+        )
+    os.close(slave)
+    shown = Terminal(process, master)
+    try:
+        yield shown
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(master)

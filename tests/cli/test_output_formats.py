@@ -1,0 +1,442 @@
+"""Each command that prints data, in each format: one document, the same values everywhere."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, Optional
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from clarinet_cli import results
+from tests.cli.scenes import (
+    ADA,
+    ADMIN,
+    EXIT_CODES,
+    FORMATS,
+    all_commands,
+    options_of,
+    populate,
+)
+from tests.support import Project, Result
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+FORMULA = ("=", "+", "-", "@")
+# What two runs in a row need not agree about.
+VOLATILE = {"seconds", "attempts", "size_bytes"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command, run so that five runs in a row give the same data.
+
+    Attributes:
+        words: Command and options.
+        row: The type of its result.
+        many: Whether it prints a list.
+        omitted: Fields that are there only on occasion.
+    """
+
+    words: tuple[str, ...]
+    row: type
+    many: bool = False
+    omitted: frozenset[str] = frozenset({"password"})
+
+    @property
+    def fields(self) -> list[str]:
+        """The names that the result has."""
+        return [item.name for item in dataclasses.fields(self.row) if item.name not in self.omitted]
+
+
+def command(line: str, row: type, *, many: bool = False) -> Command:
+    """Return the case of a command line."""
+    return Command(tuple(line.split()), row, many)
+
+
+COMMANDS = [
+    command("db init", results.Step, many=True),
+    command("db init --dry-run", results.Step, many=True),
+    command("db status", results.DatabaseStatus),
+    command("db wait --for schema", results.WaitReport),
+    command(f"admin create --email {ADA} --update", results.AccountChange),
+    command("admin create --email new@example.org --dry-run", results.AccountChange),
+    command(f"admin reset-password {ADMIN} --dry-run", results.AccountChange),
+    command("admin list", results.UserRow, many=True),
+    command("admin list --all", results.UserRow, many=True),
+    command("admin ensure", results.AccountChange),
+    command("session stats", results.SessionStats),
+    command(f"session list-user {ADA}", results.SessionRow, many=True),
+    command(f"session revoke-user {ADA} --dry-run", results.RevokeReport),
+    command("session cleanup --dry-run", results.CleanupReport),
+    command("migrate init", results.FileChange, many=True),
+    command("migrate upgrade", results.MigrationRun),
+    command("migrate downgrade base --dry-run", results.MigrationRun),
+    command("migrate status", results.MigrationStatus),
+    command("migrate history", results.RevisionRow, many=True),
+    command("migrate create -m later --empty --dry-run", results.FileChange, many=True),
+    command("init-migrations", results.FileChange, many=True),
+    command("help exit-codes", results.ExitCodeRow, many=True),
+]
+
+
+@pytest.fixture
+def populated(project: Project) -> Project:
+    """A project with sessions in each state and a migration environment of its own."""
+    populate(project)
+    assert project.run("migrate", "init").code == 0
+    assert project.run("admin", "create", "--email", ADA, "--update").code == 0
+    return project
+
+
+def flattened(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with nested objects as ``name.key``, volatile values left out."""
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif name not in VOLATILE:
+            found[name] = value
+    return found
+
+
+def word(value: Any) -> str:
+    """Return a JSON value as scripts get it from the text formats."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(value)
+        case _:
+            return str(value)
+
+
+def words_of(record: dict[str, Any]) -> dict[str, str]:
+    """Return a JSON object as the names and words of the text formats."""
+    return {name: word(value) for name, value in flattened(record).items()}
+
+
+def rows_of_csv(text: str) -> list[dict[str, str]]:
+    """Parse CSV, volatile columns left out, and undo the mark before formulas."""
+    rows = []
+    for row in csv.DictReader(io.StringIO(text, newline=""), strict=True):
+        assert None not in row
+        assert None not in row.values()
+        rows.append({name: cell.removeprefix("'") for name, cell in row.items()})
+    return [{n: c for n, c in row.items() if n not in VOLATILE} for row in rows]
+
+
+def stable(stream: str) -> str:
+    """Return text without the numbers that two runs need not agree about."""
+    return re.sub(r"\d+(\.\d+)?", "N", stream)
+
+
+@pytest.mark.parametrize("group", ["db", "admin", "session", "migrate", "init-migrations", "help"])
+def test_every_format_has_the_same_values(populated: Project, group: str) -> None:
+    """Exit code 0 and one document a format, the same names and values, whatever the log."""
+    cases = [case for case in COMMANDS if case.words[0] == group]
+    assert cases
+    for case in cases:
+        assert_formats_agree(populated, case)
+
+
+def assert_formats_agree(populated: Project, case: Command) -> None:
+    """Run a command in each format and compare all that it prints."""
+    runs = {form: populated.run(*case.words, "-o", form) for form in FORMATS}
+    assert {run.code for run in runs.values()} == {0}, runs
+    assert len({stable(run.stderr) for run in runs.values()}) == 1, runs
+    loud = populated.run("-vv", *case.words, "-o", "json")
+    assert stable(loud.stdout) == stable(runs["json"].stdout)
+    document = runs["json"].json
+    assert isinstance(document, list) is case.many
+    records = document if case.many else [document]
+    assert records
+    for record in records:
+        assert list(record) == case.fields
+    expected = [words_of(record) for record in records]
+
+    assert [words_of(json.loads(line)) for line in runs["jsonl"].stdout.splitlines()] == expected
+    assert runs["jsonl"].stdout.endswith("}\n")
+    assert rows_of_csv(runs["csv"].stdout) == expected
+
+    lines = runs["plain"].stdout.splitlines()
+    if case.many:
+        assert [line.split("\t") for line in lines] == [list(row.values()) for row in expected]
+    else:
+        pairs = (line.split("\t") for line in lines)
+        record_lines = {name: value for name, value in pairs if name not in VOLATILE}
+        assert record_lines == expected[0]
+
+    shown = runs["table"].stdout
+    for record in records:
+        for name, value in flattened(record).items():
+            items = value if isinstance(value, list) else [value]
+            assert all(table_word(name, item) in shown for item in items), (name, value, shown)
+
+
+def table_word(name: str, value: Any) -> str:
+    """Return what a table must contain for a value."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float() | int() if name.endswith("_seconds"):
+            return ""  # a table rounds spans of time
+        case _:
+            return str(value)
+
+
+def test_json_keeps_types_and_times(populated: Project) -> None:
+    """Booleans, null, numbers and lists are JSON's own; instants are ISO 8601 with Z."""
+    users = {row["email"]: row for row in populated.json("admin", "list", "--all")}
+    assert users[ADA]["is_active"] is True
+    assert users[ADA]["is_verified"] is False
+    assert users[ADA]["roles"] == ["admin"]
+    assert users[ADA]["sessions"] == 1
+    assert isinstance(users[ADA]["sessions"], int)
+    assert INSTANT.fullmatch(users[ADA]["last_accessed"])
+
+    sessions = {row["id"]: row for row in populated.json("session", "list-user", ADA)}
+    assert sessions["33333333"]["ip_address"] is None
+    assert sessions["33333333"]["user_agent"] is None
+    assert {key: row["state"] for key, row in sessions.items()} == {
+        "11111111": "active",
+        "22222222": "idle",
+        "33333333": "expired",
+    }
+    for row in sessions.values():
+        for name in ("created_at", "expires_at", "last_accessed"):
+            assert INSTANT.fullmatch(row[name])
+
+    stats = populated.json("session", "stats")
+    assert stats["total"] == 4
+    assert isinstance(stats["average_life_seconds"], float)
+    assert isinstance(stats["age"], dict)
+    status = populated.json("migrate", "status")
+    assert status["up_to_date"] is True
+    assert status["pending"] == []
+    assert populated.json("migrate", "history")[-1]["down_revision"] is None
+
+
+def test_instants_are_what_is_stored(populated: Project) -> None:
+    """The instant in JSON is the stored one, to the microsecond, in UTC."""
+    user = populated.add_user("exact@example.org")
+    now = datetime(2026, 11, 22, 18, 32, 1, 234567, tzinfo=UTC)
+    populated.add_session(user, now=now, created=timedelta(0), expires=timedelta(days=9999))
+    row = populated.json("session", "list-user", "exact@example.org")[0]
+    assert row["created_at"] == "2026-11-22T18:32:01.234567Z"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("session", "list-user", ADA), [f.name for f in dataclasses.fields(results.SessionRow)]),
+        (("admin", "list"), [f.name for f in dataclasses.fields(results.UserRow)]),
+        (("migrate", "create", "-m", "nothing"), ["path", "result"]),
+    ],
+)
+def test_nothing_is_an_empty_document(
+    project: Project, words: tuple[str, ...], names: list[str]
+) -> None:
+    """Empty lists: ``[]``, no line, a header alone; a table says so on standard error."""
+    project.add_user(ADA)
+    project.rows('UPDATE "user" SET is_superuser = false')
+    assert project.run("migrate", "init").code == 0
+    runs = {form: project.run(*words, "-o", form) for form in FORMATS}
+    assert {run.code for run in runs.values()} == {0}, runs
+    assert runs["json"].stdout == "[]\n"
+    assert runs["jsonl"].stdout == ""
+    assert runs["plain"].stdout == ""
+    assert runs["table"].stdout == ""
+    assert runs["table"].stderr.strip() != ""
+    assert next(csv.reader(io.StringIO(runs["csv"].stdout))) == names
+    assert runs["csv"].stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_note_about_the_cache_is_no_data(project: Project, form: str) -> None:
+    """What a person should know after a revoke is on standard error in each format."""
+    populate(project)
+    result = project.run("session", "revoke-user", ADA, "-o", form)
+    assert result.code == 0
+    assert "30 s" in result.stderr
+    assert "cache" not in result.stdout
+    assert len(project.tokens()) == 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_the_variable_chooses_the_format(populated: Project, form: str) -> None:
+    """CLARINET_OUTPUT means what -o means."""
+    words = ("session", "list-user", ADA)
+    by_variable = populated.run(*words, env={"CLARINET_OUTPUT": form})
+    assert by_variable == populated.run(*words, "-o", form)
+    assert by_variable.stdout
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_the_option_beats_the_variable(populated: Project) -> None:
+    """-o wins over CLARINET_OUTPUT."""
+    result = populated.run("admin", "list", "-o", "jsonl", env={"CLARINET_OUTPUT": "csv"})
+    assert json.loads(result.stdout.splitlines()[0])["email"] == ADA
+
+
+@pytest.mark.parametrize(("words", "env"), [(("-o", "yaml"), {}), ((), {"CLARINET_OUTPUT": "x"})])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_an_unknown_format_is_a_usage_error(
+    populated: Project, words: tuple[str, ...], env: dict[str, str]
+) -> None:
+    """Exit 2 names the formats that there are."""
+    result = populated.run("admin", "list", *words, env=env)
+    assert (result.code, result.stdout) == (2, "")
+    assert all(form in result.stderr for form in FORMATS)
+
+
+def test_every_command_that_prints_data_has_the_option() -> None:
+    """-o is on every command; --dry-run is a flag where it is offered."""
+    for name, item in all_commands().items():
+        assert {"-o", "--output"} <= options_of(item), name
+
+
+def test_the_table_above_covers_every_command() -> None:
+    """A command that is not in the list of this file is a gap in the tests."""
+    covered = {" ".join(case.words) for case in COMMANDS}
+    step = {"db init", "db status", "db wait", "help", "init-migrations"}
+    step |= {f"admin {name}" for name in ("create", "reset-password", "list", "ensure")}
+    step |= {f"session {name}" for name in ("stats", "list-user", "revoke-user", "cleanup")}
+    step |= {
+        f"migrate {name}"
+        for name in ("init", "upgrade", "downgrade", "status", "history", "create")
+    }
+    assert step <= set(all_commands())
+    for name in step:
+        assert any(line.startswith(name) for line in covered), name
+
+
+def test_a_wide_table_in_a_pipe_is_neither_cut_nor_wrapped(project: Project) -> None:
+    """In a pipe a table is as wide as its content, whatever COLUMNS says."""
+    user = project.add_user(f"{'long' * 15}@example.org")
+    agent = "Mozilla/5.0 (X11; Linux) " * 20
+    project.add_session(user, token="55555555-long", user_agent=agent[:512])
+    project.environment["COLUMNS"] = "40"
+    result = project.run_process("session", "list-user", str(user))
+    assert result.code == 0, result
+    line = next(line for line in result.stdout.splitlines() if "55555555" in line)
+    assert agent[:512].rstrip() in line
+    assert f"{'long' * 15}@example.org" in line
+    assert str(user) in line
+    assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_long_listing_says_that_it_stops(project: Project) -> None:
+    """A table of many rows limits itself and says so; the other formats have all rows."""
+    user = project.add_user(ADA)
+    now = datetime.now(UTC)
+    rows = [f"({number:08}-many)" for number in range(700)]
+    project.rows(
+        "INSERT INTO access_token (token, user_id, created_at, expires_at, last_accessed)"
+        " SELECT column1, ?, ?, ?, ? FROM (VALUES "
+        + ", ".join(f"('{row[1:-1]}')" for row in rows)
+        + ")",
+        user,
+        now,
+        now + timedelta(hours=1),
+        now,
+    )
+    table = project.run("session", "list-user", ADA)
+    assert "of 700 rows" in table.stderr
+    for form, lines in (("jsonl", 700), ("plain", 700), ("csv", 701)):
+        result = project.run("session", "list-user", ADA, "-o", form)
+        assert result.stdout.count("\n") == lines
+        assert result.stderr == ""
+
+
+def test_field_names_are_a_public_contract(snapshot: SnapshotAssertion) -> None:
+    """The names in results.py, in their order: scripts read them."""
+    names = {
+        name: [item.name for item in dataclasses.fields(kind)]
+        for name, kind in vars(results).items()
+        if dataclasses.is_dataclass(kind)
+    }
+    step = {case.row.__name__ for case in COMMANDS}
+    assert {name: fields for name, fields in names.items() if name in step} == snapshot
+
+
+PROMISED = {
+    "admin list": "id email is_active is_superuser is_verified roles sessions last_accessed",
+    f"session list-user {ADA}": (
+        "id user_id email state created_at expires_at last_accessed ip_address user_agent"
+    ),
+    "session stats": "total active idle expired blocked users",
+    "session cleanup": "matched deleted remaining batches seconds complete dry_run",
+    f"session revoke-user {ADA}": "result sessions_revoked",
+    f"admin reset-password {ADA} --generate-password": "result sessions_revoked",
+    "admin create --email new@example.org --generate-password": "result",
+    "migrate status": "current heads pending unknown up_to_date",
+    "migrate upgrade": "result",
+    "db init": "step result detail",
+}
+
+
+@pytest.mark.parametrize("line", PROMISED)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_promised_names_are_there(populated: Project, line: str) -> None:
+    """Each name that the contract promises to scripts is in the JSON document."""
+    document = populated.json(*line.split())
+    record = document[0] if isinstance(document, list) else document
+    assert set(PROMISED[line].split()) <= set(record)
+
+
+def results_of(document: Any) -> set[str]:
+    """Return the values of ``result`` in a document."""
+    rows = document if isinstance(document, list) else [document]
+    return {row["result"] for row in rows}
+
+
+WORDS_OF_CHANGE = [
+    ("admin create --email new@example.org --generate-password", "created", None),
+    (f"admin create --email {ADMIN} --update", "unchanged", "unchanged"),
+    (f"admin create --email {ADMIN} --if-not-exists", "unchanged", "unchanged"),
+    ("admin reset-password --generate-password", "updated", None),
+    (f"session revoke-user {ADA}", "revoked", "unchanged"),
+    ("db init", "unchanged", "unchanged"),
+    ("admin ensure", "unchanged", "unchanged"),
+    ("migrate upgrade", "unchanged", "unchanged"),
+    ("migrate init --force", "unchanged", "unchanged"),
+    ("migrate downgrade base --yes", "updated", "unchanged"),
+]
+
+
+@pytest.mark.parametrize(("line", "first", "again"), WORDS_OF_CHANGE)
+def test_changes_report_what_happened(
+    populated: Project, line: str, first: str, again: Optional[str]
+) -> None:
+    """``result`` is one of the promised words, on the first and on the second run."""
+    assert results_of(populated.json(*line.split())) == {first}
+    if again is not None:
+        assert results_of(populated.json(*line.split())) == {again}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_failure_prints_no_data(project: Project, form: str) -> None:
+    """In each format a failed command leaves standard output empty."""
+    result: Result = project.run("session", "list-user", "nobody@example.org", "-o", form)
+    assert (result.code, result.stdout) == (3, "")
+    assert result.code in EXIT_CODES
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_check_that_says_no_still_prints_its_data(empty_project: Project, form: str) -> None:
+    """``migrate status --check`` prints the status, then ends with 6."""
+    empty_project.file.touch()
+    result = empty_project.run("migrate", "status", "--check", "-o", form)
+    assert result.code == 6
+    assert "c1a90e7f0001" in result.stdout

@@ -1,0 +1,337 @@
+"""A canary in every place where a secret is given: it is seen nowhere."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.faults.processes import CLOSED_PORT, Process, end_of, running
+from tests.postgres import LOCKED_ROLE, PostgresServer
+from tests.support import Project, Result, run_in_process
+
+CANARY = "CANARY"
+# Signs that URLs, JSON, TOML and shells treat in their own ways; each part has the word.
+PASSWORD = f"{CANARY}1 @{CANARY}/%40{CANARY}:ö#{CANARY}"
+DATABASE_PASSWORD = f"{CANARY}-db @{CANARY}/%41{CANARY}?{CANARY}"
+IN_URL = f"{CANARY}%40{CANARY}%2F{CANARY}%25"
+# A session's id is its first eight characters; the rest is the secret.
+IDS = ("deadbee0", "livebee0", "livebee1")
+TOKENS = [f"{name}-{CANARY}-{name}" for name in IDS]
+LOGGING = 'log_to_file = true\nlog_level = "TRACE"\n'
+LOOK_SECONDS = 0.03
+HASHES = ("$argon2", "$2b$")
+
+
+def settings_text(project: Project) -> str:
+    """Everything secret that settings can hold, and a log file that takes every record."""
+    lines = project.database_settings.replace(
+        'database_password = ""', f'database_password = "{DATABASE_PASSWORD}"'
+    )
+    return f'{lines}admin_password = "{PASSWORD}"\n{LOGGING}'
+
+
+@pytest.fixture
+def secretive(project: Project) -> Project:
+    """A ready project full of secrets, with dead and live sessions of the administrator."""
+    project.write_settings()
+    file = project.directory / "settings.toml"
+    cost = file.read_text().removeprefix(project.database_settings)
+    file.write_text(settings_text(project) + cost)
+    owner = project.add_user("ada@example.org", superuser=True)
+    for token in TOKENS:
+        hours = -1 if token.startswith("dead") else 1
+        project.add_session(owner, token=token, expires=timedelta(hours=hours))
+    return project
+
+
+def password_file(project: Project, content: str = PASSWORD) -> str:
+    """Write a file with a password and return its path."""
+    path = project.directory / "secret.txt"
+    path.write_text(f"{content}\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def logged(directory: Path) -> str:
+    """Return everything in the log files."""
+    return "".join(file.read_text() for file in sorted((directory / "logs").glob("*")))
+
+
+def assert_hidden(result: Result, directory: Path) -> None:
+    """Neither output nor log holds the canary or a hash."""
+    texts = {"stdout": result.stdout, "stderr": result.stderr, "log": logged(directory)}
+    for where, text in texts.items():
+        for secret in (CANARY, *HASHES):
+            found = text.find(secret)
+            context = text[max(found - 300, 0) : found + 100]
+            assert found < 0, f"{where}: …{context}…"
+
+
+def run(project: Project, *words: str, code: int, stdin: str | bytes = "") -> Result:
+    """Run a command that logs all it can; it ends with *code* and shows no secret."""
+    result = project.run("-vv", *words, stdin=stdin)
+    assert result.code == code, result
+    assert_hidden(result, project.directory)
+    return result
+
+
+def test_nothing_is_shown_on_success(secretive: Project) -> None:
+    """Every command that succeeds keeps passwords, tokens and hashes to itself."""
+    project = secretive
+    create = ("admin", "create", "--email")
+    run(project, *create, "a@example.org", "--password-stdin", code=0, stdin=PASSWORD)
+    run(project, *create, "b@example.org", "--password-file", password_file(project), code=0)
+    run(project, *create, "a@example.org", "--update", "--password-stdin", code=0, stdin=PASSWORD)
+    run(project, "admin", "reset-password", code=0)
+    run(
+        project,
+        "admin",
+        "reset-password",
+        "a@example.org",
+        "--password-stdin",
+        code=0,
+        stdin=PASSWORD,
+    )
+    run(project, "admin", "list", "--all", "-o", "json", code=0)
+    run(project, "admin", "ensure", code=0)
+    shown = run(project, "session", "list-user", "ada@example.org", "-o", "json", code=0)
+    assert {row["id"] for row in shown.json} == set(IDS)
+    run(project, "session", "stats", code=0)
+    run(project, "session", "cleanup", code=0)
+    revoke = ("session", "revoke-user", "ada@example.org")
+    run(project, *revoke, "--keep-current", TOKENS[1], code=0)
+    assert project.tokens() == {TOKENS[1]}
+    run(project, "db", "status", code=0)
+    run(project, "db", "wait", "--for", "schema", code=0)
+    run(project, "db", "init", code=0)
+    for words in (("status",), ("history",), ("upgrade",), ("upgrade", "--sql"), ("init",)):
+        run(project, "migrate", *words, code=0)
+    run(project, "migrate", "create", "-m", "nothing", "--empty", "--dry-run", code=0)
+    run(project, "init-migrations", code=0)
+    run(project, "help", "exit-codes", code=0)
+    run(project, "migrate", "downgrade", "base", "--yes", code=0)
+    run(project, "db", "init", code=0)
+    assert logged(project.directory)
+
+
+def test_nothing_is_shown_in_a_dry_run(secretive: Project) -> None:
+    """Trying out keeps secrets as well as doing does, and changes nothing."""
+    project = secretive
+    before = project.rows('SELECT email, hashed_password FROM "user" ORDER BY 1')
+    create = ("admin", "create", "--email", "a@example.org", "--password-stdin")
+    run(project, *create, "--dry-run", code=0, stdin=PASSWORD)
+    run(project, "admin", "reset-password", "--dry-run", code=0)
+    run(project, "admin", "ensure", "--dry-run", code=0)
+    run(project, "session", "cleanup", "--dry-run", code=0)
+    revoke = ("session", "revoke-user", "ada@example.org", "--keep-current", TOKENS[1])
+    run(project, *revoke, "--dry-run", code=0)
+    run(project, "db", "init", "--dry-run", code=0)
+    run(project, "migrate", "downgrade", "base", "--dry-run", code=0)
+    assert project.rows('SELECT email, hashed_password FROM "user" ORDER BY 1') == before
+    assert project.tokens() == set(TOKENS)
+
+
+def test_nothing_is_shown_on_refusal(secretive: Project) -> None:
+    """Every command that refuses its input keeps it to itself."""
+    project = secretive
+    create = ("admin", "create", "--email", "a@example.org")
+    again = ("admin", "create", "--email", "ada@example.org")
+    stdin = (*create, "--password-stdin")
+    run(project, *again, "--password-stdin", code=4, stdin=PASSWORD)
+    run(project, *stdin, "--role", "nobody", code=3, stdin=PASSWORD)
+    for bad in ("CANARY", PASSWORD * 50, f"{PASSWORD}\0", PASSWORD.encode() + b"\xff"):
+        run(project, *stdin, code=2, stdin=bad)
+        run(project, "admin", "reset-password", "--password-stdin", code=2, stdin=bad)
+    run(project, *stdin, "--password-file", password_file(project), code=2, stdin=PASSWORD)
+    run(project, *create, "--password", PASSWORD, code=2)
+    run(project, *create, f"--password={PASSWORD}", code=2)
+    run(
+        project,
+        "admin",
+        "reset-password",
+        "x@example.org",
+        "--password-stdin",
+        code=3,
+        stdin=PASSWORD,
+    )
+    revoke = ("session", "revoke-user", "ada@example.org", "--keep-current")
+    run(project, *revoke, f"unknown1-{CANARY}", code=3)
+    assert project.tokens() == set(TOKENS)
+
+
+def test_nothing_is_shown_of_short_ids(secretive: Project) -> None:
+    """An ambiguous session id is refused without more of the tokens than their ids."""
+    owner = secretive.add_user("twice@example.org")
+    for end in "ab":
+        secretive.add_session(owner, token=f"samesame-{CANARY}-{end}")
+    words = ("session", "revoke-user", "twice@example.org", "--keep-current", "samesame")
+    run(secretive, *words, code=5)
+    assert set(TOKENS) < secretive.tokens()
+
+
+def test_nothing_is_shown_when_the_database_refuses(secretive: Project) -> None:
+    """An error from the database is told without the values of the row it is about."""
+    project = secretive
+    project.rows("CREATE TABLE audit (token varchar NOT NULL REFERENCES access_token (token))")
+    for token in TOKENS:
+        project.rows("INSERT INTO audit (token) VALUES (?)", token)
+    run(project, "session", "cleanup", code=4)
+    run(project, "session", "revoke-user", "ada@example.org", code=4)
+    assert project.tokens() == set(TOKENS)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_nothing_is_shown_of_a_refused_row(secretive: Project) -> None:
+    """A row that a constraint refuses is not quoted: it holds the hash of a password."""
+    secretive.rows("ALTER TABLE \"user\" ADD CHECK (email <> 'a@example.org')")
+    words = ("admin", "create", "--email", "a@example.org", "--password-stdin")
+    run(secretive, *words, code=4, stdin=PASSWORD)
+    assert secretive.count("user") == 2
+
+
+def test_nothing_is_shown_of_missing_tables(secretive: Project) -> None:
+    """Commands on a database without our tables fail without telling what they were given."""
+    secretive.rows("DROP TABLE access_token")
+    secretive.rows("DROP TABLE userroleslink")
+    run(secretive, "session", "cleanup", code=1)
+    run(secretive, "session", "revoke-user", "ada@example.org", code=1)
+    run(secretive, "admin", "reset-password", code=1)
+    words = ("admin", "create", "--email", "a@example.org", "--password-stdin")
+    run(secretive, *words, code=1, stdin=PASSWORD)
+
+
+COMMANDS = (
+    ("db", "status"),
+    ("db", "wait", "--timeout", "200ms"),
+    ("db", "init"),
+    ("admin", "list"),
+    ("admin", "create", "--email", "a@example.org", "--password-stdin"),
+    ("admin", "reset-password"),
+    ("admin", "ensure"),
+    ("session", "stats"),
+    ("session", "cleanup"),
+    ("migrate", "status"),
+    ("migrate", "upgrade"),
+)
+
+
+def run_all(directory: Path, settings: str, code: int) -> None:
+    """Run all commands with settings that can't work."""
+    directory.joinpath("settings.toml").write_text(settings + LOGGING)
+    for words in COMMANDS:
+        result = run_in_process(["-C", str(directory), "-vv", *words], stdin=PASSWORD)
+        assert result.code == code, (words, result)
+        assert_hidden(result, directory)
+
+
+def test_nothing_is_shown_of_a_refused_log_in(tmp_path: Path, postgres: PostgresServer) -> None:
+    """The password that a server refuses appears nowhere, however it was given."""
+    parts = (
+        f'database_driver = "postgresql"\ndatabase_host = "{postgres.host}"\n'
+        f'database_port = {postgres.port}\ndatabase_username = "{LOCKED_ROLE}"\n'
+        f'database_name = "postgres"\nadmin_password = "{PASSWORD}"\n'
+    )
+    run_all(tmp_path, f'{parts}database_password = "{DATABASE_PASSWORD}"\n', 7)
+    url = f"postgresql://{LOCKED_ROLE}:{IN_URL}@/postgres?host={postgres.host}"
+    run_all(tmp_path, f'database_url = "{url}"\n', 7)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://app:{IN_URL}@127.0.0.1:{CLOSED_PORT}/main",
+        f"postgresql://app:{IN_URL}@not-a-host-/main",
+        f"postgresql://app:{CANARY}@{CANARY}@127.0.0.1:{CLOSED_PORT}/main",
+        f"postgresql://app:{CANARY}/{CANARY}@127.0.0.1:{CLOSED_PORT}/main",
+        f"postgresql://app:{CANARY}#?{CANARY}@127.0.0.1:{CLOSED_PORT}/main",
+        f"postgresql://app@127.0.0.1:{CLOSED_PORT}/main?password={CANARY}",
+    ],
+    ids=["port", "name", "at-sign", "slash", "hash", "query"],
+)
+def test_nothing_is_shown_of_a_url_that_leads_nowhere(tmp_path: Path, url: str) -> None:
+    """The password in ``database_url`` appears nowhere, also when it was badly written."""
+    directory = tmp_path
+    directory.joinpath("settings.toml").write_text(f'database_url = "{url}"\n{LOGGING}')
+    for words in COMMANDS:
+        result = run_in_process(["-C", str(directory), "-vv", *words], stdin=PASSWORD)
+        assert result.code in {7, 78}, (words, result)
+        assert_hidden(result, directory)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'admin_password = "{CANARY}',
+        f"admin_password = {CANARY}",
+        f'admin_password = ["{CANARY}"]',
+        f'admin_password = {{ first = "{CANARY}" }}',
+        f'database_password = {{ first = "{CANARY}" }}',
+        f'database_url = ["{CANARY}"]',
+        f'database_url = "{CANARY}"',
+        f'database_url = "mysql://app:{CANARY}@127.0.0.1/main"',
+        f'database_url = "postgresql://app:{CANARY}@127.0.0.1:{CANARY}/main"',
+        f'database_url = "postgresql//app:{CANARY}@127.0.0.1/main"',
+        f'admin_password = "{PASSWORD}"\ndatabase_port = "none"',
+    ],
+)
+def test_nothing_is_shown_of_broken_settings(tmp_path: Path, line: str) -> None:
+    """A settings file that can't be used is named with its key, not with the secret in it."""
+    run_all(tmp_path, f"{line}\n", 78)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_PASSWORD", "ADMIN_PASSWORD"])
+def test_nothing_is_shown_of_the_environment(secretive: Project, name: str) -> None:
+    """Secrets from the environment, some of them wrong, stay hidden too."""
+    for words in (("db", "status"), ("admin", "ensure"), ("session", "stats")):
+        result = secretive.run("-vv", *words, env={f"CLARINET_{name}": f"{CANARY}:{PASSWORD}"})
+        assert result.code == (78 if name == "DATABASE_URL" else 0), result
+        assert_hidden(result, secretive.directory)
+
+
+def test_generated_password_is_told_once(secretive: Project) -> None:
+    """It is on standard output once, and neither in the log nor on standard error."""
+    words = ("admin", "create", "--email", "a@example.org", "--generate-password", "-o", "json")
+    result = secretive.run("-vv", *words)
+    password = result.json["password"]
+    assert len(password) >= 20
+    assert result.stdout.count(password) == 1
+    assert password not in result.stderr + logged(secretive.directory)
+
+
+def command_lines() -> Iterator[bytes]:
+    """Yield what every user of the machine can read about each process."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield file.read_bytes()
+
+
+def assert_not_in_process_list(process: Process) -> None:
+    """Look at all command lines until the process ends."""
+    looks = 0
+    while process.poll() is None:
+        assert not [line for line in command_lines() if CANARY.encode() in line]
+        looks += 1
+        time.sleep(LOOK_SECONDS)
+    assert looks > 0
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_nothing_is_in_the_process_list(secretive: Project) -> None:
+    """A password reaches the tool past the arguments, also those of processes it starts."""
+    project = secretive
+    file = password_file(project)
+    scenes = (
+        (("admin", "create", "--email", "a@example.org", "--password-stdin"), 0),
+        (("admin", "create", "--email", "b@example.org", "--password-file", file), 0),
+        (("admin", "reset-password"), 0),
+        (("db", "init", "--password-stdin"), 0),
+    )
+    for words, code in scenes:
+        with running(project, "-vv", *words, stdin=PASSWORD) as process:
+            assert_not_in_process_list(process)
+            result = end_of(process)
+        assert result.code == code, result
+        assert_hidden(result, project.directory)

@@ -1,0 +1,352 @@
+"""The rules of the house, read from the source: who may import whom, and what nobody writes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "clarinet_cli"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_STATEMENTS_OF_A_TRY = 2
+SESSION_MAKERS = {
+    "AsyncSession",
+    "Session",
+    "async_sessionmaker",
+    "async_scoped_session",
+    "sessionmaker",
+    "scoped_session",
+    "create_engine",
+    "create_async_engine",
+    "make_engine",
+    "get_engine",
+    "get_connection",
+    "get_async_session",
+    "open_session",
+}
+Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+class Import(NamedTuple):
+    """One imported name and where."""
+
+    name: str
+    place: str
+
+
+def name_of(file: Path) -> str:
+    """Return a file's place in the package, as messages show it."""
+    return file.relative_to(PACKAGE.parent).as_posix()
+
+
+def parsed(file: Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(file.read_text("utf-8"), str(file))
+
+
+def imports(file: Path) -> Iterator[Import]:
+    """Yield all that a module imports, at the top, in functions and for the type checker."""
+    package = file.relative_to(PACKAGE.parent).parent.parts
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield Import(name, f"{name_of(file)}:{node.lineno}")
+
+
+def offences(part: str, *forbidden: str) -> list[str]:
+    """Return where a part of the package imports one of these modules."""
+    return [
+        f"{place} imports {name}"
+        for file in MODULES
+        if name_of(file).startswith(f"clarinet_cli/{part}")
+        for name, place in imports(file)
+        if any(name == module or name.startswith(f"{module}.") for module in forbidden)
+    ]
+
+
+def importers(module: str) -> set[str]:
+    """Return the files that import a module or something in it."""
+    return {
+        name_of(file)
+        for file in MODULES
+        for name, _ in imports(file)
+        if name == module or name.startswith(f"{module}.")
+    }
+
+
+def places(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Yield all nodes of one kind in the package with their places."""
+    for file in MODULES:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, kind):
+                yield f"{name_of(file)}:{getattr(node, 'lineno', 0)}", node
+
+
+def called(node: ast.Call) -> str:
+    """Return the last part of the name that a call calls."""
+    match node.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case _:
+            return ""
+
+
+def test_the_rules_see_the_package() -> None:
+    """A rule that reads no file would hold for everything."""
+    parts = {name_of(file).split("/")[1] for file in MODULES}
+    assert {"cli", "services", "repositories", "models", "exceptions", "utils"} <= parts
+    assert "clarinet_cli/cli/main.py" in importers("typer")
+    assert "clarinet_cli/repositories/users.py" in importers("sqlalchemy")
+    assert offences("repositories", "clarinet_cli.models")
+
+
+# --- Who imports whom ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["clarinet_cli.repositories", "clarinet_cli.models", "sqlalchemy", "sqlmodel", "alembic"],
+)
+def test_the_command_line_knows_no_tables(module: str) -> None:
+    """Words in, words out: cli imports no repository, no model and no database library."""
+    assert offences("cli/", module) == []
+
+
+@pytest.mark.parametrize("module", ["typer", "rich", "clarinet_cli.cli"])
+def test_services_know_no_terminal(module: str) -> None:
+    """The rules can be used by another program: services import nothing of a terminal."""
+    assert offences("services/", module) == []
+
+
+@pytest.mark.parametrize("module", ["clarinet_cli.services", "clarinet_cli.cli", "typer", "rich"])
+def test_repositories_know_only_the_models(module: str) -> None:
+    """Queries know neither rules nor words."""
+    assert offences("repositories/", module) == []
+
+
+@pytest.mark.parametrize("part", ["models/", "exceptions/", "types.py", "results.py", "settings"])
+def test_what_everybody_uses_uses_nobody(part: str) -> None:
+    """The bottom of the house imports no floor above it."""
+    above = ["cli", "services", "repositories", "utils"]
+    assert offences(part, *(f"clarinet_cli.{name}" for name in above)) == []
+
+
+@pytest.mark.parametrize("part", ["utils/", "connections/"])
+def test_entry_points_know_no_command_line(part: str) -> None:
+    """Another Python program can use them: nothing of the terminal is imported."""
+    assert offences(part, "typer", "rich", "clarinet_cli.cli") == []
+
+
+def test_loguru_has_one_door() -> None:
+    """Only utils/logger.py imports loguru."""
+    assert importers("loguru") == {"clarinet_cli/utils/logger.py"}
+
+
+def test_alembic_has_two_users() -> None:
+    """Only the migrations and their environments import alembic."""
+    assert importers("alembic") == {
+        "clarinet_cli/services/environments.py",
+        "clarinet_cli/services/migrations.py",
+    }
+
+
+def test_nobody_imports_click() -> None:
+    """Typer carries its own copy; the other one may not be installed."""
+    assert importers("click") == set()
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    """Its first file is the version only."""
+    assert list(imports(PACKAGE / "__init__.py")) == []
+
+
+# --- What nobody writes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["repositories/", "services/", "models/"])
+def test_who_opened_the_session_commits(part: str) -> None:
+    """No query and no rule calls commit."""
+    found = [
+        place
+        for place, node in places(ast.Call)
+        if isinstance(node, ast.Call)
+        and place.startswith(f"clarinet_cli/{part}")
+        and called(node) == "commit"
+    ]
+    assert found == []
+
+
+def test_there_is_no_bare_except() -> None:
+    """Each handler names what it handles."""
+    found = [
+        place
+        for place, node in places(ast.ExceptHandler)
+        if isinstance(node, ast.ExceptHandler)
+        and (
+            node.type is None
+            or any(
+                isinstance(part, ast.Name) and part.id == "BaseException"
+                for part in ast.walk(node.type)
+            )
+        )
+    ]
+    assert found == []
+
+
+def test_everything_is_caught_at_the_boundary_only() -> None:
+    """'except Exception' stands where commands end, and nowhere else."""
+    found = {
+        place.partition(":")[0]
+        for place, node in places(ast.ExceptHandler)
+        if isinstance(node, ast.ExceptHandler)
+        and isinstance(node.type, ast.Name)
+        and node.type.id == "Exception"
+    }
+    assert found == {"clarinet_cli/cli/groups.py"}
+
+
+def test_nobody_prints() -> None:
+    """Output has one writer; a print() would mix with the data."""
+    found = [
+        place
+        for place, node in places(ast.Call)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"print", "pprint", "breakpoint"}
+    ]
+    assert found == []
+
+
+def test_a_try_is_short() -> None:
+    """Two calls at most: one knows which of them failed."""
+    found = [
+        f"{place}: {len(node.body)} statements"
+        for place, node in places(ast.Try)
+        if isinstance(node, ast.Try) and len(node.body) > MOST_STATEMENTS_OF_A_TRY
+    ]
+    assert found == []
+
+
+def test_no_session_is_global() -> None:
+    """Engines and sessions are made in functions, and no function keeps one outside."""
+    found = []
+    for file in MODULES:
+        functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        waiting: list[ast.AST] = [parsed(file)]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.Global):
+                found.append(f"{name_of(file)}:{node.lineno}: global")
+            if isinstance(node, ast.Call) and called(node) in SESSION_MAKERS:
+                found.append(f"{name_of(file)}:{node.lineno}: {called(node)}")
+            waiting += [
+                child for child in ast.iter_child_nodes(node) if not isinstance(child, functions)
+            ]
+    globals_ = [place for place, _ in places(ast.Global)]
+    assert found + globals_ == []
+
+
+def test_queries_get_their_session() -> None:
+    """A helper that uses a session has it from its caller, or opened it itself."""
+    found = [
+        f"{name_of(file)}:{function.lineno}: {function.name}"
+        for file in MODULES
+        for function in functions_of(parsed(file))
+        if "session" in names_loaded(function) and "session" not in names_bound(file, function)
+    ]
+    assert found == []
+
+
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield all functions, nested ones too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def names_loaded(function: ast.AST) -> set[str]:
+    """Return the variables that a function reads."""
+    return {
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+def names_bound(file: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Return the parameters and variables of a function and of those around it."""
+    around = [
+        other
+        for other in functions_of(parsed(file))
+        if other.lineno <= function.lineno and (other.end_lineno or 0) >= (function.end_lineno or 0)
+    ]
+    bound: set[str] = set()
+    for scope in around:
+        for node in ast.walk(scope):
+            if isinstance(node, ast.arg):
+                bound.add(node.arg)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                bound.add(node.id)
+    return bound
+
+
+def public(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Documented]]:
+    """Yield the public functions and classes of a module, and the members of the classes."""
+    for node in body:
+        if isinstance(node, Documented) and not node.name.startswith("_"):
+            yield f"{prefix}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body, f"{prefix}{node.name}.")
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_everything_public_is_explained(file: Path) -> None:
+    """Each public module, class, function and method has a docstring."""
+    tree = parsed(file)
+    missing = [name for name, node in public(tree.body, "") if not ast.get_docstring(node)]
+    assert missing == []
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_every_function_says_its_types(file: Path) -> None:
+    """Parameters and results are annotated, so that the type checker sees all of them."""
+    missing = [
+        f"{function.name}: {argument.arg}"
+        for function in functions_of(parsed(file))
+        for argument in [*function.args.args, *function.args.kwonlyargs]
+        if argument.annotation is None and argument.arg not in {"self", "cls"}
+    ]
+    missing += [
+        f"{function.name}: result"
+        for function in functions_of(parsed(file))
+        if function.returns is None
+    ]
+    assert missing == []
+
+
+def test_sql_stands_in_the_repositories() -> None:
+    """Services build no statement: they call named queries."""
+    makers = {"select", "insert", "update", "delete", "text"}
+    found = [
+        f"{place} imports {name}"
+        for file in MODULES
+        if name_of(file).startswith(("clarinet_cli/services/", "clarinet_cli/utils/"))
+        for name, place in imports(file)
+        if name.startswith(("sqlalchemy", "sqlmodel")) and name.rpartition(".")[2] in makers
+    ]
+    assert found == []
+
+
+def test_the_migrations_are_no_package() -> None:
+    """A file alembic/__init__.py would shadow the library in a checkout."""
+    assert not (PACKAGE.parent / "alembic" / "__init__.py").exists()
+    assert (PACKAGE.parent / "alembic" / "env.py").is_file()
