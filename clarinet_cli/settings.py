@@ -292,7 +292,7 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
         raise _unreadable(path, error) from None
     except (RecursionError, ValueError):
         raise CONFIGURATION.with_context(
-            f"{path}: nested too deeply, or a number too long"
+            f"{path}: not valid TOML: nested too deeply, or a number too long"
         ) from None
 
 

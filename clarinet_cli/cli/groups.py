@@ -35,11 +35,21 @@ COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
 ROOT_OPTIONS = ("-C", "--project", "-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
 
 
+class AsGiven:
+    """Stands in for Typer's check of a parameter, which loads pydantic."""
+
+    def coerce(self, value: object, **_: object) -> object:
+        """Return the value as the parser found it."""
+        return value
+
+
 class HelpfulGroup(core.TyperGroup):
     """A group that, alone on the command line, shows its help as a usage error."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without arguments write the help to standard error and exit with 2."""
+        for parameter in self.get_params(ctx):  # the root callback checks its values itself
+            parameter._runtime_param = AsGiven()  # type: ignore[attr-defined]  # noqa: SLF001
         rest = super().parse_args(ctx, args)
         command_named = rest or ctx._protected_args  # noqa: SLF001 - where the parser keeps it
         if not command_named and not ctx.resilient_parsing:
@@ -141,11 +151,6 @@ def _invoke(command: Any, arguments: list[str]) -> int:
 
 def _complete_without_coercion() -> None:
     """Take the words before the cursor as they are: checking them would load pydantic."""
-
-    class AsGiven:
-        def coerce(self, value: object, **_: object) -> object:
-            return value
-
     core._TyperParameter.get_runtime_param = lambda _: AsGiven()  # type: ignore[assignment,method-assign,return-value]  # noqa: SLF001
 
 

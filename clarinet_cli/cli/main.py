@@ -10,6 +10,7 @@ from clarinet_cli import __version__
 from clarinet_cli.cli.groups import LazyGroup, execute
 from clarinet_cli.cli.invocation import ColorMode, Invocation, use
 from clarinet_cli.cli.options import DryRun, Output
+from clarinet_cli.exceptions import INVALID
 
 app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -38,6 +39,21 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _directory(given: Path | str | None) -> Optional[Path]:
+    if not given:
+        return None
+    path = Path(given)
+    if not path.is_dir():
+        raise INVALID.with_context(f"--project: there is no directory {str(given)!r}")
+    return path
+
+
+def _color_mode(given: str) -> ColorMode:
+    if given not in list(ColorMode):
+        raise INVALID.with_context(f"--color: {given!r} is not one of {', '.join(ColorMode)}")
+    return ColorMode(given)
+
+
 @app.callback()
 def root(
     project: Annotated[
@@ -48,8 +64,6 @@ def root(
             metavar="DIR",
             envvar="CLARINET_PROJECT",
             help="The directory of settings.toml; SQLite names are relative to it.",
-            exists=True,
-            file_okay=False,
         ),
     ] = None,
     quiet: Annotated[
@@ -68,7 +82,15 @@ def root(
     ] = False,
 ) -> None:
     """Administer the users, roles and log-in sessions of a Clarinet database."""
-    use(Invocation(project=project, verbosity=verbose, quiet=quiet, color=color, no_input=no_input))
+    use(
+        Invocation(
+            project=_directory(project),
+            verbosity=verbose or 0,
+            quiet=quiet,
+            color=_color_mode(color),
+            no_input=no_input,
+        )
+    )
 
 
 @app.command("init-migrations")

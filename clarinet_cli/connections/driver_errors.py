@@ -16,6 +16,7 @@ from clarinet_cli.exceptions import (
     ClarinetError,
 )
 
+IDNA = "idna"  # the codec of host names
 INIT_HINT = "'clarinet db init' creates what is missing"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
@@ -70,7 +71,8 @@ def explain_driver_error(error: Exception, backend: str, target: str) -> Optiona
         found = _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
         template, reason, hint = found
         return template.with_context(f"{target}: {reason}", hint=hint)
-    if backend == "sqlite":
+    not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
+    if backend == "sqlite" or not_the_host:
         return None
     return UNREACHABLE.with_context(f"{target}: {_explain_network(error)}", hint=SERVER_HINT)
 
@@ -78,7 +80,7 @@ def explain_driver_error(error: Exception, backend: str, target: str) -> Optiona
 def _explain_network(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "the host name can't be resolved"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"

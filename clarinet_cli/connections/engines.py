@@ -11,7 +11,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
@@ -97,11 +97,11 @@ def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout:
         try:
             _execute(connection, begin)
             break
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
             _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
             if not busy or monotonic() >= deadline:
-                raise OperationalError(begin[0], None, error, hide_parameters=True) from error
+                raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
         await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
     _wait_at_most(connection, busy_timeout)
 

@@ -40,7 +40,7 @@ def database_url(settings: Settings) -> URL:
         name = Path(settings.database_name)
         file = name if name.suffix in SQLITE_SUFFIXES else name.with_name(f"{name.name}.db")
         return _sqlite_url(settings.project_dir / file)
-    if not _is_host(settings.database_host):
+    if "\0" in settings.database_host:
         raise settings.refused("database_host", "not a host name")
     return URL.create(
         "postgresql+asyncpg",
@@ -132,7 +132,8 @@ def _given_url(settings: Settings, text: str) -> URL:
 def _checked(settings: Settings, url: URL) -> URL:
     """Refuse what the driver would stumble on; a socket's directory becomes the host."""
     query = dict(url.query)
-    socket = query.pop("host", None)
+    host = query.pop("host", None) or url.host or ""
+    port = query.pop("port", None) or url.port or 0
     unknown = sorted(set(query) - {"sslmode", *CONNECT_OPTIONS})
     if unknown:
         raise settings.refused("database_url", f"unknown option {unknown[0]!r}")
@@ -140,21 +141,20 @@ def _checked(settings: Settings, url: URL) -> URL:
         raise settings.refused("database_url", f"sslmode is not one of {', '.join(SSL_MODES)}")
     if not str(query.get("connect_timeout", "1")).isdigit():
         raise settings.refused("database_url", "connect_timeout is not a number of seconds")
-    if not (0 <= (url.port or 0) <= HIGHEST_PORT):
-        raise settings.refused("database_url", f"the port is above {HIGHEST_PORT}")
-    host = socket if isinstance(socket, str) else url.host
-    if not _is_host(host or ""):
+    if not str(port).isdigit() or int(str(port)) > HIGHEST_PORT:
+        raise settings.refused("database_url", f"the port is no number up to {HIGHEST_PORT}")
+    # What stands before the last '@' may be the rest of a password: it is never shown.
+    if not isinstance(host, str) or set(host) & set("\0@"):
         raise settings.refused("database_url", "the host is not a host name", hint=URL_HINT)
-    return url.set(host=host, query=query) if host else url.set(query=query)
-
-
-def _is_host(name: str) -> bool:
-    """Return whether *name* could be a host's name, or is a socket's directory."""
-    try:
-        name.encode("idna" if not name.startswith("/") else "utf-8")
-    except UnicodeError:
-        return False
-    return not set(name) & set("\0@ ") and (name.startswith("/") or "/" not in name)
+    return URL.create(
+        url.drivername,
+        username=url.username,
+        password=url.password,
+        host=host or None,
+        port=int(str(port)) or None,
+        database=url.database,
+        query=query,
+    )
 
 
 def _sqlite_url(file: Path) -> URL:

@@ -128,7 +128,7 @@ def driver_errors(url: URL) -> Iterator[None]:
     """Turn the driver's errors inside the block into errors in the operator's words."""
     try:
         yield
-    except (DBAPIError, OSError, TimeoutError) as error:
+    except (DBAPIError, OSError, TimeoutError, UnicodeError) as error:
         explained = explain_driver_error(error, url.get_backend_name(), display_url(url))
         if explained is None:
             raise
@@ -140,8 +140,9 @@ def _log_without_values(error: Exception, message: str) -> None:
     """Log a driver's error: its kind and place, and not its text, which may quote a row."""
     kind = type(getattr(error, "orig", error)).__name__
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    logger.bind(reported=True).error(f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})")
-    logger.debug(f"{kind} at:\n{''.join(format_tb(error.__traceback__))}")
+    said = f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})"
+    frames = "".join(format_tb(error.__traceback__)).rstrip()
+    logger.bind(reported=True).error(f"{said}\nTraceback (most recent call last):\n{frames}")
 
 
 def configured_settings() -> Settings:

@@ -137,7 +137,7 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate create", 2, environment),
     ("migrate downgrade", 2, nothing),
     ("migrate upgrade --lock-timeout soon", 2, nothing),
-    ("help", 2, nothing),
+    ("help nonsense", 2, nothing),
     # 3: not found
     ("db init --password-file missing", 3, nothing),
     ("admin create --email new@example.org --password-file missing", 3, nothing),

@@ -665,7 +665,7 @@ class TestSql:
         (tmp_path / "settings.toml").write_text('database_url = "mysql://x"\n')
         result = Project(tmp_path, "sqlite", "clarinet").run("migrate", "upgrade", "--sql")
         assert (result.code, result.stdout) == (ExitCode.CONFIGURATION, "")
-        assert result.stderr.startswith("error: database_url")
+        assert "settings.toml: database_url: " in result.stderr
 
     def test_unknown_revision(self, project: Project) -> None:
         """There is no SQL to a revision that does not exist."""
