@@ -42,6 +42,13 @@ class UserRepository(BaseRepository[User]):
         last = UUID(digits.ljust(UUID_DIGITS, "f"))
         return await self.find(first <= ID, last >= ID)
 
+    async def addresses(self, start: str, *, limit: int) -> list[str]:
+        """Return at most *limit* addresses that begin with *start*, in order."""
+        begins = EMAIL.startswith(start, autoescape=True)
+        return list(
+            await self.session.scalars(select(EMAIL).where(begins).order_by(EMAIL).limit(limit))
+        )
+
     async def active_superusers(self) -> Sequence[User]:
         """Return the accounts that can administer the server."""
         return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))

@@ -102,6 +102,18 @@ def admin_email(settings: Settings, *, email: Optional[str], username: Optional[
     return first_admin_email(settings) if email is None else normalise_email(email)
 
 
+async def email_addresses(settings: Settings, start: str, *, limit: int) -> list[str]:
+    """Return at most *limit* addresses that begin with *start*, in order."""
+    async with get_async_session(settings) as session:
+        return await UserRepository(session).addresses(start, limit=limit)
+
+
+async def role_names(settings: Settings) -> list[str]:
+    """Return the names of all roles, in order."""
+    async with get_async_session(settings) as session:
+        return sorted(await RoleRepository(session).names())
+
+
 async def account_exists(settings: Settings, email: str) -> bool:
     """Return whether an account has this address, in any case of its letters."""
     async with get_async_session(settings) as session:
