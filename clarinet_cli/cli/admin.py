@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     PasswordFile,
     PasswordStdin,
 )
-from clarinet_cli.cli.output import render
+from clarinet_cli.cli.output import render, render_stream
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
 from clarinet_cli.exceptions import INVALID
 
@@ -164,12 +164,13 @@ def list_accounts(
     """
     from clarinet_cli.results import UserRow
     from clarinet_cli.types import ANY_USER, UserFilter
-    from clarinet_cli.utils.admin import list_admin_users
+    from clarinet_cli.utils.admin import stream_admin_users
 
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     everybody = all_users or where != ANY_USER
-    rows = run(list_admin_users(project_settings(), all_users=everybody, where=where))
-    render(rows, output, row_type=UserRow, columns=USER_COLUMNS, empty="no accounts")
+    rows = stream_admin_users(project_settings(), all_users=everybody, where=where)
+    look = {"columns": USER_COLUMNS, "empty": "no accounts"}
+    run(render_stream(rows, output, row_type=UserRow, **look))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 from clarinet_cli.cli.groups import HelpfulGroup, run, run_until_stopped
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, Output, StatsOutput, UserArgument, parse_duration
-from clarinet_cli.cli.output import note, progress, render, write
+from clarinet_cli.cli.output import note, progress, render, render_stream, write
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
@@ -75,10 +75,11 @@ def list_user(
     Example: clarinet session list-user ada@example.org --active
     """
     from clarinet_cli.results import SessionRow
-    from clarinet_cli.services.sessions import sessions_of_user
+    from clarinet_cli.services.sessions import stream_sessions_of_user
 
-    rows = run(sessions_of_user(project_settings(), user, active_only=active))
-    render(rows, output, row_type=SessionRow, columns=SESSION_COLUMNS, empty="no sessions")
+    rows = stream_sessions_of_user(project_settings(), user, active_only=active)
+    look = {"columns": SESSION_COLUMNS, "empty": "no sessions"}
+    run(render_stream(rows, output, row_type=SessionRow, **look))
 
 
 @app.command("revoke-user")
