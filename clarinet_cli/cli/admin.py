@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     PasswordFile,
     PasswordStdin,
 )
-from clarinet_cli.cli.output import render, render_stream
+from clarinet_cli.cli.output import Listing, render, render_stream
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
 from clarinet_cli.exceptions import INVALID
 
@@ -169,8 +169,8 @@ def list_accounts(
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     everybody = all_users or where != ANY_USER
     rows = stream_admin_users(project_settings(), all_users=everybody, where=where)
-    look = {"columns": USER_COLUMNS, "empty": "no accounts"}
-    run(render_stream(rows, output, row_type=UserRow, **look))
+    listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
+    run(render_stream(rows, output, listing))
 
 
 @app.command()

@@ -24,13 +24,25 @@ TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
 PROGRESS_LINE_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list of results looks like.
+
+    Attributes:
+        row_type: The type of the rows, for the header of an empty CSV document.
+        columns: The fields that a table on a terminal has room for; all by default.
+        empty: What to say about an empty table.
+    """
+
+    row_type: type
+    columns: Sequence[str] = ()
+    empty: str = "nothing to show"
+
+
 def render(
     result: Any,
     output: Optional[OutputFormat],
-    *,
-    columns: Sequence[str] = (),
-    row_type: Optional[type] = None,
-    empty: str = "nothing to show",
+    listing: Optional[Listing] = None,
 ) -> None:
     """Write a result to standard output.
 
@@ -38,30 +50,25 @@ def render(
         result: A dataclass, or a list of dataclasses of one type.
         output: The format; None when nobody asked for one: a table, and with ``-q``
             nothing but a generated password.
-        columns: The fields that a table on a terminal has room for; all by default.
-        row_type: The type of the rows, for the header of an empty CSV document.
-        empty: What to say about an empty table.
+        listing: What a list looks like; None for a single result.
     """
-    rows = [result] if row_type is None else list(result)
+    rows = [result] if listing is None else list(result)
     values = [formats.fields_of(row) for row in rows]
     if output is None and current().quiet:
         secrets = [row["password"] for row in values if row.get("password")]
         write(f"{secret}\n" for secret in secrets)
     elif output in (None, OutputFormat.TABLE):
-        _render_table(values, columns, record=row_type is None, empty=empty)
-    elif row_type is None:
+        _render_table(values, listing)
+    elif listing is None:
         write(_record(values[0], output))
     else:
-        write(_rows(values, output, row_type))
+        write(_rows(values, output, listing.row_type))
 
 
 async def render_stream(
     results: AsyncGenerator[Any, None],
     output: Optional[OutputFormat],
-    *,
-    row_type: type,
-    columns: Sequence[str] = (),
-    empty: str = "nothing to show",
+    listing: Listing,
 ) -> None:
     """Write a long listing to standard output while it is read, in constant memory.
 
@@ -70,16 +77,14 @@ async def render_stream(
     Args:
         results: Dataclasses of one type, without nested tables.
         output: As in ``render``.
-        row_type: Their type.
-        columns: The fields that a table on a terminal has room for; all by default.
-        empty: What to say about an empty table.
+        listing: What the listing looks like.
     """
     async with aclosing(results) as rows:
         if output in (None, OutputFormat.TABLE):
             few = [row async for row in _first(rows, TABLE_LIMIT + 1)]
-            render(few, output, columns=columns, row_type=row_type, empty=empty)
+            render(few, output, listing)
             return
-        document = formats.RowsDocument(output, formats.header_of(row_type))
+        document = formats.RowsDocument(output, formats.header_of(listing.row_type))
         async for row in rows:
             # The beginning waits for the first row: a failed query leaves no half document.
             start = "" if document.rows else document.begin()
@@ -177,11 +182,9 @@ def open_missing_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _render_table(
-    values: list[formats.Fields], columns: Sequence[str], *, record: bool, empty: str
-) -> None:
-    if not values:
-        note(empty)
+def _render_table(values: list[formats.Fields], listing: Optional[Listing]) -> None:
+    if listing is not None and not values:
+        note(listing.empty)
         return
     from clarinet_cli.cli.tables import record_table, rows_table
 
@@ -189,8 +192,8 @@ def _render_table(
     shown = values[:TABLE_LIMIT]
     table = (
         record_table(values[0], compact=terminal)
-        if record
-        else rows_table(shown, columns if terminal else (), compact=terminal)
+        if listing is None
+        else rows_table(shown, listing.columns if terminal else (), compact=terminal)
     )
     write([_painted(table, width=None if terminal else UNLIMITED_WIDTH)])
     if len(values) > len(shown):

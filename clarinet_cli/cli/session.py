@@ -8,7 +8,7 @@ import typer
 from clarinet_cli.cli.groups import HelpfulGroup, run, run_until_stopped
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, Output, StatsOutput, UserArgument, parse_duration
-from clarinet_cli.cli.output import note, progress, render, render_stream, write
+from clarinet_cli.cli.output import Listing, note, progress, render, render_stream, write
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
@@ -59,7 +59,7 @@ def stats(
     if metrics:
         write(group_metrics(groups, by))
     else:
-        render(groups, shown, row_type=SessionGroup, empty="no sessions")
+        render(groups, shown, Listing(SessionGroup, empty="no sessions"))
 
 
 @app.command("list-user")
@@ -78,8 +78,8 @@ def list_user(
     from clarinet_cli.services.sessions import stream_sessions_of_user
 
     rows = stream_sessions_of_user(project_settings(), user, active_only=active)
-    look = {"columns": SESSION_COLUMNS, "empty": "no sessions"}
-    run(render_stream(rows, output, row_type=SessionRow, **look))
+    listing = Listing(SessionRow, columns=SESSION_COLUMNS, empty="no sessions")
+    run(render_stream(rows, output, listing))
 
 
 @app.command("revoke-user")
