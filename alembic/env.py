@@ -81,8 +81,10 @@ def run_from_command_line() -> None:
         raise CommandError(error.message) from error
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
+given = context.config.attributes
+if "connection" in given:
+    migrate(given["connection"])
+elif "settings" in given:
+    write_sql(given["settings"])
 else:
     run_from_command_line()

@@ -93,6 +93,8 @@ class OwnServer:
         rules = self.directory / "data" / "pg_hba.conf"
         rules.write_text(f"local all {LOCKED_ROLE} scram-sha-256\n{rules.read_text()}")
         server = PostgresServer(self.url)
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            server.rows("postgres", f"ALTER SYSTEM SET {setting} = off")  # nothing here lasts
         server.rows("postgres", "SELECT pg_reload_conf()")
         server.rows(
             "postgres", f"CREATE ROLE {LOCKED_ROLE} SUPERUSER LOGIN PASSWORD '{LOCKED_PASSWORD}'"

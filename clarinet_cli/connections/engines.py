@@ -1,6 +1,7 @@
 """Engines: how each backend is spoken to."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -8,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from clarinet_cli.connections.urls import require_sqlite_file
+from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
@@ -48,10 +49,11 @@ def make_engine(
 def _sqlite_engine(
     url: URL, access: Access, *, foreign_keys: bool, busy_timeout: float
 ) -> AsyncEngine:
-    if access is not Access.CREATE:
+    if access is Access.CREATE:
+        create_sqlite_file(Path(str(url.database)))
+    else:
         require_sqlite_file(url)
-    mode = "rwc" if access is Access.CREATE else "rw"
-    uri = url.set(database=f"file:{quote(str(url.database))}", query={"mode": mode, "uri": "true"})
+    uri = url.set(database=f"file:{quote(str(url.database))}", query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
     begin = "BEGIN" if access is Access.READ else "BEGIN IMMEDIATE"
 

@@ -1,14 +1,17 @@
 """Which database the settings name, as a URL."""
 
+import os
 from pathlib import Path
 from typing import Optional
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from clarinet_cli.exceptions import CONFIGURATION, UNREACHABLE, ClarinetError
+from clarinet_cli.exceptions import CONFIGURATION, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
 
+PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are nobody else's business
 SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
 POSTGRESQL_NAMES = {"postgres", "postgresql"}
 
@@ -69,6 +72,28 @@ def require_sqlite_file(url: URL) -> None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         raise missing_file(file)
+
+
+def create_sqlite_file(file: Path) -> bool:
+    """Create an empty SQLite file that others on the machine can't read.
+
+    Args:
+        file: Where; its directory has to exist.
+
+    Returns:
+        False when there is one already.
+
+    Raises:
+        ClarinetError: It can't be created.
+    """
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
+    return True
 
 
 def missing_file(file: Path) -> ClarinetError:

@@ -36,6 +36,11 @@ class ServerRepository:
         instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
         return instant.astimezone(UTC)
 
+    async def ping(self) -> None:
+        """Make the server answer, or SQLite read its file."""
+        query = "PRAGMA schema_version" if self.backend == "sqlite" else "SELECT 1"
+        await self.session.execute(text(query))
+
     async def version(self) -> str:
         """Return the version of the database software."""
         query = "SELECT sqlite_version()" if self.backend == "sqlite" else "SHOW server_version"

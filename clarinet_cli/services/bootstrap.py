@@ -1,11 +1,8 @@
 """The steps that make a database ready; each is harmless when repeated."""
 
-import os
-from pathlib import Path
-
+from clarinet_cli.connections.urls import create_sqlite_file
 from clarinet_cli.exceptions import (
     CONFIGURATION,
-    FAILURE,
     BusyError,
     ConflictError,
     UnknownDatabaseError,
@@ -21,11 +18,9 @@ from clarinet_cli.utils.database import (
     open_maintenance_connection,
     sqlite_file,
 )
-from clarinet_cli.utils.logger import logger
 
 DEFAULT_ROLES = ("doctor", "auto", "admin", "expert", "ordinator")
 ROLE_NAME_LENGTH = 50
-PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are nobody else's business
 
 
 async def database_exists(settings: Settings) -> bool:
@@ -39,7 +34,7 @@ async def database_exists(settings: Settings) -> bool:
         return file.exists()
     try:
         async with get_async_session(settings) as session:
-            await ServerRepository(session).version()
+            await ServerRepository(session).ping()
     except UnknownDatabaseError:
         return False
     return True
@@ -59,7 +54,7 @@ async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
         return Step("database", "unchanged", name)
     if dry_run:
         return Step("database", "would_create", name)
-    created = _create_file(file) if file else await _create_on_server(settings, name)
+    created = create_sqlite_file(file) if file else await _create_on_server(settings, name)
     return Step("database", "created" if created else "unchanged", name)
 
 
@@ -95,18 +90,6 @@ def wanted_roles(settings: Settings) -> list[str]:
                 f"of 1 to {ROLE_NAME_LENGTH} characters"
             )
     return list(names)
-
-
-def _create_file(file: Path) -> bool:
-    """Create an empty SQLite file that others on the machine can't read."""
-    try:
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
-    except FileExistsError:
-        return False
-    except OSError as error:
-        logger.bind(reported=True).error(f"creating {file}: {error}")
-        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
-    return True
 
 
 async def _create_on_server(settings: Settings, name: str) -> bool:

@@ -93,7 +93,7 @@ async def _why_not_ready(settings: Settings, readiness: Readiness, seconds: floa
 
 async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[str]:
     async with get_async_session(settings) as session:
-        await ServerRepository(session).version()
+        await ServerRepository(session).ping()
     if readiness is Readiness.CONNECTION:
         return None
     status = await migration_status(settings)

@@ -5,10 +5,11 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
+from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from tomllib import load as load_toml
+from tomllib import loads as load_toml
 from typing import Optional
 
 from alembic.config import Config
@@ -21,6 +22,7 @@ from clarinet_cli.utils.logger import logger
 SILENT = Namespace(quiet=True)  # Alembic's own messages would stand between the data
 BASE_REVISION = "c1a90e7f0001"
 INI_FILE = "alembic.ini"
+TOML_FILE = "pyproject.toml"
 SCRIPT_DIRECTORY = "alembic"
 INI_TEXT = """\
 # Made by 'clarinet migrate init'. The database is the one of settings.toml.
@@ -67,19 +69,15 @@ def find_environment(project: Path) -> Environment:
         project: The project directory.
 
     Raises:
-        ConfigurationError: ``pyproject.toml`` can't be parsed.
+        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` can't be read.
     """
     own = _project_config(project)
-    location = _script_location(own) if own is not None else None
+    location = _script_location(own, project) if own is not None else None
     if own is not None and location is not None and _has_our_base(location):
-        own.cmd_opts = SILENT
-        return Environment(config=own, location=location, packaged=False)
+        return _environment(own, location, packaged=False)
     if own is not None:
         logger.info(f"{location}: not an environment of ours, using the packaged one")
-    packaged = packaged_location()
-    config = Config(cmd_opts=SILENT)
-    config.set_main_option("script_location", str(packaged).replace("%", "%%"))
-    return Environment(config=config, location=packaged, packaged=True)
+    return _environment(Config(), packaged_location(), packaged=True)
 
 
 def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> list[FileChange]:
@@ -114,23 +112,37 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     return changes
 
 
+def _environment(config: Config, location: Path, *, packaged: bool) -> Environment:
+    """Tie a configuration to its directory, wherever the process stands."""
+    config.cmd_opts = SILENT
+    config.set_main_option("script_location", str(location).replace("%", "%%"))
+    return Environment(config=config, location=location, packaged=packaged)
+
+
 def _project_config(project: Path) -> Optional[Config]:
-    ini = project / INI_FILE
+    ini, toml = project / INI_FILE, project / TOML_FILE
     if ini.is_file():
         return Config(ini)
-    toml = project / "pyproject.toml"
     if not toml.is_file():
         return None
     try:
-        content = load_toml(toml.open("rb"))
-    except TOMLDecodeError as error:
+        content = load_toml(toml.read_text("utf-8"))
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
         raise CONFIGURATION.with_context(f"{toml}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise CONFIGURATION.with_context(f"{toml}: {error.strerror}") from None
     return Config(toml_file=toml) if "alembic" in content.get("tool", {}) else None
 
 
-def _script_location(config: Config) -> Optional[Path]:
-    value = config.get_alembic_option("script_location")
-    return Path(str(value)) if value else None
+def _script_location(config: Config, project: Path) -> Optional[Path]:
+    """Return where a project keeps its scripts; a relative name starts at the project."""
+    try:
+        value = config.get_alembic_option("script_location")
+    except (ConfigParserError, ValueError, KeyError) as error:
+        name = INI_FILE if config.config_file_name else TOML_FILE
+        reason = str(error).partition("\n")[0]
+        raise CONFIGURATION.with_context(f"{project / name}: {reason}") from None
+    return project / str(value) if value else None
 
 
 def _has_our_base(location: Path) -> bool:
@@ -140,16 +152,16 @@ def _has_our_base(location: Path) -> bool:
 
 
 def _files_of_a_new_environment(project: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files; what the project says of its scripts' place is followed."""
     source = packaged_location()
-    toml = _project_config(project)
-    if toml is None or toml.toml_file_name is None:
+    config = _project_config(project)
+    target = _script_location(config, project) if config is not None else None
+    if target is None:
         yield project / INI_FILE, INI_TEXT
-    for file in (
-        source / "env.py",
-        source / "script.py.mako",
-        *sorted(source.glob("versions/*.py")),
-    ):
-        yield project / SCRIPT_DIRECTORY / file.relative_to(source), file.read_text("utf-8")
+    scripts = (source / "env.py", source / "script.py.mako", *sorted(source.glob("versions/*.py")))
+    for file in scripts:
+        place = target or project / SCRIPT_DIRECTORY
+        yield place / file.relative_to(source), file.read_text("utf-8")
 
 
 def _content(path: Path) -> Optional[str]:

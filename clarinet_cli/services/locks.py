@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import AsyncFileLock, Timeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import BUSY, FAILURE, ClarinetError
+from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import database_url, get_async_session, sqlite_file
@@ -65,6 +65,8 @@ async def exclusive(
 
 @asynccontextmanager
 async def _locked_file(path: Path, job: Job, timeout: float) -> AsyncIterator[None]:
+    if not path.parent.is_dir():  # the lock would make it, for a mistyped name too
+        raise UNREACHABLE.with_context(f"there is no directory {path.parent}")
     lock = AsyncFileLock(path, timeout=timeout, mode=LOCK_FILE_MODE, fallback_to_soft=False)
     try:
         await lock.acquire()

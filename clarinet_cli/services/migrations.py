@@ -115,6 +115,7 @@ def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str
     environment = find_environment(settings.project_dir)
     buffer = io.StringIO()
     environment.config.output_buffer = buffer
+    environment.config.attributes["settings"] = settings
     with _alembic_errors(target):
         if not down:
             command.upgrade(environment.config, target, sql=True)
@@ -166,9 +167,9 @@ async def create_revision(
         raise REFUSED.with_context(
             "this project has no migration environment of its own", hint=CREATE_HINT
         )
-    if dry_run:
-        location = environment.location / "versions"
-        return [FileChange(str(location), "would_create")]
+    directory = environment.location / "versions"
+    if empty and dry_run:
+        return [FileChange(str(directory), "would_create")]
     if empty:
         with _alembic_errors(message):
             return _files(command.revision(environment.config, message))
@@ -180,6 +181,9 @@ async def create_revision(
                 f"the database is not at head: pending {', '.join(status.pending)}",
                 hint="'clarinet migrate upgrade' first",
             )
+        if dry_run:
+            differences = await connection.run_sync(_differences)
+            return [FileChange(str(directory), "would_create")] if differences else []
         with _alembic_errors(message):
             return _files(
                 await connection.run_sync(
@@ -376,6 +380,7 @@ def _explained(error: Exception, target: str) -> ClarinetError:
         or "No such revision" in text
         or "Relative revision" in text
         or "not a valid" in text
+        or "not an ancestor" in text
     ):
         return NOT_FOUND.with_context(
             f"no revision {target!r}", hint="'clarinet migrate history' lists them"

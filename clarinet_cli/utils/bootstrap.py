@@ -10,7 +10,7 @@ from clarinet_cli.services.bootstrap import (
     wanted_roles,
 )
 from clarinet_cli.services.migrations import database_has_tables, ensure_schema
-from clarinet_cli.services.passwords import NewPassword
+from clarinet_cli.services.passwords import NewPassword, check_password
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser, first_admin_email
 from clarinet_cli.utils.logger import logger
@@ -60,7 +60,14 @@ async def initialise_database(
 
     Returns:
         One report a step, in order.
+
+    Raises:
+        ConfigurationError: A role's name or the administrator's address can't be used;
+            nothing was created.
+        InvalidInputError: The password breaks the policy, or none is given and one is
+            needed.
     """
+    _refuse_early(settings, password)
     steps = [await ensure_database(settings, dry_run=dry_run)]
     if dry_run and steps[0].result != "unchanged":
         return steps + _steps_on_nothing(settings)
@@ -72,6 +79,16 @@ async def initialise_database(
     for step in steps:
         logger.info(f"db init: {step.step}: {step.result}")
     return steps
+
+
+def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
+    """Refuse values that a later step would refuse, before anything is created."""
+    wanted_roles(settings)
+    if settings.admin_auto_create:
+        email = first_admin_email(settings)
+        if password is not None:
+            strong = settings.admin_require_strong_password
+            check_password(password.text, email=email, strong=strong)
 
 
 async def _superuser(settings: Settings, password: Optional[NewPassword], *, dry_run: bool) -> Step:
