@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick lint format types check coverage \
+.PHONY: help install quickstart test test-quick lint format types check coverage reference \
         db-upgrade db-downgrade db-migration pins clean
 
 help:  ## Show this list
@@ -44,6 +44,9 @@ format: $(STAMP)  ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 check: lint types test  ## What CI runs
+
+reference: $(STAMP)  ## Write docs/reference.md from the program's help
+	$(BIN)/python docs/make_reference.py
 
 db-upgrade: $(STAMP)  ## Bring the schema to head
 	$(BIN)/alembic upgrade head

@@ -36,6 +36,17 @@ class OutputFormat(StrEnum):
     PLAIN = "plain"
 
 
+class StatsFormat(StrEnum):
+    """How ``session stats`` writes its data: as all commands do, or as metrics."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PLAIN = "plain"
+    PROMETHEUS = "prometheus"
+
+
 class GroupBy(StrEnum):
     """What ``session stats --by`` counts for each value of."""
 

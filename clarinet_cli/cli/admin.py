@@ -4,16 +4,18 @@ from typing import Annotated, Optional
 
 import typer
 
+from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.cli.groups import HelpfulGroup, run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import (
+    USER_HELP,
     DryRun,
     GeneratePassword,
     Output,
     PasswordFile,
     PasswordStdin,
 )
-from clarinet_cli.cli.output import render
+from clarinet_cli.cli.output import Listing, render, render_stream
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
 from clarinet_cli.exceptions import INVALID
 
@@ -33,7 +35,12 @@ def create(
         typer.Option(metavar="NAME", help="The name before @clarinet.ru, instead of an address."),
     ] = None,
     role: Annotated[
-        Optional[list[str]], typer.Option(help="A further role; can be repeated.")
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME",
+            help="A further role; can be repeated.",
+            autocompletion=complete_roles,
+        ),
     ] = None,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Leave an existing account as it is.")
@@ -83,8 +90,9 @@ def reset_password(
         Optional[str],
         typer.Argument(
             metavar="USER",
-            help="An e-mail address, a UUID, or the first 8 or more digits of one.",
+            help=USER_HELP,
             show_default="admin_email",
+            autocompletion=complete_emails,
         ),
     ] = None,
     any_user: Annotated[
@@ -135,7 +143,10 @@ def list_accounts(
         bool, typer.Option("--all", help="All accounts, not only superusers.")
     ] = False,
     role: Annotated[
-        Optional[str], typer.Option(metavar="NAME", help="Accounts that have this role.")
+        Optional[str],
+        typer.Option(
+            metavar="NAME", help="Accounts that have this role.", autocompletion=complete_roles
+        ),
     ] = None,
     inactive: Annotated[
         bool, typer.Option("--inactive", help="Accounts that can't log in.")
@@ -153,12 +164,13 @@ def list_accounts(
     """
     from clarinet_cli.results import UserRow
     from clarinet_cli.types import ANY_USER, UserFilter
-    from clarinet_cli.utils.admin import list_admin_users
+    from clarinet_cli.utils.admin import stream_admin_users
 
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     everybody = all_users or where != ANY_USER
-    rows = run(list_admin_users(project_settings(), all_users=everybody, where=where))
-    render(rows, output, row_type=UserRow, columns=USER_COLUMNS, empty="no accounts")
+    rows = stream_admin_users(project_settings(), all_users=everybody, where=where)
+    listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
+    run(render_stream(rows, output, listing))
 
 
 @app.command()

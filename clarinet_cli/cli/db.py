@@ -14,7 +14,7 @@ from clarinet_cli.cli.options import (
     PasswordStdin,
     parse_duration,
 )
-from clarinet_cli.cli.output import render
+from clarinet_cli.cli.output import Listing, render
 from clarinet_cli.cli.prompts import PasswordOptions
 from clarinet_cli.types import Readiness
 
@@ -45,7 +45,7 @@ def init(
     options = PasswordOptions(password_stdin, password_file, generate_password)
     password = options.read() if dry_run else first_admin_password(settings, options)
     steps = run(initialise_database(settings, password, dry_run=dry_run))
-    render(steps, output, row_type=Step)
+    render(steps, output, Listing(Step))
 
 
 @app.command()

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import Any
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
+from clarinet_cli.types import OutputFormat
 
 Fields = dict[str, Any]
 
@@ -40,24 +42,70 @@ def instant(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def as_json(values: Fields | list[Fields], *, indent: int | None = 2) -> str:
-    """Return a JSON document that carries the exact text and keeps the types."""
-    document = json.dumps(values, default=_plain_type, ensure_ascii=False, indent=indent)
+def as_json(values: Fields, *, lines: bool = True) -> str:
+    """Return a JSON document that carries the exact text and keeps the types.
+
+    Args:
+        values: The fields.
+        lines: A line a field, for people; else all in one line.
+    """
+    space = 2 if lines else None
+    document = json.dumps(values, default=_plain_type, ensure_ascii=False, indent=space)
     return json_safe(document) + "\n"
 
 
-def as_csv(rows: Iterable[Fields], names: list[str]) -> Iterator[str]:
-    """Yield a header line, then one line a row."""
-    yield _csv_line(names)
-    for row in rows:
-        values = flat(row)
-        yield _csv_line([_csv_cell(values.get(name)) for name in names])
+class RowsDocument:
+    """One document of many rows, written piece by piece in constant memory.
+
+    Args:
+        output: JSON, JSONL, CSV or PLAIN.
+        header: The names of the CSV columns.
+    """
+
+    def __init__(self, output: OutputFormat, header: list[str]) -> None:
+        self.output = output
+        self.header = header
+        self.rows = 0
+
+    def begin(self) -> str:
+        """Return what stands before the first row."""
+        match self.output:
+            case OutputFormat.JSON:
+                return "["
+            case OutputFormat.CSV:
+                return _csv_line(self.header)
+            case _:
+                return ""
+
+    def row(self, values: Fields) -> str:
+        """Return one row."""
+        self.rows += 1
+        match self.output:
+            case OutputFormat.JSON:
+                separator = "\n" if self.rows == 1 else ",\n"
+                return separator + indent(as_json(values).rstrip("\n"), "  ")
+            case OutputFormat.JSONL:
+                return as_json(values, lines=False)
+            case OutputFormat.CSV:
+                flattened = flat(values)
+                return _csv_line([_csv_cell(flattened.get(name)) for name in self.header])
+            case _:
+                return "\t".join(plain_cell(value) for value in flat(values).values()) + "\n"
+
+    def end(self) -> str:
+        """Return what stands behind the last row."""
+        if self.output is not OutputFormat.JSON:
+            return ""
+        return "\n]\n" if self.rows else "]\n"
 
 
-def as_plain(rows: Iterable[Fields]) -> Iterator[str]:
-    """Yield one line a row: the values, separated by tabs, without a header."""
+def header_of(row_type: type, rows: Iterable[Fields] = ()) -> list[str]:
+    """Return the names of the columns: those of the type, or those that the rows have."""
+    names: dict[str, None] = {}
     for row in rows:
-        yield "\t".join(plain_cell(value) for value in flat(row).values()) + "\n"
+        names |= dict.fromkeys(flat(row))
+    declared = [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
+    return list(names) or declared
 
 
 def as_plain_record(record: Fields) -> Iterator[str]:

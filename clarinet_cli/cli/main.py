@@ -116,12 +116,12 @@ def show_help(
 ) -> None:
     """Explain the exit codes or a command."""
     if topic == ["exit-codes"]:
-        from clarinet_cli.cli.output import render
+        from clarinet_cli.cli.output import Listing, render
         from clarinet_cli.exceptions.codes import ExitCode
         from clarinet_cli.results import ExitCodeRow
 
         rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]
-        render(rows, output, row_type=ExitCodeRow)
+        render(rows, output, Listing(ExitCodeRow))
         return
     root_context = ctx.find_root()
     raise typer.Exit(

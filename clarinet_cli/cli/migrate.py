@@ -7,7 +7,7 @@ import typer
 from clarinet_cli.cli.groups import HelpfulGroup, RelativeRevisionCommand, run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
-from clarinet_cli.cli.output import note, render, write
+from clarinet_cli.cli.output import Listing, note, render, write
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.types import OutputFormat
@@ -38,7 +38,7 @@ def init(
     from clarinet_cli.services.environments import init_environment
 
     project = project_settings().project_dir
-    render(init_environment(project, force=force, dry_run=dry_run), output, row_type=FileChange)
+    render(init_environment(project, force=force, dry_run=dry_run), output, Listing(FileChange))
 
 
 @app.command()
@@ -120,7 +120,7 @@ def history(output: Output = None) -> None:
     from clarinet_cli.results import RevisionRow
     from clarinet_cli.services.migrations import history as revisions
 
-    render(run(revisions(project_settings())), output, row_type=RevisionRow)
+    render(run(revisions(project_settings())), output, Listing(RevisionRow))
 
 
 @app.command()
@@ -146,7 +146,7 @@ def create(
     if not files:
         note("nothing to do: the database is what the models say")
     if files or output not in (None, OutputFormat.TABLE):
-        render(files, output, row_type=FileChange)
+        render(files, output, Listing(FileChange))
 
 
 def _confirm_downgrade(settings: "Settings", revision: str) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.types import OutputFormat
+from clarinet_cli.cli.completion import complete_emails
+from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -29,6 +30,18 @@ def parse_duration(text: str | float) -> float:
 
 Output = Annotated[
     Optional[OutputFormat],
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="CLARINET_OUTPUT",
+        show_envvar=True,
+        help="How to write the data to standard output.",
+        show_default="table",
+        case_sensitive=False,
+    ),
+]
+StatsOutput = Annotated[
+    Optional[StatsFormat],
     typer.Option(
         "--output",
         "-o",
@@ -66,9 +79,7 @@ GeneratePassword = Annotated[
     bool,
     typer.Option("--generate-password", help="Make one up and print it once."),
 ]
+USER_HELP = "An e-mail address, a UUID, or the first 8 or more digits of one."
 UserArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="USER", help="An e-mail address, a UUID, or the first 8 or more digits of one."
-    ),
+    str, typer.Argument(metavar="USER", help=USER_HELP, autocompletion=complete_emails)
 ]

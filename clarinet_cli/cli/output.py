@@ -7,9 +7,9 @@ error: notes, hints, prompts, progress, errors.
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
@@ -25,13 +25,25 @@ TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
 PROGRESS_LINE_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list of results looks like.
+
+    Attributes:
+        row_type: The type of the rows, for the header of an empty CSV document.
+        columns: The fields that a table on a terminal has room for; all by default.
+        empty: What to say about an empty table.
+    """
+
+    row_type: type
+    columns: Sequence[str] = ()
+    empty: str = "nothing to show"
+
+
 def render(
     result: Any,
     output: Optional[OutputFormat],
-    *,
-    columns: Sequence[str] = (),
-    row_type: Optional[type] = None,
-    empty: str = "nothing to show",
+    listing: Optional[Listing] = None,
 ) -> None:
     """Write a result to standard output.
 
@@ -39,37 +51,75 @@ def render(
         result: A dataclass, or a list of dataclasses of one type.
         output: The format; None when nobody asked for one: a table, and with ``-q``
             nothing but a generated password.
-        columns: The fields that a table on a terminal has room for; all by default.
-        row_type: The type of the rows, for the header of an empty CSV document.
-        empty: What to say about an empty table.
+        listing: What a list looks like; None for a single result.
     """
-    rows = [result] if row_type is None else list(result)
+    rows = [result] if listing is None else list(result)
     values = [formats.fields_of(row) for row in rows]
     if output is None and current().quiet:
         secrets = [row["password"] for row in values if row.get("password")]
         write(f"{secret}\n" for secret in secrets)
     elif output in (None, OutputFormat.TABLE):
-        _render_table(values, columns, record=row_type is None, empty=empty)
+        _render_table(values, listing)
+    elif listing is None:
+        write(_record(values[0], output))
     else:
-        write(_document(values, output, row_type))
+        write(_rows(values, output, listing.row_type))
 
 
-def write(lines: Iterable[str]) -> None:
+async def render_stream(
+    results: AsyncGenerator[Any, None],
+    output: Optional[OutputFormat],
+    listing: Listing,
+) -> None:
+    """Write a long listing to standard output while it is read, in constant memory.
+
+    A table stops at a limit and says so; a reader that went away ends the reading.
+
+    Args:
+        results: Dataclasses of one type, without nested tables.
+        output: As in ``render``.
+        listing: What the listing looks like.
+    """
+    async with aclosing(results) as rows:
+        if output in (None, OutputFormat.TABLE):
+            few = [row async for row in _first(rows, TABLE_LIMIT + 1)]
+            render(few, output, listing)
+            return
+        document = formats.RowsDocument(output, formats.header_of(listing.row_type))
+        async for row in rows:
+            # The beginning waits for the first row: a failed query leaves no half document.
+            start = "" if document.rows else document.begin()
+            text = start + document.row(formats.fields_of(row))
+            if not write([text], flush=document.rows == 1):
+                return
+        write(["" if document.rows else document.begin(), document.end()])
+
+
+def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
     """Write text to standard output.
 
     A reader that went away (``| head -1``) has what it wanted: the rest is dropped, and the
     command goes on to its end.
 
+    Args:
+        pieces: The text.
+        flush: Hand it to the reader at once.
+
+    Returns:
+        False when the reader went away.
+
     Raises:
         ClarinetError: Standard output can't be written, as on a full disk.
     """
     try:
-        _write_all(lines)
+        _write_all(pieces, flush=flush)
     except BrokenPipeError:
         _forget_stdout()
+        return False
     except OSError as error:
         _forget_stdout()
         raise FAILURE.with_context(f"standard output: {error.strerror}") from error
+    return True
 
 
 def note(text: str) -> None:
@@ -133,11 +183,9 @@ def open_missing_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _render_table(
-    values: list[formats.Fields], columns: Sequence[str], *, record: bool, empty: str
-) -> None:
-    if not values:
-        note(empty)
+def _render_table(values: list[formats.Fields], listing: Optional[Listing]) -> None:
+    if listing is not None and not values:
+        note(listing.empty)
         return
     from clarinet_cli.cli.tables import record_table, rows_table
 
@@ -145,12 +193,12 @@ def _render_table(
     shown = values[:TABLE_LIMIT]
     table = (
         record_table(values[0], compact=terminal)
-        if record
-        else rows_table(shown, columns if terminal else (), compact=terminal)
+        if listing is None
+        else rows_table(shown, listing.columns if terminal else (), compact=terminal)
     )
     write([_painted(table, width=None if terminal else UNLIMITED_WIDTH)])
     if len(values) > len(shown):
-        note(f"{len(shown)} of {len(values)} rows shown; '-o plain' or '-o jsonl' shows all")
+        note(f"only the first {len(shown)} rows are shown; '-o plain' or '-o jsonl' shows all")
 
 
 def _painted(table: Any, *, width: Optional[int]) -> str:
@@ -175,31 +223,25 @@ def _painted(table: Any, *, width: Optional[int]) -> str:
     return buffer.getvalue() if unicode_lines else buffer.getvalue().replace("─", "-")
 
 
-def _document(
-    values: list[formats.Fields], output: Optional[OutputFormat], row_type: Optional[type]
-) -> Iterable[str]:
-    match output, row_type:
-        case OutputFormat.JSON, None:
-            return [formats.as_json(values[0])]
-        case OutputFormat.JSON, _:
+def _record(values: formats.Fields, output: Optional[OutputFormat]) -> Iterable[str]:
+    """Return the document of a single result."""
+    match output:
+        case OutputFormat.JSON:
             return [formats.as_json(values)]
-        case OutputFormat.JSONL, _:
-            return (formats.as_json(row, indent=None) for row in values)
-        case OutputFormat.CSV, _:
-            return formats.as_csv(values, _header(values, row_type))
-        case _, None:
-            return formats.as_plain_record(values[0])
+        case OutputFormat.JSONL:
+            return [formats.as_json(values, lines=False)]
+        case OutputFormat.CSV:
+            document = formats.RowsDocument(OutputFormat.CSV, list(formats.flat(values)))
+            return [document.begin(), document.row(values)]
         case _:
-            return formats.as_plain(values)
+            return formats.as_plain_record(values)
 
 
-def _header(values: list[formats.Fields], row_type: Optional[type]) -> list[str]:
-    names: dict[str, None] = {}
-    for row in values:
-        names |= dict.fromkeys(formats.flat(row))
-    if not names and row_type is not None:
-        return [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
-    return list(names)
+def _rows(values: list[formats.Fields], output: OutputFormat, row_type: type) -> Iterator[str]:
+    document = formats.RowsDocument(output, formats.header_of(row_type, values))
+    yield document.begin()
+    yield from map(document.row, values)
+    yield document.end()
 
 
 def _line_progress(label: str) -> Callable[[int, int], None]:
@@ -222,10 +264,21 @@ def _styled(text: str, style: str) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if wanted else text
 
 
-def _write_all(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stdout.write(_encodable(line, sys.stdout.encoding))
-    sys.stdout.flush()
+def _write_all(pieces: Iterable[str], *, flush: bool) -> None:
+    for piece in pieces:
+        sys.stdout.write(_encodable(piece, sys.stdout.encoding))
+    if flush:
+        sys.stdout.flush()
+
+
+async def _first(rows: AsyncIterator[Any], number: int) -> AsyncIterator[Any]:
+    """Yield the first rows only."""
+    left = number
+    async for row in rows:
+        yield row
+        left -= 1
+        if not left:
+            return
 
 
 def _forget_stdout() -> None:

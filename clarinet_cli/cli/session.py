@@ -7,10 +7,10 @@ import typer
 
 from clarinet_cli.cli.groups import HelpfulGroup, run, run_until_stopped
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.options import DryRun, Output, UserArgument, parse_duration
-from clarinet_cli.cli.output import note, progress, render
+from clarinet_cli.cli.options import DryRun, Output, StatsOutput, UserArgument, parse_duration
+from clarinet_cli.cli.output import Listing, note, progress, render, render_stream, write
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
-from clarinet_cli.types import GroupBy
+from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import CleanupReport
@@ -35,23 +35,31 @@ def stats(
     by: Annotated[
         Optional[GroupBy], typer.Option("--by", help="Count for each of these instead.")
     ] = None,
-    output: Output = None,
+    output: StatsOutput = None,
 ) -> None:
     """Count all sessions by state and age.
 
-    A life is the time from log-in to expiry.
+    A life is the time from log-in to expiry. The format prometheus suits the node
+    exporter's textfile collector.
 
     Example: clarinet session stats --by user
     """
+    from clarinet_cli.cli.metrics import group_metrics, stats_metrics
     from clarinet_cli.results import SessionGroup
     from clarinet_cli.services.sessions import grouped_stats, session_stats
 
     settings = project_settings()
+    metrics = output is StatsFormat.PROMETHEUS
+    shown = OutputFormat(output) if output and not metrics else None
     if by is None:
-        render(run(session_stats(settings)), output)
+        stats = run(session_stats(settings))
+        write(stats_metrics(stats)) if metrics else render(stats, shown)
         return
     groups = run(grouped_stats(settings, by))
-    render(groups, output, row_type=SessionGroup, empty="no sessions")
+    if metrics:
+        write(group_metrics(groups, by))
+    else:
+        render(groups, shown, Listing(SessionGroup, empty="no sessions"))
 
 
 @app.command("list-user")
@@ -67,10 +75,11 @@ def list_user(
     Example: clarinet session list-user ada@example.org --active
     """
     from clarinet_cli.results import SessionRow
-    from clarinet_cli.services.sessions import sessions_of_user
+    from clarinet_cli.services.sessions import stream_sessions_of_user
 
-    rows = run(sessions_of_user(project_settings(), user, active_only=active))
-    render(rows, output, row_type=SessionRow, columns=SESSION_COLUMNS, empty="no sessions")
+    rows = stream_sessions_of_user(project_settings(), user, active_only=active)
+    listing = Listing(SessionRow, columns=SESSION_COLUMNS, empty="no sessions")
+    run(render_stream(rows, output, listing))
 
 
 @app.command("revoke-user")

@@ -1,6 +1,6 @@
 """Queries on log-in sessions."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple, Optional, cast
@@ -22,6 +22,7 @@ from clarinet_cli.results import SessionGroup, SessionRow, SessionStats
 from clarinet_cli.types import GroupBy
 
 ID_LENGTH = 8
+ROWS_AT_ONCE = 500
 AGE_BUCKETS = {
     "under_1h": timedelta(hours=1),
     "under_1d": timedelta(days=1),
@@ -58,10 +59,10 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     model = AccessToken
 
-    async def rows(
+    async def stream(
         self, moment: Moment, *, user_id: Optional[UUID] = None, active_only: bool = False
-    ) -> list[SessionRow]:
-        """Return sessions with their state, newest first.
+    ) -> AsyncGenerator[SessionRow, None]:
+        """Yield sessions with their state, newest first.
 
         Args:
             moment: When to judge the state.
@@ -87,7 +88,16 @@ class SessionRepository(BaseRepository[AccessToken]):
             query = query.where(USER_ID == user_id)
         if active_only:
             query = query.where(moment.state == "active")
-        return [SessionRow(*row) for row in await self.session.execute(query)]
+        options = {"yield_per": ROWS_AT_ONCE}
+        async for row in await self.session.stream(query, execution_options=options):
+            yield SessionRow(*row)
+
+    async def rows(
+        self, moment: Moment, *, user_id: Optional[UUID] = None, active_only: bool = False
+    ) -> list[SessionRow]:
+        """Return what ``stream`` yields, as a list."""
+        found = self.stream(moment, user_id=user_id, active_only=active_only)
+        return [row async for row in found]
 
     async def stats(self, moment: Moment) -> SessionStats:
         """Count all sessions in one statement, so at one moment."""

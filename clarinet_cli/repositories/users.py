@@ -1,6 +1,6 @@
 """Queries on accounts."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Optional
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from clarinet_cli.types import ANY_USER, UserFilter
 ID = col(User.id)
 EMAIL = col(User.email)
 UUID_DIGITS = 32
+ROWS_AT_ONCE = 500
 SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
 
 
@@ -48,19 +49,26 @@ class UserRepository(BaseRepository[User]):
         last = UUID(digits.ljust(UUID_DIGITS, "f"))
         return await self.find(first <= ID, last >= ID)
 
+    async def addresses(self, start: str, *, limit: int) -> list[str]:
+        """Return at most *limit* addresses that begin with *start*, in order."""
+        begins = EMAIL.startswith(start, autoescape=True)
+        return list(
+            await self.session.scalars(select(EMAIL).where(begins).order_by(EMAIL).limit(limit))
+        )
+
     async def active_superusers(self) -> Sequence[User]:
         """Return the accounts that can administer the server."""
         return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))
 
-    async def rows(
+    async def stream(
         self,
         moment: Moment,
         *,
         superusers_only: bool,
         where: UserFilter = ANY_USER,
         user_id: Optional[UUID] = None,
-    ) -> list[UserRow]:
-        """Return accounts with roles, live sessions and last access, in one query.
+    ) -> AsyncGenerator[UserRow, None]:
+        """Yield accounts with roles, live sessions and last access, in one query.
 
         Args:
             moment: When to judge which sessions are live.
@@ -102,8 +110,11 @@ class UserRepository(BaseRepository[User]):
             query = query.where(func.lower(EMAIL).contains(where.search.lower(), autoescape=True))
         if user_id is not None:
             query = query.where(ID == user_id)
-        return [
-            UserRow(
+        options = {"yield_per": ROWS_AT_ONCE}
+        async for user, names, live, last_accessed in await self.session.stream(
+            query, execution_options=options
+        ):
+            yield UserRow(
                 id=user.id,
                 email=user.email,
                 is_active=user.is_active,
@@ -113,5 +124,15 @@ class UserRepository(BaseRepository[User]):
                 sessions=(live or 0) if user.is_active else 0,
                 last_accessed=last_accessed,
             )
-            for user, names, live, last_accessed in await self.session.execute(query)
-        ]
+
+    async def rows(
+        self,
+        moment: Moment,
+        *,
+        superusers_only: bool,
+        where: UserFilter = ANY_USER,
+        user_id: Optional[UUID] = None,
+    ) -> list[UserRow]:
+        """Return what ``stream`` yields, as a list."""
+        found = self.stream(moment, superusers_only=superusers_only, where=where, user_id=user_id)
+        return [row async for row in found]

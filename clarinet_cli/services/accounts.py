@@ -22,7 +22,6 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange, UserRow
 from clarinet_cli.services.emails import normalise_email
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.logger import logger
 
 ADMIN_ROLE = "admin"
@@ -201,29 +200,6 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
         raise NOT_FOUND.with_context(
             f"no role {', '.join(map(repr, missing))}", hint=f"roles: {', '.join(sorted(known))}"
         )
-
-
-async def list_users(
-    session: AsyncSession,
-    moment: Moment,
-    *,
-    superusers_only: bool,
-    where: UserFilter = ANY_USER,
-) -> list[UserRow]:
-    """Return accounts with their roles and live sessions, by e-mail address.
-
-    Args:
-        session: Where to look.
-        moment: When to judge which sessions are live.
-        superusers_only: Only those with the superuser flag.
-        where: Only those for which this holds too.
-
-    Raises:
-        NotFoundError: The role of *where* does not exist.
-    """
-    if where.role is not None:
-        await require_roles(session, [where.role])
-    return await UserRepository(session).rows(moment, superusers_only=superusers_only, where=where)
 
 
 def _as_stored(who: str) -> str:

@@ -1,6 +1,6 @@
 """Log-in sessions: counting them, showing them, ending them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Optional
 
@@ -63,7 +63,15 @@ async def grouped_stats(
 async def sessions_of_user(
     settings: Settings, who: str, *, active_only: bool = False, now: Optional[datetime] = None
 ) -> list[SessionRow]:
-    """Return one user's sessions, newest first.
+    """Return what ``stream_sessions_of_user`` yields, as a list."""
+    found = stream_sessions_of_user(settings, who, active_only=active_only, now=now)
+    return [row async for row in found]
+
+
+async def stream_sessions_of_user(
+    settings: Settings, who: str, *, active_only: bool = False, now: Optional[datetime] = None
+) -> AsyncGenerator[SessionRow, None]:
+    """Yield one user's sessions, newest first.
 
     Args:
         settings: Which database, and the idle limit.
@@ -78,9 +86,9 @@ async def sessions_of_user(
     async with get_async_session(settings) as session:
         user = await resolve_user(UserRepository(session), who)
         moment = await present_moment(session, settings, now)
-        return await SessionRepository(session).rows(
-            moment, user_id=user.id, active_only=active_only
-        )
+        rows = SessionRepository(session).stream(moment, user_id=user.id, active_only=active_only)
+        async for row in rows:
+            yield row
 
 
 async def revoke_for_user(

@@ -3,7 +3,7 @@
 Another Python program can use them; the command line does.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Optional
@@ -35,20 +35,37 @@ async def list_admin_users(
     where: UserFilter = ANY_USER,
     now: Optional[datetime] = None,
 ) -> list[UserRow]:
-    """Return the superusers, or all users, by e-mail address.
+    """Return what ``stream_admin_users`` yields, as a list."""
+    found = stream_admin_users(settings, all_users=all_users, where=where, now=now)
+    return [row async for row in found]
+
+
+async def stream_admin_users(
+    settings: Optional[Settings] = None,
+    *,
+    all_users: bool = False,
+    where: UserFilter = ANY_USER,
+    now: Optional[datetime] = None,
+) -> AsyncGenerator[UserRow, None]:
+    """Yield the superusers, or all users, by e-mail address.
 
     Args:
         settings: Which database, and the idle limit; the project's settings by default.
         all_users: Also those that are not superusers.
         where: Only those for which this holds too.
         now: The instant to judge their sessions at; the database's clock by default.
+
+    Raises:
+        NotFoundError: The role of *where* does not exist.
     """
     settings = settings or configured_settings()
     async with get_async_session(settings) as session:
         moment = await present_moment(session, settings, now)
-        return await accounts.list_users(
-            session, moment, superusers_only=not all_users, where=where
-        )
+        if where.role is not None:
+            await accounts.require_roles(session, [where.role])
+        rows = UserRepository(session).stream(moment, superusers_only=not all_users, where=where)
+        async for row in rows:
+            yield row
 
 
 async def find_account(settings: Settings, who: str) -> UserRow:
@@ -100,6 +117,18 @@ def admin_email(settings: Settings, *, email: Optional[str], username: Optional[
     if username is not None:
         return normalise_email(email_of_username(username))
     return first_admin_email(settings) if email is None else normalise_email(email)
+
+
+async def email_addresses(settings: Settings, start: str, *, limit: int) -> list[str]:
+    """Return at most *limit* addresses that begin with *start*, in order."""
+    async with get_async_session(settings) as session:
+        return await UserRepository(session).addresses(start, limit=limit)
+
+
+async def role_names(settings: Settings) -> list[str]:
+    """Return the names of all roles, in order."""
+    async with get_async_session(settings) as session:
+        return sorted(await RoleRepository(session).names())
 
 
 async def account_exists(settings: Settings, email: str) -> bool:

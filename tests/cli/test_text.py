@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarinet_cli.cli import formats, text
+from clarinet_cli.types import OutputFormat
 from tests.cli.scenes import ADMIN, assert_failed, everything
 from tests.support import Project
 
@@ -320,8 +321,8 @@ def test_an_escaped_character_is_json(letter: str) -> None:
 @given(st.dictionaries(ANY_TEXT, JSON_VALUES, max_size=4))
 def test_json_parses_back_and_is_harmless(values: dict[str, Any]) -> None:
     """Any values: the document means exactly them and can be shown on a terminal."""
-    for indent in (2, None):
-        document = formats.as_json(values, indent=indent)
+    for lines in (True, False):
+        document = formats.as_json(values, lines=lines)
         assert json.loads(document) == values
         assert_harmless(document)
     assert document.count("\n") == 1
@@ -349,7 +350,9 @@ def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
     """Every reader sees as many rows and cells as there are; text cells start no formula."""
     rows = [formats.fields_of(record) for record in records]
     names = list(formats.flat(rows[0]))
-    lines = list(formats.as_csv(rows, names))
+    document = formats.RowsDocument(OutputFormat.CSV, names)
+    lines = [document.begin(), *map(document.row, rows)]
+    assert document.end() == ""
     assert_harmless("".join(lines))
     assert all(line.count("\n") == 1 for line in lines)
     parsed = list(csv.reader(io.StringIO("".join(lines)), strict=True))
@@ -368,7 +371,7 @@ def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
 def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> None:
     """``cut`` finds the same cell in each line."""
     rows = [formats.fields_of(record) for record in records]
-    lines = list(formats.as_plain(rows))
+    lines = list(map(formats.RowsDocument(OutputFormat.PLAIN, []).row, rows))
     assert len(lines) == len(records)
     for line, row in zip(lines, rows, strict=True):
         assert line.count("\n") == 1
@@ -376,6 +379,17 @@ def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> Non
         assert len(cells) == len(formats.flat(row))
         assert cells[0] == text.printable(row["name"])
     assert_harmless("".join(lines))
+
+
+@given(st.lists(RECORDS, max_size=3))
+def test_a_json_list_written_in_pieces_is_one_document(records: list[Record]) -> None:
+    """However many rows there are, the pieces make one list of the same values."""
+    rows = [formats.fields_of(record) for record in records]
+    document = formats.RowsDocument(OutputFormat.JSON, [])
+    whole = "".join([document.begin(), *map(document.row, rows), document.end()])
+    assert json.loads(whole) == [json.loads(formats.as_json(row)) for row in rows]
+    assert whole.endswith("]\n")
+    assert_harmless(whole)
 
 
 @given(RECORDS)

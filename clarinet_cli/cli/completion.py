@@ -1,0 +1,59 @@
+"""Values for the shell's completion, when the database answers quickly."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import typer
+
+from clarinet_cli.cli.text import printable
+
+if TYPE_CHECKING:
+    from clarinet_cli.settings import Settings
+
+LIMIT_SECONDS = 1.0
+MOST_VALUES = 200
+
+
+def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return addresses of accounts that begin like *incomplete*."""
+
+    async def emails(settings: "Settings") -> list[str]:
+        from clarinet_cli.utils.admin import email_addresses
+
+        return await email_addresses(settings, incomplete, limit=MOST_VALUES)
+
+    return _quickly(ctx, emails)
+
+
+def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return names of roles that begin like *incomplete*."""
+
+    async def roles(settings: "Settings") -> list[str]:
+        from clarinet_cli.utils.admin import role_names
+
+        return [name for name in await role_names(settings) if name.startswith(incomplete)]
+
+    return _quickly(ctx, roles)
+
+
+def _quickly(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]]) -> list[str]:
+    """Return what the database says within the limit, else nothing: a prompt shows no errors."""
+    with suppress(Exception):
+        return [value for value in _asked(ctx, work) if value == printable(value)]
+    return []
+
+
+def _asked(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]]) -> list[str]:
+    import asyncio
+
+    from clarinet_cli import settings as module
+    from clarinet_cli.utils.logger import configure_logging
+
+    async def limited() -> list[str]:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await work(module.settings)
+
+    configure_logging(-1)
+    module.use_project(ctx.find_root().params.get("project"))
+    return asyncio.run(limited())

@@ -1,0 +1,102 @@
+"""Write ``docs/reference.md`` from the command line's own help.
+
+``make reference`` runs this; a test fails when the file is not what the program says.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from clarinet_cli.cli.groups import GROUPS
+from clarinet_cli.cli.main import app
+from clarinet_cli.exceptions.codes import ExitCode
+
+REFERENCE = Path(__file__).parent / "reference.md"
+INTRODUCTION = """\
+# Reference
+
+Made from the program's own help by `make reference`; don't edit it by hand.
+
+Root options stand before the group: `clarinet -C /srv/clarinet session stats`.
+"""
+
+
+def reference() -> str:
+    """Return the reference of all commands as Markdown."""
+    root = typer.main.get_command(app)
+    context = root.make_context("clarinet", ["help", "exit-codes"])
+    parts = [INTRODUCTION, _section(root, context, "clarinet")]
+    for path, command, parent in _commands(root, context):
+        parts.append(
+            _section(
+                command,
+                command.make_context(path[-1], [], parent, resilient_parsing=True),
+                " ".join(path),
+            )
+        )
+    parts.append(_exit_codes())
+    return "\n".join(parts)
+
+
+def _commands(root: Any, context: Any) -> Iterator[tuple[list[str], Any, Any]]:
+    for name in sorted(root.list_commands(context), key=lambda item: (item not in GROUPS, item)):
+        _, command, _ = root.resolve_command(context, [name])
+        if name not in GROUPS:
+            yield ["clarinet", name], command, context
+            continue
+        group = command.make_context(name, [], context, resilient_parsing=True)
+        for inner in command.list_commands(group):
+            yield ["clarinet", name, inner], command.get_command(group, inner), group
+
+
+def _section(command: Any, context: Any, title: str) -> str:
+    lines = [f"## {title}", "", _text(command.help or ""), ""]
+    lines += ["```", context.get_usage().removeprefix("Usage: "), "```", ""]
+    parameters = [
+        item for item in command.get_params(context) if not getattr(item, "hidden", False)
+    ]
+    if parameters:
+        lines += ["| option | default | meaning |", "| --- | --- | --- |"]
+        lines += [_row(item, context) for item in parameters]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _text(help_text: str) -> str:
+    """Show the examples of a command as code."""
+    lines = []
+    for line in help_text.strip().splitlines():
+        example = line.removeprefix("Example: ")
+        lines.append(f"Example: `{example}`" if example != line else line)
+    return "\n".join(lines)
+
+
+def _row(parameter: Any, context: Any) -> str:
+    record = parameter.get_help_record(context)
+    names = record[0].replace("|", "\\|") if record else parameter.name
+    default = (
+        parameter.show_default if isinstance(parameter.show_default, str) else _default(parameter)
+    )
+    return f"| `{names}` | {default} | {(parameter.help or '').replace('|', ' or ')} |"
+
+
+def _default(parameter: Any) -> str:
+    value = parameter.default
+    if parameter.required:
+        return "required"
+    if value in (None, False, 0, "", ()):
+        return ""
+    return f"`{getattr(value, 'value', value)}`"
+
+
+def _exit_codes() -> str:
+    rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
+    return "\n".join(["## Exit codes", "", "| code | when |", "| --- | --- |", *rows, ""])
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference(), encoding="utf-8")
+    sys.stdout.write(f"{REFERENCE.name} written\n")

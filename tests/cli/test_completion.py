@@ -1,0 +1,67 @@
+"""Shell completion: commands, formats, and values from the database when it answers."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from tests.support import Project, process_environment
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def complete(shell: str, words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Ask for what could stand at the end of *words*, as the shell's script does."""
+    variables = {
+        "bash": {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)},
+        "zsh": {"_TYPER_COMPLETE_ARGS": words},
+        "fish": {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    }[shell]
+    program = "import sys; sys.argv[0] = 'clarinet'; from clarinet_cli.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=process_environment({**env, **variables, "_CLARINET_COMPLETE": f"complete_{shell}"}),
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_groups_and_formats_are_completed(shell: str) -> None:
+    """The beginning of a group's name is completed, and the formats after -o."""
+    assert "session" in complete(shell, "clarinet se", {}).stdout
+    formats = complete(shell, "clarinet admin list -o js", {}).stdout
+    assert "jsonl" in formats
+    assert "csv" not in formats
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_emails_and_roles_come_from_the_database(shell: str, server_project: Project) -> None:
+    """USER is completed with addresses, --role with roles, from the project that -C names."""
+    start = f"clarinet -C {server_project.directory}"
+    emails = complete(shell, f"{start} session list-user bo", {}).stdout
+    roles = complete(shell, f"{start} admin list --role ord", {}).stdout
+    assert "bob@clarinet.example" in emails
+    assert "ada@" not in emails
+    assert "ordinator" in roles
+
+
+def test_nothing_is_completed_and_nothing_said_without_a_database(
+    empty_project: Project,
+) -> None:
+    """An unreachable database is no reason to disturb a prompt."""
+    words = f"clarinet -C {empty_project.directory} session list-user a"
+    done = complete("bash", words, {})
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
+    """An address with an escape sequence is not offered; its harmless neighbour is."""
+    project.add_user("eve@clarinet.example")
+    project.add_user("eve\x1b[31m@clarinet.example")
+    words = f"clarinet -C {project.directory} session list-user eve"
+    done = complete("bash", words, {})
+    assert done.stdout.split() == ["eve@clarinet.example"]

@@ -1,0 +1,99 @@
+"""Help that teaches: a purpose, examples that run, and a reference that is current."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from clarinet_cli.cli.groups import GROUPS
+from clarinet_cli.cli.main import app
+from clarinet_cli.exceptions.codes import ExitCode
+from tests.support import PASSWORD, Project, run_in_process
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = re.compile(r"^Example: (clarinet .+)$", re.MULTILINE)
+
+
+def commands() -> dict[str, Any]:
+    """Return each command by its words."""
+    root = typer.main.get_command(app)
+    context = root.make_context("clarinet", ["help", "exit-codes"])
+    found: dict[str, Any] = {}
+    for name in root.list_commands(context):  # type: ignore[attr-defined]
+        command = root.resolve_command(context, [name])[1]  # type: ignore[attr-defined]
+        if name not in GROUPS:
+            found[name] = command
+            continue
+        for inner in command.commands:
+            found[f"{name} {inner}"] = command.commands[inner]
+    return found
+
+
+COMMANDS = commands()
+EXAMPLES = [
+    example for command in COMMANDS.values() for example in EXAMPLE.findall(command.help or "")
+]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_purpose_and_explains_each_option(name: str) -> None:
+    """The first line of the help is a sentence, and no option is without words."""
+    command = COMMANDS[name]
+    first = (command.help or "").splitlines()[0]
+    assert first.endswith((".", "('migrate init')."))
+    assert first[0].isupper()
+    assert not [item.name for item in command.params if not item.help]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if " " in name])
+def test_each_command_of_a_group_has_an_example(name: str) -> None:
+    """The help of each command shows it in use."""
+    assert EXAMPLE.search(COMMANDS[name].help or ""), name
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_each_example_runs(example: str, project: Project) -> None:
+    """An example of the help does what it says on a database that is ready."""
+    if "ada@example.org" in example and "create" not in example:
+        project.run(
+            "admin", "create", "--email", "ada@example.org", "--password-stdin", stdin=PASSWORD
+        )
+    if "migrate create" in example:
+        project.run("migrate", "init")
+    words = shlex.split(example)[1:]
+    result = run_in_process(["-C", str(project.directory), *words])
+    assert result.code == ExitCode.OK, result
+
+
+def test_the_reference_is_current() -> None:
+    """``make reference`` would change nothing."""
+    specification = importlib.util.spec_from_file_location(
+        "make_reference", ROOT / "docs" / "make_reference.py"
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert module.REFERENCE.read_text("utf-8") == module.reference()
+
+
+def test_the_readme_has_the_exit_codes() -> None:
+    """The README's table of exit codes is the program's."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for code in ExitCode:
+        assert f"| {code.value} | {code.meaning} |" in readme
+
+
+def test_the_readme_names_only_commands_that_exist() -> None:
+    """Each ``clarinet …`` in a code block of the README is a command."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```(?:sh|cron|ini)\n(.*?)```", readme, re.DOTALL)
+    named = re.findall(
+        r"clarinet (?:-\S+ (?:/\S+ )?)*((?:db|admin|session|migrate) [a-z-]+)", "\n".join(blocks)
+    )
+    assert len(named) > 10
+    assert set(named) <= set(COMMANDS)
