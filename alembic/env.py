@@ -7,15 +7,15 @@ and a transaction begun); the ``alembic`` command finds the database by the proj
 import asyncio
 from typing import Any
 
+from alembic import context
 from alembic.operations import MigrationScript
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from alembic import context
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
-from clarinet_cli.services.comparison import COMPARISON
 from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.migrations.comparison import COMPARISON
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import (
     Access,

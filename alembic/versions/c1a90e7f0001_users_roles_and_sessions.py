@@ -8,7 +8,6 @@ Create Date: 2026-11-23 04:00:00
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision: str = "c1a90e7f0001"

@@ -35,7 +35,7 @@ def init(
     Example: clarinet migrate init
     """
     from clarinet_cli.results import FileChange
-    from clarinet_cli.services.environments import init_environment
+    from clarinet_cli.services.migrations.environments import init_environment
 
     project = project_settings().project_dir
     render(init_environment(project, force=force, dry_run=dry_run), output, Listing(FileChange))

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import psutil
 
-from clarinet_cli.services.environments import find_environment
+from clarinet_cli.services.migrations.environments import find_environment
 from tests.support import Project, Result, process_environment
 
 RUNS = int(os.environ.get("CLARINET_FAULT_RUNS", "4"))

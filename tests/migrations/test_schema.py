@@ -13,9 +13,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.services.comparison import COMPARISON
-from clarinet_cli.services.environments import BASE_REVISION
 from clarinet_cli.services.migrations import downgrade, upgrade
+from clarinet_cli.services.migrations.comparison import COMPARISON
+from clarinet_cli.services.migrations.environments import BASE_REVISION
 from clarinet_cli.utils.database import get_connection
 from tests.conftest import SQLITE_FIXTURE
 from tests.migrations.helpers import (

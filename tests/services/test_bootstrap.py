@@ -27,7 +27,7 @@ from clarinet_cli.services.bootstrap import (
     ensure_roles,
     wanted_roles,
 )
-from clarinet_cli.services.environments import BASE_REVISION
+from clarinet_cli.services.migrations.environments import BASE_REVISION
 from clarinet_cli.services.passwords import NewPassword
 from clarinet_cli.utils.bootstrap import (
     create_admin_user,

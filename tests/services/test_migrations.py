@@ -23,11 +23,6 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import FileChange, MigrationRun, MigrationStatus, RevisionRow, Step
-from clarinet_cli.services.environments import (
-    BASE_REVISION,
-    init_environment,
-    packaged_location,
-)
 from clarinet_cli.services.locks import Job, exclusive
 from clarinet_cli.services.migrations import (
     create_revision,
@@ -37,6 +32,11 @@ from clarinet_cli.services.migrations import (
     migration_sql,
     migration_status,
     upgrade,
+)
+from clarinet_cli.services.migrations.environments import (
+    BASE_REVISION,
+    init_environment,
+    packaged_location,
 )
 from clarinet_cli.settings import use_project
 from tests.migrations.helpers import (

@@ -54,7 +54,7 @@ class Environment:
 
 def packaged_location() -> Path:
     """Return the environment inside this package, or the one of a source checkout."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     installed = package / SCRIPT_DIRECTORY
     return installed if installed.is_dir() else package.parent / SCRIPT_DIRECTORY
 

@@ -1,0 +1,24 @@
+"""Schema revisions: where a database stands, and moving it. Only here is Alembic imported."""
+
+from clarinet_cli.services.migrations.moves import downgrade, migration_sql, upgrade
+from clarinet_cli.services.migrations.position import (
+    FOREIGN,
+    current_heads,
+    database_has_tables,
+    migration_status,
+)
+from clarinet_cli.services.migrations.revisions import create_revision, history
+from clarinet_cli.services.migrations.schema import ensure_schema
+
+__all__ = [
+    "FOREIGN",
+    "create_revision",
+    "current_heads",
+    "database_has_tables",
+    "downgrade",
+    "ensure_schema",
+    "history",
+    "migration_sql",
+    "migration_status",
+    "upgrade",
+]

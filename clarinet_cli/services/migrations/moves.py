@@ -1,0 +1,160 @@
+"""Moving a schema up and down, under the lock and in one transaction."""
+
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from alembic import command
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clarinet_cli.results import MigrationRun
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, exclusive
+from clarinet_cli.services.migrations.environments import find_environment
+from clarinet_cli.services.migrations.position import (
+    alembic_errors,
+    current_heads,
+    joined,
+    on,
+    parents_of,
+    require_ours,
+    require_revision,
+    status_of,
+    steps_up,
+)
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.database import Access, get_connection
+
+
+async def upgrade(
+    settings: Settings,
+    target: str = "head",
+    *,
+    dry_run: bool = False,
+    lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
+) -> MigrationRun:
+    """Bring the schema to *target*, in one transaction, and create a missing SQLite file.
+
+    Args:
+        settings: Which database and which project directory.
+        target: A revision, a prefix of one, ``head``, or a relative one such as ``+1``.
+        dry_run: Change nothing, report what would be done.
+        lock_timeout: Seconds to wait for another migration or writer.
+
+    Raises:
+        NotFoundError: There is no such revision.
+        RefusedError: Another Alembic environment migrates this database.
+        BusyError: The lock was not free in time.
+    """
+    access = Access.READ if dry_run else Access.CREATE
+    return await _move(settings, target, UP, access, lock_timeout)
+
+
+async def downgrade(
+    settings: Settings,
+    target: str,
+    *,
+    dry_run: bool = False,
+    lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
+) -> MigrationRun:
+    """Take the schema back to *target*, in one transaction; data in dropped tables is lost.
+
+    Args:
+        settings: Which database and which project directory.
+        target: A revision, a prefix of one, ``base``, or a relative one such as ``-1``.
+        dry_run: Change nothing, report what would be done.
+        lock_timeout: Seconds to wait for another migration or writer.
+
+    Raises:
+        NotFoundError: There is no such revision below the current one.
+        RefusedError: Another Alembic environment migrates this database.
+        BusyError: The lock was not free in time.
+    """
+    access = Access.READ if dry_run else Access.WRITE
+    return await _move(settings, target, DOWN, access, lock_timeout)
+
+
+def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str:
+    """Return the SQL of an upgrade from nothing, or of a downgrade from head, to *target*.
+
+    Args:
+        settings: Which dialect and which project directory; no connection is made.
+        target: Where to go; ``FROM:TO`` names another start.
+        down: A downgrade.
+
+    Raises:
+        NotFoundError: There is no such revision.
+    """
+    for revision in target.split(":"):
+        require_revision(revision)
+    environment = find_environment(settings.project_dir)
+    buffer = io.StringIO()
+    environment.config.output_buffer = buffer
+    environment.config.attributes["settings"] = settings
+    with alembic_errors(target):
+        if not down:
+            command.upgrade(environment.config, target, sql=True)
+        else:
+            way = target if ":" in target else f"head:{target}"
+            command.downgrade(environment.config, way, sql=True)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """Up or down: the operation, and the revisions that it would pass, in order."""
+
+    command: Callable[..., Any]
+    steps: Callable[[ScriptDirectory, tuple[str, ...], str], list[Script]]
+    after: Callable[[Script], tuple[str, ...]]
+
+
+def _steps_down(scripts: ScriptDirectory, current: tuple[str, ...], target: str) -> list[Script]:
+    return list(scripts.iterate_revisions(current, target, select_for_downgrade=True))
+
+
+UP = _Direction(command.upgrade, steps_up, lambda script: (script.revision,))
+DOWN = _Direction(command.downgrade, _steps_down, parents_of)
+
+
+async def _move(
+    settings: Settings, target: str, direction: _Direction, access: Access, lock_timeout: float
+) -> MigrationRun:
+    require_revision(target)
+    environment = find_environment(settings.project_dir)
+    dry_run = access is Access.READ
+    async with migration_connection(settings, access, lock_timeout) as connection:
+        before = await connection.run_sync(current_heads)
+        require_ours(status_of(environment, before))
+        with alembic_errors(target):
+            steps = direction.steps(environment.scripts, before, target)
+        if not steps:
+            return MigrationRun("unchanged", joined(before), joined(before), ())
+        if not dry_run:
+            with alembic_errors(target):
+                await connection.run_sync(on(environment, direction.command, target))
+    return MigrationRun(
+        result="would_update" if dry_run else "updated",
+        from_revision=joined(before),
+        to_revision=joined(direction.after(steps[-1])),
+        revisions=tuple(step.revision for step in steps),
+    )
+
+
+@asynccontextmanager
+async def migration_connection(
+    settings: Settings, access: Access, lock_timeout: float
+) -> AsyncIterator[AsyncConnection]:
+    """Open a connection with a transaction begun and, unless for reading, the lock taken."""
+    async with AsyncExitStack() as stack:
+        if access is not Access.READ:
+            await stack.enter_async_context(
+                exclusive(settings, Job.MIGRATION, timeout=lock_timeout)
+            )
+        connection = await stack.enter_async_context(
+            get_connection(settings, access=access, foreign_keys=False, busy_timeout=lock_timeout)
+        )
+        await stack.enter_async_context(connection.begin())
+        yield connection

@@ -1,0 +1,72 @@
+"""Making sure of the schema, whatever the database's state."""
+
+from alembic import command
+from sqlalchemy import inspect
+
+from clarinet_cli.exceptions import (
+    CONFLICT,
+)
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.results import Step
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
+from clarinet_cli.services.migrations.environments import Environment, find_environment
+from clarinet_cli.services.migrations.moves import migration_connection, upgrade
+from clarinet_cli.services.migrations.position import (
+    FOREIGN,
+    alembic_errors,
+    current_heads,
+    differences,
+    joined,
+    on,
+    status_of,
+)
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.database import Access, get_connection
+
+
+async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
+    """Bring the schema to head, unless somebody else looks after it.
+
+    Tables that another Alembic environment migrates, or that another program made among
+    tables of its own, are left alone. Our four tables without a revision are adopted when
+    they are what our revisions would have made.
+
+    Args:
+        settings: Which database and which project directory.
+        dry_run: Change nothing, report what would be done.
+
+    Raises:
+        ConflictError: Some of our tables exist, but not as our revisions make them.
+    """
+    environment = find_environment(settings.project_dir)
+    async with get_connection(settings) as connection:
+        # First the tables: a migration that commits between the two looks shows in both.
+        tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+        status = status_of(environment, await connection.run_sync(current_heads))
+        found = await connection.run_sync(differences)
+    if status.unknown:
+        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
+    if status.up_to_date:
+        return Step("schema", "unchanged", f"revision {joined(status.current)}")
+    present = tables.intersection(TABLE_NAMES)
+    if status.current or not present:
+        run = await upgrade(settings, dry_run=dry_run)
+        verb = {"updated": "created" if run.from_revision is None else "updated"}
+        verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
+        return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
+    if tables - present - {"alembic_version"} and len(present) == len(TABLE_NAMES):
+        return Step("schema", "unchanged", "made by another program, left alone")
+    if found:
+        raise CONFLICT.with_context(
+            f"tables exist already, but not as our revisions make them: {', '.join(found)}",
+            hint="name an empty database, or run the migrations of the server that owns this one",
+        )
+    if not dry_run:
+        await _stamp_head(settings, environment)
+    return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
+
+
+async def _stamp_head(settings: Settings, environment: Environment) -> None:
+    async with migration_connection(settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS) as connection:
+        with alembic_errors("head"):
+            await connection.run_sync(on(environment, command.stamp, "head"))
