@@ -146,6 +146,9 @@ def _invoke(command: Any, arguments: list[str]) -> int:
         sys.stdout.flush()
     except typer.Abort:
         raise REFUSED.with_context("cancelled, nothing was changed") from None
+    except SystemExit as stop:  # completion ends so, and help whose reader went away
+        reader_gone = type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        return ExitCode.OK if reader_gone else int(stop.code or ExitCode.OK)
     return int(code or ExitCode.OK)
 
 

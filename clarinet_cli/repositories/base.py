@@ -1,7 +1,7 @@
 """What every repository can do."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Optional, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,11 +22,6 @@ class BaseRepository(Generic[ModelT]):
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
-
-    async def get(self, key: object) -> Optional[ModelT]:
-        """Return the row with this primary key, or None."""
-        found: Optional[ModelT] = await self.session.get(self.model, key)
-        return found
 
     async def add(self, row: ModelT) -> ModelT:
         """Insert *row*.

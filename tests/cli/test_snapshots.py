@@ -299,3 +299,56 @@ def test_the_filters_hide_only_what_varies(project: Project) -> None:
         assert project.server is None or project.database not in shown
         assert not UUID.search(shown)
         assert not INSTANT.search(shown)
+
+
+# Each command that prints data, in a form that leaves things as they are.
+EVERY_COMMAND = [
+    "db init",
+    "db status",
+    "db wait",
+    "admin create --email new@example.org --dry-run",
+    "admin reset-password --dry-run",
+    "admin list --all",
+    "admin ensure",
+    "session stats",
+    "session stats --by user",
+    f"session list-user {ADA}",
+    f"session revoke-user {ADA} --dry-run",
+    "session cleanup --dry-run",
+    "migrate init --dry-run",
+    "init-migrations --dry-run",
+    "migrate upgrade",
+    "migrate downgrade -1 --dry-run",
+    "migrate status",
+    "migrate history",
+    "migrate create -m later --empty --dry-run",
+    "help exit-codes",
+]
+FORMATS = ("table", "json", "jsonl", "csv", "plain")
+# What differs from run to run and has no name beside it in these formats.
+UNNAMED = [
+    (re.compile(r"(?<=,)\d+\.\d+(?=,|$)", re.MULTILINE), "<number>"),
+    (re.compile(r"(_seconds\t)\d+\.\d+"), r"\1<number>"),
+    (re.compile(r"(size_bytes\t)\d+"), r"\1<size>"),
+    (re.compile(r"(server_version\t)\S+"), r"\1<version>"),
+    (
+        re.compile(r"^(sqlite|postgresql),[0-9.]+,([^,]+),\d+,", re.MULTILINE),
+        r"\1,<version>,\2,<size>,",
+    ),
+]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_command_in_every_format(
+    project: Project, form: str, snapshot: SnapshotAssertion
+) -> None:
+    """What each command writes in one format, on each backend."""
+    populate(project)
+    environment(project)
+    shown = []
+    for line in EVERY_COMMAND:
+        text = filtered(project, project.run(*line.split(), "-o", form))
+        for pattern, replacement in UNNAMED:
+            text = pattern.sub(replacement, text)
+        shown.append(f"$ clarinet {line} -o {form}\n{text}")
+    assert "\n".join(shown) == snapshot
