@@ -146,9 +146,10 @@ def _invoke(command: Any, arguments: list[str]) -> int:
         sys.stdout.flush()
     except typer.Abort:
         raise REFUSED.with_context("cancelled, nothing was changed") from None
-    except SystemExit as stop:  # completion ends so, and help whose reader went away
-        reader_gone = type(sys.stdout).__name__ == "PacifyFlushWrapper"
-        return ExitCode.OK if reader_gone else int(stop.code or ExitCode.OK)
+    except SystemExit as stop:
+        # Completion ends so; else it is Rich, when the reader of the help went away.
+        completing = bool(os.environ.get(COMPLETION_VARIABLE))
+        return int(stop.code or ExitCode.OK) if completing else ExitCode.OK
     return int(code or ExitCode.OK)
 
 
