@@ -9,14 +9,11 @@ are ignored.
 broken file can't break ``--help``.
 """
 
-import io
 import os
 import re
 from pathlib import Path
-from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Optional
 
-from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -28,19 +25,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.sources import sources
 
 ENV_PREFIX = "CLARINET_"
-DOTENV_FILE = ".env"
-TOML_FILES = ("settings.custom.toml", "settings.toml")
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
 
 CENTURY_DAYS = 36500  # the longest time that a setting may name
@@ -180,7 +173,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, then the files of the project directory."""
         project = Path(init_settings()["project_dir"])
-        return (init_settings, *(source for _, source in _sources(settings_cls, project)))
+        return (init_settings, *(source for _, source in sources(settings_cls, project)))
 
 
 def email_of_username(username: str) -> str:
@@ -246,61 +239,6 @@ def __getattr__(name: str) -> Any:
     return _current["settings"]
 
 
-def _sources(
-    settings_cls: type[BaseSettings], project: Path
-) -> list[tuple[str, PydanticBaseSettingsSource]]:
-    """The sources with the names that an operator knows them by, strongest first."""
-    dotenv = project / DOTENV_FILE
-    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
-        ("environment", EnvSettingsSource(settings_cls)),
-        (str(dotenv), _dotenv_source(settings_cls, dotenv)),
-    ]
-    for name in TOML_FILES:
-        path = project / name
-        sources.append((str(path), _toml_source(settings_cls, path)))
-    return sources
-
-
-def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
-    if path.exists() and not path.is_file():
-        raise CONFIGURATION.with_context(f"{path}: not a file")
-    try:
-        _require_parsable(path)
-        return DotEnvSettingsSource(settings_cls, env_file=path, env_file_encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _require_parsable(path: Path) -> None:
-    """Refuse a ``.env`` with a line that its reader would pass over with a mere warning."""
-    text = path.read_text("utf-8") if path.is_file() else ""
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            raise CONFIGURATION.with_context(
-                f"{path}: line {binding.original.line} is not KEY=value"
-            )
-
-
-def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
-    if path.exists() and not path.is_file():
-        raise CONFIGURATION.with_context(f"{path}: not a file")
-    try:
-        return TomlConfigSettingsSource(settings_cls, toml_file=path)
-    except TOMLDecodeError as error:
-        raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from None
-    except (RecursionError, ValueError):
-        raise CONFIGURATION.with_context(
-            f"{path}: not valid TOML: nested too deeply, or a number too long"
-        ) from None
-
-
-def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
-    reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-    return CONFIGURATION.with_context(f"{path}: {reason}")
-
-
 def _explain(detail: ErrorDetails, project: Path) -> str:
     """Say which key of which source is wrong and why; a secret's value is left out."""
     reason = detail["msg"].removeprefix("Value error, ")
@@ -318,7 +256,7 @@ def _is_secret(key: str) -> bool:
 
 def origin_of(key: str, project: Path) -> str:
     """Return the file or variable that sets *key*: the strongest source that has it."""
-    for name, source in _sources(Settings, project):
+    for name, source in sources(Settings, project):
         try:
             found = key in source()
         except SettingsError:

@@ -59,7 +59,8 @@ def create(
     Example: clarinet admin create --email ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.utils.admin import account_exists, admin_email, create_admin
+    from clarinet_cli.services.emails import admin_email
+    from clarinet_cli.utils.admin import account_exists, create_admin
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
@@ -113,7 +114,8 @@ def reset_password(
     """
     from clarinet_cli.cli.passwords import configured_password
     from clarinet_cli.cli.session import cache_note
-    from clarinet_cli.utils.admin import check_resettable, first_admin_email, reset_admin_password
+    from clarinet_cli.services.emails import first_admin_email
+    from clarinet_cli.utils.admin import check_resettable, reset_admin_password
 
     settings = project_settings()
     who = first_admin_email(settings) if user is None else user
@@ -186,10 +188,10 @@ def ensure(
     Example: clarinet admin ensure --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.services.emails import first_admin_email
     from clarinet_cli.utils.admin import (
         ensure_admin_exists,
         find_active_superuser,
-        first_admin_email,
     )
 
     settings = project_settings()

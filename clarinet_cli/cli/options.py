@@ -28,30 +28,17 @@ def parse_duration(text: str | float) -> float:
     return float(match[1]) * SECONDS[(match[2] or "s").lower()]
 
 
-Output = Annotated[
-    Optional[OutputFormat],
-    typer.Option(
-        "--output",
-        "-o",
-        envvar="CLARINET_OUTPUT",
-        show_envvar=True,
-        help="How to write the data to standard output.",
-        show_default="table",
-        case_sensitive=False,
-    ),
-]
-StatsOutput = Annotated[
-    Optional[StatsFormat],
-    typer.Option(
-        "--output",
-        "-o",
-        envvar="CLARINET_OUTPUT",
-        show_envvar=True,
-        help="How to write the data to standard output.",
-        show_default="table",
-        case_sensitive=False,
-    ),
-]
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    envvar="CLARINET_OUTPUT",
+    show_envvar=True,
+    help="How to write the data to standard output.",
+    show_default="table",
+    case_sensitive=False,
+)
+Output = Annotated[Optional[OutputFormat], OUTPUT]
+StatsOutput = Annotated[Optional[StatsFormat], OUTPUT]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]

@@ -7,11 +7,10 @@ error: notes, hints, prompts, progress, errors.
 import io
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any, Optional
 
 from clarinet_cli.cli import formats
@@ -22,7 +21,6 @@ from clarinet_cli.types import OutputFormat
 
 UNLIMITED_WIDTH = 1_000_000
 TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
-PROGRESS_LINE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +138,6 @@ def end_line() -> None:
     _to_stderr("\n")
 
 
-@contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with what is done and the total.
-
-    A bar on standard error when that is a terminal, else with ``-v`` a line each 30 s.
-
-    Args:
-        label: What is going on.
-    """
-    if not sys.stderr.isatty() or current().quiet:
-        yield _line_progress(label)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def console(*, stderr: bool = False) -> Any:
     """Return a Rich console that obeys ``--color`` and takes text as it is."""
     from rich.console import Console
@@ -242,18 +219,6 @@ def _rows(values: list[formats.Fields], output: OutputFormat, row_type: type) ->
     yield document.begin()
     yield from map(document.row, values)
     yield document.end()
-
-
-def _line_progress(label: str) -> Callable[[int, int], None]:
-    last = monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        if current().verbosity and monotonic() - last >= PROGRESS_LINE_SECONDS:
-            last = monotonic()
-            note(f"{label}: {done} of {total}")
-
-    return tell
 
 
 def _styled(text: str, style: str) -> str:

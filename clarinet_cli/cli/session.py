@@ -8,7 +8,8 @@ import typer
 from clarinet_cli.cli.groups import HelpfulGroup, run, run_until_stopped
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import DryRun, Output, StatsOutput, UserArgument, parse_duration
-from clarinet_cli.cli.output import Listing, note, progress, render, render_stream, write
+from clarinet_cli.cli.output import Listing, note, render, render_stream, write
+from clarinet_cli.cli.progress import progress
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 

@@ -10,17 +10,17 @@ from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import INVALID, InvalidInputError
+from clarinet_cli.exceptions import INVALID
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange, UserRow
 from clarinet_cli.services import accounts
-from clarinet_cli.services.emails import normalise_email
+from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
 from clarinet_cli.services.sessions import present_moment
-from clarinet_cli.settings import Settings, email_of_username
+from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import Access, configured_settings, get_async_session
 
@@ -98,25 +98,6 @@ async def check_resettable(settings: Settings, who: str, *, any_user: bool) -> U
     account = await find_account(settings, who)
     accounts.require_superuser(account, any_user=any_user)
     return account
-
-
-def admin_email(settings: Settings, *, email: Optional[str], username: Optional[str]) -> str:
-    """Return the normalised address of a new administrator.
-
-    Args:
-        settings: They name the administrator when neither of the others does.
-        email: An address.
-        username: A name, which gets the server's domain unless it is an address itself.
-
-    Raises:
-        InvalidInputError: Both are given, or the address is not usable.
-        ConfigurationError: The address of the settings is not usable.
-    """
-    if email is not None and username is not None:
-        raise INVALID.with_context("--email and --username exclude each other")
-    if username is not None:
-        return normalise_email(email_of_username(username))
-    return first_admin_email(settings) if email is None else normalise_email(email)
 
 
 async def email_addresses(settings: Settings, start: str, *, limit: int) -> list[str]:
@@ -265,19 +246,6 @@ async def find_active_superuser(settings: Settings) -> Optional[UserRow]:
     """Return an account that can administer the server, or None."""
     found = await list_admin_users(settings)
     return next((user for user in found if user.is_active), None)
-
-
-def first_admin_email(settings: Settings) -> str:
-    """Return the normalised address of the administrator that the settings describe.
-
-    Raises:
-        ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
-    """
-    try:
-        return normalise_email(settings.first_admin_email)
-    except InvalidInputError as error:
-        key = "admin_email" if settings.admin_email else "admin_username"
-        raise settings.refused(key, error.message) from None
 
 
 def _prepared_hash(

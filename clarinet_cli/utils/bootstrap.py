@@ -9,10 +9,11 @@ from clarinet_cli.services.bootstrap import (
     ensure_roles,
     wanted_roles,
 )
+from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.migrations import database_has_tables, ensure_schema
 from clarinet_cli.services.passwords import NewPassword, check_password
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser, first_admin_email
+from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser
 from clarinet_cli.utils.logger import logger
 
 
