@@ -78,6 +78,10 @@ class LazyGroup(HelpfulGroup):
         for name, (_, text) in GROUPS.items():
             self.add_command(core.TyperGroup(name=name, help=text), name)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the groups, then the commands without one."""
+        return sorted(super().list_commands(ctx), key=lambda name: name not in GROUPS)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, its module loaded."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -85,7 +89,14 @@ class LazyGroup(HelpfulGroup):
             module = importlib.import_module(GROUPS[name][0])
             command = typer.main.get_group(module.app)
             command.name = name
+            for inner in command.commands.values():
+                inner.help = unwrapped(inner.help or "")
         return name, command, rest
+
+
+def unwrapped(text: str) -> str:
+    """Return help with each paragraph in one line, for the terminal to wrap."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def execute(command: Any, arguments: list[str]) -> int:

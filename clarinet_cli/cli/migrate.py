@@ -13,6 +13,7 @@ from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
+    from clarinet_cli.results import MigrationRun
     from clarinet_cli.settings import Settings
 
 app = typer.Typer(cls=HelpfulGroup, help="Schema revisions, by Alembic.")
@@ -89,7 +90,8 @@ def downgrade(
         write([migration_sql(settings, revision, down=True)])
         return
     if not (dry_run or yes):
-        _confirm_downgrade(settings, revision)
+        planned = run(take_back(settings, revision, dry_run=True))
+        _confirm_downgrade(settings, planned)
     work = take_back(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
     render(run(work), output)
 
@@ -107,6 +109,8 @@ def status(
 
     found = run(migration_status(project_settings()))
     render(found, output)
+    if found.unknown:
+        note("another Alembic environment migrates this database: see the server that owns it")
     if check and not found.up_to_date:
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
@@ -149,10 +153,16 @@ def create(
         render(files, output, Listing(FileChange))
 
 
-def _confirm_downgrade(settings: "Settings", revision: str) -> None:
+def _confirm_downgrade(settings: "Settings", planned: "MigrationRun") -> None:
+    """Ask, with the target and what is at stake; nothing to do needs no question."""
     from clarinet_cli.services.database_state import database_status
 
+    if planned.result == "unchanged":
+        return
     state = run(database_status(settings))
     rows = ", ".join(f"{count} in {table}" for table, count in state.tables.items())
-    question = f"Take {state.url} from {state.revision} back to {revision}? Rows: {rows or 'none'}"
-    confirm(question, yes=False)
+    to = planned.to_revision or "base, which drops all our tables"
+    confirm(
+        f"Take {state.url} from {planned.from_revision} back to {to}? Rows: {rows or 'none'}.",
+        yes=False,
+    )

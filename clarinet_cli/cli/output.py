@@ -19,6 +19,7 @@ from clarinet_cli.cli.text import escaped, printable
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.types import OutputFormat
 
+_closed: set[str] = set()
 UNLIMITED_WIDTH = 1_000_000
 TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
 
@@ -53,6 +54,22 @@ def render(
     """
     rows = [result] if listing is None else list(result)
     values = [formats.fields_of(row) for row in rows]
+    secret = any(row.get("password") for row in values)
+    try:
+        _show(values, output, listing)
+    except ClarinetError as error:
+        if not secret:
+            raise
+        raise FAILURE.with_context(
+            f"the new password is set, but can't be shown: {error.message}",
+            hint="'clarinet admin reset-password' sets another one",
+        ) from error
+
+
+def _show(
+    values: list[formats.Fields], output: Optional[OutputFormat], listing: Optional[Listing]
+) -> None:
+    """Write a result in one of the formats."""
     if output is None and current().quiet:
         secrets = [row["password"] for row in values if row.get("password")]
         write(f"{secret}\n" for secret in secrets)
@@ -109,6 +126,9 @@ def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
     Raises:
         ClarinetError: Standard output can't be written, as on a full disk.
     """
+    if _closed:
+        _refuse_if_any(pieces)
+        return True
     try:
         _write_all(pieces, flush=flush)
     except BrokenPipeError:
@@ -157,6 +177,7 @@ def open_missing_streams() -> None:
     """Give the standard streams that the caller closed (``<&-``) an empty stand-in."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
+            _closed.update({name} & {"stdout"})
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
@@ -227,6 +248,12 @@ def _styled(text: str, style: str) -> str:
     automatic = (sys.stderr.isatty() and not plain) or os.environ.get("FORCE_COLOR")
     wanted = mode is ColorMode.ALWAYS or (mode is ColorMode.AUTO and automatic)
     return f"\x1b[{style}m{text}\x1b[0m" if wanted else text
+
+
+def _refuse_if_any(pieces: Iterable[str]) -> None:
+    """Fail when there is something to say and standard output was closed by the caller."""
+    if any(pieces):
+        raise FAILURE.with_context("standard output is closed")
 
 
 def _write_all(pieces: Iterable[str], *, flush: bool) -> None:

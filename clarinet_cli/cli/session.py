@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=HelpfulGroup, help="Log-in sessions: count, show, end, clean up.")
 
+SHORTEST_INTERVAL_SECONDS = 1
 SESSION_COLUMNS = (
     "id",
     "state",
@@ -191,7 +192,7 @@ def cleanup(
         dry_run=dry_run,
     )
     if every is not None:
-        raise typer.Exit(_serve(settings, plan, every))
+        raise typer.Exit(_serve(settings, plan, every, output))
     try:
         report, code = _clean_once(settings, plan)
     except BusyError as error:
@@ -219,10 +220,20 @@ def _clean_once(settings: "Settings", plan: "CleanupPlan") -> "tuple[CleanupRepo
         return run_until_stopped(lambda stop: clean_up(settings, plan, stop=stop, progress=tell))
 
 
-def _serve(settings: "Settings", plan: "CleanupPlan", interval: float) -> int:
+def _serve(
+    settings: "Settings", plan: "CleanupPlan", interval: float, output: Optional[OutputFormat]
+) -> int:
+    """Clean up again and again; each run tells itself in one line."""
     from clarinet_cli.services.session_cleanup import clean_up_for_ever
 
+    if interval < SHORTEST_INTERVAL_SECONDS:
+        raise INVALID.with_context(f"--every: at least {SHORTEST_INTERVAL_SECONDS} s")
+    lines = OutputFormat.JSONL if output is OutputFormat.JSON else output
+
     def tell(report: "CleanupReport") -> None:
+        if lines not in (None, OutputFormat.TABLE):
+            render(report, lines)
+            return
         note(
             f"clean-up: matched {report.matched}, deleted {report.deleted}, "
             f"remaining {report.remaining}, {report.seconds} s"

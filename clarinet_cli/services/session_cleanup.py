@@ -10,6 +10,7 @@ from typing import Optional
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.connections.urls import database_url, require_sqlite_file
 from clarinet_cli.exceptions import BusyError, UnreachableError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
@@ -202,6 +203,7 @@ async def _run(
         async with open_session(settings) as session:
             yield session, ServerRepository(session).ping
         return
+    require_sqlite_file(database_url(settings))  # before the lock leaves a file beside nothing
     async with (
         exclusive(settings, Job.CLEANUP, timeout=0) as still_held,
         open_session(settings, access=Access.WRITE) as session,
