@@ -29,6 +29,15 @@ def complete(shell: str, words: str, env: Mapping[str, str]) -> subprocess.Compl
     )
 
 
+def eventually(shell: str, words: str) -> str:
+    """Ask until there is an answer: a busy machine may exceed the short limit of one."""
+    for _ in range(5):
+        found = complete(shell, words, {}).stdout
+        if found.strip():
+            return found
+    return ""
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_groups_and_formats_are_completed(shell: str) -> None:
     """The beginning of a group's name is completed, and the formats after -o."""
@@ -42,8 +51,8 @@ def test_groups_and_formats_are_completed(shell: str) -> None:
 def test_emails_and_roles_come_from_the_database(shell: str, server_project: Project) -> None:
     """USER is completed with addresses, --role with roles, from the project that -C names."""
     start = f"clarinet -C {server_project.directory}"
-    emails = complete(shell, f"{start} session list-user bo", {}).stdout
-    roles = complete(shell, f"{start} admin list --role ord", {}).stdout
+    emails = eventually(shell, f"{start} session list-user bo")
+    roles = eventually(shell, f"{start} admin list --role ord")
     assert "bob@clarinet.example" in emails
     assert "ada@" not in emails
     assert "ordinator" in roles
@@ -63,5 +72,4 @@ def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
     project.add_user("eve@clarinet.example")
     project.add_user("eve\x1b[31m@clarinet.example")
     words = f"clarinet -C {project.directory} session list-user eve"
-    done = complete("bash", words, {})
-    assert done.stdout.split() == ["eve@clarinet.example"]
+    assert eventually("bash", words).split() == ["eve@clarinet.example"]

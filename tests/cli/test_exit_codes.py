@@ -515,3 +515,19 @@ def test_letters_beyond_ascii_are_compared_without_case(project: Project) -> Non
 def test_the_codes_of_this_file_are_those_of_the_contract() -> None:
     """No command is expected to end with a code that the contract does not have."""
     assert {code for _, code, _ in CASES} <= EXIT_CODES
+
+
+def test_a_service_may_not_be_a_busy_loop(project: Project) -> None:
+    """An interval below a second is a usage error, before anything runs."""
+    result = project.run("session", "cleanup", "--every", "0s")
+    assert_failed(result, 2)
+    assert "--every" in result.stderr
+
+
+def test_a_downgrade_is_planned_before_anybody_is_asked(project: Project) -> None:
+    """An unknown revision is not found, and the question names the true target."""
+    assert_failed(project.run("migrate", "downgrade", "nonsense"), 3)
+    refused = project.run("migrate", "downgrade", "-1")
+    assert_failed(refused, 5)
+    assert "back to base, which drops all our tables" in refused.stderr
+    assert project.count("user") == 1

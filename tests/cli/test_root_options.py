@@ -585,11 +585,29 @@ def test_without_standard_error_the_data_comes(project: Project) -> None:
     assert result.json[0]["email"] == ADMIN
 
 
-def test_without_standard_output_the_work_is_done(populated: Project) -> None:
-    """``>&-`` is as good as ``>/dev/null``: the work is done without a traceback."""
+def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
+    populated: Project,
+) -> None:
+    """``>&-``: the work is done, and that its report went nowhere is an error in one line."""
     result = with_closed(populated, ">&-", "session", "cleanup", "-o", "json")
-    assert result == Result(0, "", "")
+    assert result == Result(1, "", "error: standard output is closed\n")
     assert populated.tokens() == {"11111111-active", "44444444-admin"}
+
+
+def test_without_standard_output_nothing_to_say_is_no_loss(populated: Project) -> None:
+    """``-q … >&-``: a command that has nothing to write succeeds."""
+    assert with_closed(populated, ">&-", "-q", "session", "cleanup") == Result(0, "", "")
+    assert populated.tokens() == {"11111111-active", "44444444-admin"}
+
+
+def test_a_new_password_that_can_not_be_shown_is_told(populated: Project) -> None:
+    """A generated password that went nowhere is no success: the operator knows what to do."""
+    words = ("-q", "admin", "reset-password", "--generate-password")
+    before = populated.rows('SELECT hashed_password FROM "user" ORDER BY email')
+    result = with_closed(populated, ">&-", *words)
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: the new password is set, but can't be shown: ")
+    assert populated.rows('SELECT hashed_password FROM "user" ORDER BY email') != before
 
 
 @pytest.mark.parametrize("script", ["clarinet", "clarinet-cli"])
