@@ -65,6 +65,8 @@ class RelativeRevisionCommand(core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse with relative revisions put behind all options."""
+        if "--" in args:
+            return super().parse_args(ctx, args)
         relative = [word for word in args if RELATIVE.fullmatch(word)]
         others = [word for word in args if word not in relative]
         return super().parse_args(ctx, [*others, "--", *relative] if relative else args)
@@ -115,6 +117,8 @@ def execute(command: Any, arguments: list[str]) -> int:
         return _report(error)
     except TyperException as error:
         return _report(_usage_error(error))
+    except PermissionError as error:
+        return _report(FAILURE.with_context(f"{error.filename}: permission denied"))
     except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
         return _unexpected(error)
     return code

@@ -10,6 +10,7 @@ from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
+LONGEST_SECONDS = 366 * 86400
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -25,7 +26,11 @@ def parse_duration(text: str | float) -> float:
     if match is None:
         message = f"{text!r} is not a duration; write 90s, 15m, 12h or 30d"
         raise typer.BadParameter(message)
-    return float(match[1]) * SECONDS[(match[2] or "s").lower()]
+    seconds = float(match[1]) * SECONDS[(match[2] or "s").lower()]
+    if seconds > LONGEST_SECONDS:
+        message = f"{text!r} is longer than a year"
+        raise typer.BadParameter(message)
+    return seconds
 
 
 OUTPUT = typer.Option(

@@ -163,7 +163,7 @@ def cleanup(
     ] = False,
     skip_if_locked: Annotated[
         bool,
-        typer.Option("--skip-if-locked", help="Exit with 0 when another clean-up is running."),
+        typer.Option("--skip-if-locked", help="Exit with 0 when the database is busy."),
     ] = False,
     dry_run: DryRun = False,
     output: Output = None,

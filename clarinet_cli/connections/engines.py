@@ -21,6 +21,7 @@ from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
+ANSWER_TIMEOUT_SECONDS = 300  # a server that is silent for so long is gone
 SHORT_WAIT_SECONDS = 0.1
 BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
@@ -156,6 +157,7 @@ def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
         options["ssl"] = query.pop("sslmode")
     # A statement prepared by name may be on another connection behind pgbouncer.
     options |= {
+        "command_timeout": busy_timeout + ANSWER_TIMEOUT_SECONDS,
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"clarinet_{uuid4().hex}",
@@ -164,7 +166,8 @@ def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
     engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
 
     def start(connection: Connection) -> None:
-        milliseconds = int(busy_timeout * 1000)
+        # 0 would mean no limit to PostgreSQL, and more than 31 bits is an error.
+        milliseconds = max(1, min(int(busy_timeout * 1000), 2**31 - 1))
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
     event.listen(engine.sync_engine, "begin", start)

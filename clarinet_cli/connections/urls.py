@@ -11,7 +11,7 @@ from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
-PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are nobody else's business
+PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
 SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
 HIGHEST_PORT = 65535
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

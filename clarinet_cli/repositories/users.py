@@ -1,7 +1,7 @@
 """Queries on accounts."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Optional
+from typing import Any, Optional
 from uuid import UUID
 
 from sqlalchemy import String, cast, func, or_, select
@@ -76,15 +76,14 @@ class UserRepository(BaseRepository[User]):
             where: Only those for which this holds too.
             user_id: Only this one.
         """
-        used = (
-            select(
-                col(AccessToken.user_id).label("user_id"),
-                func.count().filter(moment.live).label("live"),
-                func.max(col(AccessToken.last_accessed)).label("last_accessed"),
-            )
-            .group_by(col(AccessToken.user_id))
-            .subquery()
-        )
+        used_by: Any = select(
+            col(AccessToken.user_id).label("user_id"),
+            func.count().filter(moment.live).label("live"),
+            func.max(col(AccessToken.last_accessed)).label("last_accessed"),
+        ).group_by(col(AccessToken.user_id))
+        if user_id is not None:
+            used_by = used_by.where(col(AccessToken.user_id) == user_id)
+        used = used_by.subquery()
         roles = (
             select(
                 col(RoleLink.user_id).label("user_id"),

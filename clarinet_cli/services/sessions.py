@@ -134,6 +134,8 @@ async def revoke_for_user(
 def _one_session(own: Sequence[OwnSession], wanted: str) -> OwnSession:
     """Return the session that an id means; more than the id's characters are not compared."""
     found = [session for session in own if wanted and session.id == wanted[:ID_LENGTH]]
+    # Who gives the whole token names one session; it is compared, and never shown.
+    found = [session for session in found if session.token == wanted] or found
     if not found or len(wanted) < ID_LENGTH:
         raise NOT_FOUND.with_context(
             f"the user has no session {wanted[:ID_LENGTH]!r}",
@@ -142,6 +144,7 @@ def _one_session(own: Sequence[OwnSession], wanted: str) -> OwnSession:
     if len(found) > 1:
         matches = ", ".join(f"created {session.created_at:%Y-%m-%dT%H:%M:%SZ}" for session in found)
         raise REFUSED.with_context(
-            f"session {wanted!r} is ambiguous: {matches}", hint="--keep-newest N may help"
+            f"session {wanted[:ID_LENGTH]!r} is ambiguous: {matches}",
+            hint="--keep-newest N may help",
         )
     return found[0]

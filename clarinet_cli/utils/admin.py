@@ -61,6 +61,8 @@ async def stream_admin_users(
     settings = settings or configured_settings()
     async with get_async_session(settings) as session:
         moment = await present_moment(session, settings, now)
+        if where.search is not None and not accounts.storable(where.search):
+            raise INVALID.with_context("--search: not valid text")
         if where.role is not None:
             await accounts.require_roles(session, [where.role])
         rows = UserRepository(session).stream(moment, superusers_only=not all_users, where=where)
@@ -224,7 +226,7 @@ async def ensure_admin_exists(
     """
     settings = settings or configured_settings()
     if found := await find_active_superuser(settings):
-        return AccountChange(found.id, found.email, "unchanged", found.roles, 0)
+        return found
     email = first_admin_email(settings)
     hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
     async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
@@ -242,10 +244,15 @@ async def ensure_admin_exists(
     return _reported(change, password, dry_run=dry_run)
 
 
-async def find_active_superuser(settings: Settings) -> Optional[UserRow]:
-    """Return an account that can administer the server, or None."""
-    found = await list_admin_users(settings)
-    return next((user for user in found if user.is_active), None)
+async def find_active_superuser(settings: Settings) -> Optional[AccountChange]:
+    """Return an account that can administer the server, as unchanged, or None."""
+    async with get_async_session(settings) as session:
+        found = await UserRepository(session).active_superusers()
+        return await _unchanged(session, min(found, key=_by_email)) if found else None
+
+
+def _by_email(user: User) -> str:
+    return user.email
 
 
 def _prepared_hash(

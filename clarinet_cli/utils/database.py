@@ -3,8 +3,9 @@
 Who opens one ends it here: commit, roll back, close, and the driver's errors in our words.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from traceback import format_tb
 from typing import Any, Optional
 
@@ -18,6 +19,7 @@ from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
+GOODBYE_SECONDS = 5
 __all__ = [
     "Access",
     "configured_settings",
@@ -53,7 +55,7 @@ async def get_engine(
         try:
             yield engine
         finally:
-            await engine.dispose()
+            await _dispose(engine)
 
 
 @asynccontextmanager
@@ -120,6 +122,13 @@ async def open_maintenance_connection(settings: Settings) -> AsyncIterator[Async
             async with engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
         finally:
+            await engine.dispose()
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    """Close the connections; a server that does not say goodbye is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
             await engine.dispose()
 
 

@@ -531,3 +531,49 @@ def test_a_downgrade_is_planned_before_anybody_is_asked(project: Project) -> Non
     assert_failed(refused, 5)
     assert "back to base, which drops all our tables" in refused.stderr
     assert project.count("user") == 1
+
+
+def test_a_revision_says_nothing_that_python_could_run(project: Project) -> None:
+    """Quotation marks in a message would end up in Python code: refused, and no file."""
+    environment(project)
+    versions = project.directory / "alembic" / "versions"
+    before = sorted(versions.iterdir())
+    for message in ('q"""; import os', "back\\slash", "two\nlines", ""):
+        assert_failed(project.run("migrate", "create", "--empty", "-m", message), 2)
+    assert sorted(versions.iterdir()) == before
+
+
+@pytest.mark.filterwarnings("ignore:Revision:UserWarning")  # Alembic's own, before the error
+def test_a_broken_revision_file_is_named_in_one_line(project: Project) -> None:
+    """A revision that follows a missing one is an error that says where to look."""
+    environment(project)
+    file = project.directory / "alembic" / "versions" / "bbbb_lost.py"
+    file.write_text('revision = "bbbb"\ndown_revision = "aaaa"\n')
+    for words in ("migrate status", "migrate history", "migrate upgrade", "db init"):
+        result = project.run(*words.split())
+        assert_failed(result, 1)
+        assert "alembic/versions can't be read" in result.stderr
+
+
+def test_a_relative_revision_may_stand_behind_two_dashes(project: Project) -> None:
+    """``-- -1`` is the standard way to write an argument that begins with a dash."""
+    result = project.run("migrate", "downgrade", "--dry-run", "--", "-1")
+    assert result.code == 0, result
+    assert "would_update" in result.stdout
+
+
+@pytest.mark.parametrize("wait", ["0", "30d"])
+def test_any_lock_timeout_is_one_that_the_database_takes(project: Project, wait: str) -> None:
+    """0 is no wait, not for ever, and a month is not too long a number."""
+    result = project.run("migrate", "downgrade", "-1", "--yes", "--lock-timeout", wait)
+    assert result.code == 0, result
+    assert project.run("migrate", "downgrade", "-1", "--lock-timeout", "9" * 400).code == 2
+
+
+def test_a_foreign_database_without_our_tables_is_refused(project: Project) -> None:
+    """Who migrates it has not made the tables: 'db init' says so instead of naming itself."""
+    assert project.run("migrate", "downgrade", "base", "--yes").code == 0
+    project.rows("INSERT INTO alembic_version (version_num) VALUES ('abc')")
+    result = project.run("db", "init", "--generate-password")
+    assert_failed(result, 5)
+    assert "has not made our tables yet" in result.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.exceptions import ConfigurationError, ConflictError
+from clarinet_cli.exceptions import ConfigurationError, ConflictError, RefusedError
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.migrations.environments import (
     BASE_REVISION,
@@ -263,13 +263,14 @@ def test_dry_run_reports_a_conflict_too(directory: Path) -> None:
     assert files(directory) == {"alembic.ini": b"[alembic]\n"}
 
 
-def test_init_beside_a_foreign_environment_is_a_conflict(directory: Path) -> None:
-    """A server's environment in the directory is neither overwritten nor run."""
+@pytest.mark.parametrize("force", [False, True])
+def test_init_beside_a_foreign_environment_is_refused(directory: Path, force: bool) -> None:
+    """A server's environment is neither overwritten nor run, not even with --force."""
     marker = foreign_environment(directory)
     (directory / "alembic.ini").write_text(INI.format(location="%(here)s/alembic"))
     before = files(directory)
-    with pytest.raises(ConflictError):
-        init_environment(directory, force=False)
+    with pytest.raises(RefusedError):
+        init_environment(directory, force=force)
     assert files(directory) == before
     assert not marker.exists()
 
@@ -286,13 +287,16 @@ def test_init_respects_where_pyproject_puts_the_environment(directory: Path) -> 
     assert not (directory / "alembic.ini").exists()
 
 
-def test_init_beside_a_foreign_location_of_pyproject_is_a_conflict(directory: Path) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_init_beside_a_foreign_location_of_pyproject_is_refused(
+    directory: Path, force: bool
+) -> None:
     """Files that neither alembic nor clarinet would use are not written."""
     foreign_environment(directory, "migrations")
     (directory / "pyproject.toml").write_text(TOML.format(location="%(here)s/migrations"))
     before = files(directory)
-    with pytest.raises(ConflictError):
-        init_environment(directory, force=False)
+    with pytest.raises(RefusedError):
+        init_environment(directory, force=force)
     assert files(directory) == before
 
 

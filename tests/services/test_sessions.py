@@ -295,3 +295,17 @@ async def test_results_hold_no_more_than_eight_characters_of_a_token(
     for token in tokens:
         assert token[:9] not in shown
         assert token[9:] not in shown
+
+
+def test_an_ambiguous_session_shows_no_more_than_the_id(project: Project) -> None:
+    """Who gives the whole token of one of two look-alikes means that one; no token is shown."""
+    user = project.add_user("twins@clarinet.example")
+    for rest in ("aaaa-CANARY-1", "bbbb-CANARY-2", "cccc-CANARY-3"):
+        project.add_session(user, token=f"99999999-{rest}")
+    words = ("session", "revoke-user", "twins@clarinet.example", "--keep-current")
+    for wanted in ("99999999", "99999999-dddd-CANARY-4"):
+        refused = project.run(*words, wanted)
+        assert (refused.code, refused.stdout) == (5, "")
+        assert "CANARY" not in refused.stderr
+    assert project.run(*words, "99999999-bbbb-CANARY-2").code == 0
+    assert project.tokens() == {"99999999-bbbb-CANARY-2"}

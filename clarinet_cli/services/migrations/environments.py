@@ -14,11 +14,26 @@ from typing import Optional
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 
-from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE
+from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED
 from clarinet_cli.results import FileChange
 from clarinet_cli.utils.logger import logger
 
+# What reading files can raise that are Python of anybody's making.
+UNREADABLE = (
+    CommandError,
+    RevisionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 SILENT = Namespace(quiet=True)  # Alembic's own messages would stand between the data
 BASE_REVISION = "c1a90e7f0001"
 INI_FILE = "alembic.ini"
@@ -48,8 +63,21 @@ class Environment:
 
     @property
     def scripts(self) -> ScriptDirectory:
-        """The revisions, read from their files."""
-        return ScriptDirectory.from_config(self.config)
+        """The revisions, read from their files.
+
+        Raises:
+            ClarinetError: A file can't be read, or a revision follows one that is missing.
+        """
+        try:
+            scripts = ScriptDirectory.from_config(self.config)
+            list(scripts.walk_revisions())
+        except UNREADABLE as error:
+            logger.bind(reported=True).opt(exception=error).error("reading the revisions")
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise FAILURE.with_context(
+                f"the revisions in {self.location / 'versions'} can't be read: {reason}"
+            ) from error
+        return scripts
 
 
 def packaged_location() -> Path:
@@ -89,9 +117,16 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
         dry_run: Change nothing, report what would be done.
 
     Raises:
+        RefusedError: The project has an environment that is not ours.
         ConflictError: A file is there already with other content, and *force* is off;
             nothing was written.
     """
+    own = _project_config(project)
+    location = _script_location(own, project) if own is not None else None
+    if location is not None and (location / "env.py").exists() and not _has_our_base(location):
+        raise REFUSED.with_context(
+            f"{location} is the migration environment of another program, and is left alone"
+        )
     wanted = dict(_files_of_a_new_environment(project))
     differing = [path for path, text in wanted.items() if _content(path) not in (None, text)]
     if differing and not force:

@@ -3,10 +3,7 @@
 from alembic import command
 from alembic.script import Script
 
-from clarinet_cli.exceptions import (
-    CHECK_FAILED,
-    REFUSED,
-)
+from clarinet_cli.exceptions import CHECK_FAILED, INVALID, REFUSED
 from clarinet_cli.results import FileChange, RevisionRow
 from clarinet_cli.services.migrations.environments import find_environment
 from clarinet_cli.services.migrations.position import (
@@ -59,9 +56,14 @@ async def create_revision(
         The file, or nothing when there is nothing to do.
 
     Raises:
+        InvalidInputError: The message can't stand in a Python file.
         RefusedError: The project has no environment of its own.
         CheckFailedError: The database is not at head.
     """
+    if not message.strip() or not message.isprintable() or set(message) & set('"\\'):
+        raise INVALID.with_context(
+            "--message: one line of text without quotation marks and backslashes"
+        )
     environment = find_environment(settings.project_dir)
     if environment.packaged:
         raise REFUSED.with_context(

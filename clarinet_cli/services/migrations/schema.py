@@ -3,9 +3,7 @@
 from alembic import command
 from sqlalchemy import inspect
 
-from clarinet_cli.exceptions import (
-    CONFLICT,
-)
+from clarinet_cli.exceptions import CONFLICT, REFUSED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import Step
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
@@ -44,6 +42,11 @@ async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         status = status_of(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
+    if status.unknown and not tables.issuperset(TABLE_NAMES):
+        raise REFUSED.with_context(
+            f"{FOREIGN} ({joined(status.unknown)}), and has not made our tables yet",
+            hint="run the migrations of the server that owns it",
+        )
     if status.unknown:
         return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
     if status.up_to_date:
