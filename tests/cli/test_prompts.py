@@ -1,7 +1,9 @@
 """Questions to a person at a terminal: what is asked, shown, and done with the answers."""
 
+import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -307,3 +309,44 @@ def test_no_color_is_obeyed_on_a_terminal(project: Project) -> None:
     with terminal(project, *unknown, env={"NO_COLOR": "1"}) as shown:
         assert shown.end() == 3
     assert "error: no user" in shown.screen
+
+
+def test_progress_is_a_bar_on_a_terminal_and_no_data(project: Project, tmp_path: Path) -> None:
+    """While a clean-up runs the terminal shows how far it is; standard output has the report."""
+    user = project.add_user("ada@example.org")
+    for number in range(12):
+        project.add_session(user, token=f"dead{number:04}-", expires=timedelta(hours=-1))
+    report = tmp_path / "report"
+    words = ("session", "cleanup", "--batch-size", "2", "--sleep", "200ms", "-o", "json")
+    with terminal(project, *words, stdout=report) as screen:
+        screen.expect("cleaning up")
+        screen.expect("/12")
+        assert screen.end() == 0
+    assert json.loads(report.read_text())["deleted"] == 12
+    assert project.count("access_token") == 0
+
+
+def test_quiet_shows_no_progress(project: Project) -> None:
+    """With -q the terminal stays empty."""
+    user = project.add_user("ada@example.org")
+    project.add_session(user, expires=timedelta(hours=-1))
+    with terminal(project, "-q", "session", "cleanup", "--sleep", "200ms") as screen:
+        assert screen.end() == 0
+    assert screen.text.strip() == ""
+    assert project.count("access_token") == 0
+
+
+def test_verbose_without_a_terminal_tells_progress_in_lines(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With -v each half minute a line on standard error says how far it is; else nothing."""
+    monkeypatch.setattr("clarinet_cli.cli.progress.PROGRESS_LINE_SECONDS", 0.0)
+    user = project.add_user("ada@example.org")
+    for number in range(8):
+        project.add_session(user, token=f"dead{number:04}-", expires=timedelta(hours=-1))
+    words = ("session", "cleanup", "--limit", "4", "--batch-size", "2", "-o", "json")
+    verbose, silent = project.run("-v", *words), project.run(*words)
+    assert "cleaning up: 2 of 8\n" in verbose.stderr
+    assert "cleaning up: 4 of 8\n" in verbose.stderr
+    assert silent.stderr == ""
+    assert verbose.json["deleted"] + silent.json["deleted"] == 8
