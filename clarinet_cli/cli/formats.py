@@ -7,20 +7,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
 from clarinet_cli.types import OutputFormat
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Fields = dict[str, Any]
 
 
-def fields_of(result: object) -> Fields:
+def fields_of(result: "DataclassInstance") -> Fields:
     """Return a result's public fields by name, in their declared order."""
-    values = {item.name: getattr(result, item.name) for item in fields(result)}  # type: ignore[arg-type]
+    values = {item.name: getattr(result, item.name) for item in fields(result)}
     absent = {
         item.name
-        for item in fields(result)  # type: ignore[arg-type]
+        for item in fields(result)
         if item.metadata.get("omit_none") and values[item.name] is None
     }
     return {name: value for name, value in values.items() if name not in absent}

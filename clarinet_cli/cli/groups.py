@@ -1,5 +1,6 @@
 """The lazy group table, the one error boundary, and the way into asyncio."""
 
+import errno
 import importlib
 import itertools
 import os
@@ -48,7 +49,8 @@ class HelpfulGroup(core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without arguments write the help to standard error and exit with 2."""
-        for parameter in self.get_params(ctx):  # the root callback checks its values itself
+        # Typer has no public way to leave its check out; the root callback checks its values.
+        for parameter in self.get_params(ctx):
             parameter._runtime_param = AsGiven()  # type: ignore[attr-defined]  # noqa: SLF001
         rest = super().parse_args(ctx, args)
         command_named = rest or ctx._protected_args  # noqa: SLF001 - where the parser keeps it
@@ -119,6 +121,8 @@ def execute(command: Any, arguments: list[str]) -> int:
         return _report(_usage_error(error))
     except PermissionError as error:
         return _report(FAILURE.with_context(f"{error.filename}: permission denied"))
+    except OSError as error:
+        return _no_space(error) if error.errno == errno.ENOSPC else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
         return _unexpected(error)
     return code
@@ -169,7 +173,10 @@ def _invoke(command: Any, arguments: list[str]) -> int:
 
 
 def _complete_without_coercion() -> None:
-    """Take the words before the cursor as they are: checking them would load pydantic."""
+    """Take the words before the cursor as they are: checking them would load pydantic.
+
+    Typer has no public way to say so; the process ends with the completion.
+    """
     core._TyperParameter.get_runtime_param = lambda _: AsGiven()  # type: ignore[assignment,method-assign,return-value]  # noqa: SLF001
 
 
@@ -199,6 +206,14 @@ def _usage_error(error: TyperException) -> ClarinetError:
     if path == "clarinet" and option in COMMAND_OPTIONS:
         return INVALID.with_context(message, hint=f"{option} goes after the command")
     return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
+
+
+def _no_space(error: OSError) -> int:
+    """The help met a full disk: Typer writes it by itself."""
+    from clarinet_cli.cli import output
+
+    output.forget_stdout()
+    return _report(FAILURE.with_context(f"{error.filename or 'standard output'}: {error.strerror}"))
 
 
 def _unexpected(error: Exception) -> int:

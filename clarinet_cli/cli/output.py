@@ -132,10 +132,10 @@ def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
     try:
         _write_all(pieces, flush=flush)
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         return False
     except OSError as error:
-        _forget_stdout()
+        forget_stdout()
         raise FAILURE.with_context(f"standard output: {error.strerror}") from error
     return True
 
@@ -174,7 +174,10 @@ def console(*, stderr: bool = False) -> Any:
 
 
 def open_missing_streams() -> None:
-    """Give the standard streams that the caller closed (``<&-``) an empty stand-in."""
+    """Give the standard streams that the caller closed (``<&-``) an empty stand-in.
+
+    They stay open to the end of the process, as the standard streams do.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             _closed.update({name} & {"stdout"})
@@ -273,7 +276,7 @@ async def _first(rows: AsyncIterator[Any], number: int) -> AsyncIterator[Any]:
             return
 
 
-def _forget_stdout() -> None:
+def forget_stdout() -> None:
     """Point standard output at nothing, so that no later flush fails once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

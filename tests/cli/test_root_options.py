@@ -594,6 +594,13 @@ def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
     assert populated.tokens() == {"11111111-active", "44444444-admin"}
 
 
+@pytest.mark.parametrize("words", [("--help",), ("session", "--help")])
+def test_help_on_a_full_disk_is_one_line(populated: Project, words: tuple[str, ...]) -> None:
+    """The help is written by another library, and its failure is told as any other."""
+    result = with_closed(populated, ">/dev/full", *words)
+    assert result == Result(1, "", "error: standard output: No space left on device\n")
+
+
 def test_without_standard_output_nothing_to_say_is_no_loss(populated: Project) -> None:
     """``-q … >&-``: a command that has nothing to write succeeds."""
     assert with_closed(populated, ">&-", "-q", "session", "cleanup") == Result(0, "", "")
