@@ -1,12 +1,13 @@
-"""``clarinet admin``: administrator accounts."""
+"""Commands that may need a password."""
 
 from typing import Annotated, Optional
 
 import typer
 
 from clarinet_cli.cli.completion import complete_emails, complete_roles
-from clarinet_cli.cli.groups import HelpfulGroup, run
+from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.notes import cache_note
 from clarinet_cli.cli.options import (
     USER_HELP,
     DryRun,
@@ -15,16 +16,11 @@ from clarinet_cli.cli.options import (
     PasswordFile,
     PasswordStdin,
 )
-from clarinet_cli.cli.output import Listing, render, render_stream
+from clarinet_cli.cli.output import render
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
 from clarinet_cli.exceptions import INVALID
 
-app = typer.Typer(cls=HelpfulGroup, help="Administrator accounts and their passwords.")
 
-USER_COLUMNS = ("id", "email", "is_active", "roles", "sessions", "last_accessed")
-
-
-@app.command()
 def create(
     email: Annotated[
         Optional[str],
@@ -85,7 +81,6 @@ def create(
     render(change, output)
 
 
-@app.command("reset-password")
 def reset_password(
     user: Annotated[
         Optional[str],
@@ -113,7 +108,6 @@ def reset_password(
     Example: clarinet admin reset-password ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.cli.session import cache_note
     from clarinet_cli.services.emails import first_admin_email
     from clarinet_cli.utils.admin import check_resettable, reset_admin_password
 
@@ -139,43 +133,6 @@ def reset_password(
         cache_note(settings)
 
 
-@app.command("list")
-def list_accounts(
-    all_users: Annotated[
-        bool, typer.Option("--all", help="All accounts, not only superusers.")
-    ] = False,
-    role: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NAME", help="Accounts that have this role.", autocompletion=complete_roles
-        ),
-    ] = None,
-    inactive: Annotated[
-        bool, typer.Option("--inactive", help="Accounts that can't log in.")
-    ] = False,
-    search: Annotated[
-        Optional[str], typer.Option(metavar="TEXT", help="Accounts with this in their address.")
-    ] = None,
-    output: Output = None,
-) -> None:
-    """Show the superusers, or all accounts.
-
-    With --role, --inactive or --search it looks at all accounts, superusers or not.
-
-    Example: clarinet admin list --all -o csv
-    """
-    from clarinet_cli.results import UserRow
-    from clarinet_cli.types import ANY_USER, UserFilter
-    from clarinet_cli.utils.admin import stream_admin_users
-
-    where = UserFilter(inactive_only=inactive, role=role, search=search)
-    everybody = all_users or where != ANY_USER
-    rows = stream_admin_users(project_settings(), all_users=everybody, where=where)
-    listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
-    run(render_stream(rows, output, listing))
-
-
-@app.command()
 def ensure(
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,

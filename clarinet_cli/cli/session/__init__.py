@@ -1,0 +1,13 @@
+"""``clarinet session``: log-in sessions."""
+
+import typer
+
+from clarinet_cli.cli.groups import HelpfulGroup
+from clarinet_cli.cli.session import cleanup, look, revoke
+
+app = typer.Typer(cls=HelpfulGroup, help="Log-in sessions: count, show, end, clean up.")
+
+app.command("stats")(look.stats)
+app.command("list-user")(look.list_user)
+app.command("revoke-user")(revoke.revoke_user)
+app.command("cleanup")(cleanup.cleanup)

@@ -1,0 +1,35 @@
+"""What commands hand over to be shown: the field names here are a public contract.
+
+Scripts read these names from ``-o json``, ``jsonl`` and ``csv``. A snapshot test holds them.
+All instants are timezone-aware UTC; all durations are seconds.
+"""
+
+from clarinet_cli.results.accounts import AccountChange, UserRow
+from clarinet_cli.results.database import DatabaseStatus, Step, WaitReport
+from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationStatus, RevisionRow
+from clarinet_cli.results.program import ExitCodeRow
+from clarinet_cli.results.sessions import (
+    CleanupReport,
+    RevokeReport,
+    SessionGroup,
+    SessionRow,
+    SessionStats,
+)
+
+__all__ = [
+    "AccountChange",
+    "CleanupReport",
+    "DatabaseStatus",
+    "ExitCodeRow",
+    "FileChange",
+    "MigrationRun",
+    "MigrationStatus",
+    "RevisionRow",
+    "RevokeReport",
+    "SessionGroup",
+    "SessionRow",
+    "SessionStats",
+    "Step",
+    "UserRow",
+    "WaitReport",
+]

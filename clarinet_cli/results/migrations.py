@@ -1,0 +1,45 @@
+"""Results about schema revisions."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """Where the schema stands; ``unknown`` are revisions of another environment."""
+
+    environment: str
+    current: tuple[str, ...]
+    heads: tuple[str, ...]
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+    up_to_date: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRun:
+    """From which revision to which, through which steps."""
+
+    result: str
+    from_revision: Optional[str]
+    to_revision: Optional[str]
+    revisions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """One revision of the environment."""
+
+    revision: str
+    down_revision: Optional[str]
+    message: str
+    current: bool
+    head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file that a command wrote, would write, or left alone."""
+
+    path: str
+    result: str
