@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     log_rotation: str = "20 MB"
     log_retention: str = "1 week"
     log_serialize: bool = True
+    audit_log: Annotated[Optional[Path], EmptyIsUnset] = None
 
     @property
     def first_admin_email(self) -> str:

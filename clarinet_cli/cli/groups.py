@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -33,7 +34,17 @@ QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
 COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
 RELATIVE = re.compile(r"-\d+")
 COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
-ROOT_OPTIONS = ("-C", "--project", "-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
+ROOT_OPTIONS = (
+    "-C",
+    "--project",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--color",
+    "--no-input",
+    "--audit-log",
+)
 
 
 class AsGiven:
@@ -60,6 +71,13 @@ class HelpfulGroup(core.TyperGroup):
             sys.stderr.write(text or "")
             raise typer.Exit(ExitCode.USAGE)
         return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name, and note its words down."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if ctx.parent is not None:
+            use(replace(current(), command=f"{ctx.info_name} {name}"))
+        return name, command, rest
 
 
 class RelativeRevisionCommand(core.TyperCommand):

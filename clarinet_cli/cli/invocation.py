@@ -28,6 +28,8 @@ class Invocation:
         quiet: Nothing on success, one line on failure.
         color: When to colour the output.
         no_input: Never prompt.
+        audit_log: The file for the record of each change; None: what the settings say.
+        command: The words of the command, such as ``admin promote``.
     """
 
     project: Optional[Path] = None
@@ -35,6 +37,8 @@ class Invocation:
     quiet: bool = False
     color: ColorMode = ColorMode.AUTO
     no_input: bool = False
+    audit_log: Optional[Path] = None
+    command: str = ""
 
 
 _current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())  # noqa: B039
@@ -57,11 +61,20 @@ def project_settings() -> "Settings":
         ConfigurationError: A settings file or a value in it can't be used.
     """
     from clarinet_cli import settings as module
-    from clarinet_cli.utils.logger import configure_file_log, configure_logging
+    from clarinet_cli.utils.logger import (
+        configure_audit_log,
+        configure_file_log,
+        configure_logging,
+        use_command,
+    )
 
     invocation = current()
     configure_logging(-1 if invocation.quiet else invocation.verbosity)
+    use_command(invocation.command)
     module.use_project(invocation.project)
     found: Settings = module.settings
     configure_file_log(found)
+    audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
+    if audit_log:
+        configure_audit_log(audit_log)
     return found

@@ -76,6 +76,15 @@ def root(
     ] = 0,
     color: Annotated[ColorMode, typer.Option(help="When to colour.")] = ColorMode.AUTO,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt.")] = False,
+    audit_log: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--audit-log",
+            metavar="FILE",
+            help="Append a record of each change to this file.",
+            show_default="audit_log",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
@@ -89,6 +98,7 @@ def root(
             quiet=quiet,
             color=_color_mode(color),
             no_input=no_input,
+            audit_log=Path(audit_log) if audit_log else None,
         )
     )
 

@@ -8,19 +8,35 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger
+
+from clarinet_cli.exceptions import FAILURE
 
 if TYPE_CHECKING:
     from loguru import Record
 
     from clarinet_cli.settings import Settings
 
-__all__ = ["LOG_FILE", "configure_file_log", "configure_logging", "logger", "logging_is_configured"]
+__all__ = [
+    "AUDIT",
+    "LOG_FILE",
+    "command_name",
+    "configure_audit_log",
+    "configure_file_log",
+    "configure_logging",
+    "logger",
+    "logging_is_configured",
+    "use_command",
+]
 
 LOG_FILE = "clarinet-cli.log"
+AUDIT = "audit"  # what a record is bound with that tells of a change
+
+_command: ContextVar[str] = ContextVar("command", default="")
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
 
@@ -31,6 +47,20 @@ _sinks: dict[str, int] = {}
 # up logging before has removed it already.
 with suppress(ValueError):
     logger.remove(0)
+
+
+def use_command(words: str) -> None:
+    """Name the command that the records of changes belong to.
+
+    Args:
+        words: Such as ``admin promote``; never an argument, which may be an address.
+    """
+    _command.set(words)
+
+
+def command_name() -> str:
+    """Return the command that runs; empty in another Python program that named none."""
+    return _command.get()
 
 
 def configure_logging(verbosity: int = 0) -> None:
@@ -105,6 +135,43 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     lowest = min(logger.level(settings.log_level).no, logging.getLogger().level)
     logging.getLogger().setLevel(lowest)
     return path
+
+
+def configure_audit_log(path: Path) -> None:
+    """Add the append-only file that gets a line for each change, and nothing else.
+
+    An error in writing it is raised where the record is made, so that a change that can't
+    be recorded is not made.
+
+    Args:
+        path: The file; it is created with mode 0600, and its directory too.
+
+    Raises:
+        ClarinetError: The file can't be opened.
+    """
+    try:
+        logger.add(
+            str(path).replace("{", "{{").replace("}", "}}"),
+            level="INFO",
+            filter=_is_audit_record,
+            format=_audit_line,
+            opener=_private,
+            encoding="utf-8",
+            catch=False,
+        )
+    except OSError as error:
+        logger.bind(reported=True).error(f"audit log {path}: {error}")
+        raise FAILURE.with_context(
+            f"can't open the audit log {path}: {error.strerror}", hint="nothing was changed"
+        ) from error
+
+
+def _is_audit_record(record: "Record") -> bool:
+    return AUDIT in record["extra"]
+
+
+def _audit_line(_: "Record") -> str:
+    return "{extra[" + AUDIT + "]}\n"
 
 
 def _private(path: str, flags: int) -> int:
