@@ -19,7 +19,7 @@ def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return addresses of accounts that begin like *incomplete*."""
 
     def emails(settings: "Settings") -> Awaitable[list[str]]:
-        from clarinet_cli.utils.admin import email_addresses
+        from clarinet_cli.services.account_look import email_addresses
 
         return email_addresses(settings, incomplete, limit=MOST_VALUES)
 
@@ -30,7 +30,7 @@ def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return names of roles that begin like *incomplete*."""
 
     def roles(settings: "Settings") -> Awaitable[list[str]]:
-        from clarinet_cli.utils.admin import role_names
+        from clarinet_cli.services.account_look import role_names
 
         return role_names(settings)
 

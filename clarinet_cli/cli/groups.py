@@ -26,7 +26,7 @@ ResultT = TypeVar("ResultT")
 
 GROUPS: dict[str, tuple[str, str]] = {
     "db": ("clarinet_cli.cli.db", "Create the database, look at it, wait for it."),
-    "admin": ("clarinet_cli.cli.admin", "Administrator accounts and their passwords."),
+    "admin": ("clarinet_cli.cli.admin", "Accounts: find, see, make, change and end them."),
     "session": ("clarinet_cli.cli.session", "Log-in sessions: count, show, end, clean up."),
     "migrate": ("clarinet_cli.cli.migrate", "Schema revisions, by Alembic."),
 }

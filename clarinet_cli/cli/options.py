@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.completion import complete_emails
+from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
@@ -74,4 +74,7 @@ GeneratePassword = Annotated[
 USER_HELP = "An e-mail address, a UUID, or the first 8 or more digits of one."
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help=USER_HELP, autocompletion=complete_emails)
+]
+RoleArgument = Annotated[
+    str, typer.Argument(metavar="ROLE", help="A role's name.", autocompletion=complete_roles)
 ]

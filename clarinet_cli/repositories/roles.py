@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlmodel import col
 
-from clarinet_cli.models import Role, RoleLink
+from clarinet_cli.models import Role, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.results import RoleRow
 
 
 class RoleRepository(BaseRepository[Role]):
@@ -33,6 +34,30 @@ class RoleRepository(BaseRepository[Role]):
         """Give a user roles; those that it has already are left as they are."""
         rows = [{"user_id": user_id, "role_name": name} for name in names]
         await self._insert_missing(RoleLink, rows)
+
+    async def withdraw(self, user_id: UUID, names: Iterable[str]) -> None:
+        """Take roles from a user; those that it does not have are passed over."""
+        query = delete(RoleLink).where(
+            col(RoleLink.user_id) == user_id, col(RoleLink.role_name).in_(list(names))
+        )
+        await self.session.execute(query)
+
+    async def withdraw_all(self, user_id: UUID) -> None:
+        """Take all roles from a user."""
+        await self.session.execute(delete(RoleLink).where(col(RoleLink.user_id) == user_id))
+
+    async def with_members(self) -> list[RoleRow]:
+        """Return all roles by name, with the number of accounts that have each."""
+        members = func.count(col(RoleLink.user_id))
+        active = func.count(col(User.id)).filter(col(User.is_active))
+        query = (
+            select(col(Role.name), members, active)
+            .outerjoin(RoleLink, col(RoleLink.role_name) == col(Role.name))
+            .outerjoin(User, col(User.id) == col(RoleLink.user_id))
+            .group_by(col(Role.name))
+            .order_by(col(Role.name))
+        )
+        return [RoleRow(*row) for row in await self.session.execute(query)]
 
     async def _insert_missing(self, model: type[Any], rows: list[dict[str, Any]]) -> None:
         if not rows:

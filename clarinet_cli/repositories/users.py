@@ -1,22 +1,23 @@
 """Queries on accounts."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, get_args
 from uuid import UUID
 
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import String, cast, delete, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
-from clarinet_cli.types import ANY_USER, UserFilter
+from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
 UUID_DIGITS = 32
 ROWS_AT_ONCE = 500
+STATES: tuple[SessionState, ...] = get_args(SessionState)
 SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
 
 
@@ -59,6 +60,42 @@ class UserRepository(BaseRepository[User]):
     async def active_superusers(self) -> Sequence[User]:
         """Return the accounts that can administer the server."""
         return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))
+
+    async def lock(self, user_id: UUID) -> Optional[User]:
+        """Return an account as it is now, and let nobody else change it until the commit.
+
+        SQLite locks the whole database for a writer; there it only reads the row anew.
+        """
+        query = select(User).where(ID == user_id).with_for_update()
+        found: Optional[User] = await self.session.scalar(
+            query, execution_options={"populate_existing": True}
+        )
+        return found
+
+    async def lock_active_superusers(self) -> set[UUID]:
+        """Return who can administer the server, and let nobody change them until the commit.
+
+        Whoever waited for such a lock on PostgreSQL sees the rows as the other left them.
+        """
+        superusers = select(ID).where(col(User.is_superuser), col(User.is_active))
+        return set(await self.session.scalars(superusers.order_by(ID).with_for_update()))
+
+    async def remove(self, user_id: UUID) -> None:
+        """Delete an account.
+
+        Raises:
+            IntegrityError: Other rows refer to it.
+        """
+        await self.session.execute(delete(User).where(ID == user_id))
+
+    async def sessions_by_state(self, moment: Moment, user_id: UUID) -> dict[str, int]:
+        """Return how many sessions of an account are in each state, and how many in all."""
+        owned = select(
+            func.count(), *(func.count().filter(moment.state == state) for state in STATES)
+        )
+        query = owned.select_from(AccessToken).outerjoin(User, ID == col(AccessToken.user_id))
+        row = (await self.session.execute(query.where(col(AccessToken.user_id) == user_id))).one()
+        return dict(zip(("total", *STATES), row, strict=True))
 
     async def stream(
         self,

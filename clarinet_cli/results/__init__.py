@@ -4,7 +4,7 @@ Scripts read these names from ``-o json``, ``jsonl`` and ``csv``. A snapshot tes
 All instants are timezone-aware UTC; all durations are seconds.
 """
 
-from clarinet_cli.results.accounts import AccountChange, UserRow
+from clarinet_cli.results.accounts import AccountChange, AccountDetail, RoleRow, UserRow
 from clarinet_cli.results.database import DatabaseStatus, Step, WaitReport
 from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationStatus, RevisionRow
 from clarinet_cli.results.program import ExitCodeRow
@@ -18,6 +18,7 @@ from clarinet_cli.results.sessions import (
 
 __all__ = [
     "AccountChange",
+    "AccountDetail",
     "CleanupReport",
     "DatabaseStatus",
     "ExitCodeRow",
@@ -26,6 +27,7 @@ __all__ = [
     "MigrationStatus",
     "RevisionRow",
     "RevokeReport",
+    "RoleRow",
     "SessionGroup",
     "SessionRow",
     "SessionStats",

@@ -33,3 +33,38 @@ class AccountChange:
     roles: tuple[str, ...]
     sessions_revoked: int
     password: Optional[str] = field(default=None, repr=False, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDetail:
+    """One account whole; ``sessions`` counts those that the server would accept.
+
+    Attributes:
+        password_scheme: How the password is hashed, such as ``argon2id`` or ``bcrypt``;
+            ``unknown`` when the server could not verify it.
+        password_current: Whether scheme and parameters are those of the settings.
+        password_parameters: The parameters of the hash; never the hash itself.
+        sessions_by_state: All sessions of the account.
+    """
+
+    id: UUID
+    email: str
+    is_active: bool
+    is_superuser: bool
+    is_verified: bool
+    roles: tuple[str, ...]
+    sessions: int
+    last_accessed: Optional[datetime]
+    password_scheme: str
+    password_current: bool
+    password_parameters: dict[str, int]
+    sessions_by_state: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A role and how many accounts have it."""
+
+    name: str
+    members: int
+    active_members: int

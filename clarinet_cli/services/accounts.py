@@ -1,28 +1,18 @@
-"""The rules of accounts: who is meant, who may be changed, and what goes with it."""
+"""Which account is meant, and what is known of it."""
 
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import (
-    CONFLICT,
-    NOT_FOUND,
-    REFUSED,
-    ConflictError,
-    InvalidInputError,
-)
+from clarinet_cli.exceptions import NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.results import AccountChange, UserRow
 from clarinet_cli.services.emails import normalise_email
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.logger import logger
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
@@ -33,6 +23,24 @@ def moment_of(settings: Settings, now: datetime) -> Moment:
     """Return the instant and the idle limit to judge sessions by."""
     minutes = settings.session_idle_timeout_minutes
     return Moment(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
+
+
+async def locked_user(session: AsyncSession, who: str) -> User:
+    """Return the one account that *who* means, and let nobody else change it meanwhile.
+
+    Args:
+        session: A session for writing.
+        who: As in ``resolve_user``.
+
+    Raises:
+        NotFoundError: There is no such account, or no longer.
+        RefusedError: Several accounts match; the error lists them.
+    """
+    users = UserRepository(session)
+    found = await users.lock((await resolve_user(users, who)).id)
+    if found is None:
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
+    return found
 
 
 async def resolve_user(users: UserRepository, who: str) -> User:
@@ -77,117 +85,6 @@ def storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-async def create_superuser(
-    session: AsyncSession, email: str, password_hash: str, *, roles: Iterable[str] = ()
-) -> AccountChange:
-    """Insert a new active, verified superuser with the role ``admin``.
-
-    Args:
-        session: A session for writing; the caller commits.
-        email: Its address, already normalised.
-        password_hash: The hash of its password.
-        roles: Further roles.
-
-    Raises:
-        ConflictError: An account with this address exists.
-        NotFoundError: There is no such role.
-    """
-    users = UserRepository(session)
-    if await users.with_email(email):
-        raise existing_account(email)
-    await require_roles(session, roles)
-    user = User(
-        email=email,
-        hashed_password=password_hash,
-        is_active=True,
-        is_superuser=True,
-        is_verified=True,
-    )
-    await users.add(user)
-    granted = await _grant(session, user, roles)
-    logger.info(f"created superuser {user.id}")
-    return AccountChange(user.id, user.email, "created", granted, 0)
-
-
-def existing_account(email: str) -> ConflictError:
-    """Return the error that says that an account exists already."""
-    return CONFLICT.with_context(
-        f"the user {email} exists already",
-        hint="--update makes it an administrator, --if-not-exists leaves it as it is",
-    )
-
-
-async def update_superuser(
-    session: AsyncSession,
-    user: User,
-    *,
-    password_hash: Optional[str] = None,
-    roles: Iterable[str] = (),
-) -> AccountChange:
-    """Make an account an active superuser with the role ``admin``.
-
-    Args:
-        session: A session for writing; the caller commits.
-        user: The account, loaded in this session.
-        password_hash: A new password's hash; its sessions end with the old password.
-        roles: Further roles.
-
-    Raises:
-        NotFoundError: There is no such role.
-    """
-    await require_roles(session, roles)
-    had = await RoleRepository(session).of_user(user.id)
-    granted = await _grant(session, user, roles)
-    changed = not (user.is_active and user.is_superuser) or set(granted) != had
-    user.is_active = user.is_superuser = True
-    revoked = 0
-    if password_hash is not None:
-        revoked = await _set_password(session, user, password_hash, keep_sessions=False)
-    changed = changed or password_hash is not None
-    logger.info(f"superuser {user.id}: {'updated' if changed else 'unchanged'}")
-    result = "updated" if changed else "unchanged"
-    return AccountChange(user.id, user.email, result, granted, revoked)
-
-
-async def reset_password(
-    session: AsyncSession,
-    user: User,
-    password_hash: str,
-    *,
-    any_user: bool = False,
-    keep_sessions: bool = False,
-) -> AccountChange:
-    """Set a new password and end the account's sessions in the same transaction.
-
-    Args:
-        session: A session for writing; the caller commits.
-        user: The account, loaded in this session.
-        password_hash: The hash of the new password.
-        any_user: Also for accounts that are not superusers.
-        keep_sessions: Leave the sessions alone.
-
-    Raises:
-        RefusedError: The account is not a superuser, and *any_user* is off.
-    """
-    require_superuser(user, any_user=any_user)
-    revoked = await _set_password(session, user, password_hash, keep_sessions=keep_sessions)
-    roles = await RoleRepository(session).of_user(user.id)
-    logger.info(f"password of {user.id} reset, {revoked} sessions revoked")
-    return AccountChange(user.id, user.email, "updated", tuple(sorted(roles)), revoked)
-
-
-def require_superuser(user: User | UserRow, *, any_user: bool) -> None:
-    """Refuse to go on with an account that is not a superuser, unless any will do.
-
-    Raises:
-        RefusedError: The account is not a superuser, and *any_user* is off.
-    """
-    if not (user.is_superuser or any_user):
-        raise REFUSED.with_context(
-            f"{user.email} is not a superuser", hint="--any-user resets it all the same"
-        )
-
-
 async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
     """Refuse roles that do not exist.
 
@@ -208,18 +105,3 @@ def _as_stored(who: str) -> str:
         return normalise_email(who)
     except InvalidInputError:
         return who
-
-
-async def _grant(session: AsyncSession, user: User, roles: Iterable[str]) -> tuple[str, ...]:
-    repository = RoleRepository(session)
-    await repository.add_missing([ADMIN_ROLE])
-    await repository.grant(user.id, {ADMIN_ROLE, *roles})
-    return tuple(sorted(await repository.of_user(user.id)))
-
-
-async def _set_password(
-    session: AsyncSession, user: User, password_hash: str, *, keep_sessions: bool
-) -> int:
-    user.hashed_password = password_hash
-    await session.flush()
-    return 0 if keep_sessions else await SessionRepository(session).remove_of_user(user.id)

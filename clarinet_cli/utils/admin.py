@@ -3,7 +3,7 @@
 Another Python program can use them; the command line does.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Optional
@@ -13,19 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange, UserRow
-from clarinet_cli.services import accounts
+from clarinet_cli.services import accounts, superusers
+from clarinet_cli.services.account_changes import alone, note_down, planned
+from clarinet_cli.services.account_look import check_resettable
 from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
 from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
-from clarinet_cli.utils.database import Access, configured_settings, get_async_session
+from clarinet_cli.utils.database import configured_settings, get_async_session
 
 PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
-WOULD = {"created": "would_create", "updated": "would_update"}
 
 
 async def list_admin_users(
@@ -70,56 +70,6 @@ async def stream_admin_users(
             yield row
 
 
-async def find_account(settings: Settings, who: str) -> UserRow:
-    """Return the one account that *who* means.
-
-    Raises:
-        NotFoundError: There is no such account.
-        RefusedError: Several accounts match.
-    """
-    async with get_async_session(settings) as session:
-        users = UserRepository(session)
-        user = await accounts.resolve_user(users, who)
-        moment = await present_moment(session, settings)
-        rows = await users.rows(moment, superusers_only=False, user_id=user.id)
-        return rows[0]
-
-
-async def check_resettable(settings: Settings, who: str, *, any_user: bool) -> UserRow:
-    """Return the account whose password may be reset, before anybody is asked for one.
-
-    Args:
-        settings: Which database.
-        who: The account, as ``resolve_user`` reads it.
-        any_user: Also accounts that are not superusers.
-
-    Raises:
-        NotFoundError: There is no such account.
-        RefusedError: It is not a superuser and *any_user* is off, or several match.
-    """
-    account = await find_account(settings, who)
-    accounts.require_superuser(account, any_user=any_user)
-    return account
-
-
-async def email_addresses(settings: Settings, start: str, *, limit: int) -> list[str]:
-    """Return at most *limit* addresses that begin with *start*, in order."""
-    async with get_async_session(settings) as session:
-        return await UserRepository(session).addresses(start, limit=limit)
-
-
-async def role_names(settings: Settings) -> list[str]:
-    """Return the names of all roles, in order."""
-    async with get_async_session(settings) as session:
-        return sorted(await RoleRepository(session).names())
-
-
-async def account_exists(settings: Settings, email: str) -> bool:
-    """Return whether an account has this address, in any case of its letters."""
-    async with get_async_session(settings) as session:
-        return bool(await UserRepository(session).with_email(email))
-
-
 async def create_admin(
     settings: Settings,
     email: str,
@@ -147,22 +97,22 @@ async def create_admin(
         InvalidInputError: The password breaks the policy, or none is given for a new account.
     """
     hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
-        await ServerRepository(session).one_writer()
+    async with alone(settings, dry_run=dry_run) as (session, trail):
         existing = await UserRepository(session).with_email(email)
         if existing and if_not_exists:
             return await _unchanged(session, existing[0])
         if existing and not update:
-            raise accounts.existing_account(email)
+            raise superusers.existing_account(email)
         if existing:
-            user = accounts.only_one(existing, email)
-            change = await accounts.update_superuser(
+            user = await _locked(session, existing, email)
+            change = await superusers.update_superuser(
                 session, user, password_hash=hashed, roles=roles
             )
         else:
-            change = await accounts.create_superuser(
+            change = await superusers.create_superuser(
                 session, email, _required(hashed, dry_run=dry_run), roles=roles
             )
+        note_down(trail, change)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -192,15 +142,16 @@ async def reset_admin_password(
     """
     account = await check_resettable(settings, who, any_user=any_user)
     hashed = _prepared_hash(settings, password, account.email, dry_run=dry_run)
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
-        user = await accounts.resolve_user(UserRepository(session), who)
-        change = await accounts.reset_password(
+    async with alone(settings, dry_run=dry_run) as (session, trail):
+        user = await accounts.locked_user(session, who)
+        change = await superusers.reset_password(
             session,
             user,
             _required(hashed, dry_run=dry_run),
             any_user=any_user,
             keep_sessions=keep_sessions,
         )
+        note_down(trail, change)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -229,18 +180,18 @@ async def ensure_admin_exists(
         return found
     email = first_admin_email(settings)
     hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
-        await ServerRepository(session).one_writer()
+    async with alone(settings, dry_run=dry_run) as (session, trail):
         users = UserRepository(session)
         if other := await users.active_superusers():
             return await _unchanged(session, other[0])
         existing = await users.with_email(email)
         if existing:
-            user = accounts.only_one(existing, email)
-            change = await accounts.update_superuser(session, user, password_hash=hashed)
+            user = await _locked(session, existing, email)
+            change = await superusers.update_superuser(session, user, password_hash=hashed)
         else:
             required = _required(hashed, dry_run=dry_run)
-            change = await accounts.create_superuser(session, email, required)
+            change = await superusers.create_superuser(session, email, required)
+        note_down(trail, change)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -271,6 +222,10 @@ def _required(hashed: Optional[str], *, dry_run: bool) -> str:
     return hashed or PLACEHOLDER
 
 
+async def _locked(session: AsyncSession, found: Sequence[User], email: str) -> User:
+    return await accounts.locked_user(session, str(accounts.only_one(found, email).id))
+
+
 async def _unchanged(session: AsyncSession, user: User) -> AccountChange:
     roles = await RoleRepository(session).of_user(user.id)
     return AccountChange(user.id, user.email, "unchanged", tuple(sorted(roles)), 0)
@@ -281,8 +236,7 @@ def _reported(
 ) -> AccountChange:
     """Tell a generated password once; in a dry run tell what would be done."""
     if dry_run:
-        unsaved = None if change.result == "created" else change.id
-        return replace(change, id=unsaved, result=WOULD.get(change.result, change.result))
+        return planned(change)
     if password and password.generated and change.result != "unchanged":
         return replace(change, password=password.text)
     return change

@@ -7,8 +7,8 @@ import typer
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.options import Output
-from clarinet_cli.cli.output import Listing, render_stream
+from clarinet_cli.cli.options import Output, UserArgument
+from clarinet_cli.cli.output import Listing, render, render_stream
 
 USER_COLUMNS = ("id", "email", "is_active", "roles", "sessions", "last_accessed")
 
@@ -46,3 +46,25 @@ def list_accounts(
     rows = stream_admin_users(project_settings(), all_users=everybody, where=where)
     listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
     run(render_stream(rows, output, listing))
+
+
+def show(user: UserArgument, output: Output = None) -> None:
+    """Show one account: flags, roles, how its password is hashed, sessions by state.
+
+    Example: clarinet admin show ada@example.org
+    """
+    from clarinet_cli.services.account_look import account_detail
+
+    render(run(account_detail(project_settings(), user)), output)
+
+
+def roles(output: Output = None) -> None:
+    """Show all roles, with the number of accounts that have each.
+
+    Example: clarinet admin roles
+    """
+    from clarinet_cli.results import RoleRow
+    from clarinet_cli.services.account_look import roles_with_members
+
+    listing = Listing(RoleRow, empty="no roles: 'clarinet db init' makes them")
+    render(run(roles_with_members(project_settings())), output, listing)

@@ -55,8 +55,9 @@ def create(
     Example: clarinet admin create --email ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.services.account_look import account_exists
     from clarinet_cli.services.emails import admin_email
-    from clarinet_cli.utils.admin import account_exists, create_admin
+    from clarinet_cli.utils.admin import create_admin
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
@@ -108,8 +109,9 @@ def reset_password(
     Example: clarinet admin reset-password ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
+    from clarinet_cli.services.account_look import check_resettable
     from clarinet_cli.services.emails import first_admin_email
-    from clarinet_cli.utils.admin import check_resettable, reset_admin_password
+    from clarinet_cli.utils.admin import reset_admin_password
 
     settings = project_settings()
     who = first_admin_email(settings) if user is None else user

@@ -1,0 +1,121 @@
+"""Commands that change one account."""
+
+from typing import TYPE_CHECKING, Optional
+
+from clarinet_cli.cli.groups import run
+from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.notes import cache_note
+from clarinet_cli.cli.options import DryRun, Output, RoleArgument, UserArgument, Yes
+from clarinet_cli.cli.output import render
+from clarinet_cli.cli.prompts import confirm
+from clarinet_cli.types import OutputFormat
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.account_changes import Rule
+    from clarinet_cli.settings import Settings
+
+
+def promote(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+    """Make an account a superuser with the role admin.
+
+    Example: clarinet admin promote ada@example.org --dry-run
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, account_rules.promote, output, dry_run=dry_run)
+
+
+def demote(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+    """Take the superuser flag and the role admin away, and end the account's sessions.
+
+    Example: clarinet admin demote ada@example.org --dry-run
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, account_rules.demote, output, dry_run=dry_run)
+
+
+def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+    """Let an account log in.
+
+    Example: clarinet admin activate ada@example.org
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, account_rules.activate, output, dry_run=dry_run)
+
+
+def deactivate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+    """Let an account log in no longer, and end its sessions.
+
+    Example: clarinet admin deactivate ada@example.org --dry-run
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, account_rules.deactivate, output, dry_run=dry_run)
+
+
+def delete(
+    user: UserArgument, yes: Yes = False, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Delete an account with its roles and sessions.
+
+    Refused while rows of the server's other tables refer to it: deactivate it then.
+
+    Example: clarinet admin delete ada@example.org --dry-run
+    """
+    from clarinet_cli.services import account_rules
+
+    if not (dry_run or yes):
+        user = _confirmed_deletion(project_settings(), user)
+    _change(user, account_rules.delete, output, dry_run=dry_run)
+
+
+def grant_role(
+    user: UserArgument, role: RoleArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Give an account a role.
+
+    Example: clarinet admin grant-role ada@example.org doctor
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, lambda change: account_rules.grant_role(change, role), output, dry_run=dry_run)
+
+
+def revoke_role(
+    user: UserArgument, role: RoleArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Take a role from an account.
+
+    Example: clarinet admin revoke-role ada@example.org doctor
+    """
+    from clarinet_cli.services import account_rules
+
+    _change(user, lambda change: account_rules.revoke_role(change, role), output, dry_run=dry_run)
+
+
+def _change(who: str, rule: "Rule", output: Optional[OutputFormat], *, dry_run: bool) -> None:
+    """Change one account and report it, with what the server's cache may do meanwhile."""
+    from clarinet_cli.services.account_changes import change_account
+
+    settings = project_settings()
+    change = run(change_account(settings, who, rule, dry_run=dry_run))
+    render(change, output)
+    if change.sessions_revoked and not dry_run:
+        cache_note(settings)
+
+
+def _confirmed_deletion(settings: "Settings", who: str) -> str:
+    """Ask before an account is deleted; return its id, so that no other one is meant."""
+    from clarinet_cli.services.account_look import account_detail
+    from clarinet_cli.utils.database import database_url, display_url
+
+    account = run(account_detail(settings, who))
+    sessions = account.sessions_by_state["total"]
+    confirm(
+        f"Delete {account.email} ({account.id}) from {display_url(database_url(settings))}, "
+        f"with {len(account.roles)} roles and {sessions} sessions?",
+        yes=False,
+    )
+    return str(account.id)

@@ -1,0 +1,52 @@
+"""Rows of other tables that refer to an account."""
+
+from uuid import UUID
+
+import sqlalchemy
+from sqlalchemy import Column, MetaData, Table, func, inspect, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.models import TABLE_NAMES, User
+
+
+class ReferenceRepository:
+    """Foreign keys that lead to ``user`` from tables that are not ours.
+
+    Args:
+        session: The session that all queries run in.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def to_user(self, user_id: UUID) -> dict[str, int]:
+        """Return how many rows of which column refer to an account.
+
+        Args:
+            user_id: The account.
+
+        Returns:
+            Counts by ``table.column``; columns without such rows are left out.
+        """
+        connection = await self.session.connection()
+        found = {}
+        for table, column in await connection.run_sync(_columns_to_user):
+            place = Table(table, MetaData(), Column(column, sqlalchemy.UUID))
+            query = select(func.count()).select_from(place).where(place.c[column] == user_id)
+            if count := int(await self.session.scalar(query) or 0):
+                found[f"{table}.{column}"] = count
+        return found
+
+
+def _columns_to_user(connection: Connection) -> list[tuple[str, str]]:
+    """Return each column of another table with a foreign key to ``user.id``."""
+    keys = inspect(connection).get_multi_foreign_keys()
+    return sorted(
+        (name, key["constrained_columns"][0])
+        for (_, name), found in keys.items()
+        for key in found
+        if name not in TABLE_NAMES
+        and key["referred_table"] == User.__tablename__
+        and key["referred_columns"] in (["id"], [])
+    )

@@ -1,0 +1,171 @@
+"""What can be done to one account, and what goes with it.
+
+The rights of an account that end are ended in its sessions too, in the same transaction:
+the server's cache goes on accepting a session that is not ended until its own time.
+"""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.exceptions import CONFLICT
+from clarinet_cli.models import User
+from clarinet_cli.repositories.references import ReferenceRepository
+from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.sessions import SessionRepository
+from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.results import AccountChange
+from clarinet_cli.services.accounts import ADMIN_ROLE, require_roles
+from clarinet_cli.services.audit import UNCHANGED
+from clarinet_cli.services.superusers import require_another_superuser
+
+
+class Change:
+    """One account while it is changed.
+
+    Args:
+        session: A session for writing.
+        user: The account, locked.
+        roles: The names of its roles.
+    """
+
+    def __init__(self, session: AsyncSession, user: User, roles: set[str]) -> None:
+        self.session = session
+        self.user = user
+        self.roles = roles
+        self.result = UNCHANGED
+        self.sessions_revoked = 0
+
+    async def set(self, **flags: Any) -> None:
+        """Set fields of the account; values that it has already are no change."""
+        for name, value in flags.items():
+            if getattr(self.user, name) != value:
+                setattr(self.user, name, value)
+                self.result = "updated"
+        await self.session.flush()
+
+    async def grant(self, *names: str) -> None:
+        """Give the account roles that exist; ``admin`` is made if it does not."""
+        if missing := set(names) - self.roles:
+            await RoleRepository(self.session).add_missing(missing & {ADMIN_ROLE})
+            await RoleRepository(self.session).grant(self.user.id, sorted(missing))
+            self.roles |= missing
+            self.result = "updated"
+
+    async def withdraw(self, *names: str) -> None:
+        """Take roles from the account."""
+        if surplus := set(names) & self.roles:
+            await RoleRepository(self.session).withdraw(self.user.id, surplus)
+            self.roles -= surplus
+            self.result = "updated"
+
+    async def give_up_rights(self) -> None:
+        """Make sure that somebody else can administer the server.
+
+        Raises:
+            RefusedError: The account is the last active superuser.
+        """
+        await require_another_superuser(self.session, self.user)
+
+    async def remove(self) -> None:
+        """Delete the account with its roles and sessions."""
+        await self.end_sessions()
+        await RoleRepository(self.session).withdraw_all(self.user.id)
+        await UserRepository(self.session).remove(self.user.id)
+        self.result = "deleted"
+
+    async def end_sessions(self) -> None:
+        """End all sessions of the account."""
+        ended = await SessionRepository(self.session).remove_of_user(self.user.id)
+        self.sessions_revoked += ended
+        self.result = "updated" if ended else self.result
+
+    @property
+    def report(self) -> AccountChange:
+        """What happened to the account."""
+        user, roles = self.user, tuple(sorted(self.roles))
+        return AccountChange(user.id, user.email, self.result, roles, self.sessions_revoked)
+
+
+async def promote(change: Change) -> None:
+    """Make an account a superuser with the role ``admin``."""
+    await change.grant(ADMIN_ROLE)
+    await change.set(is_superuser=True)
+
+
+async def demote(change: Change) -> None:
+    """Take the superuser flag and the role ``admin`` from an account, and end its sessions.
+
+    Raises:
+        RefusedError: It is the last active superuser.
+    """
+    await change.give_up_rights()
+    await change.withdraw(ADMIN_ROLE)
+    await change.set(is_superuser=False)
+    if change.result != UNCHANGED:
+        await change.end_sessions()
+
+
+async def activate(change: Change) -> None:
+    """Let an account log in."""
+    await change.set(is_active=True)
+
+
+async def deactivate(change: Change) -> None:
+    """Let an account log in no longer, and end its sessions.
+
+    Sessions of an account that was inactive already, which would come to life again with
+    it, end too.
+
+    Raises:
+        RefusedError: It is the last active superuser.
+    """
+    await change.give_up_rights()
+    await change.set(is_active=False)
+    await change.end_sessions()
+
+
+async def delete(change: Change) -> None:
+    """Delete an account with its roles and its sessions.
+
+    Raises:
+        ConflictError: Rows of the server's other tables refer to it.
+        RefusedError: It is the last active superuser.
+    """
+    await change.give_up_rights()
+    await _require_no_references(change.session, change.user)
+    await change.remove()
+
+
+async def grant_role(change: Change, role: str) -> None:
+    """Give an account a role.
+
+    Raises:
+        NotFoundError: There is no such role.
+    """
+    await require_roles(change.session, [role])
+    await change.grant(role)
+
+
+async def revoke_role(change: Change, role: str) -> None:
+    """Take a role from an account.
+
+    Raises:
+        NotFoundError: There is no such role.
+    """
+    await require_roles(change.session, [role])
+    await change.withdraw(role)
+
+
+async def _require_no_references(session: AsyncSession, user: User) -> None:
+    """Refuse to delete an account that the server's other tables refer to.
+
+    That holds for references that would be deleted along, too: those tables are not ours.
+    """
+    found = await ReferenceRepository(session).to_user(user.id)
+    if found:
+        counts = ", ".join(f"{count} in {place}" for place, count in found.items())
+        raise CONFLICT.with_context(
+            f"other rows refer to {user.email}: {counts}",
+            hint=f"'clarinet admin deactivate {user.email}' locks the account and keeps them",
+        )
