@@ -38,8 +38,9 @@ async def change_account(
         user = await locked_user(session, who)
         change = Change(session, user, await RoleRepository(session).of_user(user.id))
         await rule(change)
-        note_down(trail, change.report)
-    return planned(change.report) if dry_run else change.report
+        report = change.report  # a roll-back takes the account's fields away
+        note_down(trail, report)
+    return planned(report) if dry_run else report
 
 
 @asynccontextmanager
