@@ -111,6 +111,12 @@ def header_of(row_type: type, rows: Iterable[Fields] = ()) -> list[str]:
     return list(names) or declared
 
 
+def told_password(record: Fields, *, listed: bool) -> str:
+    """Return a generated password as one line; one of several with its account before it."""
+    account = f"{plain_cell(record['email'])}\t" if listed and "email" in record else ""
+    return f"{account}{record['password']}\n"
+
+
 def as_plain_record(record: Fields) -> Iterator[str]:
     """Yield one line a field: its name, a tab, its value."""
     for name, value in flat(record).items():
@@ -127,7 +133,7 @@ def plain_cell(value: object) -> str:
         case datetime():
             return instant(value)
         case tuple() | list():
-            return ",".join(plain_cell(item) for item in value)
+            return _csv_line([plain_cell(item) for item in value]).rstrip("\n") if value else ""
         case _:
             return printable(str(value))
 

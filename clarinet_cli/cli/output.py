@@ -71,8 +71,8 @@ def _show(
 ) -> None:
     """Write a result in one of the formats."""
     if output is None and current().quiet:
-        secrets = [row["password"] for row in values if row.get("password")]
-        write(f"{secret}\n" for secret in secrets)
+        told = [row for row in values if row.get("password")]
+        write(formats.told_password(row, listed=listing is not None) for row in told)
     elif output in (None, OutputFormat.TABLE):
         _render_table(values, listing)
     elif listing is None:

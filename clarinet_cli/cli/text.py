@@ -24,8 +24,12 @@ def json_safe(document: str) -> str:
 
 
 def spreadsheet_safe(text: str) -> str:
-    """Return *text* so that a spreadsheet does not run it as a formula."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    """Return *text* so that a spreadsheet does not run it as a formula.
+
+    A text that looks as if that was done already gets one quote more, so that who takes one
+    away from such a text always has the original.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
 def escaped(character: str) -> str:

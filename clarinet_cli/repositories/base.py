@@ -1,6 +1,6 @@
 """What every repository can do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, func, select
@@ -9,6 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.models.base import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
+ValueT = TypeVar("ValueT")
+
+VALUES_AT_ONCE = 500  # values of one IN; a driver has a limit of parameters
+
+
+def chunks(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
+    """Yield *values* in parts that one statement takes."""
+    for start in range(0, len(values), VALUES_AT_ONCE):
+        yield values[start : start + VALUES_AT_ONCE]
 
 
 class BaseRepository(Generic[ModelT]):

@@ -1,6 +1,6 @@
 """Queries on roles and on who has them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
-from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.repositories.base import BaseRepository, chunks
 from clarinet_cli.results import RoleRow
 
 
@@ -25,6 +25,16 @@ class RoleRepository(BaseRepository[Role]):
         """Return the names of a user's roles."""
         query = select(col(RoleLink.role_name)).where(col(RoleLink.user_id) == user_id)
         return set(await self.session.scalars(query))
+
+    async def of_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
+        """Return the roles of each of many users; those without roles have an empty set."""
+        found: dict[UUID, set[str]] = {user_id: set() for user_id in user_ids}
+        for some in chunks(user_ids):
+            query = select(col(RoleLink.user_id), col(RoleLink.role_name))
+            rows = await self.session.execute(query.where(col(RoleLink.user_id).in_(some)))
+            for user_id, name in rows:
+                found[user_id].add(name)
+        return found
 
     async def add_missing(self, names: Iterable[str]) -> None:
         """Create the roles that do not exist; harmless when another process does the same."""

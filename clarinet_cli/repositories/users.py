@@ -8,7 +8,7 @@ from sqlalchemy import String, cast, delete, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
-from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.repositories.base import BaseRepository, chunks
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, SessionState, UserFilter
@@ -37,6 +37,29 @@ class UserRepository(BaseRepository[User]):
             return exact
         folded = func.lower(EMAIL)
         return await self.find(or_(folded == func.lower(email), folded == email.lower()))
+
+    async def with_emails(self, emails: Sequence[str], *, lock: bool = False) -> list[User]:
+        """Return the accounts that any of *emails* may mean, as ``with_email`` compares.
+
+        Args:
+            emails: The addresses.
+            lock: Let nobody else change the accounts until the commit.
+        """
+        found: dict[UUID, User] = {}
+        for some in chunks(emails):
+            wanted = [func.lower(email) for email in some]
+            meant = or_(EMAIL.in_(some), func.lower(EMAIL).in_(wanted))
+            query = select(User).where(meant).order_by(ID)
+            rows = await self.session.scalars(query.with_for_update() if lock else query)
+            found |= {user.id: user for user in rows}
+        return list(found.values())
+
+    async def active_others(self, listed: set[UUID]) -> list[User]:
+        """Return the active accounts that are not among *listed*, by address, and lock them."""
+        query = select(User).where(col(User.is_active)).order_by(ID).with_for_update()
+        active = await self.session.scalars(query)
+        others = [user for user in active if user.id not in listed]
+        return sorted(others, key=lambda user: user.email)
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.

@@ -4,7 +4,14 @@ Scripts read these names from ``-o json``, ``jsonl`` and ``csv``. A snapshot tes
 All instants are timezone-aware UTC; all durations are seconds.
 """
 
-from clarinet_cli.results.accounts import AccountChange, AccountDetail, RoleRow, UserRow
+from clarinet_cli.results.accounts import (
+    AccountChange,
+    AccountDetail,
+    AppliedAccount,
+    DeclaredAccount,
+    RoleRow,
+    UserRow,
+)
 from clarinet_cli.results.database import DatabaseStatus, Step, WaitReport
 from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationStatus, RevisionRow
 from clarinet_cli.results.program import ExitCodeRow
@@ -19,8 +26,10 @@ from clarinet_cli.results.sessions import (
 __all__ = [
     "AccountChange",
     "AccountDetail",
+    "AppliedAccount",
     "CleanupReport",
     "DatabaseStatus",
+    "DeclaredAccount",
     "ExitCodeRow",
     "FileChange",
     "MigrationRun",

@@ -68,3 +68,33 @@ class RoleRow:
     name: str
     members: int
     active_members: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredAccount:
+    """What an account is, in the words of a file that declares it."""
+
+    email: str
+    is_active: bool
+    is_superuser: bool
+    is_verified: bool
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedAccount:
+    """What applying a file did to one account.
+
+    Attributes:
+        mark: ``+`` created, ``~`` updated, ``=`` unchanged.
+        changes: What is different now, such as ``is_active: true -> false`` or ``+doctor``.
+        password: There only when this command generated it.
+    """
+
+    mark: str
+    id: Optional[UUID]
+    email: str
+    result: str
+    changes: tuple[str, ...]
+    sessions_revoked: int
+    password: Optional[str] = field(default=None, repr=False, metadata={"omit_none": True})

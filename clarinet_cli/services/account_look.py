@@ -1,12 +1,13 @@
 """Looking at accounts: entry points that open the transaction."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Optional
 
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.results import AccountDetail, RoleRow, UserRow
+from clarinet_cli.results import AccountDetail, DeclaredAccount, RoleRow, UserRow
 from clarinet_cli.services.accounts import resolve_user
 from clarinet_cli.services.hashes import inspect_hash
 from clarinet_cli.services.sessions import present_moment
@@ -103,3 +104,17 @@ async def account_exists(settings: Settings, email: str) -> bool:
     """Return whether an account has this address, in any case of its letters."""
     async with get_async_session(settings) as session:
         return bool(await UserRepository(session).with_email(email))
+
+
+async def stream_declared(settings: Settings) -> AsyncGenerator[DeclaredAccount, None]:
+    """Yield all accounts by address, in the words of a file that declares them.
+
+    Args:
+        settings: Which database.
+    """
+    async with get_async_session(settings) as session:
+        moment = await present_moment(session, settings)
+        async for row in UserRepository(session).stream(moment, superusers_only=False):
+            yield DeclaredAccount(
+                row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
+            )

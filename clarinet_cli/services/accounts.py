@@ -58,7 +58,7 @@ async def resolve_user(users: UserRepository, who: str) -> User:
     if not storable(who):
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if "@" in who:
-        found = await users.with_email(_as_stored(who))
+        found = await users.with_email(as_stored(who))
     elif PREFIX.fullmatch(digits):
         found = await users.with_id_prefix(digits)
     else:
@@ -99,8 +99,8 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
         )
 
 
-def _as_stored(who: str) -> str:
-    """Normalise what is an address; the rest may still be stored in an old database."""
+def as_stored(who: str) -> str:
+    """Return the stored form of an address; what is none may be in an old database as it is."""
     try:
         return normalise_email(who)
     except InvalidInputError:

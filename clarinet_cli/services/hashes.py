@@ -10,6 +10,7 @@ from argon2.low_level import Type
 from clarinet_cli.settings import Settings
 
 BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53}")
+ARGON2_TAIL = re.compile(r"\$argon2.*\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
 ARGON2_NAMES = {Type.ID: "argon2id", Type.I: "argon2i", Type.D: "argon2d"}
 ARGON2_VERSION = 0x13  # 1.3, that of RFC 9106
 
@@ -30,6 +31,9 @@ class HashInfo:
     parameters: dict[str, int]
 
 
+UNKNOWN = HashInfo("unknown", current=False, parameters={})
+
+
 def inspect_hash(stored: str, settings: Settings) -> HashInfo:
     """Return what a stored hash tells of itself.
 
@@ -42,7 +46,9 @@ def inspect_hash(stored: str, settings: Settings) -> HashInfo:
     try:
         found = extract_parameters(stored)
     except (InvalidHashError, ValueError):
-        return HashInfo("unknown", current=False, parameters={})
+        return UNKNOWN
+    if not ARGON2_TAIL.fullmatch(stored):
+        return UNKNOWN
     parameters = {
         "time_cost": found.time_cost,
         "memory_cost": found.memory_cost,

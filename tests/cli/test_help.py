@@ -64,7 +64,9 @@ def test_each_example_runs(example: str, project: Project) -> None:
         )
     if "migrate create" in example:
         project.run("migrate", "init")
-    words = shlex.split(example)[1:]
+    file = project.directory / "accounts.json"
+    file.write_text(project.run("admin", "export").stdout)
+    words = [str(file) if word == file.name else word for word in shlex.split(example)[1:]]
     result = run_in_process(["-C", str(project.directory), *words])
     assert result.code == ExitCode.OK, result
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from clarinet_cli.cli.admin import changes, look, passwords
+from clarinet_cli.cli.admin import changes, files, look, passwords
 from clarinet_cli.cli.groups import HelpfulGroup
 
 app = typer.Typer(cls=HelpfulGroup, help="Accounts: find, see, make, change and end them.")
@@ -20,3 +20,5 @@ app.command("delete")(changes.delete)
 app.command("roles")(look.roles)
 app.command("grant-role")(changes.grant_role)
 app.command("revoke-role")(changes.revoke_role)
+app.command("export")(files.export)
+app.command("apply")(files.apply)

@@ -1,0 +1,80 @@
+"""Commands that write accounts to a file and bring a file's accounts to the database."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clarinet_cli.cli.groups import run
+from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.notes import cache_note
+from clarinet_cli.cli.options import DryRun, GeneratePassword, Output
+from clarinet_cli.cli.output import Listing, note, render, render_stream
+from clarinet_cli.cli.progress import progress
+from clarinet_cli.exceptions import INVALID, NOT_FOUND
+from clarinet_cli.types import OutputFormat
+
+STDIN = "-"
+APPLIED_COLUMNS = ("mark", "email", "changes", "sessions_revoked", "password")
+
+
+def export(output: Output = OutputFormat.JSON) -> None:
+    """Write all accounts, without secrets, as 'admin apply' reads them.
+
+    The format is JSON unless -o says otherwise.
+
+    Example: clarinet admin export -o csv
+    """
+    from clarinet_cli.results import DeclaredAccount
+    from clarinet_cli.services.account_look import stream_declared
+
+    listing = Listing(DeclaredAccount, empty="no accounts")
+    run(render_stream(stream_declared(project_settings()), output, listing))
+
+
+def apply(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file, or - for standard input.")],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Deactivate the accounts that are not in the file.")
+    ] = False,
+    generate_password: GeneratePassword = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Make the accounts what a file says of them, all or nothing.
+
+    JSON or CSV as 'admin export' writes it: email, is_active, is_superuser, is_verified,
+    roles; what is left out stays as it is. For new accounts also password: 'generate', or a
+    prepared argon2 or bcrypt hash; the password of an existing account is not touched.
+    + created, ~ updated, = unchanged.
+
+    Example: clarinet admin apply accounts.json --dry-run
+    """
+    from clarinet_cli.results import AppliedAccount
+    from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
+    from clarinet_cli.services.account_files import read_accounts
+
+    settings = project_settings()
+    name = "standard input" if file == STDIN else file
+    declared = read_accounts(_content(file), name)
+    plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
+    with progress("hashing passwords") as tell:
+        rows = run(apply_accounts(settings, declared, plan, progress=tell))
+    render(rows, output, Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file"))
+    counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
+    note("{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run))
+    if not dry_run and any(row.sessions_revoked for row in rows):
+        cache_note(settings)
+
+
+def _content(file: str) -> bytes:
+    if file == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except FileNotFoundError:
+        raise NOT_FOUND.with_context(f"no file {file}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not the name of a file"
+        raise INVALID.with_context(f"can't read {file!r}: {reason}") from error
