@@ -9,9 +9,9 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import ServerRepository, create_database
 from clarinet_cli.results import Step
+from clarinet_cli.services.audit import audited_session
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import (
-    Access,
     database_url,
     get_async_session,
     open_maintenance_connection,
@@ -70,8 +70,9 @@ async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:
     missing = [name for name in wanted if name not in known]
     if not missing:
         return Step("roles", "unchanged", f"{len(wanted)} present")
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+    async with audited_session(settings, dry_run=dry_run) as (session, trail):
         await RoleRepository(session).add_missing(missing)
+        trail.add(None, "created", roles=len(missing))
     return Step("roles", "would_create" if dry_run else "created", ", ".join(missing))
 
 
