@@ -13,7 +13,11 @@ from fastapi import FastAPI, Request
 from fastapi_users import BaseUserManager, FastAPIUsers, UUIDIDMixin
 from fastapi_users.authentication import AuthenticationBackend, CookieTransport
 from fastapi_users.authentication.strategy.db import DatabaseStrategy
+from fastapi_users.password import PasswordHelper
 from fastapi_users.schemas import BaseUser, BaseUserUpdate
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
 
 from clarinet_cli.settings import Settings
 from tests.server.tables import Account, Session, SessionDatabase, UserDatabase, make_engine
@@ -24,7 +28,7 @@ USER_AGENT_LENGTH = 512
 
 
 class UserManager(UUIDIDMixin, BaseUserManager[Account, UUID]):
-    """The account rules of fastapi-users, with its default password helper."""
+    """The account rules of fastapi-users."""
 
 
 class SessionStrategy(DatabaseStrategy[Account, UUID, Session]):
@@ -113,19 +117,24 @@ class SessionStrategy(DatabaseStrategy[Account, UUID, Session]):
         return changes
 
 
-def make_application(project: Project, now: Clock, *, caching: bool = False) -> FastAPI:
+def make_application(
+    project: Project, now: Clock, *, caching: bool = False, cheap: bool = False
+) -> FastAPI:
     """Return the application of a project.
 
     Args:
         project: Its settings and its database.
         now: The clock.
         caching: Believe a token for ``session_cache_ttl_seconds`` without looking again.
+        cheap: Hash at the cost of the settings, so that a log-in does not hash anew at the
+            cost that is fastapi-users' default; for tests that log in many times.
     """
     settings, engine = project.settings, make_engine(project)
     cache: Optional[dict[str, tuple[datetime, Account]]] = {} if caching else None
+    helper = PasswordHelper(_cheap_hash(settings)) if cheap else PasswordHelper()
 
     async def manager() -> UserManager:
-        return UserManager(UserDatabase(engine))
+        return UserManager(UserDatabase(engine), helper)
 
     async def strategy(request: Request) -> SessionStrategy:
         return SessionStrategy(SessionDatabase(engine), settings, now(), request, cache)
@@ -143,3 +152,12 @@ def make_application(project: Project, now: Clock, *, caching: bool = False) -> 
         users.get_users_router(BaseUser[UUID], BaseUserUpdate), prefix="/users"
     )
     return application
+
+
+def _cheap_hash(settings: Settings) -> PasswordHash:
+    argon2 = Argon2Hasher(
+        time_cost=settings.argon2_time_cost,
+        memory_cost=settings.argon2_memory_cost,
+        parallelism=settings.argon2_parallelism,
+    )
+    return PasswordHash((argon2, BcryptHasher()))

@@ -29,14 +29,20 @@ class Server:
         project: Its settings and its database.
         now: The clock, which a test may set anew.
         caching: Believe a token for ``session_cache_ttl_seconds`` without looking again.
+        cheap: Hash at the cost of the settings; for tests that log in many times.
     """
 
     def __init__(
-        self, project: Project, *, now: Optional[datetime] = None, caching: bool = False
+        self,
+        project: Project,
+        *,
+        now: Optional[datetime] = None,
+        caching: bool = False,
+        cheap: bool = False,
     ) -> None:
         self.now = now
         self.cookie_name = project.settings.cookie_name
-        self.application = make_application(project, self._clock, caching=caching)
+        self.application = make_application(project, self._clock, caching=caching, cheap=cheap)
 
     def log_in(
         self, email: str, password: str, *, user_agent: str = BROWSER, address: str = HERE
