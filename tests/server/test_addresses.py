@@ -1,7 +1,6 @@
 """Which spellings of an address the server takes, and whom the tool finds under them."""
 
 import asyncio
-import unicodedata
 from collections.abc import Callable
 from functools import reduce
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from clarinet_cli.utils.admin import find_account
 from tests.oracle import add_user, remove_accounts
+from tests.server.spellings import FORMS
 from tests.server.tables import UserDatabase, make_engine
 from tests.server.visits import accepts, log_in, logged_in
 from tests.support import PASSWORD, Project
@@ -87,15 +87,6 @@ def test_the_spelling_that_the_server_takes_wins_over_the_normal_one(project: Pr
         assert accepts(project, logged_in(project, stored, change["password"]))
 
 
-FORMS: list[Callable[[str], str]] = [
-    str,
-    str.upper,
-    str.lower,
-    str.swapcase,
-    lambda text: unicodedata.normalize("NFC", text),
-    lambda text: unicodedata.normalize("NFD", text),
-    lambda text: unicodedata.normalize("NFD", text.upper()),
-]
 LETTERS = st.characters(exclude_characters="\0@", exclude_categories=["Cs"])
 ADDRESSES = st.builds(
     "{}@{}".format,

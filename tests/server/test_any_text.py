@@ -1,12 +1,15 @@
 """Whatever address and password the tool accepts logs in at the server."""
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from tests.oracle import snapshot
+from tests.oracle import remove_accounts, snapshot
+from tests.server.spellings import FORMS
 from tests.server.visits import Server
 from tests.support import Project
 
@@ -109,3 +112,28 @@ def test_any_address_that_is_accepted_logs_in(project: Project, address: str) ->
     found = server.who_is(cookie)
     assert found is not None
     assert (found["email"], found["id"]) == (done.json["email"], done.json["id"])
+
+
+@effort(max_examples=10, **FEW)
+@given(
+    address=ADDRESSES,
+    forms=st.lists(st.sampled_from(FORMS), min_size=1, max_size=2),
+)
+@example(address="\u0130i@example.org", forms=[lambda text: text.replace("\u0130", "i")])
+@example(address="\u03a3\u0391\u03a3@example.org", forms=[str.lower])
+@example(address="\u00e9lan@example.org", forms=[str.upper])
+def test_two_accounts_never_shut_each_other_out(
+    project: Project, address: str, forms: list[Callable[[str], str]]
+) -> None:
+    """Where the tool takes another form for another account, the server does so too."""
+    remove_accounts(project)
+    command = ("admin", "create", "-o", "json", "--generate-password")
+    other = reduce(lambda text, form: form(text), forms, address)
+    done = [project.run(*command, f"--email={text}") for text in (address, other)]
+    assert {result.code for result in done} <= {0, 2, 4}, done
+    server = Server(project, cheap=True)
+    for account in [result.json for result in done if result.code == 0]:
+        cookie = server.log_in(account["email"], account["password"])
+        found = server.who_is(cookie or "")
+        assert found is not None
+        assert found["id"] == account["id"]
