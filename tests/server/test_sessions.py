@@ -157,6 +157,16 @@ def test_the_cookie_that_is_kept_stays_good(project: Project, by_id: bool) -> No
     assert [accepts(project, cookie) for cookie in cookies] == expected
 
 
+def test_an_id_that_begins_with_a_dash_is_no_option(project: Project) -> None:
+    """One cookie in 64 does, since the server's tokens are base64 for addresses."""
+    owner = user_id_of(project, ADMIN)
+    kept = project.add_session(owner, token="-yZ_x-9Q" + "a" * 35)
+    other = project.add_session(owner, token="--help__" + "b" * 35)
+    report = project.json("session", "revoke-user", ADMIN, "--keep-current", kept[:8])
+    assert report["sessions_revoked"] == 1
+    assert (accepts(project, kept), accepts(project, other)) == (True, False)
+
+
 def test_a_revoked_cookie_lives_as_long_as_the_note_says(project: Project) -> None:
     """A server that believes a token for 30 s goes on for so long, and not longer."""
     start = datetime.now(UTC)
