@@ -22,6 +22,7 @@ from tests.postgres import PostgresServer
 # The instant of the two fixture databases.
 FIXTURE_NOW = datetime(2026, 11, 22, 18, 32, tzinfo=UTC)
 PASSWORD = "correct horse battery"
+FIXTURE_PASSWORD = "fixture-pass-1"  # of every fixture user but the superuser
 # Hashing as cheap as the OWASP minimum allows: the tests make many hashes.
 CHEAP_ARGON2 = "argon2_time_cost = 5\nargon2_memory_cost = 7168\nargon2_parallelism = 1\n"
 

@@ -26,17 +26,26 @@ class UserRepository(BaseRepository[User]):
 
     model = User
 
-    async def with_email(self, email: str) -> Sequence[User]:
+    async def with_email(self, email: str, *also: str) -> Sequence[User]:
         """Return the accounts that *email* means.
 
-        The exact spelling wins, by the unique index. Else the server's comparison,
+        An exact spelling wins, by the unique index. Else the server's comparison,
         ``lower(email) = lower(:email)``, which can match several rows.
+
+        Args:
+            email: The address.
+            *also: Further spellings of it, which count after it.
         """
-        exact = await self.find(EMAIL == email)
-        if exact:
-            return exact
+        spellings = dict.fromkeys((email, *also))
+        for text in spellings:
+            if exact := await self.find(EMAIL == text):
+                return exact
         folded = func.lower(EMAIL)
-        return await self.find(or_(folded == func.lower(email), folded == email.lower()))
+        for text in spellings:
+            same = or_(folded == func.lower(text), folded == text.lower())
+            if found := await self.find(same):
+                return found
+        return []
 
     async def with_emails(self, emails: Sequence[str], *, lock: bool = False) -> list[User]:
         """Return the accounts that any of *emails* may mean, as ``with_email`` compares.

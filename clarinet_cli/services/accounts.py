@@ -58,7 +58,7 @@ async def resolve_user(users: UserRepository, who: str) -> User:
     if not storable(who):
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if "@" in who:
-        found = await users.with_email(as_stored(who))
+        found = await _with_address(users, who)
     elif PREFIX.fullmatch(digits):
         found = await users.with_id_prefix(digits)
     else:
@@ -97,6 +97,18 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
         raise NOT_FOUND.with_context(
             f"no role {', '.join(map(repr, missing))}", hint=f"roles: {', '.join(sorted(known))}"
         )
+
+
+async def _with_address(users: UserRepository, who: str) -> Sequence[User]:
+    """Find an address as typed, which is how the server looks for it, and in its normal form.
+
+    The server folds case alone: where the forms differ by more, the one that was typed is
+    the account that it would log in.
+    """
+    normal = as_stored(who)
+    if normal.lower() == who.lower():
+        return await users.with_email(who, normal)
+    return await users.with_email(who) or await users.with_email(normal)
 
 
 def as_stored(who: str) -> str:
