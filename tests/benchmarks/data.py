@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from tests.support import Project
+if TYPE_CHECKING:
+    from tests.support import Project
 
 USERS = 1000
 INACTIVE_EVERY = 50
@@ -102,7 +103,7 @@ def number_of_dead(number: int) -> int:
     return (number + 1) // 2
 
 
-def fill(project: Project, number: int, layout: Layout) -> None:
+def fill(project: "Project", number: int, layout: Layout) -> None:
     """Insert users and sessions into a database that ``db init`` made."""
     if project.server is None:
         _fill_sqlite(project, number, layout)
@@ -115,7 +116,7 @@ def sqlite_text(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _fill_sqlite(project: Project, number: int, layout: Layout) -> None:
+def _fill_sqlite(project: "Project", number: int, layout: Layout) -> None:
     with contextlib.closing(sqlite3.connect(project.file)) as connection:
         for pragma in ("synchronous=OFF", "cache_size=-1000000", "journal_mode=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
@@ -135,7 +136,7 @@ def _fill_sqlite(project: Project, number: int, layout: Layout) -> None:
         connection.execute("PRAGMA journal_mode=DELETE")
 
 
-async def _fill_postgresql(project: Project, number: int, layout: Layout) -> None:
+async def _fill_postgresql(project: "Project", number: int, layout: Layout) -> None:
     assert project.server is not None
     connection = await project.server.connect(project.database)
     try:

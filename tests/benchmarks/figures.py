@@ -75,10 +75,13 @@ def ratios(ours: Sequence[float], reference: Sequence[float]) -> list[float]:
 def without_start(
     ours: Sequence[float], reference: Sequence[float], starts: Starts
 ) -> Optional[float]:
-    """Return the median ratio of what is left without the starts; None when nothing is left."""
-    rest_of_ours = [max(value - starts.ours, 0.0) for value in ours]
+    """Return the median ratio of what is left without the starts; None when nothing is left.
+
+    A start is measured too: on a busy machine it can come out longer than the whole.
+    """
+    rest_of_ours = [value - starts.ours for value in ours]
     rest = [value - starts.reference for value in reference]
-    if min(rest) <= 0:
+    if min([*rest_of_ours, *rest]) <= 0:
         return None
     return statistics.median(ratios(rest_of_ours, rest))
 

@@ -63,9 +63,10 @@ def test_starts_are_taken_off_both_sides() -> None:
     assert (whole.ratio, whole.without_start, whole.verdict) == (2.0, 2.5, "met")
 
 
-def test_nothing_is_left_without_the_start() -> None:
-    """A reference that takes no longer than its start is too small to be compared."""
-    assert without_start([2.0], [0.5], Starts(1.0, 0.5)) is None
+@pytest.mark.parametrize(("ours", "reference"), [(2.0, 0.5), (1.0, 1.0), (0.9, 1.0)])
+def test_nothing_is_left_without_the_start(ours: float, reference: float) -> None:
+    """What takes no longer than its start is too small to be compared."""
+    assert without_start([2.0, ours], [2.0, reference], Starts(1.0, 0.5)) is None
 
 
 @pytest.mark.parametrize(
