@@ -73,7 +73,7 @@ def measure(command: list[str], *, env: Optional[Mapping[str, str]] = None) -> R
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                cwd=ROOT,
+                cwd=directory,  # the installed package, not what lies here
                 env=process_environment(env or {}),
             )
         first, stdout = _read(process)
