@@ -9,6 +9,7 @@ from tests.benchmarks.places import Sizes
 QUICK = Sizes(
     full=False,
     rows=100_000,
+    server_rows=300_000,
     few_rows=20_000,
     list_rows=20_000,
     users=40,
@@ -19,6 +20,7 @@ QUICK = Sizes(
 FULL = Sizes(
     full=True,
     rows=2_000_000,
+    server_rows=2_000_000,
     few_rows=20_000,
     list_rows=100_000,
     users=200,
@@ -49,6 +51,7 @@ def parse(words: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
         "--heavy-pairs": "pairs of a clean-up",
         "--old-pairs": "pairs with the loop that sleeps",
         "--sessions": "sessions, half of them dead",
+        "--server-sessions": "the same on PostgreSQL",
         "--few-sessions": "the small size that memory is compared with",
         "--list-sessions": "sessions to list",
         "--users": "accounts to apply",
@@ -75,6 +78,7 @@ def sizes_of(options: argparse.Namespace) -> Sizes:
     return Sizes(
         full=base.full,
         rows=options.sessions or base.rows,
+        server_rows=options.server_sessions or options.sessions or base.server_rows,
         few_rows=options.few_sessions or base.few_rows,
         list_rows=options.list_sessions or base.list_rows,
         users=options.users or base.users,

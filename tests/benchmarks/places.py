@@ -28,6 +28,7 @@ class Sizes:
     Attributes:
         full: Whether these are the sizes that the targets are about.
         rows: Sessions, half of them dead.
+        server_rows: The same on PostgreSQL, which is faster.
         few_rows: The small size that memory is compared with.
         list_rows: Sessions to list.
         users: Accounts to apply.
@@ -38,12 +39,17 @@ class Sizes:
 
     full: bool
     rows: int
+    server_rows: int
     few_rows: int
     list_rows: int
     users: int
     pairs: int
     heavy_pairs: int
     old_pairs: int
+
+    def rows_on(self, backend: str) -> int:
+        """Return how many sessions are measured on a backend."""
+        return self.rows if backend == "sqlite" else self.server_rows
 
 
 @dataclass

@@ -173,7 +173,10 @@ def test_options_replace_single_sizes() -> None:
     assert sizes_of(parse([], names)) == QUICK
     assert sizes_of(parse(["--full"], names)) == FULL
     options: argparse.Namespace = parse(["--pairs", "9", "--sessions", "7", "list"], names)
-    assert (sizes_of(options).pairs, sizes_of(options).rows, options.rows) == (9, 7, ["list"])
+    sizes = sizes_of(options)
+    assert (sizes.pairs, sizes.rows_on("sqlite"), options.rows) == (9, 7, ["list"])
+    assert sizes.rows_on("postgresql") == 7
+    assert sizes_of(parse(["--server-sessions", "8"], names)).rows_on("postgresql") == 8
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["--pairs", "0"], ["--quick", "--full"]])

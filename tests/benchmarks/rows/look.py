@@ -32,7 +32,7 @@ def stats_postgresql(bench: Bench) -> list[Figure]:
 
 
 def _stats(bench: Bench, name: str, backend: str) -> list[Figure]:
-    project = bench.template(backend, bench.sizes.rows, Layout.INTERLEAVED)
+    project = bench.template(backend, bench.sizes.rows_on(backend), Layout.INTERLEAVED)
     empty = bench.template(backend, 0, Layout.INTERLEAVED)
     ours, counts = in_turn(
         bench.sizes.pairs,
