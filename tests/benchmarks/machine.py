@@ -8,10 +8,14 @@ from pathlib import Path
 from tests.benchmarks.places import Bench
 from tests.benchmarks.processes import cores
 
+SETTINGS = ("server_version", "shared_buffers", "fsync", "synchronous_commit", "autovacuum")
+
 
 def described(bench: Bench) -> dict[str, str]:
     """Return the properties of the machine and the versions that matter."""
-    version = bench.server.rows("postgres", "SHOW server_version")[0][0]
+    shown = {name: bench.server.rows("postgres", f"SHOW {name}")[0][0] for name in SETTINGS}
+    version = shown.pop("server_version")
+    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": f"{cores()} cores, {_processor()}",
@@ -19,7 +23,7 @@ def described(bench: Bench) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
-        "PostgreSQL": f"{version}, default settings",
+        "PostgreSQL": f"{version}, {settings}",
     }
 
 

@@ -1,12 +1,14 @@
 """Processes that are measured: time, peak memory, and when the first line came."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -75,8 +77,10 @@ def measure(command: list[str], *, env: Optional[Mapping[str, str]] = None) -> R
                 stderr=stderr,
                 cwd=directory,  # the installed package, not what lies here
                 env=process_environment(env or {}),
+                start_new_session=True,
             )
-        first, stdout = _read(process)
+        with _gone_when_interrupted(process):
+            first, stdout = _read(process)
         text = errors.read_text("utf-8", "replace")
         if not result.exists():
             raise BenchmarkError(f"{command}: {text}")
@@ -86,6 +90,17 @@ def measure(command: list[str], *, env: Optional[Mapping[str, str]] = None) -> R
     if code != 0:
         raise BenchmarkError(f"{' '.join(command)}: exit code {code}: {text}")
     return Run(started, ended, kibibytes / 1024, first and first - started, stdout)
+
+
+@contextlib.contextmanager
+def _gone_when_interrupted(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Leave no command behind when the benchmarks are stopped."""
+    try:
+        yield
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def _read(process: "subprocess.Popen[bytes]") -> tuple[Optional[float], str]:
