@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick lint format types check coverage reference \
+.PHONY: help install quickstart test test-quick lint format types check coverage bench reference \
         db-upgrade db-downgrade db-migration pins clean
 
 help:  ## Show this list
@@ -31,6 +31,9 @@ test: $(STAMP)  ## Run the whole suite, real PostgreSQL included
 coverage: $(STAMP)  ## Run the suite and show what it does not reach
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=95
+
+bench: $(STAMP)  ## Measure against references: make bench ARGS="--full clean-pg"; ARGS=--help
+	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR is not set" -m tests.benchmarks $(ARGS)
 
 lint: $(STAMP)  ## Formatting and lint
 	$(BIN)/ruff format --check .
