@@ -81,6 +81,17 @@ class ServerRepository:
         query = select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_CLASS, number))
         return bool((await self.session.scalars(query)).one())
 
+    async def stay_open(self) -> None:
+        """Keep the server from ending this transaction because it is long or idle.
+
+        Parameters that an older server lacks are left out.
+        """
+        query = text(
+            "SELECT set_config(name, '0', true) FROM pg_settings"
+            " WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+        )
+        await self.session.execute(query)
+
     async def one_writer(self) -> None:
         """Let no other process change accounts until the end of this transaction.
 

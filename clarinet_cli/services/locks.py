@@ -100,6 +100,7 @@ async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> Non
         if asyncio.get_running_loop().time() >= deadline:
             raise _busy(job, None)
         await asyncio.sleep(POLL_SECONDS)
+    await server.stay_open()
 
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:

@@ -1,0 +1,222 @@
+"""Dead sessions in PostgreSQL: by the blocks they lie in, or one by one when they are few.
+
+Forms with ``LIMIT`` alone would read the rows that are deleted already again in each batch:
+PostgreSQL keeps them until the next vacuum.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import UserDefinedType
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.dead_sessions.walk import Look, Span, removed
+from clarinet_cli.repositories.session_state import EXPIRES
+
+TOKEN = col(AccessToken.token)
+FEW = 5000  # sessions that are looked for by the index and kept in mind
+FIRST_TID_RANGE_SCAN = 140000  # the server's version number
+# The blocks have to be read in their order; a compiler's start costs more than a batch.
+PLANNER = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "jit")
+
+
+class Tid(UserDefinedType[str]):
+    """Where a row version lies: block and number."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name."""
+        return "tid"
+
+
+CTID: ColumnElement[str] = literal_column("access_token.ctid", Tid())
+
+
+class _Blocks(NamedTuple):
+    low: int
+    high: int
+
+
+class BlockRanges:
+    """The way through a PostgreSQL table by ``ctid``: see ``DeadSessions``.
+
+    The look counts a range of blocks at a time, so that no snapshot is held for long, and
+    remembers the ranges that have dead rows; the others are not read again.
+
+    Args:
+        session: For all queries.
+        dead: Which sessions.
+        blocks: The table's size at the start.
+    """
+
+    first_look = 500  # blocks
+    keys_stay = False
+
+    def __init__(self, session: AsyncSession, dead: ColumnElement[bool], blocks: int) -> None:
+        self._session = session
+        self._dead = dead
+        self._end = blocks
+        self._looked = 0
+        self._ranges: list[_Blocks] = []
+        self._walked: Optional[str] = None
+
+    async def look(self, size: int) -> Look:
+        """Count in the next blocks; see ``DeadSessions.look``."""
+        here = _Blocks(self._looked, min(self._looked + size, self._end))
+        await _plan_for_blocks(self._session)
+        query = select(func.count()).select_from(AccessToken).where(_within(here), self._dead)
+        found = (await self._session.scalars(query)).one()
+        if found:
+            self._ranges.append(here)
+        self._looked = here.high
+        return Look(found, done=here.high >= self._end)
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Find the end of the next dead rows; see ``DeadSessions.next_span``."""
+        await _plan_for_blocks(self._session)
+        while self._ranges:
+            blocks = self._ranges[0]
+            low = self._walked or f"({blocks.low},0)"
+            rows = select(CTID.label("tid")).select_from(AccessToken)
+            rows = rows.where(CTID > _tid(low), _within(blocks), self._dead).limit(size)
+            found = rows.subquery()
+            query = select(cast(func.max(found.c.tid), String), func.count()).select_from(found)
+            high, number = (await self._session.execute(query)).one()
+            if number < size:
+                self._ranges.pop(0)
+                self._walked = None
+            else:
+                self._walked = high
+            if number:
+                return Span(low, high, number)
+        return None
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete the dead rows between two places; see ``DeadSessions.remove``."""
+        await _plan_for_blocks(self._session)
+        here = and_(CTID > _tid(span.low), CTID <= _tid(span.high), self._dead)
+        if skip_locked:
+            free = select(CTID).select_from(AccessToken).where(here)
+            here = and_(CTID.in_(free.with_for_update(skip_locked=True)), self._dead)
+        return await removed(self._session, delete(AccessToken).where(here))
+
+
+class NamedSessions:
+    """The way when few sessions are dead: found in the order of an index, deleted by key.
+
+    Args:
+        session: For all queries.
+        dead: Which sessions.
+        tokens: Their keys; they stay inside the repository.
+    """
+
+    first_look = 1
+    keys_stay = True
+
+    def __init__(
+        self, session: AsyncSession, dead: ColumnElement[bool], tokens: Sequence[str]
+    ) -> None:
+        self._session = session
+        self._dead = dead
+        self._tokens = tokens
+        self._walked = 0
+
+    async def look(self, size: int) -> Look:
+        """Tell what is found already; see ``DeadSessions.look``."""
+        return Look(len(self._tokens), done=True)
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Take the next keys; see ``DeadSessions.next_span``."""
+        low, high = self._walked, min(self._walked + size, len(self._tokens))
+        self._walked = high
+        return Span(low, high, high - low) if high > low else None
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete sessions by their keys; see ``DeadSessions.remove``."""
+        here = and_(TOKEN.in_(self._tokens[span.low : span.high]), self._dead)
+        if skip_locked:
+            free = select(TOKEN).where(here).with_for_update(skip_locked=True)
+            here = and_(TOKEN.in_(free), self._dead)
+        return await removed(self._session, delete(AccessToken).where(here))
+
+
+async def few_expired(session: AsyncSession, dead: ColumnElement[bool]) -> Optional[list[str]]:
+    """Return the tokens of the dead sessions when they are few, by the index on expiry.
+
+    Args:
+        session: For the query.
+        dead: A predicate that looks at ``expires_at`` alone, so that the index helps.
+    """
+    query = select(TOKEN).where(dead).order_by(EXPIRES).limit(FEW + 1)
+    tokens = list(await session.scalars(query))
+    return tokens if len(tokens) <= FEW else None
+
+
+async def number_of_blocks(session: AsyncSession) -> Optional[int]:
+    """Return the table's size in blocks, or None where rows can't be reached by block.
+
+    Engines that speak PostgreSQL have no ``ctid``, or no order in it; a partitioned table
+    has many.
+    """
+    version = str((await session.scalars(select(func.version()))).one())
+    if not version.startswith("PostgreSQL") or "-YB-" in version:
+        return None
+    query = text(
+        "SELECT pg_relation_size(c.oid) / current_setting('block_size')::int"
+        " FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
+        " WHERE c.oid = 'access_token'::regclass AND c.relkind = 'r' AND a.amname = 'heap'"
+        " AND current_setting('server_version_num')::int >= :first"
+    )
+    blocks: Optional[int] = (
+        await session.scalars(query, {"first": FIRST_TID_RANGE_SCAN})
+    ).one_or_none()
+    return blocks
+
+
+async def bound_transaction(session: AsyncSession, *, lock: float, statement: float) -> None:
+    """Let no statement of this transaction wait for a lock, or run, longer than so many seconds.
+
+    SQLite is bounded by the time that a connection waits for a lock.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    await _set_local(
+        session,
+        {
+            "lock_timeout": str(int(lock * 1000)),
+            "statement_timeout": str(int(statement * 1000)),
+        },
+    )
+
+
+async def _plan_for_blocks(session: AsyncSession) -> None:
+    await _set_local(session, dict.fromkeys(PLANNER, "off"))
+
+
+async def _set_local(session: AsyncSession, values: dict[str, str]) -> None:
+    """Set parameters until the end of the transaction, in one round trip."""
+    settings = (func.set_config(name, value, True) for name, value in values.items())  # noqa: FBT003 - SQL's own
+    await session.execute(select(*settings))
+
+
+def _within(blocks: _Blocks) -> ColumnElement[bool]:
+    return and_(CTID >= _tid(f"({blocks.low},0)"), CTID < _tid(f"({blocks.high},0)"))
+
+
+def _tid(place: str) -> ColumnElement[Any]:
+    return cast(literal(place, String), Tid())
