@@ -18,7 +18,12 @@ __all__ = ["DeadSessions", "Look", "Span", "bound_transaction", "way_to_dead_ses
 
 
 async def way_to_dead_sessions(
-    session: AsyncSession, dead: ColumnElement[bool], *, by_expiry: bool, keep: bool = True
+    session: AsyncSession,
+    dead: ColumnElement[bool],
+    *,
+    by_expiry: bool,
+    exact: bool = True,
+    keep: bool = True,
 ) -> DeadSessions:
     """Choose how to find and remove dead sessions.
 
@@ -26,6 +31,7 @@ async def way_to_dead_sessions(
         session: For all queries, on one connection.
         dead: Which sessions.
         by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
+        exact: No transaction may remove more sessions than asked for.
         keep: Whether the sessions will be removed, not only counted.
     """
     if session.get_bind().dialect.name == "sqlite":
@@ -38,4 +44,6 @@ async def way_to_dead_sessions(
     if tokens is not None:
         return NamedSessions(session, dead, tokens)
     blocks = await number_of_blocks(session)
-    return KeyOrder(session, dead) if blocks is None else BlockRanges(session, dead, blocks)
+    if blocks is None:
+        return KeyOrder(session, dead)
+    return BlockRanges(session, dead, blocks, exact=exact)

@@ -52,7 +52,7 @@ class KeyOrder:
         high, number = (await self._session.execute(query)).one()
         if not number:
             return None
-        span = Span(self._walked, high, number)
+        span = Span(self._walked, high, number, full=number == size)
         self._walked = high
         return span
 

@@ -4,6 +4,7 @@ Forms with ``LIMIT`` alone would read the rows that are deleted already again in
 PostgreSQL keeps them until the next vacuum.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -48,63 +49,67 @@ CTID: ColumnElement[str] = literal_column("access_token.ctid", Tid())
 
 
 class _Blocks(NamedTuple):
+    """A range of blocks, the last one excluded, and the dead rows seen in it."""
+
     low: int
     high: int
+    found: int
+
+    @property
+    def density(self) -> float:
+        """Dead rows a block."""
+        return self.found / max(self.high - self.low, 1)
 
 
 class BlockRanges:
     """The way through a PostgreSQL table by ``ctid``: see ``DeadSessions``.
 
     The look counts a range of blocks at a time, so that no snapshot is held for long, and
-    remembers the ranges that have dead rows; the others are not read again.
+    remembers the ranges that have dead rows; the others are not read again. A span is as
+    many blocks as hold the rows asked for where dead rows lie closest, so that elsewhere it
+    has fewer.
 
     Args:
         session: For all queries.
         dead: Which sessions.
         blocks: The table's size at the start.
+        exact: No span may have more rows than asked for: each is counted out first.
     """
 
     first_look = 500  # blocks
     keys_stay = False
 
-    def __init__(self, session: AsyncSession, dead: ColumnElement[bool], blocks: int) -> None:
+    def __init__(
+        self, session: AsyncSession, dead: ColumnElement[bool], blocks: int, *, exact: bool
+    ) -> None:
         self._session = session
         self._dead = dead
         self._end = blocks
+        self._exact = exact
         self._looked = 0
-        self._ranges: list[_Blocks] = []
+        self._ranges: deque[_Blocks] = deque()
+        self._density = 0.0
         self._walked: Optional[str] = None
 
     async def look(self, size: int) -> Look:
         """Count in the next blocks; see ``DeadSessions.look``."""
-        here = _Blocks(self._looked, min(self._looked + size, self._end))
+        low, high = self._looked, min(self._looked + size, self._end)
         await _plan_for_blocks(self._session)
-        query = select(func.count()).select_from(AccessToken).where(_within(here), self._dead)
+        here = and_(CTID >= _start_of(low), CTID < _start_of(high), self._dead)
+        query = select(func.count()).select_from(AccessToken).where(here)
         found = (await self._session.scalars(query)).one()
         if found:
-            self._ranges.append(here)
-        self._looked = here.high
-        return Look(found, done=here.high >= self._end)
+            blocks = _Blocks(low, high, found)
+            self._ranges.append(blocks)
+            self._density = max(self._density, blocks.density)
+        self._looked = high
+        return Look(found, done=high >= self._end)
 
     async def next_span(self, size: int) -> Optional[Span]:
-        """Find the end of the next dead rows; see ``DeadSessions.next_span``."""
-        await _plan_for_blocks(self._session)
-        while self._ranges:
-            blocks = self._ranges[0]
-            low = self._walked or f"({blocks.low},0)"
-            rows = select(CTID.label("tid")).select_from(AccessToken)
-            rows = rows.where(CTID > _tid(low), _within(blocks), self._dead).limit(size)
-            found = rows.subquery()
-            query = select(cast(func.max(found.c.tid), String), func.count()).select_from(found)
-            high, number = (await self._session.execute(query)).one()
-            if number < size:
-                self._ranges.pop(0)
-                self._walked = None
-            else:
-                self._walked = high
-            if number:
-                return Span(low, high, number)
-        return None
+        """Take the next blocks that have dead rows; see ``DeadSessions.next_span``."""
+        if not self._ranges:
+            return None
+        return await self._counted_out(size) if self._exact else self._measured(size)
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete the dead rows between two places; see ``DeadSessions.remove``."""
@@ -114,6 +119,37 @@ class BlockRanges:
             free = select(CTID).select_from(AccessToken).where(here)
             here = and_(CTID.in_(free.with_for_update(skip_locked=True)), self._dead)
         return await removed(self._session, delete(AccessToken).where(here))
+
+    def _measured(self, size: int) -> Span:
+        """Return so many blocks of the next range; their rows are its share."""
+        blocks = self._ranges.popleft()
+        number = max(int(size / self._density), 1)
+        high = min(blocks.low + number, blocks.high)
+        share = round(blocks.density * (high - blocks.low))
+        if high < blocks.high:
+            self._ranges.appendleft(_Blocks(high, blocks.high, blocks.found - share))
+        else:
+            share = blocks.found
+        full = high - blocks.low == number
+        return Span(_first(blocks.low), _first(high), share, full)
+
+    async def _counted_out(self, size: int) -> Optional[Span]:
+        """Return the stretch that ends with the last of so many dead rows."""
+        await _plan_for_blocks(self._session)
+        while self._ranges:
+            blocks = self._ranges[0]
+            low = self._walked or _first(blocks.low)
+            rows = select(CTID.label("tid")).select_from(AccessToken)
+            here = and_(CTID > _tid(low), CTID < _start_of(blocks.high), self._dead)
+            found = rows.where(here).limit(size).subquery()
+            query = select(cast(func.max(found.c.tid), String), func.count()).select_from(found)
+            high, number = (await self._session.execute(query)).one()
+            self._walked = high if number == size else None
+            if number < size:
+                self._ranges.popleft()
+            if number:
+                return Span(low, high, number, full=number == size)
+        return None
 
 
 class NamedSessions:
@@ -144,7 +180,8 @@ class NamedSessions:
         """Take the next keys; see ``DeadSessions.next_span``."""
         low, high = self._walked, min(self._walked + size, len(self._tokens))
         self._walked = high
-        return Span(low, high, high - low) if high > low else None
+        number = high - low
+        return Span(low, high, number, full=number == size) if number else None
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete sessions by their keys; see ``DeadSessions.remove``."""
@@ -214,8 +251,13 @@ async def _set_local(session: AsyncSession, values: dict[str, str]) -> None:
     await session.execute(select(*settings))
 
 
-def _within(blocks: _Blocks) -> ColumnElement[bool]:
-    return and_(CTID >= _tid(f"({blocks.low},0)"), CTID < _tid(f"({blocks.high},0)"))
+def _first(block: int) -> str:
+    """Return the place before the first row of a block; rows are numbered from 1."""
+    return f"({block},0)"
+
+
+def _start_of(block: int) -> ColumnElement[Any]:
+    return _tid(_first(block))
 
 
 def _tid(place: str) -> ColumnElement[Any]:

@@ -86,7 +86,7 @@ class RowidSlices:
         high, number = await self._end_of(victims.order_by(VICTIM).limit(size))
         if high is None:
             return None
-        span = Span(self._walked, high, number)
+        span = Span(self._walked, high, number, full=number == size)
         self._walked = high
         return span
 

@@ -24,12 +24,14 @@ class Span(NamedTuple):
     Attributes:
         low: The stretch begins after this key.
         high: It ends with this key.
-        number: How many dead sessions were seen in it.
+        number: How many dead sessions were seen in it, or its share of those in a larger one.
+        full: Whether it is as large as was asked for.
     """
 
     low: Any
     high: Any
     number: int
+    full: bool
 
 
 class DeadSessions(Protocol):
@@ -51,7 +53,7 @@ class DeadSessions(Protocol):
         """Go on looking for dead sessions, a step of about this size."""
 
     async def next_span(self, size: int) -> Optional[Span]:
-        """Return the next stretch with up to this many dead sessions; None at the end."""
+        """Return the next stretch, of about this many dead sessions; None at the end."""
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete what is dead in a stretch; return how many.

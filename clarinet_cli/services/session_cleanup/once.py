@@ -135,6 +135,7 @@ class _Run:
             self.transactions.session,
             moment.dead(expired_only=plan.expired_only, older_than=plan.older_than),
             by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
+            exact=plan.limit is not None or plan.largest_batch is not None,
             keep=keep,
         )
 

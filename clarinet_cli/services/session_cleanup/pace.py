@@ -23,15 +23,8 @@ class Pace:
     size: int
     largest: Optional[int] = None
 
-    def learn(self, done: int, seconds: float) -> None:
-        """Adapt to what the last transaction took.
-
-        Args:
-            done: How much it did; less than was asked for tells nothing of the next one.
-            seconds: How long it took.
-        """
-        if done < self.size:
-            return
+    def learn(self, seconds: float) -> None:
+        """Adapt to how long a transaction of this size took."""
         factor = self.goal / max(seconds, A_MOMENT)
         size = int(self.size * min(max(factor, MOST_SHRINKING), MOST_GROWTH))
         size = max(size, min(LEAST, self.size))

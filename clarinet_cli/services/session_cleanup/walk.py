@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 LOOK_SECONDS = 0.05
 SQLITE_BATCH_SECONDS = 0.15
-POSTGRESQL_BATCH_SECONDS = 0.04  # may double in one step, and shall stay below 0.1
+POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
 
 
 async def look_at_all(transactions: Transactions, dead: DeadSessions) -> tuple[int, bool]:
@@ -37,7 +37,7 @@ async def look_at_all(transactions: Transactions, dead: DeadSessions) -> tuple[i
     pace, found, done = Pace(LOOK_SECONDS, dead.first_look), 0, False
     while not done:
         step = await transactions.patiently(Access.READ, partial(dead.look, pace.size))
-        pace.learn(pace.size, transactions.seconds)
+        pace.learn(transactions.seconds)
         found, done = found + step.found, step.done
         if transactions.ended:
             break
@@ -135,7 +135,8 @@ class Walk:
             self.contested.append((span, deleted))
             self._add(deleted, settled=deleted)
             return
-        self.pace.learn(span.number, self.transactions.seconds)
+        if span.full:
+            self.pace.learn(self.transactions.seconds)
         self._add(deleted, settled=span.number)
 
     async def _come_back(self) -> None:
