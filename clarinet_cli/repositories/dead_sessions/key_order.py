@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.dead_sessions.walk import Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
 
 TOKEN = col(AccessToken.token)
 
@@ -25,6 +25,7 @@ class KeyOrder:
 
     first_look = 5000  # rows
     keys_stay = True
+    parameters = NO_PARAMETERS
 
     def __init__(self, session: AsyncSession, dead: ColumnElement[bool]) -> None:
         self._session = session

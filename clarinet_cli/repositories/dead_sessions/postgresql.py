@@ -5,7 +5,8 @@ PostgreSQL keeps them until the next vacuum.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from sqlalchemy import (
@@ -19,13 +20,14 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    true,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.dead_sessions.walk import Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
 from clarinet_cli.repositories.session_state import EXPIRES
 
 TOKEN = col(AccessToken.token)
@@ -33,6 +35,7 @@ FEW = 5000  # sessions that are looked for by the index and kept in mind
 FIRST_TID_RANGE_SCAN = 140000  # the server's version number
 # The blocks have to be read in their order; a compiler's start costs more than a batch.
 PLANNER = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "jit")
+BLOCKS_IN_ORDER: Mapping[str, str] = MappingProxyType(dict.fromkeys(PLANNER, "off"))
 
 
 class Tid(UserDefinedType[str]):
@@ -78,6 +81,7 @@ class BlockRanges:
 
     first_look = 500  # blocks
     keys_stay = False
+    parameters = BLOCKS_IN_ORDER
 
     def __init__(
         self, session: AsyncSession, dead: ColumnElement[bool], blocks: int, *, exact: bool
@@ -94,7 +98,6 @@ class BlockRanges:
     async def look(self, size: int) -> Look:
         """Count in the next blocks; see ``DeadSessions.look``."""
         low, high = self._looked, min(self._looked + size, self._end)
-        await _plan_for_blocks(self._session)
         here = and_(CTID >= _start_of(low), CTID < _start_of(high), self._dead)
         query = select(func.count()).select_from(AccessToken).where(here)
         found = (await self._session.scalars(query)).one()
@@ -113,7 +116,6 @@ class BlockRanges:
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete the dead rows between two places; see ``DeadSessions.remove``."""
-        await _plan_for_blocks(self._session)
         here = and_(CTID > _tid(span.low), CTID <= _tid(span.high), self._dead)
         if skip_locked:
             free = select(CTID).select_from(AccessToken).where(here)
@@ -135,7 +137,6 @@ class BlockRanges:
 
     async def _counted_out(self, size: int) -> Optional[Span]:
         """Return the stretch that ends with the last of so many dead rows."""
-        await _plan_for_blocks(self._session)
         while self._ranges:
             blocks = self._ranges[0]
             low = self._walked or _first(blocks.low)
@@ -163,6 +164,7 @@ class NamedSessions:
 
     first_look = 1
     keys_stay = True
+    parameters = NO_PARAMETERS
 
     def __init__(
         self, session: AsyncSession, dead: ColumnElement[bool], tokens: Sequence[str]
@@ -225,29 +227,24 @@ async def number_of_blocks(session: AsyncSession) -> Optional[int]:
     return blocks
 
 
-async def bound_transaction(session: AsyncSession, *, lock: float, statement: float) -> None:
-    """Let no statement of this transaction wait for a lock, or run, longer than so many seconds.
+async def bound_transaction(
+    session: AsyncSession, parameters: Mapping[str, str], *, lock: float, statement: float
+) -> None:
+    """Bound the waits of this transaction, in one round trip.
 
     SQLite is bounded by the time that a connection waits for a lock.
+
+    Args:
+        session: Whose transaction.
+        parameters: What else to set until its end.
+        lock: Seconds that a statement may wait for a lock.
+        statement: Seconds that it may take.
     """
     if session.get_bind().dialect.name == "sqlite":
         return
-    await _set_local(
-        session,
-        {
-            "lock_timeout": str(int(lock * 1000)),
-            "statement_timeout": str(int(statement * 1000)),
-        },
-    )
-
-
-async def _plan_for_blocks(session: AsyncSession) -> None:
-    await _set_local(session, dict.fromkeys(PLANNER, "off"))
-
-
-async def _set_local(session: AsyncSession, values: dict[str, str]) -> None:
-    """Set parameters until the end of the transaction, in one round trip."""
-    settings = (func.set_config(name, value, True) for name, value in values.items())  # noqa: FBT003 - SQL's own
+    limits = {"lock_timeout": lock, "statement_timeout": statement}
+    values = {name: str(int(seconds * 1000)) for name, seconds in limits.items()} | {**parameters}
+    settings = (func.set_config(name, value, true()) for name, value in values.items())
     await session.execute(select(*settings))
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.dead_sessions.walk import Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
 
 TABLE = str(AccessToken.__tablename__)
 ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
@@ -55,6 +55,7 @@ class RowidSlices:
 
     first_look = 10_000  # rows
     keys_stay = True
+    parameters = NO_PARAMETERS
 
     def __init__(self, session: AsyncSession, dead: ColumnElement[bool], *, keep: bool) -> None:
         self._session = session

@@ -1,9 +1,13 @@
 """What every way to remove dead sessions has in common."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Protocol, cast
 
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncSession
+
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Look(NamedTuple):
@@ -37,17 +41,20 @@ class Span(NamedTuple):
 class DeadSessions(Protocol):
     """A way through all sessions that suits an engine: look at all, then remove by spans.
 
-    Each call is meant for a transaction of its own. A delete repeats the predicate, so that
-    a session that the server revives between look and delete survives.
+    A step of the look is meant for a transaction of its own, and so is a span. A delete
+    repeats the predicate, so that a session that the server revives between look and delete
+    survives.
 
     Attributes:
         first_look: How much one step of the look takes at first; the unit is the engine's.
+        parameters: What the server has to be told in each transaction.
         keys_stay: Whether a row keeps its place when it is updated. Where it does, a walk
             that came to its end has met every dead session that the look found.
     """
 
     first_look: int
     keys_stay: bool
+    parameters: Mapping[str, str]
 
     async def look(self, size: int) -> Look:
         """Go on looking for dead sessions, a step of about this size."""

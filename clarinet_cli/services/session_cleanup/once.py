@@ -104,6 +104,7 @@ class _Run:
             return moment, await self._way(moment, keep=not self.plan.dry_run), pause
 
         self.moment, dead, pause = await self.transactions.patiently(Access.READ, ask)
+        self.transactions.parameters = dead.parameters
         plan = self.plan
         sqlite = self.transactions.url.get_backend_name() == "sqlite"
         goal = SQLITE_BATCH_SECONDS if sqlite else POSTGRESQL_BATCH_SECONDS

@@ -1,8 +1,8 @@
 """The transactions of one clean-up: bounded, patient with locks, ended on request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Optional, TypeVar
 
 from sqlalchemy import URL
@@ -37,6 +37,7 @@ class Transactions:
         stop: When asked, nothing begins any more.
         deadline: When nothing begins any more, by the event loop's clock.
         seconds: How long the last transaction took, once it had begun.
+        parameters: What a PostgreSQL server is told in each transaction.
     """
 
     session: AsyncSession
@@ -44,6 +45,7 @@ class Transactions:
     stop: Stop
     deadline: Optional[float] = None
     seconds: float = 0.0
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -71,7 +73,10 @@ class Transactions:
             async with transaction(self.session, access):
                 began = _clock()
                 await bound_transaction(
-                    self.session, lock=lock_seconds, statement=STATEMENT_SECONDS
+                    self.session,
+                    self.parameters,
+                    lock=lock_seconds,
+                    statement=STATEMENT_SECONDS,
                 )
                 result = await work()
             self.seconds = _clock() - began

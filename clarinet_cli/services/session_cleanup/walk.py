@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Optional
 
 from clarinet_cli.exceptions import BusyError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
@@ -98,14 +99,9 @@ class Walk:
         self.matched, self.looked = await look_at_all(self.transactions, self.dead)
         if self.plan.dry_run or not self.looked:
             return
-        while self._may_go_on:
-            span = await self.transactions.patiently(
-                Access.READ, partial(self.dead.next_span, self._next_size)
-            )
-            if span is None:
-                self.ended = True
-                break
-            await self._remove(span)
+        while self._may_go_on and not self.ended:
+            await self.still_held()
+            await self._remove_next(self._next_size)
             await self._rest()
         await self._come_back()
 
@@ -124,20 +120,37 @@ class Walk:
         if self._may_go_on and self.settled < self.matched:
             await self.transactions.sleep(self.pause)
 
-    async def _remove(self, span: Span) -> None:
-        """Delete a stretch; what somebody else has locked waits to the end."""
-        await self.still_held()
+    async def _remove_next(self, size: int) -> None:
+        """Delete the next stretch; what somebody else has locked waits to the end."""
+        span: Optional[Span] = None
+
+        async def work() -> int:
+            nonlocal span
+            span = span or await self.dead.next_span(size)
+            return await self.dead.remove(span) if span else 0
+
         try:
-            deleted = await self._delete(self.transactions.once, span)
+            deleted = await self._write(self.transactions.once, work)
         except BusyError as error:
-            logger.debug(f"clean-up goes around locked rows: {error.message}")
-            deleted = await self._delete(self.transactions.patiently, span, skip_locked=True)
-            self.contested.append((span, deleted))
-            self._add(deleted, settled=deleted)
+            logger.debug(f"clean-up: {error.message}")
+            if span is not None:
+                await self._go_around(span)
+                return
+            # It was not the rows: nobody else may write now.
+            deleted = await self._write(self.transactions.patiently, work)
+        if span is None:
+            self.ended = True
             return
         if span.full:
             self.pace.learn(self.transactions.seconds)
         self._add(deleted, settled=span.number)
+
+    async def _go_around(self, span: Span) -> None:
+        """Delete what nobody has locked, and remember to come back."""
+        work = partial(self.dead.remove, span, skip_locked=True)
+        deleted = await self._write(self.transactions.patiently, work)
+        self.contested.append((span, deleted))
+        self._add(deleted, settled=deleted)
 
     async def _come_back(self) -> None:
         """Try locked rows again for a while."""
@@ -148,7 +161,7 @@ class Walk:
                 return
             await self.still_held()
             try:
-                deleted = await self._delete(self.transactions.once, span)
+                deleted = await self._write(self.transactions.once, partial(self.dead.remove, span))
             except BusyError as error:
                 logger.debug(f"clean-up: still locked: {error.message}")
                 if asyncio.get_running_loop().time() >= give_up:
@@ -159,14 +172,9 @@ class Walk:
                 self.contested.popleft()
                 self._add(deleted, settled=span.number - before)
 
-    async def _delete(
-        self,
-        way: Callable[..., Awaitable[int]],
-        span: Span,
-        *,
-        skip_locked: bool = False,
+    async def _write(
+        self, way: Callable[..., Awaitable[int]], work: Callable[[], Awaitable[int]]
     ) -> int:
-        work = partial(self.dead.remove, span, skip_locked=skip_locked)
         return await way(Access.WRITE, work, lock_seconds=ROW_LOCK_SECONDS)
 
     def _add(self, deleted: int, *, settled: int) -> None:
