@@ -68,7 +68,7 @@ async def exclusive(
     async with get_async_session(settings) as session:
         await _advisory_lock(session, job, timeout)
         # The lock ends with its connection: while that answers, the lock is ours.
-        yield ServerRepository(session).ping
+        yield ServerRepository(session).hold
 
 
 async def _always_held() -> None:
