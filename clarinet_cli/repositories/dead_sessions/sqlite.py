@@ -116,9 +116,8 @@ class RowidSlices:
 
     @staticmethod
     def _in_order(here: ColumnElement[bool]) -> Select[Any]:
-        # By the index on expires_at the rows would come out of order.
         rows = select(ROWID.label("id")).select_from(AccessToken).where(here)
-        return rows.with_hint(AccessToken, "NOT INDEXED", "sqlite")
+        return rows.order_by(ROWID)
 
 
 async def has_rowids(session: AsyncSession) -> bool:
