@@ -15,7 +15,8 @@ PROGRESS_LINE_SECONDS = 30.0
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function to call with what is done and the total.
 
-    A bar on standard error when that is a terminal, else with ``-v`` a line each 30 s.
+    A bar with the rate and the time left on standard error when that is a terminal, else
+    with ``-v`` a line each 30 s.
 
     Args:
         label: What is going on.
@@ -26,10 +27,17 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    text, rate = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), rate, Remaining())
+    began = monotonic()
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(label, total=None, rate="")
+
+        def tell(done: int, total: int) -> None:
+            rate = f"{done / max(monotonic() - began, 0.001):,.0f}/s"
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield tell
 
 
 def _line_progress(label: str) -> Callable[[int, int], None]:

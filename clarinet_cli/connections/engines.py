@@ -25,6 +25,7 @@ ANSWER_TIMEOUT_SECONDS = 300  # a server that is silent for so long is gone
 SHORT_WAIT_SECONDS = 0.1
 BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
+ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
 
 
 class Access(StrEnum):
@@ -68,7 +69,6 @@ def _sqlite_engine(
     _probe(Path(str(url.database)))
     uri = url.set(database=f"file:{quote(str(url.database))}", query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
-    begin = ("BEGIN", FIRST_READ) if access is Access.READ else ("BEGIN IMMEDIATE",)
 
     def prepare(connection: Any, _: object) -> None:
         # The driver's own implicit transactions leave DDL and reads outside of them.
@@ -79,6 +79,8 @@ def _sqlite_engine(
         cursor.close()
 
     def start(connection: Connection) -> None:
+        wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
+        begin = ("BEGIN", FIRST_READ) if wanted is Access.READ else ("BEGIN IMMEDIATE",)
         _begin_when_free(connection, begin, busy_timeout)
 
     event.listen(engine.sync_engine, "connect", prepare)

@@ -187,15 +187,6 @@ class SessionRepository(BaseRepository[AccessToken]):
             query = query.where(TOKEN.not_in([session.token for session in keep]))
         return await self._removed(query)
 
-    async def remove_batch(self, dead: ColumnElement[bool], size: int) -> int:
-        """Delete up to *size* dead sessions; return how many.
-
-        The predicate stands in the delete too, so that a session that the server extends
-        between our look and our delete survives.
-        """
-        victims = select(TOKEN).where(dead).limit(size)
-        return await self._removed(delete(AccessToken).where(TOKEN.in_(victims), dead))
-
     async def _removed(self, query: Any) -> int:
         options = {"synchronize_session": False}
         result = await self.session.execute(query, execution_options=options)

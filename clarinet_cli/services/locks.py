@@ -68,7 +68,7 @@ async def exclusive(
     async with get_async_session(settings) as session:
         await _advisory_lock(session, job, timeout)
         # The lock ends with its connection: while that answers, the lock is ours.
-        yield ServerRepository(session).ping
+        yield ServerRepository(session).hold
 
 
 async def _always_held() -> None:
@@ -100,6 +100,7 @@ async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> Non
         if asyncio.get_running_loop().time() >= deadline:
             raise _busy(job, None)
         await asyncio.sleep(POLL_SECONDS)
+    await server.stay_open()
 
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:

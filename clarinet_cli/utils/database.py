@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from clarinet_cli.connections.driver_errors import explain_driver_error
-from clarinet_cli.connections.engines import Access, make_engine
+from clarinet_cli.connections.engines import ACCESS_OPTION, Access, make_engine
 from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -30,8 +30,10 @@ __all__ = [
     "get_connection",
     "get_engine",
     "open_maintenance_connection",
+    "open_pinned_session",
     "open_session",
     "sqlite_file",
+    "transaction",
 ]
 
 
@@ -106,6 +108,40 @@ async def open_session(
         AsyncSession(engine, expire_on_commit=False) as session,
     ):
         yield session
+
+
+@asynccontextmanager
+async def open_pinned_session(
+    settings: Optional[Settings] = None, *, access: Access = Access.READ, **options: Any
+) -> AsyncIterator[AsyncSession]:
+    """Yield a session whose transactions all run on one connection.
+
+    Args:
+        settings: Which database; the project's settings by default.
+        access: What its transactions are for unless ``transaction`` says otherwise.
+        **options: Passed on to ``make_engine``.
+
+    Raises:
+        ClarinetError: The driver's error, in the operator's words.
+    """
+    async with (
+        get_connection(settings, access=access, **options) as connection,
+        AsyncSession(connection, expire_on_commit=False) as session,
+    ):
+        yield session
+
+
+@asynccontextmanager
+async def transaction(session: AsyncSession, access: Access) -> AsyncIterator[None]:
+    """Hold one transaction of a session, which may read now and write another time.
+
+    Args:
+        session: One that the caller opened.
+        access: READ leaves SQLite's lock for writing to others.
+    """
+    async with session.begin():
+        await session.connection(execution_options={ACCESS_OPTION: access})
+        yield
 
 
 @asynccontextmanager

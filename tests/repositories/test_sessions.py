@@ -346,26 +346,12 @@ async def test_a_users_sessions_are_removed_but_those_to_keep(
     assert oracle.tokens(server_project) == before - own | {item.token for item in keep}
 
 
-async def test_a_batch_removes_dead_sessions_up_to_its_size(server_project: Project) -> None:
-    """Never more than the size, only dead ones, and the number is that of the rows gone."""
-    sessions = oracle.raw_sessions(server_project)
-    dead = {item.token for item in sessions if item.is_dead(FIXTURE_NOW)}
-    assert len(dead) > 3
-    async with oracle.writing(server_project) as session:
-        removed = await SessionRepository(session).remove_batch(AT_FIXTURE_NOW.dead(), 3)
-    left = oracle.tokens(server_project)
-    gone = {item.token for item in sessions} - left
-    assert removed == len(gone) == 3
-    assert gone < dead
-
-
 async def test_a_repository_does_not_commit(server_project: Project) -> None:
     """What was removed is back when the caller rolls back."""
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     before = oracle.snapshot(server_project)
     async with oracle.writing(server_project, dry_run=True) as session:
         assert await SessionRepository(session).remove_of_user(user_id) == 7
-        assert await SessionRepository(session).remove_batch(AT_FIXTURE_NOW.dead(), 10) > 0
     assert oracle.snapshot(server_project) == before
 
 

@@ -30,8 +30,9 @@ DAY = timedelta(days=1)
 
 
 def plan(**options: Any) -> CleanupPlan:
-    """Return a plan without pauses."""
-    return CleanupPlan(**{"batch_size": 1000, "pause": 0.0, **options})
+    """Return a plan without pauses; no batch is larger than the first one."""
+    largest = options.get("batch_size", 1000)
+    return CleanupPlan(**{"batch_size": 1000, "largest_batch": largest, "pause": 0.0, **options})
 
 
 def dead_tokens(project: Project, **options: Any) -> set[str]:

@@ -1,12 +1,12 @@
 """The command that removes dead sessions, once or as a service."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from clarinet_cli.cli.groups import run_until_stopped
-from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.invocation import current, project_settings
 from clarinet_cli.cli.options import DryRun, Output, parse_duration
 from clarinet_cli.cli.output import note, render
 from clarinet_cli.cli.progress import progress
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from clarinet_cli.settings import Settings
 
 SHORTEST_INTERVAL_SECONDS = 1
+AS_THE_SETTINGS_SAY = -1.0  # no duration that can be typed
+
+
+def parse_interval(text: str | float) -> float:
+    """Return the seconds between two runs, or the mark for ``default``.
+
+    Raises:
+        BadParameter: It is neither a duration nor that word.
+    """
+    return AS_THE_SETTINGS_SAY if text == "default" else parse_duration(text)
 
 
 def cleanup(
@@ -37,7 +47,10 @@ def cleanup(
     batch_size: Annotated[
         Optional[int],
         typer.Option(
-            min=1, help="Sessions a transaction.", show_default="session_cleanup_batch_size"
+            min=1,
+            help="The most sessions a transaction; by default as many as fit into its time, "
+            "beginning with session_cleanup_batch_size.",
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[
@@ -59,9 +72,10 @@ def cleanup(
     every: Annotated[
         Optional[float],
         typer.Option(
-            parser=parse_duration,
+            parser=parse_interval,
             metavar="TIME",
-            help="Stay in the foreground and clean at this interval.",
+            help="Stay in the foreground and clean at this interval; 'default': "
+            "session_cleanup_interval, and not at all without session_cleanup_enabled.",
         ),
     ] = None,
     fail_incomplete: Annotated[
@@ -76,20 +90,19 @@ def cleanup(
 ) -> None:
     """Remove dead sessions: expired, idle, and old ones.
 
-    Safe beside a running server: batches, each in a transaction of its own, and a session
-    that the server revives meanwhile survives. SIGINT and SIGTERM end it after the batch
-    at hand.
+    Safe beside a running server: batches, each in a transaction of its own, of a size that
+    leaves others their turn, and a session that the server revives meanwhile survives.
+    SIGINT and SIGTERM end it after the batch at hand.
 
     Example: clarinet -q session cleanup --max-time 10m
     """
-    from clarinet_cli.services.session_cleanup import CleanupPlan
-
     settings = project_settings()
     if expired_only and days is not None:
         raise INVALID.with_context("--expired-only and --days exclude each other")
     old = settings.session_cleanup_retention_days if days is None else days
-    plan = CleanupPlan(
-        batch_size=batch_size or settings.session_cleanup_batch_size,
+    plan = _plan(
+        settings,
+        largest_batch=batch_size,
         older_than=timedelta(days=old) if old and not expired_only else None,
         expired_only=expired_only,
         limit=limit,
@@ -112,6 +125,14 @@ def cleanup(
     raise typer.Exit(code)
 
 
+def _plan(settings: "Settings", *, largest_batch: Optional[int], **options: Any) -> "CleanupPlan":
+    from clarinet_cli.services.session_cleanup import CleanupPlan
+
+    return CleanupPlan(
+        batch_size=settings.session_cleanup_batch_size, largest_batch=largest_batch, **options
+    )
+
+
 def _clean_once(settings: "Settings", plan: "CleanupPlan") -> "tuple[CleanupReport, int]":
     from clarinet_cli.services.session_cleanup import clean_up
 
@@ -120,25 +141,32 @@ def _clean_once(settings: "Settings", plan: "CleanupPlan") -> "tuple[CleanupRepo
 
 
 def _serve(
-    settings: "Settings", plan: "CleanupPlan", interval: float, output: Optional[OutputFormat]
+    settings: "Settings", plan: "CleanupPlan", every: float, output: Optional[OutputFormat]
 ) -> int:
     """Clean up again and again; each run tells itself in one line."""
     from clarinet_cli.services.session_cleanup import clean_up_for_ever
 
+    interval = settings.session_cleanup_interval if every == AS_THE_SETTINGS_SAY else every
     if interval < SHORTEST_INTERVAL_SECONDS:
         raise INVALID.with_context(f"--every: at least {SHORTEST_INTERVAL_SECONDS} s")
+    if every == AS_THE_SETTINGS_SAY and not settings.session_cleanup_enabled:
+        note("session_cleanup_enabled is false: nothing to do")
+        return ExitCode.OK
     lines = OutputFormat.JSONL if output is OutputFormat.JSON else output
+    _, code = run_until_stopped(
+        lambda stop: clean_up_for_ever(
+            settings, plan, interval=interval, stop=stop, report=lambda run: _tell(run, lines)
+        )
+    )
+    return code
 
-    def tell(report: "CleanupReport") -> None:
-        if lines not in (None, OutputFormat.TABLE):
-            render(report, lines)
-            return
+
+def _tell(report: "CleanupReport", lines: Optional[OutputFormat]) -> None:
+    """Write one line about a run; with ``-v`` the log has it already."""
+    if lines not in (None, OutputFormat.TABLE):
+        render(report, lines)
+    elif not current().verbosity:
         note(
             f"clean-up: matched {report.matched}, deleted {report.deleted}, "
             f"remaining {report.remaining}, {report.seconds} s"
         )
-
-    _, code = run_until_stopped(
-        lambda stop: clean_up_for_ever(settings, plan, interval=interval, stop=stop, report=tell)
-    )
-    return code

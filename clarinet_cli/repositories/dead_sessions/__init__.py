@@ -1,0 +1,49 @@
+"""Finding and removing dead sessions by the millions, in the way that suits the engine."""
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.repositories.dead_sessions.key_order import KeyOrder
+from clarinet_cli.repositories.dead_sessions.postgresql import (
+    BlockRanges,
+    NamedSessions,
+    bound_transaction,
+    few_expired,
+    number_of_blocks,
+)
+from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices, has_rowids
+from clarinet_cli.repositories.dead_sessions.walk import DeadSessions, Look, Span
+
+__all__ = ["DeadSessions", "Look", "Span", "bound_transaction", "way_to_dead_sessions"]
+
+
+async def way_to_dead_sessions(
+    session: AsyncSession,
+    dead: ColumnElement[bool],
+    *,
+    by_expiry: bool,
+    exact: bool = True,
+    keep: bool = True,
+) -> DeadSessions:
+    """Choose how to find and remove dead sessions.
+
+    Args:
+        session: For all queries, on one connection.
+        dead: Which sessions.
+        by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
+        exact: No transaction may remove more sessions than asked for.
+        keep: Whether the sessions will be removed, not only counted.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        if not await has_rowids(session):
+            return KeyOrder(session, dead)
+        slices = RowidSlices(session, dead, keep=keep)
+        await slices.prepare()
+        return slices
+    tokens = await few_expired(session, dead) if by_expiry else None
+    if tokens is not None:
+        return NamedSessions(session, dead, tokens)
+    blocks = await number_of_blocks(session)
+    if blocks is None:
+        return KeyOrder(session, dead)
+    return BlockRanges(session, dead, blocks, exact=exact)

@@ -1,0 +1,261 @@
+"""Dead sessions in PostgreSQL: by the blocks they lie in, or one by one when they are few.
+
+Forms with ``LIMIT`` alone would read the rows that are deleted already again in each batch:
+PostgreSQL keeps them until the next vacuum.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Optional
+
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import UserDefinedType
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
+from clarinet_cli.repositories.session_state import EXPIRES
+
+TOKEN = col(AccessToken.token)
+FEW = 5000  # sessions that are looked for by the index and kept in mind
+FIRST_TID_RANGE_SCAN = 140000  # the server's version number
+# The blocks have to be read in their order; a compiler's start costs more than a batch.
+PLANNER = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "jit")
+BLOCKS_IN_ORDER: Mapping[str, str] = MappingProxyType(dict.fromkeys(PLANNER, "off"))
+
+
+class Tid(UserDefinedType[str]):
+    """Where a row version lies: block and number."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name."""
+        return "tid"
+
+
+CTID: ColumnElement[str] = literal_column("access_token.ctid", Tid())
+
+
+class _Blocks(NamedTuple):
+    """A range of blocks, the last one excluded, and the dead rows seen in it."""
+
+    low: int
+    high: int
+    found: int
+
+    @property
+    def density(self) -> float:
+        """Dead rows a block."""
+        return self.found / max(self.high - self.low, 1)
+
+
+class BlockRanges:
+    """The way through a PostgreSQL table by ``ctid``: see ``DeadSessions``.
+
+    The look counts a range of blocks at a time, so that no snapshot is held for long, and
+    remembers the ranges that have dead rows; the others are not read again. A span is as
+    many blocks as hold the rows asked for where dead rows lie closest, so that elsewhere it
+    has fewer.
+
+    Args:
+        session: For all queries.
+        dead: Which sessions.
+        blocks: The table's size at the start.
+        exact: No span may have more rows than asked for: each is counted out first.
+    """
+
+    first_look = 500  # blocks
+    keys_stay = False
+    parameters = BLOCKS_IN_ORDER
+
+    def __init__(
+        self, session: AsyncSession, dead: ColumnElement[bool], blocks: int, *, exact: bool
+    ) -> None:
+        self._session = session
+        self._dead = dead
+        self._end = blocks
+        self._exact = exact
+        self._looked = 0
+        self._ranges: deque[_Blocks] = deque()
+        self._density = 0.0
+        self._walked: Optional[str] = None
+
+    async def look(self, size: int) -> Look:
+        """Count in the next blocks; see ``DeadSessions.look``."""
+        low, high = self._looked, min(self._looked + size, self._end)
+        here = and_(CTID >= _start_of(low), CTID < _start_of(high), self._dead)
+        query = select(func.count()).select_from(AccessToken).where(here)
+        found = (await self._session.scalars(query)).one()
+        if found:
+            blocks = _Blocks(low, high, found)
+            self._ranges.append(blocks)
+            self._density = max(self._density, blocks.density)
+        self._looked = high
+        return Look(found, done=high >= self._end)
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Take the next blocks that have dead rows; see ``DeadSessions.next_span``."""
+        if not self._ranges:
+            return None
+        return await self._counted_out(size) if self._exact else self._measured(size)
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete the dead rows between two places; see ``DeadSessions.remove``."""
+        here = and_(CTID > _tid(span.low), CTID <= _tid(span.high), self._dead)
+        if skip_locked:
+            free = select(CTID).select_from(AccessToken).where(here)
+            here = and_(CTID.in_(free.with_for_update(skip_locked=True)), self._dead)
+        return await removed(self._session, delete(AccessToken).where(here))
+
+    def _measured(self, size: int) -> Span:
+        """Return so many blocks of the next range; their rows are its share."""
+        blocks = self._ranges.popleft()
+        number = max(int(size / self._density), 1)
+        high = min(blocks.low + number, blocks.high)
+        share = round(blocks.density * (high - blocks.low))
+        if high < blocks.high:
+            self._ranges.appendleft(_Blocks(high, blocks.high, blocks.found - share))
+        else:
+            share = blocks.found
+        full = high - blocks.low == number
+        return Span(_first(blocks.low), _first(high), share, full)
+
+    async def _counted_out(self, size: int) -> Optional[Span]:
+        """Return the stretch that ends with the last of so many dead rows."""
+        while self._ranges:
+            blocks = self._ranges[0]
+            low = self._walked or _first(blocks.low)
+            rows = select(CTID.label("tid")).select_from(AccessToken)
+            here = and_(CTID > _tid(low), CTID < _start_of(blocks.high), self._dead)
+            found = rows.where(here).limit(size).subquery()
+            query = select(cast(func.max(found.c.tid), String), func.count()).select_from(found)
+            high, number = (await self._session.execute(query)).one()
+            self._walked = high if number == size else None
+            if number < size:
+                self._ranges.popleft()
+            if number:
+                return Span(low, high, number, full=number == size)
+        return None
+
+
+class NamedSessions:
+    """The way when few sessions are dead: found in the order of an index, deleted by key.
+
+    Args:
+        session: For all queries.
+        dead: Which sessions.
+        tokens: Their keys; they stay inside the repository.
+    """
+
+    first_look = 1
+    keys_stay = True
+    parameters = NO_PARAMETERS
+
+    def __init__(
+        self, session: AsyncSession, dead: ColumnElement[bool], tokens: Sequence[str]
+    ) -> None:
+        self._session = session
+        self._dead = dead
+        self._tokens = tokens
+        self._walked = 0
+
+    async def look(self, size: int) -> Look:
+        """Tell what is found already; see ``DeadSessions.look``."""
+        return Look(len(self._tokens), done=True)
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Take the next keys; see ``DeadSessions.next_span``."""
+        low, high = self._walked, min(self._walked + size, len(self._tokens))
+        self._walked = high
+        number = high - low
+        return Span(low, high, number, full=number == size) if number else None
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete sessions by their keys; see ``DeadSessions.remove``."""
+        here = and_(TOKEN.in_(self._tokens[span.low : span.high]), self._dead)
+        if skip_locked:
+            free = select(TOKEN).where(here).with_for_update(skip_locked=True)
+            here = and_(TOKEN.in_(free), self._dead)
+        return await removed(self._session, delete(AccessToken).where(here))
+
+
+async def few_expired(session: AsyncSession, dead: ColumnElement[bool]) -> Optional[list[str]]:
+    """Return the tokens of the dead sessions when they are few, by the index on expiry.
+
+    Args:
+        session: For the query.
+        dead: A predicate that looks at ``expires_at`` alone, so that the index helps.
+    """
+    query = select(TOKEN).where(dead).order_by(EXPIRES).limit(FEW + 1)
+    tokens = list(await session.scalars(query))
+    return tokens if len(tokens) <= FEW else None
+
+
+async def number_of_blocks(session: AsyncSession) -> Optional[int]:
+    """Return the table's size in blocks, or None where rows can't be reached by block.
+
+    Engines that speak PostgreSQL have no ``ctid``, or no order in it; a partitioned table
+    has many.
+    """
+    version = str((await session.scalars(select(func.version()))).one())
+    if not version.startswith("PostgreSQL") or "-YB-" in version:
+        return None
+    query = text(
+        "SELECT pg_relation_size(c.oid) / current_setting('block_size')::int"
+        " FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
+        " WHERE c.oid = 'access_token'::regclass AND c.relkind = 'r' AND a.amname = 'heap'"
+        " AND current_setting('server_version_num')::int >= :first"
+    )
+    blocks: Optional[int] = (
+        await session.scalars(query, {"first": FIRST_TID_RANGE_SCAN})
+    ).one_or_none()
+    return blocks
+
+
+async def bound_transaction(
+    session: AsyncSession, parameters: Mapping[str, str], *, lock: float, statement: float
+) -> None:
+    """Bound the waits of this transaction, in one round trip.
+
+    SQLite is bounded by the time that a connection waits for a lock.
+
+    Args:
+        session: Whose transaction.
+        parameters: What else to set until its end.
+        lock: Seconds that a statement may wait for a lock.
+        statement: Seconds that it may take.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    limits = {"lock_timeout": lock, "statement_timeout": statement}
+    values = {name: str(int(seconds * 1000)) for name, seconds in limits.items()} | {**parameters}
+    settings = (func.set_config(name, value, true()) for name, value in values.items())
+    await session.execute(select(*settings))
+
+
+def _first(block: int) -> str:
+    """Return the place before the first row of a block; rows are numbered from 1."""
+    return f"({block},0)"
+
+
+def _start_of(block: int) -> ColumnElement[Any]:
+    return _tid(_first(block))
+
+
+def _tid(place: str) -> ColumnElement[Any]:
+    return cast(literal(place, String), Tid())

@@ -1,0 +1,127 @@
+"""Dead sessions in SQLite: their rowids in a temporary table, deleted slice by slice.
+
+Rows lie in the file in the order of their rowids. Batches in any other order, that of the
+random tokens above all, write the same pages again and again.
+"""
+
+from typing import Any, Optional
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import CreateTable
+
+from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
+
+TABLE = str(AccessToken.__tablename__)
+ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
+# Temporary tables go to a file, not to memory: a hundred million rowids take a gigabyte.
+VICTIMS = Table(
+    "clarinet_victims",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    prefixes=["TEMPORARY"],
+)
+VICTIM: ColumnElement[int] = VICTIMS.c.id
+BEFORE_ALL = -(2**63)  # a rowid may be negative
+SETTINGS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 16000")
+
+
+class RowidSlices:
+    """The way through a SQLite table: see ``DeadSessions``.
+
+    The look reads a slice of the table at a time, so that in rollback-journal mode, where
+    readers keep writers from committing, nobody waits for long.
+
+    Args:
+        session: On one connection all the time: the temporary table is the connection's.
+        dead: Which sessions.
+        keep: Note the rowids down for deleting.
+    """
+
+    first_look = 10_000  # rows
+    keys_stay = True
+    parameters = NO_PARAMETERS
+
+    def __init__(self, session: AsyncSession, dead: ColumnElement[bool], *, keep: bool) -> None:
+        self._session = session
+        self._dead = dead
+        self._keep = keep
+        self._looked = self._walked = BEFORE_ALL
+
+    async def prepare(self) -> None:
+        """Make the temporary table, and room for pages that many deletes touch."""
+        if self._keep:
+            for setting in SETTINGS:
+                await self._session.execute(text(setting))
+            await self._session.execute(CreateTable(VICTIMS))
+
+    async def look(self, size: int) -> Look:
+        """Note the dead ones among the next rows down; see ``DeadSessions.look``."""
+        rows = select(ROWID.label("id")).select_from(AccessToken).where(ROWID > self._looked)
+        high, number = await self._end_of(rows.order_by(ROWID).limit(size))
+        if high is None:
+            return Look(0, done=True)
+        here = and_(ROWID > self._looked, ROWID <= high, self._dead)
+        found = await (self._note(here) if self._keep else self._count(here))
+        self._looked = high
+        return Look(found, done=number < size)
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Take the next rowids of the temporary table; see ``DeadSessions.next_span``."""
+        victims = select(VICTIM.label("id")).where(VICTIM > self._walked)
+        high, number = await self._end_of(victims.order_by(VICTIM).limit(size))
+        if high is None:
+            return None
+        span = Span(self._walked, high, number, full=number == size)
+        self._walked = high
+        return span
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete a slice; SQLite has no locks on rows. See ``DeadSessions.remove``."""
+        victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
+        return await removed(
+            self._session, delete(AccessToken).where(ROWID.in_(victims), self._dead)
+        )
+
+    async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
+        """Return the last rowid of a query, and how many it has."""
+        found = rows.subquery()
+        query = select(func.max(found.c.id), func.count())
+        high, number = (await self._session.execute(query.select_from(found))).one()
+        return high, number
+
+    async def _note(self, here: ColumnElement[bool]) -> int:
+        return await removed(
+            self._session, insert(VICTIMS).from_select(["id"], self._in_order(here))
+        )
+
+    async def _count(self, here: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(self._in_order(here).subquery())
+        return (await self._session.scalars(query)).one()
+
+    @staticmethod
+    def _in_order(here: ColumnElement[bool]) -> Select[Any]:
+        rows = select(ROWID.label("id")).select_from(AccessToken).where(here)
+        return rows.order_by(ROWID)
+
+
+async def has_rowids(session: AsyncSession) -> bool:
+    """Return whether the table is an ordinary one, not ``WITHOUT ROWID``."""
+    query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name"
+    found = (await session.scalars(text(query), {"name": TABLE})).one_or_none()
+    return "WITHOUT ROWID" not in (found or "").upper()

@@ -1,0 +1,78 @@
+"""What every way to remove dead sessions has in common."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Optional, Protocol, cast
+
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.ext.asyncio import AsyncSession
+
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Look(NamedTuple):
+    """What one step of the first look found.
+
+    Attributes:
+        found: Dead sessions in this step.
+        done: Whether it was the last step.
+    """
+
+    found: int
+    done: bool
+
+
+class Span(NamedTuple):
+    """A stretch of neighbouring rows for one transaction.
+
+    Attributes:
+        low: The stretch begins after this key.
+        high: It ends with this key.
+        number: How many dead sessions were seen in it, or its share of those in a larger one.
+        full: Whether it is as large as was asked for.
+    """
+
+    low: Any
+    high: Any
+    number: int
+    full: bool
+
+
+class DeadSessions(Protocol):
+    """A way through all sessions that suits an engine: look at all, then remove by spans.
+
+    A step of the look is meant for a transaction of its own, and so is a span. A delete
+    repeats the predicate, so that a session that the server revives between look and delete
+    survives.
+
+    Attributes:
+        first_look: How much one step of the look takes at first; the unit is the engine's.
+        parameters: What the server has to be told in each transaction.
+        keys_stay: Whether a row keeps its place when it is updated. Where it does, a walk
+            that came to its end has met every dead session that the look found.
+    """
+
+    first_look: int
+    keys_stay: bool
+    parameters: Mapping[str, str]
+
+    async def look(self, size: int) -> Look:
+        """Go on looking for dead sessions, a step of about this size."""
+
+    async def next_span(self, size: int) -> Optional[Span]:
+        """Return the next stretch, of about this many dead sessions; None at the end."""
+
+    async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
+        """Delete what is dead in a stretch; return how many.
+
+        Args:
+            span: Where.
+            skip_locked: Leave rows that somebody else has locked, instead of waiting.
+        """
+
+
+async def removed(session: AsyncSession, query: Executable) -> int:
+    """Run a statement that changes rows and return how many it changed."""
+    options = {"synchronize_session": False}
+    result = await session.execute(query, execution_options=options)
+    return cast("CursorResult[Any]", result).rowcount

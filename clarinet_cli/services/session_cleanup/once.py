@@ -1,0 +1,194 @@
+"""One clean-up: the lock, the instant, the walk, and what is told of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Optional
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.connections.urls import require_sqlite_file
+from clarinet_cli.exceptions import FAILURE, ClarinetError
+from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.results import CleanupReport
+from clarinet_cli.services.audit import record
+from clarinet_cli.services.locks import Job, StillHeld, exclusive
+from clarinet_cli.services.session_cleanup.pace import Pace
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
+from clarinet_cli.services.session_cleanup.transactions import (
+    LOCK_SECONDS,
+    Ended,
+    Transactions,
+)
+from clarinet_cli.services.session_cleanup.walk import (
+    POSTGRESQL_BATCH_SECONDS,
+    SQLITE_BATCH_SECONDS,
+    Progress,
+    Walk,
+    look_at_all,
+)
+from clarinet_cli.services.sessions import present_moment
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.database import Access, database_url, open_pinned_session
+from clarinet_cli.utils.logger import logger
+
+
+async def clean_up(
+    settings: Settings,
+    plan: CleanupPlan,
+    *,
+    now: Optional[datetime] = None,
+    stop: Optional[Stop] = None,
+    progress: Progress = lambda deleted, matched: None,
+) -> CleanupReport:
+    """Remove dead sessions in batches, each in a transaction of its own.
+
+    All batches judge by one frozen instant, and each repeats the predicate in its delete:
+    a session that the server revives meanwhile survives. Whatever ends the run, batches
+    that are done stay done and are on record, and the next run goes on.
+
+    In the report ``matched`` is what the look at all sessions found, as far as it came, and
+    ``remaining`` what is still dead by the same instant. A run that was asked to stop, or
+    whose time is over, does not count again: there it is what was found and not yet visited.
+
+    Args:
+        settings: Which database, and the idle limit.
+        plan: What to remove, and how fast.
+        now: The instant to judge by; that of the database's clock by default.
+        stop: When asked, the run ends after the batch at hand.
+        progress: Called after each batch with the sessions deleted so far and matched.
+
+    Raises:
+        BusyError: Another clean-up is running, or somebody else held a lock all the time.
+    """
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    async with _opened(settings, dry_run=plan.dry_run) as (session, still_held):
+        deadline = None if plan.max_time is None else started + plan.max_time
+        url = database_url(settings)
+        run = _Run(settings, plan, Transactions(session, url, stop or Stop(), deadline))
+        try:
+            walk = await run.prepared(now, still_held, progress)
+        except Ended:
+            return _report(plan, None, 0, clock() - started)
+        try:
+            await walk.go()
+        finally:
+            _put_on_record(walk)
+        remaining = await run.remaining(walk)
+    return _report(plan, walk, remaining, clock() - started)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the steps of one clean-up share."""
+
+    settings: Settings
+    plan: CleanupPlan
+    transactions: Transactions
+    moment: Optional[Moment] = None
+
+    async def prepared(
+        self, now: Optional[datetime], still_held: StillHeld, progress: Progress
+    ) -> Walk:
+        """Freeze the instant, choose the way, and return the walk."""
+
+        async def ask() -> tuple[Moment, DeadSessions, float]:
+            session = self.transactions.session
+            moment = await present_moment(session, self.settings, now)
+            pause = await ServerRepository(session).pause_between_batches()
+            return moment, await self._way(moment, keep=not self.plan.dry_run), pause
+
+        self.moment, dead, pause = await self.transactions.patiently(Access.READ, ask)
+        self.transactions.parameters = dead.parameters
+        plan = self.plan
+        sqlite = self.transactions.url.get_backend_name() == "sqlite"
+        goal = SQLITE_BATCH_SECONDS if sqlite else POSTGRESQL_BATCH_SECONDS
+        first = min(plan.batch_size, plan.largest_batch or plan.batch_size)
+        return Walk(
+            self.transactions,
+            plan,
+            dead,
+            Pace(goal, first, plan.largest_batch),
+            pause if plan.pause is None else plan.pause,
+            still_held,
+            progress,
+        )
+
+    async def remaining(self, walk: Walk) -> int:
+        """Return how many dead sessions are left, without a second look where one can."""
+        if walk.knows_nothing_is_left:
+            return 0
+        if self.plan.dry_run or self.transactions.ended or self.moment is None:
+            return max(walk.matched - walk.settled, 0)
+        moment = self.moment
+        dead = await self.transactions.patiently(Access.READ, lambda: self._way(moment, keep=False))
+        left, _ = await look_at_all(self.transactions, dead)
+        return left
+
+    async def _way(self, moment: Moment, *, keep: bool) -> DeadSessions:
+        plan = self.plan
+        return await way_to_dead_sessions(
+            self.transactions.session,
+            moment.dead(expired_only=plan.expired_only, older_than=plan.older_than),
+            by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
+            exact=plan.limit is not None or plan.largest_batch is not None,
+            keep=keep,
+        )
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, *, dry_run: bool
+) -> AsyncIterator[tuple[AsyncSession, StillHeld]]:
+    """Open a session for a clean-up; a real one has the lock of its own."""
+    if dry_run:
+        async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
+            yield session, ServerRepository(session).ping
+        return
+    require_sqlite_file(database_url(settings))  # before the lock leaves a file beside nothing
+    async with (
+        exclusive(settings, Job.CLEANUP, timeout=0) as still_held,
+        open_pinned_session(settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS) as session,
+    ):
+        yield session, still_held
+
+
+def _put_on_record(walk: Walk) -> None:
+    """Record what was deleted, whatever ended the run.
+
+    Raises:
+        ClarinetError: The audit log can't be written.
+    """
+    if not walk.deleted:
+        return
+    try:
+        record(None, "deleted", deleted=walk.deleted, matched=walk.matched)
+    except ClarinetError as error:
+        logger.bind(reported=True).error(f"clean-up: {error.message}")
+        raise FAILURE.with_context(
+            error.message, hint=f"{walk.deleted} sessions were deleted"
+        ) from error
+
+
+def _report(
+    plan: CleanupPlan, walk: Optional[Walk], remaining: int, seconds: float
+) -> CleanupReport:
+    report = CleanupReport(
+        matched=walk.matched if walk else 0,
+        deleted=walk.deleted if walk else 0,
+        remaining=remaining,
+        batches=walk.batches if walk else 0,
+        seconds=round(seconds, 3),
+        complete=walk is not None and walk.looked and remaining == 0,
+        dry_run=plan.dry_run,
+    )
+    logger.info(
+        f"clean-up: matched {report.matched}, deleted {report.deleted}, "
+        f"remaining {report.remaining}, {report.batches} batches, {report.seconds} s"
+    )
+    return report

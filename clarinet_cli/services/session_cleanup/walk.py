@@ -1,0 +1,185 @@
+"""The walk of one clean-up through all sessions: look, remove, and come back to what was locked."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Optional
+
+from clarinet_cli.exceptions import BusyError
+from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
+from clarinet_cli.services.locks import StillHeld
+from clarinet_cli.services.session_cleanup.pace import Pace
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan
+from clarinet_cli.services.session_cleanup.transactions import (
+    BETWEEN_TRIES_SECONDS,
+    PATIENCE_SECONDS,
+    ROW_LOCK_SECONDS,
+    Ended,
+    Transactions,
+)
+from clarinet_cli.utils.database import Access
+from clarinet_cli.utils.logger import logger
+
+Progress = Callable[[int, int], None]
+
+LOOK_SECONDS = 0.05
+SQLITE_BATCH_SECONDS = 0.15
+POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
+
+
+async def look_at_all(transactions: Transactions, dead: DeadSessions) -> tuple[int, bool]:
+    """Count dead sessions, step by step.
+
+    Returns:
+        How many were found, and whether the look came to its end.
+    """
+    pace, found, done = Pace(LOOK_SECONDS, dead.first_look), 0, False
+    while not done:
+        step = await transactions.patiently(Access.READ, partial(dead.look, pace.size))
+        pace.learn(transactions.seconds)
+        found, done = found + step.found, step.done
+        if transactions.ended:
+            break
+    return found, done
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a run has done, and how it goes on.
+
+    Attributes:
+        transactions: What everything runs in.
+        plan: What to remove, and how fast.
+        dead: The way through the sessions.
+        pace: The size of the batches.
+        pause: Seconds between two batches.
+        still_held: Fails when somebody else may clean up now.
+        progress: Called after each batch.
+        matched: The dead sessions that the look found.
+        deleted: Those that are gone.
+        batches: The transactions that deleted some.
+        settled: Those that are gone, or were seen to be alive again.
+        looked: Whether the look came to its end.
+        ended: Whether the removal did.
+        contested: Stretches with rows that somebody else had locked, and how many went.
+    """
+
+    transactions: Transactions
+    plan: CleanupPlan
+    dead: DeadSessions
+    pace: Pace
+    pause: float
+    still_held: StillHeld
+    progress: Progress
+    matched: int = 0
+    deleted: int = 0
+    batches: int = 0
+    settled: int = 0
+    looked: bool = False
+    ended: bool = False
+    contested: deque[tuple[Span, int]] = field(default_factory=deque)
+
+    async def go(self) -> None:
+        """Look at all sessions and remove the dead ones, as far as the plan goes."""
+        try:
+            await self._look_and_remove()
+        except Ended:
+            logger.debug("clean-up: ended while it waited for a lock")
+
+    @property
+    def knows_nothing_is_left(self) -> bool:
+        """Whether every dead session that the look found was met."""
+        if not self.looked or self.contested:
+            return False
+        return self.deleted == self.matched or (self.ended and self.dead.keys_stay)
+
+    async def _look_and_remove(self) -> None:
+        self.matched, self.looked = await look_at_all(self.transactions, self.dead)
+        if self.plan.dry_run or not self.looked:
+            return
+        while self._may_go_on and not self.ended:
+            await self.still_held()
+            await self._remove_next(self._next_size)
+            await self._rest()
+        await self._come_back()
+
+    @property
+    def _next_size(self) -> int:
+        """How many sessions the next transaction may remove."""
+        limit = self.plan.limit
+        return self.pace.size if limit is None else min(self.pace.size, limit - self.deleted)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._next_size > 0 and not self.transactions.ended
+
+    async def _rest(self) -> None:
+        """Leave a gap, unless this was the last batch."""
+        if self._may_go_on and self.settled < self.matched:
+            await self.transactions.sleep(self.pause)
+
+    async def _remove_next(self, size: int) -> None:
+        """Delete the next stretch; what somebody else has locked waits to the end."""
+        span: Optional[Span] = None
+
+        async def work() -> int:
+            nonlocal span
+            span = span or await self.dead.next_span(size)
+            return await self.dead.remove(span) if span else 0
+
+        try:
+            deleted = await self._write(self.transactions.once, work)
+        except BusyError as error:
+            logger.debug(f"clean-up: {error.message}")
+            if span is not None:
+                await self._go_around(span)
+                return
+            # It was not the rows: nobody else may write now.
+            deleted = await self._write(self.transactions.patiently, work)
+        if span is None:
+            self.ended = True
+            return
+        if span.full:
+            self.pace.learn(self.transactions.seconds)
+        self._add(deleted, settled=span.number)
+
+    async def _go_around(self, span: Span) -> None:
+        """Delete what nobody has locked, and remember to come back."""
+        work = partial(self.dead.remove, span, skip_locked=True)
+        deleted = await self._write(self.transactions.patiently, work)
+        self.contested.append((span, deleted))
+        self._add(deleted, settled=deleted)
+
+    async def _come_back(self) -> None:
+        """Try locked rows again for a while."""
+        give_up = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while self.contested and not self.transactions.ended:
+            span, before = self.contested[0]
+            if self._next_size < span.number - before:
+                return
+            await self.still_held()
+            try:
+                deleted = await self._write(self.transactions.once, partial(self.dead.remove, span))
+            except BusyError as error:
+                logger.debug(f"clean-up: still locked: {error.message}")
+                if asyncio.get_running_loop().time() >= give_up:
+                    return
+                self.contested.rotate()
+                await self.transactions.sleep(BETWEEN_TRIES_SECONDS)
+            else:
+                self.contested.popleft()
+                self._add(deleted, settled=span.number - before)
+
+    async def _write(
+        self, way: Callable[..., Awaitable[int]], work: Callable[[], Awaitable[int]]
+    ) -> int:
+        return await way(Access.WRITE, work, lock_seconds=ROW_LOCK_SECONDS)
+
+    def _add(self, deleted: int, *, settled: int) -> None:
+        self.deleted += deleted
+        self.settled += settled
+        self.batches += 1 if deleted else 0
+        logger.debug(f"clean-up: batch {self.batches}, {self.deleted} of {self.matched} deleted")
+        self.progress(self.deleted, self.matched)
