@@ -100,26 +100,9 @@ def test_what_the_server_can_not_verify_is_unknown(cheap: Settings, stored: str)
 
 FRAGMENTS = st.sampled_from(
     [
-        "$",
-        "argon2id",
-        "argon2i",
-        "2b",
-        "2y",
-        "v=19",
-        "v=",
-        "m=7168",
-        ",",
-        "t=5",
-        "p=1",
-        "=",
-        "12",
-        "abcdefghijklmnopqrstuv",
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234",
-        "c29tZXNhbHQ",
-        "-1",
-        "٣",
-        "\n",
-        "$argon2id$v=19$m=7168,t=5,p=1$",
+        *("$", "argon2id", "argon2i", "2b", "2y", "v=19", "v=", "m=7168", ",", "t=5", "p=1", "="),
+        *("12", "abcdefghijklmnopqrstuv", "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "c29tZXNhbHQ", "-1"),
+        *("٣", "\n", "$argon2id$v=19$m=7168,t=5,p=1$"),
     ]
 )
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
