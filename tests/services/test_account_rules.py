@@ -369,6 +369,30 @@ class TestReferences:
         assert f"admin deactivate {BOTH}" in str(caught.value.hint)
         assert oracle.snapshot(crowd) == before
 
+    @pytest.mark.parametrize("backend", ["postgresql"])
+    async def test_another_schema_counts_too(self, crowd: Project) -> None:
+        """A table elsewhere in the database, which would lose rows, and its own ``user``."""
+        oracle.rows(crowd, "CREATE SCHEMA elsewhere")
+        oracle.rows(crowd, 'CREATE TABLE elsewhere."user" (id uuid PRIMARY KEY)')
+        for name, target in (("notes", "public"), ("access_token", "public"), ("own", "elsewhere")):
+            oracle.rows(
+                crowd,
+                f"CREATE TABLE elsewhere.{name}"
+                f' (author uuid REFERENCES {target}."user" (id) ON DELETE CASCADE)',
+            )
+        user_id = oracle.user_id_of(crowd, BOTH)
+        oracle.rows(crowd, 'INSERT INTO elsewhere."user" VALUES (?)', user_id)
+        for name in ("notes", "access_token", "own"):
+            oracle.rows(crowd, f"INSERT INTO elsewhere.{name} VALUES (?)", user_id)
+        found = r"1 in elsewhere\.access_token\.author, 1 in elsewhere\.notes\.author$"
+        with pytest.raises(ConflictError, match=found):
+            await change_account(crowd.settings, BOTH, account_rules.delete)
+        assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.notes") == [(1,)]
+        oracle.rows(crowd, "DELETE FROM elsewhere.notes")
+        oracle.rows(crowd, "DELETE FROM elsewhere.access_token")
+        await change_account(crowd.settings, BOTH, account_rules.delete)
+        assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.own") == [(1,)]
+
     async def test_rows_of_others_are_no_hindrance(self, crowd: Project) -> None:
         """A table with a foreign key, and rows about somebody else."""
         referring(crowd)
