@@ -72,6 +72,20 @@ def test_an_account_that_others_refer_to(project: Project, snapshot: SnapshotAss
     assert shown_in_turn(project, lines) == snapshot
 
 
+def test_a_superuser_who_can_not_log_in(project: Project, snapshot: SnapshotAssertion) -> None:
+    """A promotion that helps nobody yet says so, and the guard does not count it."""
+    project.add_user(ADA, active=False)
+    lines = [
+        f"admin promote {ADA} --dry-run",
+        f"admin promote {ADA}",
+        f"-q admin promote {ADA}",
+        f"admin demote {ADMIN}",
+        f"admin activate {ADA}",
+        f"admin demote {ADMIN}",
+    ]
+    assert shown_in_turn(project, lines) == snapshot
+
+
 def test_an_ambiguous_user(project: Project, snapshot: SnapshotAssertion) -> None:
     """The matches are listed, and what to give instead."""
     for number in (1, 2):
