@@ -120,6 +120,16 @@ def test_ensure_is_recorded_when_it_made_somebody(project: Project, log: Path) -
     assert found["target"] == str(admin_id(project))
 
 
+def test_the_first_superuser_is_recorded(empty_project: Project, log: Path) -> None:
+    """Making a database ready changes one account, once."""
+    for _ in range(2):
+        words = ("--audit-log", str(log), "db", "init", "--generate-password")
+        assert empty_project.run(*words).code == 0
+    [found] = records(log)
+    assert (found["command"], found["result"]) == ("db init", "created")
+    assert found["target"] == str(admin_id(empty_project))
+
+
 NO_CHANGES = [
     (f"admin promote {GRACE} --dry-run", 0),
     (f"admin demote {GRACE} --dry-run", 0),
