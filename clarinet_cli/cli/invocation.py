@@ -74,6 +74,8 @@ def project_settings() -> "Settings":
     module.use_project(invocation.project)
     found: Settings = module.settings
     configure_file_log(found)
+    if "\0" in str(found.audit_log):
+        raise found.refused("audit_log", "not the name of a file")
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
     if audit_log:
         configure_audit_log(audit_log)

@@ -18,6 +18,7 @@ from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts import ADMIN_ROLE, require_roles
 from clarinet_cli.services.audit import UNCHANGED
 from clarinet_cli.services.superusers import require_another_superuser
+from clarinet_cli.utils.logger import logger
 
 
 class Change:
@@ -88,9 +89,14 @@ class Change:
 
 
 async def promote(change: Change) -> None:
-    """Make an account a superuser with the role ``admin``."""
+    """Make an account a superuser with the role ``admin``.
+
+    One that is inactive stays so, and is told of: it can't administer anything yet.
+    """
     await change.grant(ADMIN_ROLE)
     await change.set(is_superuser=True)
+    if not change.user.is_active:
+        logger.warning("the account is inactive: 'clarinet admin activate' lets it log in")
 
 
 async def demote(change: Change) -> None:

@@ -1,7 +1,7 @@
 """The record of each change: who did what to which row, with which result.
 
 A record is written before its transaction commits: there is no change without one. Should
-the commit then fail, a second record with the result ``failed`` says so.
+the change not come to be after all, a second record with the result ``failed`` says so.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Optional
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, get_async_session
-from clarinet_cli.utils.logger import AUDIT, command_name, logger
+from clarinet_cli.utils.logger import AUDIT, command_name, logger, open_audit_log
 
 FAILED = "failed"
 UNCHANGED = "unchanged"
@@ -31,6 +31,7 @@ class Trail:
     """What one transaction changes, to be recorded when it commits."""
 
     _changes: list[tuple[Optional[str], str, dict[str, Any]]] = field(default_factory=list)
+    _uncertain: list[Optional[str]] = field(default_factory=list)
 
     def add(self, target: Optional[UUID | str], result: str, **counts: object) -> None:
         """Remember a change; what is unchanged is none.
@@ -44,14 +45,23 @@ class Trail:
             self._changes.append((None if target is None else str(target), result, counts))
 
     def write(self) -> None:
-        """Write a record for each change."""
+        """Write a record for each change; they are uncertain until the commit."""
         for target, result, counts in self._changes:
+            self._uncertain.append(target)
             record(target, result, **counts)
 
+    def committed(self) -> None:
+        """The changes have come to be."""
+        self._uncertain.clear()
+
     def write_failed(self) -> None:
-        """Write that the changes did not come to be."""
-        for target, _, _ in self._changes:
-            record(target, FAILED)
+        """Write of each change that was recorded and is not committed that it failed.
+
+        An audit log that can't take that either is not the error to be shown.
+        """
+        for target in self._uncertain:
+            with suppress(ClarinetError):
+                record(target, FAILED)
 
 
 @asynccontextmanager
@@ -71,17 +81,25 @@ async def audited_session(
         ClarinetError: The driver's error, in the operator's words, or a record can't be
             written; nothing was changed.
     """
-    trail, written = Trail(), False
+    trail = Trail()
+    if not dry_run:
+        open_audit_log()
     try:
         async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
             yield session, trail
             if not dry_run:
                 trail.write()
-                written = True
-    except ClarinetError:
-        if written:
-            trail.write_failed()
-        raise
+        trail.committed()
+    finally:
+        trail.write_failed()
+
+
+class _Entry(dict[str, object]):
+    """A record: an object in a structured log, one line of JSON elsewhere."""
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return json.dumps(self)
 
 
 def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
@@ -95,7 +113,8 @@ def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
     Raises:
         ClarinetError: The audit log can't be written.
     """
-    entry = {
+    open_audit_log()
+    fields = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "user": _user_name(),
         "sudo_user": os.environ.get("SUDO_USER"),
@@ -105,9 +124,9 @@ def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
         "result": result,
         **counts,
     }
-    line = json.dumps({name: value for name, value in entry.items() if value is not None})
+    entry = _Entry({name: value for name, value in fields.items() if value is not None})
     try:
-        logger.bind(**{AUDIT: line}).info(f"audit: {line}")
+        logger.bind(**{AUDIT: entry}).info(f"audit: {entry}")
     except OSError as error:
         logger.bind(reported=True).error(f"audit log: {error}")
         raise FAILURE.with_context(

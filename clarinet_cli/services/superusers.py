@@ -143,7 +143,7 @@ async def require_another_superuser(session: AsyncSession, user: User) -> None:
     if await UserRepository(session).lock_active_superusers() == {user.id}:
         raise REFUSED.with_context(
             f"{user.email} is the last active superuser",
-            hint="'clarinet admin promote USER' or 'clarinet admin create' makes another first",
+            hint="'clarinet admin promote', 'activate' or 'create' makes another first",
         )
 
 

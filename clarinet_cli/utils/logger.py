@@ -4,6 +4,7 @@ Records go to standard error and, when the settings ask for it, to a rotating fi
 sink shows variable values in tracebacks (``diagnose=False``): they may be secrets.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "configure_logging",
     "logger",
     "logging_is_configured",
+    "open_audit_log",
     "use_command",
 ]
 
@@ -37,6 +39,7 @@ LOG_FILE = "clarinet-cli.log"
 AUDIT = "audit"  # what a record is bound with that tells of a change
 
 _command: ContextVar[str] = ContextVar("command", default="")
+_audit_path: ContextVar[Optional[Path]] = ContextVar("audit_path", default=None)
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
 
@@ -138,32 +141,66 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
 
 
 def configure_audit_log(path: Path) -> None:
-    """Add the append-only file that gets a line for each change, and nothing else.
+    """Name the append-only file that gets a line for each change, and nothing else.
 
-    An error in writing it is raised where the record is made, so that a change that can't
-    be recorded is not made.
+    It is opened with the first change: who only looks, or tries out, needs no right to
+    write it and does not create it.
 
     Args:
-        path: The file; it is created with mode 0600, and its directory too.
+        path: The file.
+    """
+    _audit_path.set(path)
+
+
+def open_audit_log() -> None:
+    """Open the file for the records of changes, if one is named and not open yet.
+
+    It is created with mode 0600, and its directory too. An error in writing it is raised
+    where the record is made, so that a change that can't be recorded is not made.
 
     Raises:
         ClarinetError: The file can't be opened.
     """
+    path = _audit_path.get()
+    if path is None or AUDIT in _sinks:
+        return
     try:
-        logger.add(
-            str(path).replace("{", "{{").replace("}", "}}"),
-            level="INFO",
-            filter=_is_audit_record,
-            format=_audit_line,
-            opener=_private,
-            encoding="utf-8",
-            catch=False,
-        )
+        sink = _AuditFile(path)
     except OSError as error:
         logger.bind(reported=True).error(f"audit log {path}: {error}")
         raise FAILURE.with_context(
             f"can't open the audit log {path}: {error.strerror}", hint="nothing was changed"
         ) from error
+    _sinks[AUDIT] = logger.add(
+        sink, level="INFO", filter=_is_audit_record, format=_audit_line, catch=False
+    )
+
+
+class _AuditFile:
+    """An append-only file that takes each line in one write: nothing stays in a buffer.
+
+    Nobody is waited for, since a change may hold locks: a pipe without a reader, or a full
+    one, is an error.
+
+    Args:
+        path: The file; the directory it is in is created when it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        self.descriptor = _private(str(path), flags)
+
+    def write(self, line: str) -> None:
+        """Append a line."""
+        content = line.encode()
+        if os.write(self.descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def stop(self) -> None:
+        """Close the file."""
+        os.close(self.descriptor)
 
 
 def _is_audit_record(record: "Record") -> bool:

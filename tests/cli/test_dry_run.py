@@ -22,6 +22,13 @@ CHANGING = {
     "admin create",
     "admin reset-password",
     "admin ensure",
+    "admin promote",
+    "admin demote",
+    "admin activate",
+    "admin deactivate",
+    "admin delete",
+    "admin grant-role",
+    "admin revoke-role",
     "session revoke-user",
     "session cleanup",
     "migrate upgrade",
@@ -38,6 +45,18 @@ def nothing(_: Project) -> None:
 def sessions(project: Project) -> None:
     """Add accounts and sessions in each state."""
     populate(project)
+
+
+def two_superusers(project: Project) -> None:
+    """Give ada the flag too."""
+    populate(project)
+    project.rows('UPDATE "user" SET is_superuser = true')
+
+
+def inactive(project: Project) -> None:
+    """Let ada log in no longer, past the tool."""
+    ada = populate(project)
+    project.rows('UPDATE "user" SET is_active = false WHERE id = ?', ada)
 
 
 def no_superuser(project: Project) -> None:
@@ -93,6 +112,20 @@ CASES: list[tuple[Prepare, str, Optional[set[str]]]] = [
     (sessions, "admin ensure", {"unchanged"}),
     (no_superuser, "admin ensure", {"would_update"}),
     (no_account, "admin ensure", {"would_create"}),
+    (sessions, f"admin promote {ADA}", {"would_update"}),
+    (sessions, f"admin demote {ADA}", {"unchanged"}),
+    (two_superusers, f"admin demote {ADA}", {"would_update"}),
+    (two_superusers, f"admin promote {ADA}", {"would_update"}),  # the role is missing
+    (sessions, f"admin activate {ADA}", {"unchanged"}),
+    (inactive, f"admin activate {ADA}", {"would_update"}),
+    (inactive, f"admin deactivate {ADA}", {"would_update"}),  # sessions are left
+    (sessions, f"admin deactivate {ADA}", {"would_update"}),
+    (sessions, f"admin delete {ADA}", {"would_delete"}),
+    (two_superusers, f"admin delete {ADMIN}", {"would_delete"}),
+    (sessions, f"admin grant-role {ADA} doctor", {"would_update"}),
+    (sessions, f"admin grant-role {ADMIN} admin", {"unchanged"}),
+    (sessions, f"admin revoke-role {ADMIN} admin", {"would_update"}),
+    (sessions, f"admin revoke-role {ADA} doctor", {"unchanged"}),
     (sessions, f"session revoke-user {ADA}", {"would_revoke"}),
     (sessions, f"session revoke-user {ADA} --keep-newest 1", {"would_revoke"}),
     (nothing, f"session revoke-user {ADMIN}", {"unchanged"}),
@@ -192,6 +225,13 @@ FAILURES = [
     ("admin create --email new@example.org --role nonsense", 3),
     ("admin reset-password nobody@example.org", 3),
     (f"admin reset-password {ADA}", 5),
+    ("admin promote nobody@example.org", 3),
+    ("admin delete nobody@example.org", 3),
+    (f"admin grant-role {ADA} nonsense", 3),
+    (f"admin revoke-role {ADA} nonsense", 3),
+    (f"admin demote {ADMIN}", 5),
+    (f"admin deactivate {ADMIN}", 5),
+    (f"admin delete {ADMIN}", 5),
     ("session revoke-user nobody@example.org", 3),
     (f"session revoke-user {ADA} --keep-current 99999999", 3),
     ("migrate upgrade nonsense", 3),

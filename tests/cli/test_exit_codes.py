@@ -33,6 +33,15 @@ LINES = {
     "admin reset-password": RESET,
     "admin list": "admin list",
     "admin ensure": "admin ensure",
+    "admin show": f"admin show {ADMIN}",
+    "admin roles": "admin roles",
+    "admin promote": f"admin promote {ADA}",
+    "admin demote": f"admin demote {ADA}",
+    "admin activate": f"admin activate {ADA}",
+    "admin deactivate": f"admin deactivate {ADA}",
+    "admin delete": f"admin delete {ADA} --yes",
+    "admin grant-role": f"admin grant-role {ADA} doctor",
+    "admin revoke-role": f"admin revoke-role {ADA} doctor",
     "session stats": "session stats",
     "session list-user": f"session list-user {ADMIN}",
     "session revoke-user": f"session revoke-user {ADMIN}",
@@ -43,15 +52,14 @@ LINES = {
     "migrate history": "migrate history",
 }
 NEEDS_TABLES = [
-    "admin create",
-    "admin reset-password",
-    "admin list",
-    "admin ensure",
+    *(name for name in LINES if name.startswith("admin ")),
     "session stats",
     "session list-user",
     "session revoke-user",
     "session cleanup",
 ]
+# The commands of one account, without any other argument.
+USER_COMMANDS = ["show", "promote", "demote", "activate", "deactivate", "delete --yes"]
 # The same with less patience, for a database that never comes.
 IMPATIENT_LINES = LINES | {"db wait": "db wait --timeout 0.2s"}
 WITHOUT_DATABASE = ["migrate init", "init-migrations"]
@@ -69,6 +77,14 @@ def ambiguous(project: Project) -> None:
         same = f"abcdef12-0000-4000-8000-00000000000{number}"
         value = same if project.server else same.replace("-", "")
         project.rows('UPDATE "user" SET id = ? WHERE id = ?', value, user)
+
+
+def referred(project: Project) -> None:
+    """Let a row of a table that is not ours refer to ada."""
+    ada = populate(project)
+    kind = "uuid" if project.server else "CHAR(32)"
+    project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id) ON DELETE CASCADE)')
+    project.rows("INSERT INTO notes (author) VALUES (?)", ada)
 
 
 def environment(project: Project) -> None:
@@ -102,7 +118,8 @@ def back_to_nothing(project: Project) -> None:
 
 CASES: list[tuple[str, int, Prepare]] = [
     # 0: done, or nothing to do
-    *((line, 0, nothing) for line in LINES.values()),
+    *((line, 0, populate if ADA in line else nothing) for line in LINES.values()),
+    (f"admin deactivate {ADA}", 0, referred),
     ("admin list --all", 0, populate),
     (f"admin create --email {ADMIN} --if-not-exists", 0, nothing),
     (f"admin create --email {ADMIN} --update", 0, nothing),
@@ -127,6 +144,12 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("admin create --email new@example.org", 2, nothing),
     ("admin reset-password", 2, nothing),
     ("admin list extra", 2, nothing),
+    *((f"admin {name}", 2, nothing) for name in USER_COMMANDS),
+    *((f"admin {name} {ADMIN} extra", 2, nothing) for name in USER_COMMANDS),
+    ("admin roles extra", 2, nothing),
+    (f"admin grant-role {ADMIN}", 2, nothing),
+    (f"admin revoke-role {ADMIN}", 2, nothing),
+    (f"admin promote {ADMIN} --audit-log here", 2, nothing),
     ("session list-user", 2, nothing),
     (f"session revoke-user {ADMIN} --keep-newest -1", 2, nothing),
     ("session cleanup --days -1", 2, nothing),
@@ -146,6 +169,13 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("admin reset-password nobody --generate-password", 3, nothing),
     ("admin reset-password 00000000 --generate-password", 3, nothing),
     ("admin ensure --password-file missing", 3, nothing),
+    *((f"admin {name} nobody@example.org", 3, nothing) for name in USER_COMMANDS),
+    *((f"admin {name} 00000000", 3, nothing) for name in USER_COMMANDS),
+    ("admin delete nobody@example.org", 3, nothing),
+    ("admin grant-role nobody@example.org doctor", 3, nothing),
+    ("admin revoke-role nobody@example.org doctor", 3, nothing),
+    (f"admin grant-role {ADMIN} nonsense", 3, nothing),
+    (f"admin revoke-role {ADMIN} nonsense", 3, nothing),
     ("session list-user nobody@example.org", 3, nothing),
     ("session list-user 12345678-1234-4234-8234-123456789abc", 3, nothing),
     ("session list-user 1234567", 3, nothing),
@@ -162,12 +192,23 @@ CASES: list[tuple[str, int, Prepare]] = [
     (f"admin create --email {ADMIN} --generate-password", 4, nothing),
     (f"admin create --email {ADMIN}", 4, nothing),
     ("admin create --username admin --generate-password", 4, nothing),
+    (f"admin delete {ADA} --yes", 4, referred),
+    (f"admin delete {ADA}", 4, referred),
+    (f"admin delete {ADA} --dry-run", 4, referred),
     ("migrate init", 4, other_files),
     ("init-migrations", 4, other_files),
     ("db init --generate-password", 4, half_a_schema),
     # 5: refused
     (f"admin reset-password {ADA} --generate-password", 5, populate),
     ("admin reset-password abcdef12 --generate-password", 5, ambiguous),
+    *((f"admin {name} abcdef12", 5, ambiguous) for name in USER_COMMANDS),
+    ("admin grant-role abcdef12 doctor", 5, ambiguous),
+    ("admin revoke-role abcdef12 doctor", 5, ambiguous),
+    (f"admin demote {ADMIN}", 5, populate),
+    (f"admin deactivate {ADMIN}", 5, populate),
+    (f"admin delete {ADMIN} --yes", 5, populate),
+    (f"admin delete {ADMIN}", 5, populate),
+    (f"admin delete {ADA}", 5, populate),
     ("session list-user abcdef12", 5, ambiguous),
     ("session revoke-user abcdef12", 5, ambiguous),
     ("migrate downgrade base", 5, nothing),
@@ -329,6 +370,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 WRITERS = [
     "admin create",
     "admin reset-password",
+    "admin promote",
+    "admin demote",
+    "admin activate",
+    "admin deactivate",
+    "admin delete",
+    "admin grant-role",
+    "admin revoke-role",
     "session revoke-user",
     "session cleanup",
     "migrate upgrade",

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import typer
@@ -12,6 +13,7 @@ import typer
 from clarinet_cli.cli.groups import GROUPS
 from clarinet_cli.cli.main import app
 from clarinet_cli.exceptions.codes import ExitCode
+from tests.cli.scenes import ADA
 from tests.support import PASSWORD, Project, run_in_process
 
 ROOT = Path(__file__).parents[2]
@@ -55,20 +57,39 @@ def test_each_command_of_a_group_has_an_example(name: str) -> None:
     assert EXAMPLE.search(COMMANDS[name].help or ""), name
 
 
+# What must have happened to ada before a command has something to do.
+BEFOREHAND = {
+    "admin promote": ("admin", "demote", ADA),
+    "admin activate": ("admin", "deactivate", ADA),
+    "admin revoke-role": ("admin", "grant-role", ADA, "doctor"),
+}
+
+
+def make_ada(project: Project) -> None:
+    """Make her a superuser with two sessions."""
+    project.run("admin", "create", "--email", ADA, "--password-stdin", stdin=PASSWORD)
+    ada = UUID(project.json("admin", "show", ADA)["id"])
+    for _ in range(2):
+        project.add_session(ada)
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_runs(example: str, project: Project) -> None:
     """An example of the help does what it says on a database that is ready."""
-    if "ada@example.org" in example and "create" not in example:
-        project.run(
-            "admin", "create", "--email", "ada@example.org", "--password-stdin", stdin=PASSWORD
-        )
+    words = shlex.split(example)[1:]
+    if ADA in words and "create" not in words:
+        make_ada(project)
+    if beforehand := BEFOREHAND.get(" ".join(words[:2])):
+        assert project.run(*beforehand).code == ExitCode.OK
     if "migrate create" in example:
         project.run("migrate", "init")
     file = project.directory / "accounts.json"
     file.write_text(project.run("admin", "export").stdout)
-    words = [str(file) if word == file.name else word for word in shlex.split(example)[1:]]
+    words = [str(file) if word == file.name else word for word in words]
     result = run_in_process(["-C", str(project.directory), *words])
     assert result.code == ExitCode.OK, result
+    if ADA in words:
+        assert "unchanged" not in result.stdout, result
 
 
 def test_the_reference_is_current() -> None:

@@ -67,6 +67,15 @@ COMMANDS = [
     command("admin list", results.UserRow, many=True),
     command("admin list --all", results.UserRow, many=True),
     command("admin ensure", results.AccountChange),
+    command(f"admin show {ADA}", results.AccountDetail),
+    command("admin roles", results.RoleRow, many=True),
+    command(f"admin promote {ADA}", results.AccountChange),
+    command(f"admin demote {ADA} --dry-run", results.AccountChange),
+    command(f"admin activate {ADA}", results.AccountChange),
+    command(f"admin deactivate {ADA} --dry-run", results.AccountChange),
+    command(f"admin delete {ADA} --dry-run", results.AccountChange),
+    command(f"admin grant-role {ADA} admin", results.AccountChange),
+    command(f"admin revoke-role {ADA} doctor", results.AccountChange),
     command("session stats", results.SessionStats),
     command(f"session list-user {ADA}", results.SessionRow, many=True),
     command(f"session revoke-user {ADA} --dry-run", results.RevokeReport),
@@ -307,7 +316,7 @@ def test_the_table_above_covers_every_command() -> None:
     """A command that is not in the list of this file is a gap in the tests."""
     covered = {" ".join(case.words) for case in COMMANDS}
     step = {"db init", "db status", "db wait", "help", "init-migrations"}
-    step |= {f"admin {name}" for name in ("create", "reset-password", "list", "ensure")}
+    step |= {name for name in all_commands() if name.startswith("admin ")}
     step |= {f"session {name}" for name in ("stats", "list-user", "revoke-user", "cleanup")}
     step |= {
         f"migrate {name}"
@@ -379,6 +388,15 @@ PROMISED = {
     f"session revoke-user {ADA}": "result sessions_revoked",
     f"admin reset-password {ADA} --generate-password": "result sessions_revoked",
     "admin create --email new@example.org --generate-password": "result",
+    f"admin show {ADA}": (
+        "id email is_active is_superuser is_verified roles sessions last_accessed"
+        " password_scheme password_current"
+    ),
+    "admin roles": "name members",
+    f"admin promote {ADA}": "result sessions_revoked",
+    f"admin demote {ADA}": "result sessions_revoked",
+    f"admin deactivate {ADA}": "result sessions_revoked",
+    f"admin delete {ADA} --yes": "result sessions_revoked",
     "migrate status": "current heads pending unknown up_to_date",
     "migrate upgrade": "result",
     "db init": "step result detail",
@@ -405,6 +423,13 @@ WORDS_OF_CHANGE = [
     (f"admin create --email {ADMIN} --update", "unchanged", "unchanged"),
     (f"admin create --email {ADMIN} --if-not-exists", "unchanged", "unchanged"),
     ("admin reset-password --generate-password", "updated", None),
+    (f"admin promote {ADA}", "unchanged", "unchanged"),
+    (f"admin demote {ADA}", "updated", "unchanged"),
+    (f"admin activate {ADA}", "unchanged", "unchanged"),
+    (f"admin deactivate {ADA}", "updated", "unchanged"),
+    (f"admin delete {ADA} --yes", "deleted", None),
+    (f"admin grant-role {ADA} doctor", "updated", "unchanged"),
+    (f"admin revoke-role {ADA} admin", "updated", "unchanged"),
     (f"session revoke-user {ADA}", "revoked", "unchanged"),
     ("db init", "unchanged", "unchanged"),
     ("admin ensure", "unchanged", "unchanged"),

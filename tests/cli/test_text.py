@@ -139,6 +139,41 @@ def test_messages_show_hostile_addresses_escaped(
     assert everything(project)[0] == before[0]
 
 
+@pytest.mark.parametrize("name", ["demote", "deactivate", "delete"])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_refusals_show_a_hostile_address_escaped(project: Project, name: str) -> None:
+    """The last superuser, or one that a question is about, may have any address."""
+    user = project.add_user(EVIL_EMAIL, superuser=True)
+    if name == "delete":
+        question = project.run("admin", name, str(user))
+        assert_failed(question, 5)
+        assert_harmless(question.stderr)
+        assert r"evil\x1b[31m\u202e[red]\x07@example.org" in question.stderr
+    project.rows('UPDATE "user" SET is_superuser = false WHERE email = ?', ADMIN)
+    result = project.run("admin", name, str(user))
+    assert_failed(result, 5)
+    assert_harmless(result.stderr)
+    assert r"evil\x1b[31m\u202e[red]\x07@example.org is the last" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "plain", "json"])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_hostile_account_is_shown_escaped(project: Project, form: str) -> None:
+    """Address and hash of one account, and what a change of it reports."""
+    user = project.add_user(EVIL_EMAIL, superuser=True, hashed_password="\x1b[2J[red]")
+    project.rows("INSERT INTO userrole (name) VALUES (?)", "=\x1b[31m[red]")
+    for words in (("show",), ("grant-role", "=\x1b[31m[red]"), ("show",), ("demote",)):
+        result = project.run("admin", words[0], str(user), *words[1:], "-o", form)
+        assert result.code == 0, result
+        assert_harmless(result.stdout + result.stderr)
+        assert "[2J" not in result.stdout
+        if form == "json":
+            assert result.json["email"] == EVIL_EMAIL
+    listed = project.run("admin", "roles", "-o", form)
+    assert_harmless(listed.stdout)
+    assert "31m[red]" in listed.stdout
+
+
 def test_an_ambiguous_prefix_lists_hostile_addresses_escaped(project: Project) -> None:
     """The list of matches is as harmless as a table."""
     for number in (1, 2):
@@ -196,6 +231,11 @@ def test_a_hostile_user_argument_is_answered_in_plain_words(
 @pytest.mark.parametrize(
     "words",
     [
+        *(("admin", name, "--") for name in ("show", "promote", "demote", "activate")),
+        ("admin", "deactivate", "--"),
+        ("admin", "delete", "--yes", "--"),
+        ("admin", "grant-role", ADMIN, "--"),
+        ("admin", "revoke-role", ADMIN, "--"),
         ("admin", "create", "--generate-password", "--email"),
         ("session", "revoke-user", ADMIN, "--keep-current"),
         ("admin", "create", "--generate-password", "--email", "new@example.org", "--role"),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -20,9 +21,10 @@ IN_URL = f"{CANARY}%40{CANARY}%2F{CANARY}%25"
 # A session's id is its first eight characters; the rest is the secret.
 IDS = ("deadbee0", "livebee0", "livebee1")
 TOKENS = [f"{name}-{CANARY}-{name}" for name in IDS]
-LOGGING = 'log_to_file = true\nlog_level = "TRACE"\n'
+LOGGING = 'log_to_file = true\nlog_level = "TRACE"\naudit_log = "logs/audit.jsonl"\n'
 LOOK_SECONDS = 0.03
 HASHES = ("$argon2", "$2b$")
+STORED = f"$argon2id$v=19$m=7168,t=5,p=1${CANARY}{CANARY}${CANARY}{CANARY}{CANARY}"
 
 
 def settings_text(project: Project) -> str:
@@ -115,6 +117,60 @@ def test_nothing_is_shown_on_success(secretive: Project) -> None:
     run(project, "migrate", "downgrade", "base", "--yes", code=0)
     run(project, "db", "init", code=0)
     assert logged(project.directory)
+
+
+@pytest.fixture
+def revealing(secretive: Project) -> Project:
+    """The same, and ada's hash has the canary in salt and digest."""
+    query = 'UPDATE "user" SET hashed_password = ? WHERE email = ?'
+    secretive.rows(query, STORED, "ada@example.org")
+    return secretive
+
+
+def test_nothing_is_shown_by_changes_of_an_account(revealing: Project) -> None:
+    """Each change, looked at before and after: no hash, no token, in the audit log neither."""
+    project = revealing
+    ada = "ada@example.org"
+    shown = run(project, "admin", "show", ada, "-o", "json", code=0)
+    assert shown.json["password_scheme"] == "argon2id"
+    run(project, "admin", "roles", code=0)
+    run(project, "admin", "grant-role", ada, "doctor", code=0)
+    run(project, "admin", "revoke-role", ada, "doctor", code=0)
+    run(project, "admin", "demote", ada, "--dry-run", code=0)
+    assert run(project, "admin", "demote", ada, "-o", "json", code=0).json["sessions_revoked"] == 3
+    run(project, "admin", "promote", ada, code=0)
+    for token in TOKENS:
+        project.add_session(UUID(shown.json["id"]), token=token)
+    run(project, "admin", "deactivate", ada, code=0)
+    assert project.tokens() == set()
+    run(project, "admin", "show", ada, code=0)
+    run(project, "admin", "activate", ada, code=0)
+    run(project, "admin", "delete", ada, "--dry-run", code=0)
+    run(project, "admin", "delete", ada, "--yes", code=0)
+    lines = (project.directory / "logs" / "audit.jsonl").read_text().splitlines()
+    assert len(lines) == 7
+    assert "audit" in logged(project.directory)
+
+
+def test_nothing_is_shown_by_refused_changes_of_an_account(revealing: Project) -> None:
+    """Refusals, conflicts and errors of the database keep rows to themselves."""
+    project = revealing
+    ada = "ada@example.org"
+    before = project.rows('SELECT email, hashed_password FROM "user" ORDER BY 1')
+    run(project, "admin", "delete", ada, code=5)
+    run(project, "admin", "grant-role", ada, "nobody", code=3)
+    run(project, "admin", "show", f"nobody-{ada}", code=3)
+    run(project, "--audit-log", "/dev/full", "admin", "demote", ada, code=1)
+    project.rows("CREATE TABLE sums (token varchar NOT NULL REFERENCES access_token (token))")
+    for token in TOKENS:
+        project.rows("INSERT INTO sums (token) VALUES (?)", token)
+    for words in (("demote", ada), ("deactivate", ada), ("delete", ada, "--yes")):
+        run(project, "admin", *words, code=4)
+    project.rows('UPDATE "user" SET is_active = false WHERE email <> ?', ada)
+    for words in (("demote", ada), ("deactivate", ada), ("delete", ada, "--yes")):
+        run(project, "admin", *words, code=5)
+    assert project.rows('SELECT email, hashed_password FROM "user" ORDER BY 1') == before
+    assert project.tokens() == set(TOKENS)
 
 
 def test_nothing_is_shown_in_a_dry_run(secretive: Project) -> None:
@@ -211,6 +267,10 @@ COMMANDS = (
     ("admin", "create", "--email", "a@example.org", "--password-stdin"),
     ("admin", "reset-password"),
     ("admin", "ensure"),
+    ("admin", "show", "ada@example.org"),
+    ("admin", "roles"),
+    ("admin", "promote", "ada@example.org"),
+    ("admin", "delete", "ada@example.org", "--yes"),
     ("session", "stats"),
     ("session", "cleanup"),
     ("migrate", "status"),
@@ -327,6 +387,10 @@ def test_nothing_is_in_the_process_list(secretive: Project) -> None:
         (("admin", "create", "--email", "a@example.org", "--password-stdin"), 0),
         (("admin", "create", "--email", "b@example.org", "--password-file", file), 0),
         (("admin", "reset-password"), 0),
+        (("admin", "reset-password", "a@example.org", "--password-file", file), 0),
+        (("admin", "show", "ada@example.org"), 0),
+        (("admin", "demote", "ada@example.org"), 0),
+        (("admin", "delete", "ada@example.org", "--yes"), 0),
         (("db", "init", "--password-stdin"), 0),
     )
     for words, code in scenes:

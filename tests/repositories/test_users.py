@@ -1,13 +1,14 @@
 """Queries on accounts: by address, by digits of the UUID, and as rows to be shown."""
 
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from clarinet_cli.models import User
 from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.repositories.users import ROWS_AT_ONCE, UserRepository
 from clarinet_cli.results import UserRow
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
@@ -172,6 +173,47 @@ async def test_rows_are_one_statement(server_project: Project) -> None:
             found = await UserRepository(session).rows(AT_FIXTURE_NOW, superusers_only=False)
     assert len(found) >= 5
     assert len(seen) == 1, seen
+
+
+async def test_a_long_listing_is_one_statement_too(project: Project) -> None:
+    """More accounts than are fetched at once, with roles and sessions: still one."""
+    oracle.apart(lambda: add_many(project, 2 * ROWS_AT_ONCE + 1))
+    async with oracle.writing(project) as session:
+        with oracle.selects(session) as seen:
+            stream = UserRepository(session).stream(AT_FIXTURE_NOW, superusers_only=False)
+            found = [row async for row in stream]
+    assert len(found) == 2 * ROWS_AT_ONCE + 2
+    assert {row.roles for row in found} == {("admin",), ("doctor",)}
+    assert len(seen) == 1, seen
+
+
+def add_many(project: Project, number: int) -> None:
+    """Insert accounts with a role, in two statements."""
+    ids = [uuid4() for _ in range(number)]
+    stored = [str(user) if project.server else user.hex for user in ids]
+    users = ", ".join(f"('{n}@x.example', '!', (1=1), (1=0), (1=0), '{n}')" for n in stored)
+    links = ", ".join(f"('{n}', 'doctor')" for n in stored)
+    names = "email, hashed_password, is_active, is_superuser, is_verified, id"
+    project.rows(f'INSERT INTO "user" ({names}) VALUES {users}')
+    project.rows(f"INSERT INTO userroleslink (user_id, role_name) VALUES {links}")
+
+
+async def test_an_exact_address_is_found_by_the_index(server_project: Project) -> None:
+    """One statement, which the unique index on the address answers, however many accounts."""
+    async with oracle.writing(server_project) as session:
+        with oracle.selects(session) as seen:
+            found = await UserRepository(session).with_email("ada@clarinet.example")
+        assert [user.email for user in found] == ["ada@clarinet.example"]
+        [statement] = seen
+        if server_project.server is not None:
+            # Five rows are read faster without an index: ask whether one could serve.
+            await session.execute(text("SET LOCAL enable_seqscan = off"))
+        explain = "EXPLAIN" if server_project.server else "EXPLAIN QUERY PLAN"
+        connection = await session.connection()
+        plan = await connection.exec_driver_sql(f"{explain} {statement}", ("ada@clarinet.example",))
+        shown = " ".join(str(row) for row in plan)
+    assert "ix_user_email" in shown, shown
+    assert "SCAN user" not in shown
 
 
 async def test_several_roles_and_sessions_do_not_multiply(project: Project) -> None:

@@ -14,6 +14,7 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 
 from clarinet_cli.exceptions import InvalidInputError
 from clarinet_cli.services.passwords import (
+    WELL_KNOWN,
     NewPassword,
     check_password,
     generate_password,
@@ -87,6 +88,58 @@ def test_a_broken_rule_is_named(text: str, rule: str) -> None:
     message = refusal(text)
     assert rule in message
     assert CANARY not in message
+
+
+@pytest.mark.parametrize(
+    ("length", "strong", "accepted"),
+    [
+        (7, False, False),
+        (8, False, True),
+        (1024, False, True),
+        (1025, False, False),
+        (11, True, False),
+        (12, True, True),
+        (1024, True, True),
+        (1025, True, False),
+    ],
+)
+@pytest.mark.parametrize("letter", ["x", "ж", "🦆", "\n"])
+def test_the_limits_are_exact(letter: str, length: int, *, strong: bool, accepted: bool) -> None:
+    """They count characters, not bytes, and the last one within them is within."""
+    error = attempt("Aa1" + letter * (length - 3), strong=strong)
+    assert (error is None) is accepted
+    if error is not None:
+        assert ";" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("\0", ["shorter than 8", "NUL"]),
+        ("\0\ud800" * 600, ["longer than 1024", "NUL", "Unicode"]),
+        ("a@b.org", ["shorter than 8", "e-mail"]),
+    ],
+)
+def test_several_broken_rules_are_named_at_once(text: str, rules: list[str]) -> None:
+    """Nobody has to try again for each of them."""
+    message = refusal(text, email="A@B.ORG")
+    known = {"shorter than 8", "longer than 1024", "NUL", "Unicode", "e-mail", "well-known"}
+    assert {rule for rule in known if rule in message} == set(rules)
+
+
+@pytest.mark.parametrize(
+    "text", ["STRASSE@example.org", "straße@example.org", "Straße@Example.Org"]
+)
+def test_the_address_is_known_in_any_case(text: str) -> None:
+    """Case is folded as in every alphabet, also where that changes the length."""
+    assert "e-mail" in refusal(text, email="straße@example.org")
+
+
+@pytest.mark.parametrize("text", sorted(WELL_KNOWN))
+def test_each_default_is_refused_in_any_case(text: str) -> None:
+    """A list of its own, all of it in small letters."""
+    for spelling in (text, text.upper(), text.title()):
+        assert "well-known" in refusal(spelling)
 
 
 @pytest.mark.parametrize(

@@ -107,15 +107,18 @@ def _change(who: str, rule: "Rule", output: Optional[OutputFormat], *, dry_run: 
 
 
 def _confirmed_deletion(settings: "Settings", who: str) -> str:
-    """Ask before an account is deleted; return its id, so that no other one is meant."""
-    from clarinet_cli.services.account_look import account_detail
+    """Ask before an account is deleted; return its id, so that no other one is meant.
+
+    What would be refused anyway is refused before anybody is asked.
+    """
+    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.account_changes import change_account
     from clarinet_cli.utils.database import database_url, display_url
 
-    account = run(account_detail(settings, who))
-    sessions = account.sessions_by_state["total"]
+    plan = run(change_account(settings, who, account_rules.delete, dry_run=True))
     confirm(
-        f"Delete {account.email} ({account.id}) from {display_url(database_url(settings))}, "
-        f"with {len(account.roles)} roles and {sessions} sessions?",
+        f"Delete {plan.email} ({plan.id}) from {display_url(database_url(settings))} "
+        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked})?",
         yes=False,
     )
-    return str(account.id)
+    return str(plan.id)

@@ -1,0 +1,150 @@
+"""What a stored hash tells of itself: scheme, parameters, current or not, and never an error."""
+
+import pytest
+from argon2 import PasswordHasher
+from argon2.low_level import Type
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from clarinet_cli.services.hashes import HashInfo, inspect_hash
+from clarinet_cli.services.passwords import NewPassword, hash_password
+from clarinet_cli.settings import Settings, load_settings
+from tests.oracle import SERVER_HASHER
+from tests.support import CHEAP_ARGON2, PASSWORD, Project
+
+OURS = {"time_cost": 5, "memory_cost": 7168, "parallelism": 1}
+BCRYPT = "$2b$12$" + "abcdefghijklmnopqrstuv" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+SALTED = "$c29tZXNhbHQ$RdescudvJCsgt3ub+b7dWRWJTmaaJObG"
+
+
+@pytest.fixture(scope="module")
+def cheap(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings whose hashes cost as little as is allowed."""
+    directory = tmp_path_factory.mktemp("cheap")
+    (directory / "settings.toml").write_text(CHEAP_ARGON2)
+    return load_settings(directory)
+
+
+def test_a_hash_made_now_is_current(cheap: Settings) -> None:
+    """argon2id with the parameters of the settings."""
+    stored = hash_password(NewPassword(PASSWORD), cheap)
+    assert inspect_hash(stored, cheap) == HashInfo("argon2id", current=True, parameters=OURS)
+
+
+@pytest.mark.parametrize(
+    "other", [{"time_cost": 4}, {"memory_cost": 8192}, {"parallelism": 2}, {"time_cost": 6}]
+)
+def test_other_parameters_are_not_current(cheap: Settings, other: dict[str, int]) -> None:
+    """Weaker or stronger: a password set now would be hashed with others."""
+    cost = OURS | other
+    hasher = PasswordHasher(cost["time_cost"], cost["memory_cost"], cost["parallelism"])
+    found = inspect_hash(hasher.hash(PASSWORD), cheap)
+    assert found == HashInfo("argon2id", current=False, parameters=OURS | other)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Type.I, "argon2i"), (Type.D, "argon2d")])
+def test_other_kinds_of_argon2_are_not_current(cheap: Settings, kind: Type, name: str) -> None:
+    """Also with the same parameters."""
+    hasher = PasswordHasher(time_cost=5, memory_cost=7168, parallelism=1, type=kind)
+    found = inspect_hash(hasher.hash(PASSWORD), cheap)
+    assert found == HashInfo(name, current=False, parameters=OURS)
+
+
+@pytest.mark.parametrize("version", ["", "$v=16", "$v=18"])
+def test_an_old_version_is_not_current(cheap: Settings, version: str) -> None:
+    """Before 1.3 the algorithm was another one; the first form has no version in it."""
+    found = inspect_hash(f"$argon2id{version}$m=7168,t=5,p=1{SALTED}", cheap)
+    assert found == HashInfo("argon2id", current=False, parameters=OURS)
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$", "$2x$"])
+def test_bcrypt_is_old(cheap: Settings, prefix: str) -> None:
+    """Each of its prefixes, with its cost."""
+    stored = BCRYPT.replace("$2b$", prefix)
+    assert inspect_hash(stored, cheap) == HashInfo("bcrypt", current=False, parameters={"cost": 12})
+
+
+UNKNOWN = [
+    "",
+    "!",
+    "*",
+    "plain text",
+    "$",
+    "$$$$$",
+    "$5$rounds=5000$salt$hash",
+    "$2b$12$short",
+    BCRYPT + "x",
+    BCRYPT + "\n",
+    BCRYPT.replace("12", "1x"),
+    BCRYPT.replace("$12$", "$٢٣$"),
+    "$2c" + BCRYPT[3:],
+    f"$argon2id$v=19$m=7168,t=5{SALTED}",
+    f"$argon2id$v=19$m=7168,t=5,p=x{SALTED}",
+    f"$argon2x$v=19$m=7168,t=5,p=1{SALTED}",
+    f"x$argon2id$v=19$m=7168,t=5,p=1{SALTED}",
+    f"$argon2id$v=19$m=7168,t=5,p=1{SALTED}\n",
+    "$argon2id$v=19$m=7168,t=5,p=1$$",
+    "$argon2id$v=19$m=7168,t=5,p=1$a$b",
+    f"$argon2id$v=19$m=-7168,t=5,p=1{SALTED}",
+    f"$argon2id$v=19$m={'9' * 5000},t=5,p=1{SALTED}",
+    "\x1b[31m\0\udcff[red]",
+]
+
+
+@pytest.mark.parametrize("stored", UNKNOWN)
+def test_what_the_server_can_not_verify_is_unknown(cheap: Settings, stored: str) -> None:
+    """Nobody logs in with it, and nothing is told of it."""
+    assert inspect_hash(stored, cheap) == HashInfo("unknown", current=False, parameters={})
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *("$", "argon2id", "argon2i", "2b", "2y", "v=19", "v=", "m=7168", ",", "t=5", "p=1", "="),
+        *("12", "abcdefghijklmnopqrstuv", "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "c29tZXNhbHQ", "-1"),
+        *("٣", "\n", "$argon2id$v=19$m=7168,t=5,p=1$"),
+    ]
+)
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
+
+
+@effort(max_examples=300, deadline=None)
+@given(stored=ANY_TEXT | st.lists(FRAGMENTS, max_size=20).map("".join))
+def test_any_text_is_inspected_without_an_error(cheap: Settings, stored: str) -> None:
+    """Whatever stands in the column: a scheme from the list, and 'unknown' gives nothing away."""
+    found = inspect_hash(stored, cheap)
+    assert found.scheme in {"argon2id", "argon2i", "argon2d", "bcrypt", "unknown"}
+    if found.scheme == "unknown":
+        assert (found.current, found.parameters) == (False, {})
+    else:
+        assert any(hasher.identify(stored) for hasher in SERVER_HASHER.hashers)
+
+
+def test_the_hashes_of_a_real_server_are_told_apart(server_project: Project) -> None:
+    """Its old users have bcrypt, its own argon2 is not ours, a password set here is current."""
+    query = 'SELECT email, hashed_password FROM "user" ORDER BY email'
+    for email, stored in server_project.rows(query):
+        shown = server_project.json("admin", "show", email)
+        scheme, parameters = ("bcrypt", {"cost": 12})
+        if not stored.startswith("$2b$12$"):
+            scheme = "argon2id"
+            parameters = {"time_cost": 3, "memory_cost": 65536, "parallelism": 4}
+        assert (shown["password_scheme"], shown["password_current"]) == (scheme, False)
+        assert shown["password_parameters"] == parameters
+    words = ("admin", "reset-password", "bob@clarinet.example", "--any-user", "--password-stdin")
+    assert server_project.run(*words, stdin=PASSWORD).code == 0
+    bob = server_project.json("admin", "show", "bob@clarinet.example")
+    assert (bob["password_current"], bob["password_parameters"]) == (True, OURS)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "plain"])
+def test_no_part_of_a_hash_is_shown(server_project: Project, form: str) -> None:
+    """Neither salt nor digest, nor what stands there instead of a hash, in any format or log."""
+    query = 'UPDATE "user" SET hashed_password = ? WHERE email = ?'
+    server_project.rows(query, "geheim-1\x1b[31m", "carla@clarinet.example")
+    for email, stored in server_project.rows('SELECT email, hashed_password FROM "user"'):
+        result = server_project.run("-vv", "admin", "show", email, "-o", form)
+        assert result.code == 0, result
+        assert email.partition("@")[0] in result.stdout
+        for part in stored.split("$")[3:] or ["geheim"]:
+            assert "=" in part or part[:6] not in result.stdout + result.stderr
