@@ -75,3 +75,17 @@ USER_HELP = "An e-mail address, a UUID, or the first 8 or more digits of one."
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help=USER_HELP, autocompletion=complete_emails)
 ]
+OnlyOfUser = Annotated[
+    Optional[str],
+    typer.Option(
+        "--user",
+        metavar="USER",
+        help="Only sessions of this user.",
+        autocompletion=complete_emails,
+    ),
+]
+SESSION_HELP = (
+    "The first 8 characters of the session's token, as the lists and the server's log show."
+)
+SessionArgument = Annotated[str, typer.Argument(metavar="ID", help=SESSION_HELP)]
+SessionArguments = Annotated[list[str], typer.Argument(metavar="ID...", help=SESSION_HELP)]

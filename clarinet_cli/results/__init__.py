@@ -10,7 +10,10 @@ from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationS
 from clarinet_cli.results.program import ExitCodeRow
 from clarinet_cli.results.sessions import (
     CleanupReport,
+    RevokeAllReport,
     RevokeReport,
+    SessionChange,
+    SessionDetail,
     SessionGroup,
     SessionRow,
     SessionStats,
@@ -25,7 +28,10 @@ __all__ = [
     "MigrationRun",
     "MigrationStatus",
     "RevisionRow",
+    "RevokeAllReport",
     "RevokeReport",
+    "SessionChange",
+    "SessionDetail",
     "SessionGroup",
     "SessionRow",
     "SessionStats",

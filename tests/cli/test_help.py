@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from uuid import UUID
 from typing import Any
 
 import pytest
@@ -62,6 +63,10 @@ def test_each_example_runs(example: str, project: Project) -> None:
         project.run(
             "admin", "create", "--email", "ada@example.org", "--password-stdin", stdin=PASSWORD
         )
+    if "8f3kQ2xZ" in example:
+        project.run("admin", "create", "--email", "ada@example.org", "--generate-password")
+        (found,) = project.rows('SELECT id FROM "user" WHERE email = ?', "ada@example.org")
+        project.add_session(UUID(str(found[0])), token="8f3kQ2xZ-and-the-rest")
     if "migrate create" in example:
         project.run("migrate", "init")
     words = shlex.split(example)[1:]
