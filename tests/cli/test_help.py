@@ -4,8 +4,8 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
-from uuid import UUID
 from typing import Any
+from uuid import UUID
 
 import pytest
 import typer
