@@ -104,7 +104,8 @@ def _in_one_pass(moment: Moment) -> Select[Any]:
         select(func.min(EXPIRES)).where(moment.now < EXPIRES).scalar_subquery(),
         *_ages(moment),
     ]
-    return select(*columns).select_from(AccessToken)
+    query: Select[Any] = select(*columns).select_from(AccessToken)
+    return query
 
 
 def _by_user(moment: Moment) -> Select[Any]:
@@ -126,7 +127,7 @@ def _by_user(moment: Moment) -> Select[Any]:
         .subquery()
     )
     usable = func.coalesce(col(User.is_active), False)
-    return select(
+    columns: list[ColumnElement[Any]] = [
         func.sum(each.c.total),
         func.sum(each.c.live).filter(usable),
         func.sum(each.c.idle),
@@ -136,7 +137,9 @@ def _by_user(moment: Moment) -> Select[Any]:
         func.max(each.c.longest),
         func.min(each.c.next_expiry),
         *(func.sum(each.c[name]) for name in AGE_BUCKETS),
-    ).select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
+    ]
+    query: Select[Any] = select(*columns)
+    return query.select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
 
 
 def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -8,7 +8,7 @@ from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import GroupBy
-from clarinet_cli.utils.database import get_async_session
+from clarinet_cli.utils.database import Access, get_async_session
 
 
 async def session_stats(settings: Settings, *, now: Optional[datetime] = None) -> SessionStats:
@@ -18,7 +18,7 @@ async def session_stats(settings: Settings, *, now: Optional[datetime] = None) -
         settings: Which database, and the idle limit.
         now: The instant to judge them at; the database's clock by default.
     """
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, access=Access.REPLICA) as session:
         moment = await present_moment(session, settings, now)
         return await SessionStatsRepository(session).stats(moment)
 
@@ -33,6 +33,6 @@ async def grouped_stats(
         by: What to group by.
         now: The instant to judge them at; the database's clock by default.
     """
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, access=Access.REPLICA) as session:
         moment = await present_moment(session, settings, now)
         return await SessionStatsRepository(session).grouped(moment, by)

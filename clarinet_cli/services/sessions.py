@@ -17,7 +17,7 @@ from clarinet_cli.services.accounts import moment_of, resolve_user, storable
 from clarinet_cli.services.session_ids import one_session
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
-from clarinet_cli.utils.database import get_async_session, open_session
+from clarinet_cli.utils.database import Access, get_async_session, open_session
 
 
 async def present_moment(
@@ -55,7 +55,7 @@ async def list_sessions(
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
-    async with open_session(settings) as session:
+    async with open_session(settings, access=Access.REPLICA) as session:
         async with session.begin():
             user_id = await _id_of(session, who)
             moment = await present_moment(session, settings, now)
@@ -110,7 +110,7 @@ async def show_session(
         NotFoundError: There is no such user, or no such session.
         RefusedError: Several match.
     """
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, access=Access.REPLICA) as session:
         user_id = await _id_of(session, who)
         found = await one_session(SessionRepository(session), wanted, user_id=user_id)
         moment = await present_moment(session, settings, now)
