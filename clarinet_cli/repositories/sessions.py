@@ -27,6 +27,7 @@ MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
 LONGER_THAN_A_TOKEN = "z" * 200  # what sorts behind every rest of a token
+VISIBLE = range(33, 127)  # the characters that a token can have
 HIGHEST_CODE_POINT = 0x10FFFF
 SURROGATES = range(0xD800, 0xE000)
 
@@ -182,17 +183,19 @@ class SessionRepository(BaseRepository[AccessToken]):
 
         PostgreSQL compares by the language of its collation, where a hyphen may count for
         nothing and two letters for one: it is asked whether the range would be one, by a
-        token for each character that may follow. None: no range is.
+        token for each two characters that may follow. None: no range is.
         """
         ends = [end for end in (_successor(start), start + LONGER_THAN_A_TOKEN) if end]
         if self.session.get_bind().dialect.name == "sqlite":
-            return and_(start <= TOKEN, TOKEN < ends[0])
-        following = func.generate_series(33, 126).column_valued("code")
-        token = literal(start, String) + func.chr(following) + "z" * ID_LENGTH
+            return and_(start <= TOKEN, *[TOKEN < end for end in ends[:-1]])
+        pair = func.generate_series(0, len(VISIBLE) ** 2 - 1).column_valued("pair")
+        first, second = pair // len(VISIBLE), pair % len(VISIBLE)
+        following = func.chr(VISIBLE.start + first) + func.chr(VISIBLE.start + second)
+        token = literal(start, String) + following + "z" * ID_LENGTH
         query = select(*(func.bool_and(and_(start <= token, token < end)) for end in ends))
         holds = (await self.session.execute(query)).one()
-        for end, true in zip(ends, holds, strict=True):
-            if true:
+        for end, is_range in zip(ends, holds, strict=True):
+            if is_range:
                 return and_(start <= TOKEN, TOKEN < end)
         return None
 

@@ -69,7 +69,11 @@ COMMANDS = [
     command("admin ensure", results.AccountChange),
     command("session stats", results.SessionStats),
     command(f"session list-user {ADA}", results.SessionRow, many=True),
+    command("session list", results.SessionRow, many=True),
+    command("session show 11111111", results.SessionDetail),
+    command("session revoke 11111111 22222222 --dry-run", results.SessionChange, many=True),
     command(f"session revoke-user {ADA} --dry-run", results.RevokeReport),
+    command(f"session revoke-all --except {ADA} --dry-run", results.RevokeAllReport),
     command("session cleanup --dry-run", results.CleanupReport),
     command("migrate init", results.FileChange, many=True),
     command("migrate upgrade", results.MigrationRun),
@@ -309,6 +313,7 @@ def test_the_table_above_covers_every_command() -> None:
     step = {"db init", "db status", "db wait", "help", "init-migrations"}
     step |= {f"admin {name}" for name in ("create", "reset-password", "list", "ensure")}
     step |= {f"session {name}" for name in ("stats", "list-user", "revoke-user", "cleanup")}
+    step |= {f"session {name}" for name in ("list", "show", "revoke", "revoke-all")}
     step |= {
         f"migrate {name}"
         for name in ("init", "upgrade", "downgrade", "status", "history", "create")
@@ -374,6 +379,12 @@ PROMISED = {
     f"session list-user {ADA}": (
         "id user_id email state created_at expires_at last_accessed ip_address user_agent"
     ),
+    "session list": (
+        "id user_id email state created_at expires_at last_accessed ip_address user_agent"
+    ),
+    "session show 22222222": "id user_id email state created_at expires_at last_accessed",
+    "session revoke 22222222": "id result",
+    "session revoke-all --yes": "result sessions_revoked",
     "session stats": "total active idle expired blocked users",
     "session cleanup": "matched deleted remaining batches seconds complete dry_run",
     f"session revoke-user {ADA}": "result sessions_revoked",
@@ -406,6 +417,8 @@ WORDS_OF_CHANGE = [
     (f"admin create --email {ADMIN} --if-not-exists", "unchanged", "unchanged"),
     ("admin reset-password --generate-password", "updated", None),
     (f"session revoke-user {ADA}", "revoked", "unchanged"),
+    ("session revoke 11111111 33333333", "revoked", None),
+    ("session revoke-all --yes", "revoked", "unchanged"),
     ("db init", "unchanged", "unchanged"),
     ("admin ensure", "unchanged", "unchanged"),
     ("migrate upgrade", "unchanged", "unchanged"),
