@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
+    Integer,
     String,
     and_,
     delete,
@@ -188,7 +189,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         ends = [end for end in (_successor(start), start + LONGER_THAN_A_TOKEN) if end]
         if self.session.get_bind().dialect.name == "sqlite":
             return and_(start <= TOKEN, *[TOKEN < end for end in ends[:-1]])
-        pair = func.generate_series(0, len(VISIBLE) ** 2 - 1).column_valued("pair")
+        pair = func.generate_series(0, len(VISIBLE) ** 2 - 1, type_=Integer).column_valued("pair")
         first, second = pair // len(VISIBLE), pair % len(VISIBLE)
         following = func.chr(VISIBLE.start + first) + func.chr(VISIBLE.start + second)
         token = literal(start, String) + following + "z" * ID_LENGTH
