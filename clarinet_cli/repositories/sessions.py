@@ -189,10 +189,11 @@ class SessionRepository(BaseRepository[AccessToken]):
         ends = [end for end in (_successor(start), start + LONGER_THAN_A_TOKEN) if end]
         if self.session.get_bind().dialect.name == "sqlite":
             return and_(start <= TOKEN, *[TOKEN < end for end in ends[:-1]])
-        pair = func.generate_series(0, len(VISIBLE) ** 2 - 1, type_=Integer).column_valued("pair")
-        first, second = pair // len(VISIBLE), pair % len(VISIBLE)
-        following = func.chr(VISIBLE.start + first) + func.chr(VISIBLE.start + second)
-        token = literal(start, String) + following + "z" * ID_LENGTH
+        pairs = func.generate_series(0, len(VISIBLE) ** 2 - 1, type_=Integer)
+        pair = pairs.column_valued("pair")
+        codes = (pair // len(VISIBLE), pair % len(VISIBLE))
+        first, second = (func.chr(VISIBLE.start + code, type_=String) for code in codes)
+        token = literal(start, String) + first + second + "z" * ID_LENGTH
         query = select(*(func.bool_and(and_(start <= token, token < end)) for end in ends))
         holds = (await self.session.execute(query)).one()
         for end, is_range in zip(ends, holds, strict=True):
