@@ -5,7 +5,7 @@ from typing import Optional
 
 from clarinet_cli.repositories.session_stats import SessionStatsRepository
 from clarinet_cli.results import SessionGroup, SessionStats
-from clarinet_cli.services.sessions import present_moment
+from clarinet_cli.services.moments import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import GroupBy
 from clarinet_cli.utils.database import Access, get_async_session

@@ -7,31 +7,18 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_list import session_pages, session_row
-from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import SessionDetail, SessionRow
-from clarinet_cli.services.accounts import moment_of, resolve_user, storable
+from clarinet_cli.services.accounts import resolve_user, storable
+from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.session_ids import one_session
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
 from clarinet_cli.utils.database import Access, get_async_session, open_session
 
-
-async def present_moment(
-    session: AsyncSession, settings: Settings, now: Optional[datetime] = None
-) -> Moment:
-    """Return one frozen instant to judge all sessions by.
-
-    Args:
-        session: Whose clock to ask.
-        settings: The idle limit.
-        now: Another instant, aware UTC; by default that of the database's host, since the
-            clock of this machine may be wrong.
-    """
-    return moment_of(settings, now or await ServerRepository(session).now())
+__all__ = ["list_sessions", "present_moment", "sessions_of_user", "show_session"]
 
 
 async def list_sessions(
