@@ -25,17 +25,29 @@ async def render_pages(
         listing: What the listing looks like.
         most: Show at most so many rows, and say so when there are more.
     """
-    async with aclosing(_first(pages, most)) as shown:
+    left_out: list[int] = []
+    async with aclosing(_first(pages, most, left_out)) as shown:
         if output in (None, OutputFormat.TABLE):
             render(await _few(shown), output, listing)
+        else:
+            await _write_document(
+                shown,
+                formats.RowsDocument(output, formats.header_of(listing.row_type)),
+                listing.row_type,
+            )
+    if left_out:
+        note(f"only the first {most} rows are shown; '--limit N' shows more")
+
+
+async def _write_document(pages: Pages, document: formats.RowsDocument, row_type: type) -> None:
+    begun = False
+    async for page in pages:
+        # The beginning waits for the first row: a failed query leaves no half document.
+        start = "" if begun else document.begin()
+        begun = True
+        if not write([start, _text(document, page, row_type)]):
             return
-        document = formats.RowsDocument(output, formats.header_of(listing.row_type))
-        async for page in shown:
-            # The beginning waits for the first row: a failed query leaves no half document.
-            start = "" if document.rows else document.begin()
-            if not write([start, _text(document, page, listing.row_type)]):
-                return
-        write(["" if document.rows else document.begin(), document.end()])
+    write(["" if begun else document.begin(), document.end()])
 
 
 def _text(document: formats.RowsDocument, page: Sequence[Any], row_type: type) -> str:
@@ -45,14 +57,14 @@ def _text(document: formats.RowsDocument, page: Sequence[Any], row_type: type) -
     return "".join([document.row(formats.fields_of(row)) for row in page])
 
 
-async def _first(pages: Pages, most: Optional[int]) -> Pages:
-    """Yield the first rows only, and tell when there are more."""
+async def _first(pages: Pages, most: Optional[int], left_out: list[int]) -> Pages:
+    """Yield the first rows only; note down how many more there are in sight."""
     left = most
     async with aclosing(pages) as found:
         async for page in found:
             if left is not None and len(page) > left:
+                left_out.append(len(page) - left)
                 yield page[:left]
-                note(f"only the first {most} rows are shown; '--limit N' shows more")
                 return
             left = None if left is None else left - len(page)
             yield page
