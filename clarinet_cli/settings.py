@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     database_username: str = "postgres"
     database_password: SecretStr = SecretStr("postgres")
     database_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
+    database_read_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
 
     admin_username: str = Field(default="admin", min_length=1)
     admin_email: Annotated[Optional[str], EmptyIsUnset] = None

@@ -1,6 +1,7 @@
 """Aliases and small value types that two or more modules use."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Literal, Optional
 
@@ -26,6 +27,30 @@ class UserFilter:
 ANY_USER = UserFilter()
 
 
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions to list; all conditions that are given must hold.
+
+    Attributes:
+        states: Those in one of these states; any when empty.
+        ip: Those from this address.
+        agent: Those with this text in their user agent, in any case.
+        older_than: Those created longer ago than this.
+        idle_for: Those not used for this long.
+        limit: At most so many, the newest; None: all.
+    """
+
+    states: tuple["StateName", ...] = ()
+    ip: Optional[str] = None
+    agent: Optional[str] = None
+    older_than: Optional[timedelta] = None
+    idle_for: Optional[timedelta] = None
+    limit: Optional[int] = None
+
+
+ANY_SESSION = SessionFilter()
+
+
 class OutputFormat(StrEnum):
     """How a command writes its data to standard output."""
 
@@ -45,6 +70,15 @@ class StatsFormat(StrEnum):
     CSV = "csv"
     PLAIN = "plain"
     PROMETHEUS = "prometheus"
+
+
+class StateName(StrEnum):
+    """A session's state, as a choice on the command line; see ``SessionState``."""
+
+    ACTIVE = "active"
+    IDLE = "idle"
+    EXPIRED = "expired"
+    BLOCKED = "blocked"
 
 
 class GroupBy(StrEnum):

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "database_username": "postgres",
     "database_password": "postgres",
     "database_url": None,
+    "database_read_url": None,
     "admin_username": "admin",
     "admin_email": None,
     "admin_password": None,
@@ -61,7 +62,7 @@ DEFAULTS: dict[str, Any] = {
 }
 # RFC 9106, section 4, second recommended option; the server's table does not name these.
 HASHING = {"argon2_time_cost": 3, "argon2_memory_cost": 65536, "argon2_parallelism": 4}
-SECRETS = ("database_password", "database_url", "admin_password")
+SECRETS = ("database_password", "database_url", "database_read_url", "admin_password")
 # Another value for each key, as an environment variable and as Python has it afterwards.
 OTHERS: dict[str, tuple[str, Any]] = {
     "debug": ("true", True),
@@ -72,6 +73,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "database_username": ("clara", "clara"),
     "database_password": ("p@ss w%rd", "p@ss w%rd"),
     "database_url": ("sqlite:///other.db", "sqlite:///other.db"),
+    "database_read_url": ("sqlite:///replica.db", "sqlite:///replica.db"),
     "admin_username": ("root", "root"),
     "admin_email": ("ada@example.org", "ada@example.org"),
     "admin_password": ("correct horse", "correct horse"),
@@ -178,7 +180,7 @@ def test_a_key_has_its_default(tmp_path: Path, key: str, value: object) -> None:
 
 
 def test_there_are_no_other_keys() -> None:
-    """The tool reads the server's keys, the cost of hashing, and nothing else."""
+    """The tool reads the server's keys, the cost of hashing, a replica, and nothing else."""
     assert set(Settings.model_fields) - {"project_dir"} == {*DEFAULTS, *HASHING} == set(OTHERS)
 
 
@@ -290,7 +292,9 @@ def test_a_file_cannot_move_the_project(tmp_path: Path) -> None:
         assert load_settings(tmp_path).project_dir == tmp_path.resolve()
 
 
-@pytest.mark.parametrize("key", ["admin_email", "admin_password", "database_url"])
+@pytest.mark.parametrize(
+    "key", ["admin_email", "admin_password", "database_url", "database_read_url"]
+)
 @pytest.mark.parametrize("source", ["environment", "env", "toml"])
 def test_an_empty_text_means_unset(tmp_path: Path, key: str, source: str) -> None:
     """Compose files pass an empty variable for a missing one."""

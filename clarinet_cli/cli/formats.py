@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,20 @@ Fields = dict[str, Any]
 
 def fields_of(result: "DataclassInstance") -> Fields:
     """Return a result's public fields by name, in their declared order."""
-    values = {item.name: getattr(result, item.name) for item in fields(result)}
-    absent = {
-        item.name
-        for item in fields(result)
-        if item.metadata.get("omit_none") and values[item.name] is None
-    }
-    return {name: value for name, value in values.items() if name not in absent}
+    names, optional = _names_of(type(result))
+    values = {name: getattr(result, name) for name in names}
+    for name in optional:
+        if values[name] is None:
+            del values[name]
+    return values
+
+
+@cache
+def _names_of(row_type: "type[DataclassInstance]") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of a type's fields, and of those that are left out when None."""
+    every = fields(row_type)
+    optional = tuple(item.name for item in every if item.metadata.get("omit_none"))
+    return tuple(item.name for item in every), optional
 
 
 def flat(values: Fields) -> Fields:
@@ -42,7 +50,8 @@ def flat(values: Fields) -> Fields:
 
 def instant(value: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with ``Z``."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return in_utc.isoformat()[: -len("+00:00")] + "Z"
 
 
 def as_json(values: Fields, *, lines: bool = True) -> str:
@@ -52,9 +61,8 @@ def as_json(values: Fields, *, lines: bool = True) -> str:
         values: The fields.
         lines: A line a field, for people; else all in one line.
     """
-    space = 2 if lines else None
-    document = json.dumps(values, default=_plain_type, ensure_ascii=False, indent=space)
-    return json_safe(document) + "\n"
+    encode = _in_lines if lines else _in_one_line
+    return json_safe(encode(values)) + "\n"
 
 
 class RowsDocument:
@@ -149,5 +157,10 @@ def _csv_line(cells: list[str]) -> str:
     return buffer.getvalue()
 
 
-def _plain_type(value: object) -> object:
+def plain_type(value: object) -> object:
+    """Return what JSON has no word for as text."""
     return instant(value) if isinstance(value, datetime) else str(value)
+
+
+_in_lines = json.JSONEncoder(default=plain_type, ensure_ascii=False, indent=2).encode
+_in_one_line = json.JSONEncoder(default=plain_type, ensure_ascii=False).encode

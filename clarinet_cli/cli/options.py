@@ -78,3 +78,17 @@ UserArgument = Annotated[
 RoleArgument = Annotated[
     str, typer.Argument(metavar="ROLE", help="A role's name.", autocompletion=complete_roles)
 ]
+OnlyOfUser = Annotated[
+    Optional[str],
+    typer.Option(
+        "--user",
+        metavar="USER",
+        help="Only sessions of this user.",
+        autocompletion=complete_emails,
+    ),
+]
+SESSION_HELP = (
+    "The first 8 characters of the session's token, as the lists and the server's log show."
+)
+SessionArgument = Annotated[str, typer.Argument(metavar="ID", help=SESSION_HELP)]
+SessionArguments = Annotated[list[str], typer.Argument(metavar="ID...", help=SESSION_HELP)]

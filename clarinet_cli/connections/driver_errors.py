@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import ssl
 from typing import Optional
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -19,6 +20,8 @@ from clarinet_cli.exceptions import (
 IDNA = "idna"  # the codec of host names
 INIT_HINT = "'clarinet db init' creates what is missing"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
+TLS_HINT = "sslrootcert in database_url names the CA; sslcert and sslkey are for the server"
+NO_TLS_HINT = "sslmode in database_url asks for TLS"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # PostgreSQL's codes, Appendix A of its manual; a class of codes is its first two characters.
@@ -74,7 +77,19 @@ def explain_driver_error(error: Exception, backend: str, target: str) -> Optiona
     not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
     if backend == "sqlite" or not_the_host:
         return None
-    return UNREACHABLE.with_context(f"{target}: {_explain_network(error)}", hint=SERVER_HINT)
+    reason, hint = _explain_tls(error) or (_explain_network(error), SERVER_HINT)
+    return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
+
+
+def _explain_tls(error: Exception) -> Optional[tuple[str, str]]:
+    """Return reason and hint when the network works and TLS does not."""
+    if "rejected SSL upgrade" in str(error):
+        return "the server does not offer TLS", NO_TLS_HINT
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is refused: {error.verify_message}", TLS_HINT
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}", TLS_HINT
+    return None
 
 
 def _explain_network(error: Exception) -> str:

@@ -15,13 +15,15 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from clarinet_cli.connections.tls import TLS_OPTIONS, tls_of
 from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
-ANSWER_TIMEOUT_SECONDS = 300  # a server that is silent for so long is gone
+ANSWER_TIMEOUT_SECONDS = 300  # for one statement; beside a wait for a lock
+GRACE_SECONDS = 10  # a server that does not even end a statement in time is gone
 SHORT_WAIT_SECONDS = 0.1
 BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
@@ -29,9 +31,13 @@ ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access i
 
 
 class Access(StrEnum):
-    """What a connection is for; on SQLite it decides how a transaction begins."""
+    """What a connection is for; on SQLite it decides how a transaction begins.
+
+    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind.
+    """
 
     READ = "read"
+    REPLICA = "replica"
     WRITE = "write"
     CREATE = "create"
 
@@ -42,6 +48,7 @@ def make_engine(
     access: Access = Access.READ,
     foreign_keys: bool = True,
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
+    statement_timeout: float = ANSWER_TIMEOUT_SECONDS,
 ) -> AsyncEngine:
     """Return an engine that the caller disposes of.
 
@@ -53,10 +60,13 @@ def make_engine(
         foreign_keys: SQLite: enforce foreign keys. Migrations switch that off, since a
             table that is rebuilt is dropped first, which would cascade.
         busy_timeout: Seconds to wait for somebody else's lock.
+        statement_timeout: PostgreSQL: seconds that one statement may take.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, access, foreign_keys=foreign_keys, busy_timeout=busy_timeout)
-    return _postgresql_engine(url, busy_timeout=busy_timeout)
+    return _postgresql_engine(
+        url, busy_timeout=busy_timeout, statement_timeout=statement_timeout + busy_timeout
+    )
 
 
 def _sqlite_engine(
@@ -80,7 +90,11 @@ def _sqlite_engine(
 
     def start(connection: Connection) -> None:
         wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
-        begin = ("BEGIN", FIRST_READ) if wanted is Access.READ else ("BEGIN IMMEDIATE",)
+        begin = (
+            ("BEGIN", FIRST_READ)
+            if wanted in (Access.READ, Access.REPLICA)
+            else ("BEGIN IMMEDIATE",)
+        )
         _begin_when_free(connection, begin, busy_timeout)
 
     event.listen(engine.sync_engine, "connect", prepare)
@@ -150,16 +164,17 @@ def _lower(text: object) -> object:
     return text.lower() if isinstance(text, str) else text
 
 
-def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
+def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:
     query = dict(url.query)
     options: dict[str, Any] = {
         "timeout": float(str(query.pop("connect_timeout", CONNECT_TIMEOUT_SECONDS)))
     }
-    if "sslmode" in query:
-        options["ssl"] = query.pop("sslmode")
+    tls = {name: query.pop(name) for name in TLS_OPTIONS if name in query}
+    if tls:
+        options["ssl"] = tls_of(tls)
     # A statement prepared by name may be on another connection behind pgbouncer.
     options |= {
-        "command_timeout": busy_timeout + ANSWER_TIMEOUT_SECONDS,
+        "command_timeout": statement_timeout + GRACE_SECONDS,
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"clarinet_{uuid4().hex}",
@@ -168,9 +183,17 @@ def _postgresql_engine(url: URL, *, busy_timeout: float) -> AsyncEngine:
     engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
 
     def start(connection: Connection) -> None:
-        # 0 would mean no limit to PostgreSQL, and more than 31 bits is an error.
-        milliseconds = max(1, min(int(busy_timeout * 1000), 2**31 - 1))
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
+        # Of the transaction alone: a pooler may give the connection to somebody else next.
+        for name, seconds in (
+            ("lock_timeout", busy_timeout),
+            ("statement_timeout", statement_timeout),
+        ):
+            connection.exec_driver_sql(f"SET LOCAL {name} = {_milliseconds(seconds)}")
 
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return a time limit for PostgreSQL: 0 would mean none, and 32 bits are an error."""
+    return max(1, min(int(seconds * 1000), 2**31 - 1))

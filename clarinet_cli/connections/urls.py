@@ -7,6 +7,7 @@ from typing import Optional
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from clarinet_cli.connections.tls import TLS_OPTIONS, tls_problem, with_whole_paths
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -14,7 +15,6 @@ from clarinet_cli.utils.logger import logger
 PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
 SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
 HIGHEST_PORT = 65535
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_OPTIONS = ("connect_timeout", "application_name")
 URL_HINT = (
     "such as postgresql://user:password@host:5432/name, "
@@ -23,19 +23,23 @@ URL_HINT = (
 POSTGRESQL_NAMES = {"postgres", "postgresql"}
 
 
-def database_url(settings: Settings) -> URL:
+def database_url(settings: Settings, *, replica: bool = False) -> URL:
     """Return the URL to connect to, with an async driver and an absolute SQLite path.
 
     Args:
         settings: ``database_url`` wins over the parts; a relative SQLite name starts at the
             project directory.
+        replica: Prefer ``database_read_url``, which may lag behind and takes no changes.
 
     Raises:
         ConfigurationError: ``database_url`` can't be parsed or names another database, or
             the host is no host name.
     """
+    if replica and settings.database_read_url is not None:
+        text = settings.database_read_url.get_secret_value()
+        return _given_url(settings, "database_read_url", text)
     if settings.database_url is not None:
-        return _given_url(settings, settings.database_url.get_secret_value())
+        return _given_url(settings, "database_url", settings.database_url.get_secret_value())
     if settings.database_driver.startswith("sqlite"):
         name = Path(settings.database_name)
         file = name if name.suffix in SQLITE_SUFFIXES else name.with_name(f"{name.name}.db")
@@ -114,38 +118,40 @@ def missing_file(file: Path) -> ClarinetError:
     )
 
 
-def _given_url(settings: Settings, text: str) -> URL:
-    """Read ``database_url``; its text is a secret and never part of a message."""
+def _given_url(settings: Settings, key: str, text: str) -> URL:
+    """Read the URL of a key; its text is a secret and never part of a message."""
     try:
         url = make_url(text)
         backend = url.drivername.split("+")[0]
     except (ArgumentError, ValueError):
-        raise settings.refused("database_url", "not a database URL", hint=URL_HINT) from None
+        raise settings.refused(key, "not a database URL", hint=URL_HINT) from None
     if backend in POSTGRESQL_NAMES:
-        return _checked(settings, url.set(drivername="postgresql+asyncpg"))
+        return _checked(settings, key, url.set(drivername="postgresql+asyncpg"))
     if backend != "sqlite" or "\0" in (url.database or ""):
         reason = f"unknown driver {url.drivername!r}"
-        raise settings.refused("database_url", reason, hint="sqlite or postgresql")
+        raise settings.refused(key, reason, hint="sqlite or postgresql")
     return _sqlite_url(settings.project_dir / (url.database or ""))
 
 
-def _checked(settings: Settings, url: URL) -> URL:
+def _checked(settings: Settings, key: str, url: URL) -> URL:
     """Refuse what the driver would stumble on; a socket's directory becomes the host."""
     query = dict(url.query)
     host = query.pop("host", None) or url.host or ""
     port = query.pop("port", None) or url.port or 0
-    unknown = sorted(set(query) - {"sslmode", *CONNECT_OPTIONS})
+    unknown = sorted(set(query) - {*TLS_OPTIONS, *CONNECT_OPTIONS})
     if unknown:
-        raise settings.refused("database_url", f"unknown option {unknown[0]!r}")
-    if query.get("sslmode", "prefer") not in SSL_MODES:
-        raise settings.refused("database_url", f"sslmode is not one of {', '.join(SSL_MODES)}")
+        raise settings.refused(key, f"unknown option {unknown[0]!r}")
     if not str(query.get("connect_timeout", "1")).isdigit():
-        raise settings.refused("database_url", "connect_timeout is not a number of seconds")
+        raise settings.refused(key, "connect_timeout is not a number of seconds")
     if not str(port).isdigit() or int(str(port)) > HIGHEST_PORT:
-        raise settings.refused("database_url", f"the port is no number up to {HIGHEST_PORT}")
+        raise settings.refused(key, f"the port is no number up to {HIGHEST_PORT}")
     # What stands before the last '@' may be the rest of a password: it is never shown.
     if not isinstance(host, str) or set(host) & set("\0@"):
-        raise settings.refused("database_url", "the host is not a host name", hint=URL_HINT)
+        raise settings.refused(key, "the host is not a host name", hint=URL_HINT)
+    if host.startswith("/"):  # a socket has no TLS
+        query = {name: value for name, value in query.items() if name not in TLS_OPTIONS}
+    if problem := tls_problem(query, settings.project_dir):
+        raise settings.refused(key, problem)
     return URL.create(
         url.drivername,
         username=url.username,
@@ -153,7 +159,7 @@ def _checked(settings: Settings, url: URL) -> URL:
         host=host or None,
         port=int(str(port)) or None,
         database=url.database,
-        query=query,
+        query=with_whole_paths(query, settings.project_dir),
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Optional
+from typing import Any, Optional
 from uuid import UUID, uuid4
 
 from sqlalchemy import DateTime
@@ -36,6 +36,12 @@ class UTCDateTime(TypeDecorator[datetime]):
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes a Python value of a stored one; for SQLite the quickest way."""
+        return (
+            _from_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+        )
+
     def process_result_value(
         self, value: Optional[datetime], dialect: Dialect
     ) -> Optional[datetime]:
@@ -43,6 +49,11 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _from_text(value: Optional[str]) -> Optional[datetime]:
+    """Return the instant that SQLite's text means; ValueError when it is none."""
+    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 def new_user_id() -> UUID:

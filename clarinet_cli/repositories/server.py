@@ -1,8 +1,10 @@
 """Questions to the database server itself."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli.models import TABLE_NAMES, metadata
@@ -124,6 +126,17 @@ class ServerRepository:
 
 
 async def create_database(connection: AsyncConnection, name: str) -> None:
-    """Create a PostgreSQL database; *connection* is in autocommit mode."""
+    """Create a PostgreSQL database; *connection* is in autocommit mode.
+
+    Without a transaction around it a prepared statement might be on another connection of
+    a pooler when it is run: this one is sent as it is.
+    """
+    from asyncpg import PostgresError
+
     quoted = connection.dialect.identifier_preparer.quote_identifier(name)
-    await connection.exec_driver_sql(f"CREATE DATABASE {quoted} ENCODING 'UTF8' TEMPLATE template0")
+    statement = f"CREATE DATABASE {quoted} ENCODING 'UTF8' TEMPLATE template0"
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    try:
+        await driver.execute(statement)
+    except PostgresError as error:
+        raise DBAPIError(statement, None, error, hide_parameters=True) from error

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import Float, String
+from sqlalchemy.types import Integer, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
@@ -81,14 +81,15 @@ class Moment:
         return or_(*conditions)
 
 
-class seconds_between(GenericFunction[float]):  # noqa: N801 - the name of an SQL function
-    """Seconds from the first instant to the second.
+class life_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
+    """The exact time from the first instant to the second.
 
-    SQLite can't subtract its text timestamps; taken as numbers they give the nonsense of
-    minus 58 million hours.
+    PostgreSQL: an interval. SQLite can't subtract its text timestamps (taken as numbers they
+    give the nonsense of minus 58 million hours): microseconds, as a whole number. Its date
+    functions round to milliseconds, so the fraction is read apart.
     """
 
-    type = Float()
+    type = Integer()
     inherit_cache = True
 
 
@@ -110,13 +111,15 @@ def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
     return f"to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
 
-@compiles(seconds_between, "sqlite")
-def _sqlite_seconds(element: Any, compiler: Any, **options: Any) -> str:
+@compiles(life_between, "sqlite")
+def _sqlite_life(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"((julianday({end}) - julianday({start})) * 86400.0)"
+    seconds = "CAST(strftime('%s', substr({0}, 1, 19)) AS INTEGER)"
+    difference = f"({seconds.format(end)} - {seconds.format(start)}) * 1000000"
+    return f"({difference} + substr({end}, 21, 6) - substr({start}, 21, 6))"
 
 
-@compiles(seconds_between, "postgresql")
-def _postgresql_seconds(element: Any, compiler: Any, **options: Any) -> str:
+@compiles(life_between, "postgresql")
+def _postgresql_life(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"CAST(EXTRACT(EPOCH FROM ({end} - {start})) AS DOUBLE PRECISION)"
+    return f"({end} - {start})"

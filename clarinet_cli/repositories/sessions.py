@@ -1,45 +1,36 @@
-"""Queries on log-in sessions."""
+"""Log-in sessions by id and by user: found, and removed."""
 
-from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime, timedelta
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Optional, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, select
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Integer,
+    String,
+    and_,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlmodel import col
 
-from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.models import AccessToken, User
 from clarinet_cli.repositories.base import BaseRepository
-from clarinet_cli.repositories.session_state import (
-    CREATED,
-    EXPIRES,
-    Moment,
-    seconds_between,
-    utc_day,
-)
-from clarinet_cli.results import SessionGroup, SessionRow, SessionStats
-from clarinet_cli.types import GroupBy
+from clarinet_cli.repositories.session_state import CREATED
 
 ID_LENGTH = 8
-ROWS_AT_ONCE = 500
-AGE_BUCKETS = {
-    "under_1h": timedelta(hours=1),
-    "under_1d": timedelta(days=1),
-    "under_7d": timedelta(days=7),
-    "under_30d": timedelta(days=30),
-}
+MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
-
-
-_GROUP_KEYS: dict[GroupBy, ColumnElement[Any]] = {
-    GroupBy.USER: cast("ColumnElement[Any]", col(User.email)),
-    GroupBy.ROLE: cast("ColumnElement[Any]", col(RoleLink.role_name)),
-    GroupBy.IP: cast("ColumnElement[Any]", col(AccessToken.ip_address)),
-    GroupBy.AGENT: cast("ColumnElement[Any]", col(AccessToken.user_agent)),
-    GroupBy.DAY: utc_day(CREATED),
-}
+LONGER_THAN_A_TOKEN = "z" * 200  # what sorts behind every rest of a token
+VISIBLE = range(33, 127)  # the characters that a token can have
+HIGHEST_CODE_POINT = 0x10FFFF
+SURROGATES = range(0xD800, 0xE000)
 
 
 class OwnSession(NamedTuple):
@@ -54,131 +45,49 @@ class OwnSession(NamedTuple):
         return self.token[:ID_LENGTH]
 
 
+class FoundSession(NamedTuple):
+    """A session found by its id, and whose it is; its token stays inside the services."""
+
+    token: str
+    created_at: datetime
+    user_id: UUID
+    email: Optional[str]
+
+    @property
+    def id(self) -> str:
+        """The public id."""
+        return self.token[:ID_LENGTH]
+
+
 class SessionRepository(BaseRepository[AccessToken]):
     """Rows of ``access_token``."""
 
     model = AccessToken
 
-    async def stream(
-        self, moment: Moment, *, user_id: Optional[UUID] = None, active_only: bool = False
-    ) -> AsyncGenerator[SessionRow, None]:
-        """Yield sessions with their state, newest first.
-
-        Args:
-            moment: When to judge the state.
-            user_id: Only those of this user.
-            active_only: Only those that the server accepts.
-        """
-        query = (
-            select(
-                func.substr(TOKEN, 1, ID_LENGTH),
-                USER_ID,
-                col(User.email),
-                moment.state,
-                CREATED,
-                EXPIRES,
-                col(AccessToken.last_accessed),
-                col(AccessToken.ip_address),
-                col(AccessToken.user_agent),
-            )
-            .outerjoin(User, col(User.id) == USER_ID)
-            .order_by(CREATED.desc(), TOKEN)
-        )
-        if user_id is not None:
-            query = query.where(USER_ID == user_id)
-        if active_only:
-            query = query.where(moment.state == "active")
-        options = {"yield_per": ROWS_AT_ONCE}
-        async for row in await self.session.stream(query, execution_options=options):
-            yield SessionRow(*row)
-
-    async def rows(
-        self, moment: Moment, *, user_id: Optional[UUID] = None, active_only: bool = False
-    ) -> list[SessionRow]:
-        """Return what ``stream`` yields, as a list."""
-        found = self.stream(moment, user_id=user_id, active_only=active_only)
-        return [row async for row in found]
-
-    async def stats(self, moment: Moment) -> SessionStats:
-        """Count all sessions in one statement, so at one moment."""
-
-        def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
-            return func.count().filter(condition)
-
-        life = seconds_between(CREATED, EXPIRES)
-        ages = {name: number(moment.now - age < CREATED) for name, age in AGE_BUCKETS.items()}
-        each = (
-            select(
-                USER_ID.label("user_id"),
-                func.count().label("total"),
-                number(moment.expired).label("expired"),
-                number(moment.idle).label("idle"),
-                number(moment.live).label("live"),
-                func.sum(life).label("life"),
-                func.max(life).label("longest"),
-                func.min(EXPIRES).filter(moment.now < EXPIRES).label("next_expiry"),
-                *(count.label(name) for name, count in ages.items()),
-            )
-            .group_by(USER_ID)
-            .subquery()
-        )
-        usable = func.coalesce(col(User.is_active), False)
-        query = select(
-            func.sum(each.c.total),
-            func.sum(each.c.live).filter(usable),
-            func.sum(each.c.idle),
-            func.sum(each.c.expired),
-            func.count(),
-            func.sum(each.c.life),
-            func.max(each.c.longest),
-            func.min(each.c.next_expiry),
-            *(func.sum(each.c[name]) for name in ages),
-        ).select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
-        row = (await self.session.execute(query)).one()
-        total, active, idle, expired, users = (int(value or 0) for value in row[:5])
-        return SessionStats(
-            total=total,
-            active=active,
-            idle=idle,
-            expired=expired,
-            blocked=total - active - idle - expired,
-            users=users,
-            average_life_seconds=round(row[5] / total, 3) if total else None,
-            longest_life_seconds=round(row[6], 3) if total else None,
-            next_expiry=row[7],
-            age=_buckets(total, [int(value or 0) for value in row[8:]]),
-        )
-
-    async def grouped(self, moment: Moment, by: GroupBy) -> list[SessionGroup]:
-        """Count sessions by state for each value of something, the most frequent first.
-
-        Args:
-            moment: When to judge the state.
-            by: The something; days come newest first.
-        """
-        key = _GROUP_KEYS[by]
-        states = ("active", "idle", "expired", "blocked")
-        total = func.count()
-        query = (
-            select(
-                key,
-                total,
-                *(func.count().filter(moment.state == state) for state in states),
-                func.count(USER_ID.distinct()),
-            )
-            .select_from(AccessToken)
-            .outerjoin(User, col(User.id) == USER_ID)
-            .group_by(key)
-            .order_by(*([key.desc()] if by is GroupBy.DAY else [total.desc(), key]))
-        )
-        if by is GroupBy.ROLE:
-            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == USER_ID)
-        return [SessionGroup(*row) for row in await self.session.execute(query)]
-
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first."""
         query = select(TOKEN, CREATED).where(USER_ID == user_id).order_by(CREATED.desc(), TOKEN)
         return [OwnSession(*row) for row in await self.session.execute(query)]
+
+    async def with_id(
+        self, session_id: str, *, user_id: Optional[UUID] = None
+    ) -> list[FoundSession]:
+        """Return the sessions whose token begins with an id, newest first; not all of many.
+
+        Args:
+            session_id: The first characters of the token.
+            user_id: Only those of this user.
+        """
+        exact = func.substr(TOKEN, 1, len(session_id)) == session_id
+        found = await self._found(exact, await self._range(session_id), user_id)
+        if found or self.session.get_bind().dialect.name == "sqlite":
+            return found
+        # A token that no server made may lie outside of the range that its language has.
+        return await self._found(exact, None, user_id)
+
+    async def with_token(self, token: str, *, user_id: Optional[UUID] = None) -> list[FoundSession]:
+        """Return the session with this whole token, as a list of one or none."""
+        return await self._found(TOKEN == token, None, user_id)
 
     async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
         """Delete a user's sessions but those to keep; return how many."""
@@ -187,14 +96,116 @@ class SessionRepository(BaseRepository[AccessToken]):
             query = query.where(TOKEN.not_in([session.token for session in keep]))
         return await self._removed(query)
 
+    async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
+        """Delete sessions; return the tokens of those that were still there."""
+        tokens = [session.token for session in sessions]
+        query = delete(AccessToken).where(TOKEN.in_(tokens)).returning(TOKEN)
+        options = {"synchronize_session": False}
+        return set(await self.session.scalars(query, execution_options=options))
+
+    async def count_others(self, users: Collection[UUID]) -> int:
+        """Return the number of sessions of everybody but some users."""
+        return await self.count(*_of_others(users))
+
+    async def last_key(self) -> Any:
+        """Return the highest key by which ``remove_slice`` walks; None without a session."""
+        return await self.session.scalar(select(func.max(self._key)).select_from(AccessToken))
+
+    async def remove_slice(
+        self, after: Any, last: Any, size: int, *, spared: Collection[UUID]
+    ) -> tuple[Any, int]:
+        """Delete the sessions in the next stretch of keys.
+
+        Rows keep their key whatever the server writes into them: a walk to the last key
+        meets every session that was there when it began.
+
+        Args:
+            after: The key where the slice before ended; None at the beginning.
+            last: Where the walk ends.
+            size: How many sessions to look at.
+            spared: The users whose sessions stay.
+
+        Returns:
+            The key where this slice ended, None when there is nothing behind it; and how
+            many sessions were deleted.
+        """
+        ahead = [self._key <= last, *([] if after is None else [self._key > after])]
+        inner = (
+            select(self._key.label("key"))
+            .select_from(AccessToken)
+            .where(*ahead)
+            .order_by(self._key)
+            .limit(size)
+            .subquery()
+        )
+        end = await self.session.scalar(select(func.max(inner.c.key)))
+        if end is None:
+            return None, 0
+        query = delete(AccessToken).where(*ahead, self._key <= end, *_of_others(spared))
+        return end, await self._removed(query)
+
+    @property
+    def _key(self) -> ColumnElement[Any]:
+        """What to walk all sessions by: on SQLite their order in the file is the cheap one."""
+        if self.session.get_bind().dialect.name == "sqlite":
+            return literal_column("access_token.rowid")
+        return cast("ColumnElement[Any]", TOKEN)
+
+    async def _found(
+        self,
+        exact: ColumnElement[bool],
+        within: Optional[ColumnElement[bool]],
+        user_id: Optional[UUID],
+    ) -> list[FoundSession]:
+        query = (
+            select(TOKEN, CREATED, USER_ID, col(User.email))
+            .outerjoin(User, col(User.id) == USER_ID)
+            .where(exact)
+            .order_by(CREATED.desc(), TOKEN)
+            .limit(MATCHES_SHOWN + 1)
+        )
+        if within is not None:
+            query = query.where(within)
+        if user_id is not None:
+            query = query.where(USER_ID == user_id)
+        return [FoundSession(*row) for row in await self.session.execute(query)]
+
+    async def _range(self, start: str) -> Optional[ColumnElement[bool]]:
+        """Return a condition for the index that all tokens with this start fulfil.
+
+        PostgreSQL compares by the language of its collation, where a hyphen may count for
+        nothing and two letters for one: it is asked whether the range would be one, by a
+        token for each two characters that may follow. None: no range is.
+        """
+        ends = [end for end in (_successor(start), start + LONGER_THAN_A_TOKEN) if end]
+        if self.session.get_bind().dialect.name == "sqlite":
+            return and_(start <= TOKEN, *[TOKEN < end for end in ends[:-1]])
+        pairs = func.generate_series(0, len(VISIBLE) ** 2 - 1, type_=Integer)
+        pair = pairs.column_valued("pair")
+        codes = (pair // len(VISIBLE), pair % len(VISIBLE))
+        first, second = (func.chr(VISIBLE.start + code, type_=String) for code in codes)
+        token = literal(start, String) + first + second + "z" * ID_LENGTH
+        query = select(*(func.bool_and(and_(start <= token, token < end)) for end in ends))
+        holds = (await self.session.execute(query)).one()
+        for end, is_range in zip(ends, holds, strict=True):
+            if is_range:
+                return and_(start <= TOKEN, TOKEN < end)
+        return None
+
     async def _removed(self, query: Any) -> int:
         options = {"synchronize_session": False}
         result = await self.session.execute(query, execution_options=options)
         return cast("CursorResult[Any]", result).rowcount
 
 
-def _buckets(total: int, at_most: list[int]) -> dict[str, int]:
-    """Turn "younger than" counts into the counts between two limits."""
-    edges = [0, *at_most, total]
-    between = [high - low for low, high in pairwise(edges)]
-    return dict(zip([*AGE_BUCKETS, "older"], between, strict=True))
+def _of_others(users: Collection[UUID]) -> list[ColumnElement[bool]]:
+    """Return the condition for the sessions of everybody but some users."""
+    return [USER_ID.not_in(users)] if users else []
+
+
+def _successor(start: str) -> Optional[str]:
+    """Return the least text above all that begin with *start*, by code points."""
+    code = ord(start[-1]) + 1
+    if code > HIGHEST_CODE_POINT:
+        return None
+    return start[:-1] + chr(SURROGATES.stop if code in SURROGATES else code)

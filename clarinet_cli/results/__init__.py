@@ -17,7 +17,10 @@ from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationS
 from clarinet_cli.results.program import ExitCodeRow
 from clarinet_cli.results.sessions import (
     CleanupReport,
+    RevokeAllReport,
     RevokeReport,
+    SessionChange,
+    SessionDetail,
     SessionGroup,
     SessionRow,
     SessionStats,
@@ -35,8 +38,11 @@ __all__ = [
     "MigrationRun",
     "MigrationStatus",
     "RevisionRow",
+    "RevokeAllReport",
     "RevokeReport",
     "RoleRow",
+    "SessionChange",
+    "SessionDetail",
     "SessionGroup",
     "SessionRow",
     "SessionStats",

@@ -10,7 +10,7 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountDetail, DeclaredAccount, RoleRow, UserRow
 from clarinet_cli.services.accounts import resolve_user
 from clarinet_cli.services.hashes import inspect_hash
-from clarinet_cli.services.sessions import present_moment
+from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.superusers import require_superuser
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_async_session

@@ -2,27 +2,18 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.services.emails import normalise_email
-from clarinet_cli.settings import Settings
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
 WHO_HINT = "USER is an e-mail address, a UUID, or the first 8 or more digits of one"
-
-
-def moment_of(settings: Settings, now: datetime) -> Moment:
-    """Return the instant and the idle limit to judge sessions by."""
-    minutes = settings.session_idle_timeout_minutes
-    return Moment(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
 
 
 async def locked_user(session: AsyncSession, who: str) -> User:

@@ -1,77 +1,65 @@
-"""Log-in sessions: counting them, showing them, ending them."""
+"""Log-in sessions, looked at."""
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Optional
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import NOT_FOUND, REFUSED
-from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.sessions import ID_LENGTH, OwnSession, SessionRepository
+from clarinet_cli.repositories.session_list import session_pages, session_row
+from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.results import RevokeReport, SessionGroup, SessionRow, SessionStats
-from clarinet_cli.services.accounts import moment_of, resolve_user
+from clarinet_cli.results import SessionDetail, SessionRow
+from clarinet_cli.services.accounts import resolve_user, storable
+from clarinet_cli.services.moments import present_moment
+from clarinet_cli.services.session_ids import one_session
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import GroupBy
-from clarinet_cli.utils.database import Access, get_async_session
-from clarinet_cli.utils.logger import logger
+from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
+from clarinet_cli.utils.database import Access, get_async_session, open_session
 
 
-async def present_moment(
-    session: AsyncSession, settings: Settings, now: Optional[datetime] = None
-) -> Moment:
-    """Return one frozen instant to judge all sessions by.
+async def list_sessions(
+    settings: Settings,
+    where: SessionFilter = ANY_SESSION,
+    *,
+    who: Optional[str] = None,
+    now: Optional[datetime] = None,
+) -> AsyncGenerator[Sequence[SessionRow], None]:
+    """Yield sessions page by page, newest first.
 
-    Args:
-        session: Whose clock to ask.
-        settings: The idle limit.
-        now: Another instant, aware UTC; by default that of the database's host, since the
-            clock of this machine may be wrong.
-    """
-    return moment_of(settings, now or await ServerRepository(session).now())
-
-
-async def session_stats(settings: Settings, *, now: Optional[datetime] = None) -> SessionStats:
-    """Count all sessions by state, in one statement.
+    No transaction is open while the caller looks at a page.
 
     Args:
         settings: Which database, and the idle limit.
+        where: Which sessions.
+        who: Only those of this user, as ``resolve_user`` reads it.
         now: The instant to judge them at; the database's clock by default.
+
+    Raises:
+        NotFoundError: There is no such user.
+        RefusedError: Several users match.
     """
-    async with get_async_session(settings) as session:
-        moment = await present_moment(session, settings, now)
-        return await SessionRepository(session).stats(moment)
-
-
-async def grouped_stats(
-    settings: Settings, by: GroupBy, *, now: Optional[datetime] = None
-) -> list[SessionGroup]:
-    """Count sessions by state for each user, role, address, agent or day.
-
-    Args:
-        settings: Which database, and the idle limit.
-        by: What to group by.
-        now: The instant to judge them at; the database's clock by default.
-    """
-    async with get_async_session(settings) as session:
-        moment = await present_moment(session, settings, now)
-        return await SessionRepository(session).grouped(moment, by)
+    async with open_session(settings, access=Access.REPLICA) as session:
+        async with session.begin():
+            user_id = await _id_of(session, who)
+            moment = await present_moment(session, settings, now)
+            pages = session_pages(session, moment, where, user_id=user_id)
+            if not _can_match(where):
+                return
+            await pages.prepare()
+        while True:
+            async with session.begin():
+                page = await pages.next_page()
+            if not page:
+                return
+            yield page
 
 
 async def sessions_of_user(
     settings: Settings, who: str, *, active_only: bool = False, now: Optional[datetime] = None
 ) -> list[SessionRow]:
-    """Return what ``stream_sessions_of_user`` yields, as a list."""
-    found = stream_sessions_of_user(settings, who, active_only=active_only, now=now)
-    return [row async for row in found]
-
-
-async def stream_sessions_of_user(
-    settings: Settings, who: str, *, active_only: bool = False, now: Optional[datetime] = None
-) -> AsyncGenerator[SessionRow, None]:
-    """Yield one user's sessions, newest first.
+    """Return one user's sessions, newest first.
 
     Args:
         settings: Which database, and the idle limit.
@@ -83,68 +71,45 @@ async def stream_sessions_of_user(
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
-    async with get_async_session(settings) as session:
-        user = await resolve_user(UserRepository(session), who)
-        moment = await present_moment(session, settings, now)
-        rows = SessionRepository(session).stream(moment, user_id=user.id, active_only=active_only)
-        async for row in rows:
-            yield row
+    where = SessionFilter(states=(StateName.ACTIVE,)) if active_only else ANY_SESSION
+    pages = list_sessions(settings, where, who=who, now=now)
+    return [row async for page in pages for row in page]
 
 
-async def revoke_for_user(
+async def show_session(
     settings: Settings,
-    who: str,
+    wanted: str,
     *,
-    keep_current: Optional[str] = None,
-    keep_newest: int = 0,
-    dry_run: bool = False,
-) -> RevokeReport:
-    """End a user's sessions, those to keep excepted.
-
-    The server may go on accepting a revoked token until its cache entry expires
-    (``session_cache_ttl_seconds``).
+    who: Optional[str] = None,
+    now: Optional[datetime] = None,
+) -> SessionDetail:
+    """Return one session and what is known of its user.
 
     Args:
-        settings: Which database.
-        who: The user, as ``resolve_user`` reads it.
-        keep_current: The id of a session to keep.
-        keep_newest: How many of the newest to keep.
-        dry_run: Change nothing, report what would be done.
+        settings: Which database, and the idle limit.
+        wanted: The session's id.
+        who: Only among this user's sessions.
+        now: The instant to judge it at; the database's clock by default.
 
     Raises:
-        NotFoundError: There is no such user, or the user has no such session.
-        RefusedError: Several users or sessions match.
+        NotFoundError: There is no such user, or no such session.
+        RefusedError: Several match.
     """
-    async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
-        user = await resolve_user(UserRepository(session), who)
-        user_id, email = user.id, user.email
-        repository = SessionRepository(session)
-        own = await repository.of_user(user_id)
-        keep = set(own[:keep_newest])
-        if keep_current is not None:
-            keep.add(_one_session(own, keep_current))
-        revoked = await repository.remove_of_user(user_id, keep=list(keep))
-    done = "would_revoke" if dry_run else "revoked"
-    logger.info(f"{done} {revoked} sessions of {user_id}")
-    return RevokeReport(
-        user_id, email, done if revoked else "unchanged", revoked, len(own) - revoked
-    )
+    async with get_async_session(settings, access=Access.REPLICA) as session:
+        user_id = await _id_of(session, who)
+        found = await one_session(SessionRepository(session), wanted, user_id=user_id)
+        moment = await present_moment(session, settings, now)
+        row = await session_row(session, moment, found)
+        users = await UserRepository(session).rows(
+            moment, superusers_only=False, user_id=found.user_id
+        )
+    return SessionDetail.of(row, users[0] if users else None)
 
 
-def _one_session(own: Sequence[OwnSession], wanted: str) -> OwnSession:
-    """Return the session that an id means; more than the id's characters are not compared."""
-    found = [session for session in own if wanted and session.id == wanted[:ID_LENGTH]]
-    # Who gives the whole token names one session; it is compared, and never shown.
-    found = [session for session in found if session.token == wanted] or found
-    if not found or len(wanted) < ID_LENGTH:
-        raise NOT_FOUND.with_context(
-            f"the user has no session {wanted[:ID_LENGTH]!r}",
-            hint="'clarinet session list-user USER' shows the ids",
-        )
-    if len(found) > 1:
-        matches = ", ".join(f"created {session.created_at:%Y-%m-%dT%H:%M:%SZ}" for session in found)
-        raise REFUSED.with_context(
-            f"session {wanted[:ID_LENGTH]!r} is ambiguous: {matches}",
-            hint="--keep-newest N may help",
-        )
-    return found[0]
+async def _id_of(session: AsyncSession, who: Optional[str]) -> Optional[UUID]:
+    return None if who is None else (await resolve_user(UserRepository(session), who)).id
+
+
+def _can_match(where: SessionFilter) -> bool:
+    """Whether a database can hold what the filter asks for."""
+    return all(storable(text) for text in (where.ip, where.agent) if text is not None)

@@ -19,8 +19,8 @@ from clarinet_cli.services import accounts, superusers
 from clarinet_cli.services.account_changes import alone, note_down, planned
 from clarinet_cli.services.account_look import check_resettable
 from clarinet_cli.services.emails import first_admin_email
+from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
-from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import configured_settings, get_async_session

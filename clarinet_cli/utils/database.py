@@ -51,7 +51,7 @@ async def get_engine(
     Raises:
         ClarinetError: The driver's error, in the operator's words.
     """
-    url = database_url(settings or configured_settings())
+    url = database_url(settings or configured_settings(), replica=access is Access.REPLICA)
     engine = make_engine(url, access=access, **options)
     with driver_errors(url):
         try:

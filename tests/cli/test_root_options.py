@@ -226,7 +226,9 @@ def test_a_traceback_is_there_with_two_v_only(
         message = "the canary of an unexpected error"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("clarinet_cli.repositories.sessions.SessionRepository.stats", broken)
+    monkeypatch.setattr(
+        "clarinet_cli.repositories.session_stats.SessionStatsRepository.stats", broken
+    )
     for words in ([], ["-v"]):
         result = project.run(*words, "session", "stats")
         assert (result.code, result.stdout) == (1, "")

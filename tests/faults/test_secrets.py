@@ -102,6 +102,11 @@ def test_nothing_is_shown_on_success(secretive: Project) -> None:
     shown = run(project, "session", "list-user", "ada@example.org", "-o", "json", code=0)
     assert {row["id"] for row in shown.json} == set(IDS)
     run(project, "session", "stats", code=0)
+    for form in ("table", "json", "jsonl", "csv", "plain"):
+        run(project, "session", "list", "-o", form, code=0)
+    run(project, "session", "show", TOKENS[1], code=0)
+    run(project, "session", "revoke", *TOKENS, "--dry-run", code=0)
+    run(project, "session", "revoke-all", "--dry-run", code=0)
     run(project, "session", "cleanup", code=0)
     revoke = ("session", "revoke-user", "ada@example.org")
     run(project, *revoke, "--keep-current", TOKENS[1], code=0)

@@ -1,5 +1,6 @@
 """Queries on sessions: their state as the server judges it, their numbers, their removal."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple, Optional
 from uuid import UUID, uuid4
@@ -8,13 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clarinet_cli.repositories.session_list import Pages, session_pages
 from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_stats import SessionStatsRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.results import SessionRow, SessionStats
+from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
 from tests.support import FIXTURE_NOW, Project
 
+ACTIVE = SessionFilter(states=(StateName.ACTIVE,))
 TICK = timedelta(microseconds=1)
 DAY = timedelta(days=1)
 # A session that expires after, and was used before the instant, and its state then.
@@ -51,10 +56,20 @@ INSTANTS = st.datetimes(
 )
 
 
-async def rows_at(project: Project, moment: Moment, **options: Any) -> list[SessionRow]:
+async def rows_at(
+    project: Project, moment: Moment, where: SessionFilter = ANY_SESSION, **options: Any
+) -> list[SessionRow]:
     """Return the rows that a listing shows."""
     async with oracle.writing(project) as session:
-        return await SessionRepository(session).rows(moment, **options)
+        pages = session_pages(session, moment, where, **options)
+        await pages.prepare()
+        return [row async for row in _all(pages)]
+
+
+async def _all(pages: Pages) -> AsyncIterator[SessionRow]:
+    while page := await pages.next_page():
+        for row in page:
+            yield row
 
 
 async def states_at(project: Project, moment: Moment) -> dict[str, str]:
@@ -65,7 +80,7 @@ async def states_at(project: Project, moment: Moment) -> dict[str, str]:
 async def stats_at(project: Project, moment: Moment = AT_FIXTURE_NOW) -> SessionStats:
     """Return the numbers of a summary."""
     async with oracle.writing(project) as session:
-        return await SessionRepository(session).stats(moment)
+        return await SessionStatsRepository(session).stats(moment)
 
 
 def one_of_each_state(project: Project) -> None:
@@ -160,7 +175,7 @@ async def test_active_only_leaves_out_what_the_server_refuses(
         for item in oracle.raw_sessions(server_project)
         if not active_only or item.state(FIXTURE_NOW) == "active"
     ]
-    found = await rows_at(server_project, AT_FIXTURE_NOW, active_only=active_only)
+    found = await rows_at(server_project, AT_FIXTURE_NOW, ACTIVE if active_only else ANY_SESSION)
     assert [row.id for row in found] == expected
 
 
@@ -227,7 +242,7 @@ async def test_a_session_without_user_is_blocked(project: Project) -> None:
     assert [(row.id, row.state, row.email) for row in found] == [(token[:8], "blocked", None)]
     stats = await stats_at(project)
     assert (stats.total, stats.blocked, stats.active, stats.users) == (1, 1, 0, 1)
-    assert await rows_at(project, AT_FIXTURE_NOW, active_only=True) == []
+    assert await rows_at(project, AT_FIXTURE_NOW, ACTIVE) == []
 
 
 async def test_stats_are_a_count_in_plain_python(server_project: Project) -> None:
@@ -292,7 +307,7 @@ async def test_stats_are_one_statement(server_project: Project) -> None:
     """One statement sees one moment: numbers can't contradict each other."""
     async with oracle.writing(server_project) as session:
         with oracle.selects(session) as seen:
-            stats = await SessionRepository(session).stats(AT_FIXTURE_NOW)
+            stats = await SessionStatsRepository(session).stats(AT_FIXTURE_NOW)
     assert stats.total == oracle.count(server_project)
     assert len(seen) == 1, seen
 

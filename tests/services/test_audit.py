@@ -121,11 +121,13 @@ def test_ensure_is_recorded_when_it_made_somebody(project: Project, log: Path) -
 
 
 def test_the_first_superuser_is_recorded(empty_project: Project, log: Path) -> None:
-    """Making a database ready changes one account, once."""
+    """Making a database ready makes its roles and one account, once."""
     for _ in range(2):
         words = ("--audit-log", str(log), "db", "init", "--generate-password")
         assert empty_project.run(*words).code == 0
-    [found] = records(log)
+    made, found = records(log)
+    assert (made["command"], made["result"], made["roles"]) == ("db init", "created", 5)
+    assert "target" not in made
     assert (found["command"], found["result"]) == ("db init", "created")
     assert found["target"] == str(admin_id(empty_project))
 

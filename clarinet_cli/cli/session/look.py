@@ -1,14 +1,24 @@
 """Commands that look at log-in sessions."""
 
+import sys
+from datetime import timedelta
 from typing import Annotated, Optional
 
 import typer
 
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.options import Output, StatsOutput, UserArgument
-from clarinet_cli.cli.output import Listing, render, render_stream, write
-from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
+from clarinet_cli.cli.listings import render_pages
+from clarinet_cli.cli.options import (
+    OnlyOfUser,
+    Output,
+    SessionArgument,
+    StatsOutput,
+    UserArgument,
+    parse_duration,
+)
+from clarinet_cli.cli.output import Listing, render, write
+from clarinet_cli.types import GroupBy, OutputFormat, SessionFilter, StateName, StatsFormat
 
 SESSION_COLUMNS = (
     "id",
@@ -19,6 +29,16 @@ SESSION_COLUMNS = (
     "ip_address",
     "user_agent",
 )
+ALL_COLUMNS = (
+    "id",
+    "email",
+    "state",
+    "created_at",
+    "last_accessed",
+    "ip_address",
+    "user_agent",
+)
+TERMINAL_LIMIT = 100
 
 
 def stats(
@@ -36,7 +56,7 @@ def stats(
     """
     from clarinet_cli.cli.metrics import group_metrics, stats_metrics
     from clarinet_cli.results import SessionGroup
-    from clarinet_cli.services.sessions import grouped_stats, session_stats
+    from clarinet_cli.services.session_stats import grouped_stats, session_stats
 
     settings = project_settings()
     metrics = output is StatsFormat.PROMETHEUS
@@ -52,6 +72,60 @@ def stats(
         render(groups, shown, Listing(SessionGroup, empty="no sessions"))
 
 
+def list_all(
+    user: OnlyOfUser = None,
+    state: Annotated[
+        Optional[list[StateName]],
+        typer.Option("--state", help="Only those in this state; several states may be given."),
+    ] = None,
+    ip: Annotated[
+        Optional[str], typer.Option("--ip", metavar="ADDRESS", help="Only from this address.")
+    ] = None,
+    agent: Annotated[
+        Optional[str],
+        typer.Option("--agent", metavar="TEXT", help="Only with this text in the user agent."),
+    ] = None,
+    older_than: Annotated[
+        Optional[float],
+        typer.Option(
+            parser=parse_duration, metavar="TIME", help="Only from log-ins longer ago than this."
+        ),
+    ] = None,
+    idle_for: Annotated[
+        Optional[float],
+        typer.Option(parser=parse_duration, metavar="TIME", help="Only unused for this long."),
+    ] = None,
+    limit: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1,
+            help="At most so many, the newest.",
+            show_default=f"{TERMINAL_LIMIT} on a terminal, else all",
+        ),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Show all sessions, newest first.
+
+    Example: clarinet session list --state idle --older-than 7d -o jsonl
+    """
+    from clarinet_cli.results import SessionRow
+    from clarinet_cli.services.sessions import list_sessions
+
+    most = TERMINAL_LIMIT if limit is None and sys.stdout.isatty() else None
+    where = SessionFilter(
+        states=tuple(state or ()),
+        ip=ip,
+        agent=agent,
+        older_than=None if older_than is None else timedelta(seconds=older_than),
+        idle_for=None if idle_for is None else timedelta(seconds=idle_for),
+        limit=most + 1 if most else limit,
+    )
+    pages = list_sessions(project_settings(), where, who=user)
+    listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
+    run(render_pages(pages, output, listing, most=most))
+
+
 def list_user(
     user: UserArgument,
     active: Annotated[
@@ -64,8 +138,19 @@ def list_user(
     Example: clarinet session list-user ada@example.org --active
     """
     from clarinet_cli.results import SessionRow
-    from clarinet_cli.services.sessions import stream_sessions_of_user
+    from clarinet_cli.services.sessions import list_sessions
 
-    rows = stream_sessions_of_user(project_settings(), user, active_only=active)
+    where = SessionFilter(states=(StateName.ACTIVE,) if active else ())
+    pages = list_sessions(project_settings(), where, who=user)
     listing = Listing(SessionRow, columns=SESSION_COLUMNS, empty="no sessions")
-    run(render_stream(rows, output, listing))
+    run(render_pages(pages, output, listing))
+
+
+def show(session: SessionArgument, user: OnlyOfUser = None, output: Output = None) -> None:
+    """Show one session and its user.
+
+    Example: clarinet session show 8f3kQ2xZ
+    """
+    from clarinet_cli.services.sessions import show_session
+
+    render(run(show_session(project_settings(), session, who=user)), output)

@@ -17,6 +17,7 @@ from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import record
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
+from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
 from clarinet_cli.services.session_cleanup.transactions import (
@@ -31,7 +32,6 @@ from clarinet_cli.services.session_cleanup.walk import (
     Walk,
     look_at_all,
 )
-from clarinet_cli.services.sessions import present_moment
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, database_url, open_pinned_session
 from clarinet_cli.utils.logger import logger

@@ -1,0 +1,206 @@
+"""Sessions page by page, newest first, in constant memory.
+
+Whoever reads a listing may be slow (``| less``): no transaction stays open between two
+pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Optional, Protocol
+from uuid import UUID
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, User
+from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
+from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
+from clarinet_cli.results import SessionRow
+from clarinet_cli.types import SessionFilter
+
+FIRST_PAGE = 100
+SORTED_PAGE = 1000
+KEYSET_PAGE = 5000  # each costs one pass over the table
+ADDRESS = col(AccessToken.ip_address)
+AGENT = col(AccessToken.user_agent)
+
+
+class Pages(Protocol):
+    """A listing that is read page by page, each page in a transaction of its own."""
+
+    async def prepare(self) -> None:
+        """Do what has to be done once."""
+
+    async def next_page(self) -> Sequence[SessionRow]:
+        """Return the next sessions; nothing at the end."""
+
+
+def session_pages(
+    session: AsyncSession,
+    moment: Moment,
+    where: SessionFilter,
+    *,
+    user_id: Optional[UUID] = None,
+) -> Pages:
+    """Return the pages of a listing.
+
+    Args:
+        session: What to read them with.
+        moment: When to judge the state.
+        where: Which sessions.
+        user_id: Only those of this user.
+    """
+    query = session_rows(moment).where(*_conditions(moment, where))
+    if user_id is not None:
+        query = query.where(USER_ID == user_id)
+    if session.get_bind().dialect.name == "sqlite":
+        return SortedOncePages(session, query, where.limit)
+    return KeysetPages(session, query, where.limit)
+
+
+def session_rows(moment: Moment) -> Select[Any]:
+    """Return the query for the fields of ``SessionRow``, in no particular order."""
+    return select(
+        func.substr(TOKEN, 1, ID_LENGTH).label("id"),
+        USER_ID,
+        col(User.email),
+        moment.state.label("state"),
+        CREATED,
+        EXPIRES,
+        LAST_ACCESSED,
+        ADDRESS,
+        AGENT,
+    ).outerjoin(User, col(User.id) == USER_ID)
+
+
+async def session_row(session: AsyncSession, moment: Moment, found: FoundSession) -> SessionRow:
+    """Return the fields of one session."""
+    query = session_rows(moment).where(TOKEN == found.token)
+    return SessionRow(*(await session.execute(query)).one())
+
+
+class SortedOncePages:
+    """SQLite: the rows are sorted once, into a temporary table, and read from there.
+
+    A sort for each page would take time by the square, and a query that stays open keeps
+    writers out (rollback journal) or the log from shrinking (WAL). The table is a file that
+    only this connection sees; it goes with it. All rows are of one moment.
+
+    Args:
+        session: What to read with; its connection has to stay the same.
+        query: The rows, in no particular order.
+        limit: At most so many; None: all.
+    """
+
+    def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
+        self.session = session
+        self.query = query.order_by(CREATED.desc(), TOKEN).limit(limit)
+        self.read = 0
+        self.table = Table(
+            "clarinet_listing",
+            MetaData(),
+            Column("number", Integer, primary_key=True),
+            Column("id", String),
+            Column("user_id", String),
+            Column("email", String),
+            Column("state", String),
+            Column("created_at", UTCDateTime),
+            Column("expires_at", UTCDateTime),
+            Column("last_accessed", UTCDateTime),
+            Column("ip_address", String),
+            Column("user_agent", String),
+            prefixes=["TEMPORARY"],
+        )
+
+    async def prepare(self) -> None:
+        """Sort the rows into the table; the database itself is only read."""
+        connection = await self.session.connection()
+        await connection.run_sync(self.table.create)
+        names = [column.name for column in self.table.columns][1:]
+        await connection.execute(insert(self.table).from_select(names, self.query))
+
+    async def next_page(self) -> Sequence[SessionRow]:
+        """Return the next sessions; nothing at the end."""
+        size = SORTED_PAGE if self.read else FIRST_PAGE
+        number, *columns = self.table.columns
+        query = select(*columns).where(number > self.read).order_by(number).limit(size)
+        rows = (await self.session.execute(query)).all()
+        self.read += len(rows)
+        return [SessionRow(row[0], _uuid(row[1]), *row[2:]) for row in rows]
+
+
+class KeysetPages:
+    """PostgreSQL: each page goes on behind the last session of the page before.
+
+    It reads the table once a page and keeps the page alone, which it may do in parallel. A
+    cursor would keep a transaction open for as long as somebody reads, hold back the
+    vacuum, and lose its place behind a pooler.
+
+    Args:
+        session: What to read with.
+        query: The rows, in no particular order.
+        limit: At most so many; None: all.
+    """
+
+    def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
+        self.session = session
+        self.query = query.add_columns(TOKEN.label("token")).order_by(CREATED.desc(), TOKEN)
+        self.left = limit
+        self.last: Optional[tuple[Any, str]] = None
+
+    async def prepare(self) -> None:
+        """There is nothing to do."""
+
+    async def next_page(self) -> Sequence[SessionRow]:
+        """Return the next sessions; nothing at the end."""
+        size = KEYSET_PAGE if self.last else FIRST_PAGE
+        size = size if self.left is None else min(size, self.left)
+        query = self.query.limit(size)
+        if self.last is not None:
+            created, token = self.last
+            query = query.where(
+                CREATED <= created, or_(CREATED < created, and_(CREATED == created, token < TOKEN))
+            )
+        rows = (await self.session.execute(query)).all() if size else []
+        if self.left is not None:
+            self.left -= len(rows)
+        if rows:
+            self.last = rows[-1].created_at, rows[-1].token
+        return [SessionRow(*row[:-1]) for row in rows]
+
+
+@lru_cache(10_000)
+def _uuid(digits: str) -> UUID:
+    """Return an id; few users have many of the sessions."""
+    return UUID(digits)
+
+
+def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter asks of each session."""
+    found: list[ColumnElement[bool]] = []
+    if where.states:
+        found.append(moment.state.in_(where.states))
+    if where.ip is not None:
+        found.append(ADDRESS == where.ip)
+    if where.agent is not None:
+        found.append(func.lower(AGENT).contains(where.agent.lower(), autoescape=True))
+    if where.older_than is not None:
+        found.append(moment.now - where.older_than > CREATED)
+    if where.idle_for is not None:
+        found.append(moment.now - where.idle_for >= LAST_ACCESSED)
+    return found

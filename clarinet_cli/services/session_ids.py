@@ -1,0 +1,58 @@
+"""Which session an id means."""
+
+from typing import Optional
+from uuid import UUID
+
+from clarinet_cli.exceptions import NOT_FOUND, REFUSED
+from clarinet_cli.repositories.sessions import (
+    ID_LENGTH,
+    MATCHES_SHOWN,
+    FoundSession,
+    SessionRepository,
+)
+from clarinet_cli.services.accounts import storable
+
+UNKNOWN_HINT = "'clarinet session list' shows the ids"
+OWN_HINT = "'clarinet session list-user USER' shows the ids"
+
+
+async def one_session(
+    sessions: SessionRepository, wanted: str, *, user_id: Optional[UUID] = None
+) -> FoundSession:
+    """Return the one session that *wanted* means; no error shows more than its id.
+
+    Who gives the whole token names one session: it is compared, and never shown.
+
+    Args:
+        sessions: Where to look.
+        wanted: The id, with or without the rest of the token.
+        user_id: Only among this user's sessions.
+
+    Raises:
+        NotFoundError: There is no such session.
+        RefusedError: Several match; the error lists them.
+    """
+    found: list[FoundSession] = []
+    if len(wanted) >= ID_LENGTH and storable(wanted):
+        found = await sessions.with_token(wanted, user_id=user_id)
+        found = found or await sessions.with_id(wanted[:ID_LENGTH], user_id=user_id)
+    if not found:
+        whose = "the user has no session" if user_id else "no session"
+        hint = OWN_HINT if user_id else UNKNOWN_HINT
+        raise NOT_FOUND.with_context(f"{whose} {wanted[:ID_LENGTH]!r}", hint=hint)
+    if len(found) > 1:
+        raise REFUSED.with_context(
+            f"session {wanted[:ID_LENGTH]!r} is ambiguous: {_listed(found)}",
+            hint="'clarinet session revoke-user' ends all of a user's sessions"
+            if user_id
+            else "--user USER narrows it",
+        )
+    return found[0]
+
+
+def _listed(found: list[FoundSession]) -> str:
+    texts = [
+        f"created {session.created_at:%Y-%m-%dT%H:%M:%SZ} ({session.email or session.user_id})"
+        for session in found[:MATCHES_SHOWN]
+    ]
+    return ", ".join([*texts, "and more"] if len(found) > MATCHES_SHOWN else texts)

@@ -1,0 +1,98 @@
+"""Listing sessions at a terminal, and throwing everybody out from one."""
+
+import json
+import signal
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from tests import oracle
+from tests.cli.scenes import ADA, admin_id, populate
+from tests.cli.terminal import terminal
+from tests.support import Project, process_environment
+
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
+
+
+@on_sqlite
+def test_a_terminal_gets_the_newest_hundred(project: Project) -> None:
+    """More would run past: it says so, and how to see more; a limit of one's own is obeyed."""
+    now = datetime.now(UTC)
+    oracle.add_sessions(project, admin_id(project), 101, now=now, dead=False)
+    with terminal(project, "session", "list", "-o", "plain", columns=200) as shown:
+        assert shown.end() == 0
+    lines = [line for line in shown.lines if "admin@clarinet.ru" in line]
+    assert len(lines) == 100
+    assert "only the first 100 rows are shown; '--limit N' shows more" in shown.screen
+    with terminal(project, "session", "list", "--limit", "101", "-o", "plain") as shown:
+        assert shown.end() == 0
+    assert "only the first" not in shown.screen
+    assert len(project.run("session", "list", "-o", "jsonl").stdout.splitlines()) == 101
+
+
+@on_sqlite
+def test_exactly_a_hundred_are_all(project: Project) -> None:
+    """Nothing is left out, so nothing is said."""
+    oracle.add_sessions(project, admin_id(project), 100, now=datetime.now(UTC), dead=False)
+    with terminal(project, "session", "list", columns=200) as shown:
+        assert shown.end() == 0
+    assert "only the first" not in shown.screen
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, 0), ("n", 5, 4)])
+def test_everybody_out_asks_first(project: Project, answer: str, code: int, left: int) -> None:
+    """The question names the target without its password, and the numbers."""
+    populate(project)
+    with terminal(project, "session", "revoke-all", columns=200) as shown:
+        shown.answer("[y/n]", answer)
+        assert shown.end() == code
+    assert "End 4 sessions in " in shown.screen
+    assert len(project.tokens()) == left
+
+
+@on_sqlite
+def test_the_question_tells_who_stays(project: Project) -> None:
+    """With --except it says how many are kept; nothing to end is no question."""
+    populate(project)
+    with terminal(project, "session", "revoke-all", "--except", ADA, columns=200) as shown:
+        shown.answer("[y/n]", "y")
+        assert shown.end() == 0
+    assert "End 1 session and keep 3 in sqlite:///" in shown.screen
+    with terminal(project, "session", "revoke-all", "--except", ADA) as shown:
+        assert shown.end() == 0
+    assert "[y/n]" not in shown.screen
+    assert len(project.tokens()) == 3
+
+
+def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
+    """SIGTERM: the summary is printed, 143; what is left and what is recorded agree."""
+    oracle.add_sessions(project, admin_id(project), 4_000, now=datetime.now(UTC), dead=False)
+    program = (
+        "import sys, os, signal, clarinet_cli.services.session_revoke as m;"
+        "m.SLICE = 100; old = m.Told;"
+        "import clarinet_cli.repositories.sessions as r;"
+        "real = r.SessionRepository.remove_slice\n"
+        "async def once(self, *a, **k):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return await real(self, *a, **k)\n"
+        "r.SessionRepository.remove_slice = once\n"
+        "from clarinet_cli.cli.main import main\n"
+        "main()"
+    )
+    audit = project.directory / "audit.log"
+    words = project.process("--audit-log", str(audit), "session", "revoke-all", "--yes", "-ojson")
+    done = subprocess.run(
+        [words[0], "-c", program, *words[3:]],
+        capture_output=True,
+        text=True,
+        env=process_environment({}),
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done
+    report = json.loads(done.stdout)
+    assert 0 < report["sessions_revoked"] < 4_000
+    assert report["sessions_kept"] == project.count("access_token")
+    assert report["sessions_revoked"] + report["sessions_kept"] == 4_000
+    (record,) = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert record["sessions_revoked"] == report["sessions_revoked"]

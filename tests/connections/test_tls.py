@@ -1,0 +1,139 @@
+"""TLS as the URL asks for it: who is trusted, who is not, and what is said."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.postgres import PostgresServer
+from tests.support import Project, Result
+from tests.tls import Authority, TlsFront
+
+
+class Scene(NamedTuple):
+    """The server behind TLS, its authority, and another one that nobody asked."""
+
+    front: TlsFront
+    authority: Authority
+    stranger: Authority
+
+
+@pytest.fixture
+def scene(tmp_path: Path, postgres: PostgresServer) -> Iterator[Scene]:
+    """Begin to listen; the certificate is for 127.0.0.1."""
+    for name in ("authority", "stranger"):
+        (tmp_path / name).mkdir()
+    authority, stranger = Authority(tmp_path / "authority"), Authority(tmp_path / "stranger")
+    front = TlsFront(postgres, authority.issue("server", "127.0.0.1"))
+    yield Scene(front, authority, stranger)
+    front.stop()
+
+
+@pytest.fixture
+def backend() -> str:
+    """TLS is a matter of the server alone."""
+    return "postgresql"
+
+
+def wait(project: Project, url: str) -> Result:
+    """Ask the database behind a URL for an answer."""
+    (project.directory / "settings.toml").write_text(f'database_url = "{url}"\n')
+    return project.run("db", "status", "-o", "json")
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
+def test_the_connection_is_encrypted(empty_project: Project, scene: Scene, mode: str) -> None:
+    """In each mode that speaks TLS, with the right CA where one is looked at."""
+    options: dict[str, object] = {"sslmode": mode}
+    if mode.startswith("verify"):
+        options["sslrootcert"] = scene.authority.file
+    result = wait(empty_project, scene.front.url(options))
+    assert result.code == 0, result
+    assert scene.front.encrypted
+    assert set(scene.front.encrypted) == {"TLSv1.3"}
+
+
+def test_without_tls_the_server_refuses(empty_project: Project, scene: Scene) -> None:
+    """sslmode=disable is obeyed: nothing is encrypted, and the server does not answer."""
+    result = wait(empty_project, scene.front.url({"sslmode": "disable"}))
+    assert result.code == 7, result
+    assert scene.front.encrypted == []
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_another_authority_is_not_trusted(empty_project: Project, scene: Scene, mode: str) -> None:
+    """With a CA file even 'require' verifies, as libpq does: exit 7, and the reason."""
+    options = {"sslmode": mode, "sslrootcert": scene.stranger.file}
+    result = wait(empty_project, scene.front.url(options))
+    assert result.code == 7, result
+    assert "the server's certificate is refused: " in result.stderr
+    assert "hint: sslrootcert" in result.stderr
+
+
+def test_another_host_is_met_by_verify_full_alone(empty_project: Project, scene: Scene) -> None:
+    """The certificate is for the address: the name of the same machine is another one."""
+    for mode, code in (("verify-ca", 0), ("verify-full", 7)):
+        options = {"sslmode": mode, "sslrootcert": scene.authority.file}
+        result = wait(empty_project, scene.front.url(options, host="localhost"))
+        assert result.code == code, result
+    assert "certificate is refused" in result.stderr
+
+
+def test_a_client_certificate_is_shown(
+    empty_project: Project, scene: Scene, postgres: PostgresServer
+) -> None:
+    """A server that demands one takes ours, and without it the log-in fails."""
+    demanding = TlsFront(
+        postgres,
+        scene.authority.issue("demanding", "127.0.0.1"),
+        clients=scene.authority.file,
+    )
+    cert, key = scene.authority.issue("postgres")
+    options = {"sslmode": "require", "sslcert": cert, "sslkey": key}
+    assert wait(empty_project, demanding.url(options)).code == 0
+    result = wait(empty_project, demanding.url({"sslmode": "require"}))
+    assert result.code == 7, result
+    demanding.stop()
+
+
+def test_names_of_files_start_at_the_project(empty_project: Project, scene: Scene) -> None:
+    """A relative name is read from the directory of the settings."""
+    (empty_project.directory / "ca.pem").write_bytes(scene.authority.file.read_bytes())
+    url = scene.front.url({"sslmode": "verify-full", "sslrootcert": "ca.pem"})
+    assert wait(empty_project, url).code == 0
+
+
+def test_a_server_without_tls_is_told(empty_project: Project, postgres: PostgresServer) -> None:
+    """sslmode=require and a server that has none: exit 7 in clear words; 'prefer' goes on."""
+    front = TlsFront(postgres, None)
+    result = wait(empty_project, front.url({"sslmode": "require"}))
+    assert result.code == 7, result
+    assert "the server does not offer TLS" in result.stderr
+    assert wait(empty_project, front.url({"sslmode": "prefer"})).code == 0
+    front.stop()
+
+
+WRONG = {
+    "sslmode=verify-full&sslrootcert=missing.pem": "sslrootcert: there is no such file",
+    "sslmode=require&sslcert=missing.pem": "sslcert: there is no such file",
+    "sslmode=require&sslkey=settings.toml": "sslkey needs sslcert",
+    "sslrootcert=settings.toml": "sslrootcert needs sslmode",
+    "sslmode=prefer&sslcert=settings.toml": "sslcert needs sslmode",
+    "sslmode=verify-full": "sslmode=verify-full needs sslrootcert",
+    "sslmode=verify-ca": "sslmode=verify-ca needs sslrootcert",
+    "sslmode=always": "sslmode is not one of",
+    "sslmode=require&sslrootcert=settings.toml": "sslrootcert: not a certificate",
+    "sslmode=require&sslcert=settings.toml": "sslcert or sslkey: not a certificate",
+}
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_options_that_make_no_sense_are_refused(
+    empty_project: Project, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 78 with the option's name, before anything is sent."""
+    monkeypatch.setenv("HOME", str(empty_project.directory))
+    result = wait(empty_project, f"postgresql://u@127.0.0.1:1/d?{options}")
+    assert result.code == 78, result
+    assert WRONG[options] in result.stderr

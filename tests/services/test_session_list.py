@@ -1,0 +1,159 @@
+"""Listings: each filter, the order, the limit, and one session with its user."""
+
+from datetime import timedelta
+from typing import Optional
+
+import pytest
+
+from clarinet_cli.exceptions import NotFoundError
+from clarinet_cli.repositories import session_list as module
+from clarinet_cli.results import SessionRow
+from clarinet_cli.services.sessions import list_sessions, show_session
+from clarinet_cli.types import SessionFilter, StateName
+from tests import oracle
+from tests.oracle import IDLE_LIMIT, RawSession
+from tests.support import FIXTURE_NOW, Project
+
+ADA = "ada@clarinet.example"
+BOB = "bob@clarinet.example"
+
+
+async def listed(
+    project: Project, where: SessionFilter, *, who: Optional[str] = None
+) -> list[SessionRow]:
+    """Return all rows of a listing at the fixture's instant."""
+    pages = list_sessions(project.settings, where, who=who, now=FIXTURE_NOW)
+    return [row async for page in pages for row in page]
+
+
+def newest_first(sessions: list[RawSession]) -> list[str]:
+    """Return the ids in the order of a listing."""
+    ordered = sorted(sessions, key=lambda item: item.token)
+    ordered.sort(key=lambda item: item.created_at, reverse=True)
+    return [item.id for item in ordered]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+async def test_all_are_listed_newest_first(
+    server_project: Project, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the size of a page, each session is there once, with what is stored."""
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+        monkeypatch.setattr(module, name, size)
+    raw = oracle.raw_sessions(server_project)
+    found = await listed(server_project, SessionFilter())
+    assert [row.id for row in found] == newest_first(raw)
+    by_id = {item.id: item for item in raw}
+    for row in found:
+        item = by_id[row.id]
+        assert (row.user_id, row.state) == (item.user_id, item.state(FIXTURE_NOW))
+        assert (row.created_at, row.expires_at) == (item.created_at, item.expires_at)
+        assert row.last_accessed == item.last_accessed
+        assert (row.ip_address, row.user_agent) == (item.ip_address, item.user_agent)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_sessions_of_one_moment_are_all_listed(
+    project: Project, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log-ins of the same microsecond do not get lost between two pages."""
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+        monkeypatch.setattr(module, name, size)
+    user = oracle.user_id_of(project, "admin@clarinet.ru")
+    for number in range(7):
+        oracle.add_session(project, user, token=f"same-{number:03d}", now=FIXTURE_NOW)
+    found = await listed(project, SessionFilter())
+    assert [row.id for row in found] == [f"same-{number:03d}" for number in range(7)]
+
+
+@pytest.mark.parametrize("states", [(state,) for state in StateName] + [tuple(StateName)[:2]])
+async def test_states(server_project: Project, states: tuple[StateName, ...]) -> None:
+    """Those in one of the states, as the server judges them."""
+    oracle.deactivate(server_project, BOB)
+    raw = [
+        item
+        for item in oracle.raw_sessions(server_project)
+        if item.state(FIXTURE_NOW, IDLE_LIMIT) in states
+    ]
+    assert raw
+    found = await listed(server_project, SessionFilter(states=states))
+    assert [row.id for row in found] == newest_first(raw)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 100])
+async def test_limit(server_project: Project, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest, and never more than asked for, also with the next page begun."""
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+        monkeypatch.setattr(module, name, 3)
+    found = await listed(server_project, SessionFilter(limit=number))
+    assert [row.id for row in found] == newest_first(oracle.raw_sessions(server_project))[:number]
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24, 24 * 40])
+async def test_times(server_project: Project, hours: int) -> None:
+    """Longer ago than this, unused for this long: by the instant of the listing."""
+    raw, span = oracle.raw_sessions(server_project), timedelta(hours=hours)
+    old = [item for item in raw if FIXTURE_NOW - item.created_at > span]
+    found = await listed(server_project, SessionFilter(older_than=span))
+    assert [row.id for row in found] == newest_first(old)
+    unused = [item for item in raw if FIXTURE_NOW - item.last_accessed >= span]
+    found = await listed(server_project, SessionFilter(idle_for=span))
+    assert [row.id for row in found] == newest_first(unused)
+
+
+async def test_address_and_agent(project: Project) -> None:
+    """The address exactly; the agent in any case, with no letter a wildcard."""
+    user = oracle.user_id_of(project, "admin@clarinet.ru")
+    agents = {"aaaaaaaa": "Firefox/100%", "bbbbbbbb": "Chromium ÄÖ_", "cccccccc": None}
+    for token, agent in agents.items():
+        address = None if agent is None else f"10.0.0.{len(agent)}"
+        oracle.add_session(project, user, token=token, user_agent=agent, ip_address=address)
+    for where, expected in (
+        (SessionFilter(agent="fireFOX"), {"aaaaaaaa"}),
+        (SessionFilter(agent="0%"), {"aaaaaaaa"}),
+        (SessionFilter(agent="äö_"), {"bbbbbbbb"}),
+        (SessionFilter(agent="f%x"), set()),
+        (SessionFilter(agent="\0"), set()),
+        (SessionFilter(agent="\ud800"), set()),
+        (SessionFilter(ip="10.0.0.12"), {"aaaaaaaa", "bbbbbbbb"}),
+        (SessionFilter(ip="10.0.0.1"), set()),
+        (SessionFilter(ip="10.0.0.12", agent="chrom"), {"bbbbbbbb"}),
+    ):
+        assert {row.id for row in await listed(project, where)} == expected, where
+
+
+async def test_one_users(server_project: Project) -> None:
+    """All conditions hold together."""
+    found = await listed(server_project, SessionFilter(states=(StateName.ACTIVE,)), who=ADA)
+    expected = [
+        item
+        for item in oracle.sessions_of(server_project, ADA)
+        if item.state(FIXTURE_NOW) == "active"
+    ]
+    assert expected
+    assert [row.id for row in found] == newest_first(expected)
+    with pytest.raises(NotFoundError):
+        await listed(server_project, SessionFilter(), who="nobody@clarinet.example")
+
+
+async def test_one_session_and_its_user(server_project: Project) -> None:
+    """The session's fields, the user's flags and roles, and how often the user is logged in."""
+    oracle.deactivate(server_project, BOB)
+    for who in (ADA, BOB):
+        own = oracle.sessions_of(server_project, who)
+        item = own[0]
+        found = await show_session(server_project.settings, item.token, now=FIXTURE_NOW)
+        assert (found.id, found.email, found.user_id) == (item.id, who, item.user_id)
+        assert found.state == item.state(FIXTURE_NOW)
+        assert found.is_active == (who == ADA)
+        live = [each for each in own if each.state(FIXTURE_NOW) == "active"]
+        assert found.sessions == len(live)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_a_session_of_nobody_is_shown(project: Project) -> None:
+    """SQLite may hold one whose user is gone: there is no user to tell of."""
+    token = oracle.add_orphan_session(project, FIXTURE_NOW)
+    found = await show_session(project.settings, token[:8], now=FIXTURE_NOW)
+    assert (found.id, found.email, found.state) == (token[:8], None, "blocked")
+    assert (found.is_active, found.roles, found.sessions) == (None, (), 0)
