@@ -110,7 +110,7 @@ def back_to_nothing(project: Project) -> None:
 
 CASES: list[tuple[str, int, Prepare]] = [
     # 0: done, or nothing to do
-    *((line, 0, nothing) for line in LINES.values()),
+    *((line, 0, populate if "44444444" in line else nothing) for line in LINES.values()),
     ("admin list --all", 0, populate),
     (f"admin create --email {ADMIN} --if-not-exists", 0, nothing),
     (f"admin create --email {ADMIN} --update", 0, nothing),
