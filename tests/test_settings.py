@@ -59,6 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "log_rotation": "20 MB",
     "log_retention": "1 week",
     "log_serialize": True,
+    "audit_log": None,
 }
 # RFC 9106, section 4, second recommended option; the server's table does not name these.
 HASHING = {"argon2_time_cost": 3, "argon2_memory_cost": 65536, "argon2_parallelism": 4}
@@ -103,6 +104,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "log_rotation": ("1 day", "1 day"),
     "log_retention": ("2 weeks", "2 weeks"),
     "log_serialize": ("false", False),
+    "audit_log": ("audit.log", "audit.log"),
 }
 SERVER_FILE = """\
 debug = false
@@ -180,7 +182,7 @@ def test_a_key_has_its_default(tmp_path: Path, key: str, value: object) -> None:
 
 
 def test_there_are_no_other_keys() -> None:
-    """The tool reads the server's keys, the cost of hashing, a replica, and nothing else."""
+    """The tool reads the server's keys, the cost of hashing, a replica, an audit log."""
     assert set(Settings.model_fields) - {"project_dir"} == {*DEFAULTS, *HASHING} == set(OTHERS)
 
 
@@ -316,6 +318,7 @@ def test_secrets_show_in_no_representation(tmp_path: Path) -> None:
     values = {
         "database_password": CANARY,
         "database_url": f"postgresql://u:{CANARY}@h/d",
+        "database_read_url": f"postgresql://u:{CANARY}@replica/d",
         "admin_password": CANARY,
     }
     write(tmp_path, toml="\n".join(f'{key} = "{value}"' for key, value in values.items()))

@@ -34,7 +34,7 @@ from clarinet_cli.results import SessionRow
 from clarinet_cli.types import SessionFilter
 
 FIRST_PAGE = 100
-SORTED_PAGE = 1000
+SORTED_PAGE = 2500
 KEYSET_PAGE = 5000  # each costs one pass over the table
 ADDRESS = col(AccessToken.ip_address)
 AGENT = col(AccessToken.user_agent)

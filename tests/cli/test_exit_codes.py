@@ -70,6 +70,7 @@ NEEDS_TABLES = [
 USER_COMMANDS = ["show", "promote", "demote", "activate", "deactivate", "delete --yes"]
 # The same with less patience, for a database that never comes.
 IMPATIENT_LINES = LINES | {"db wait": "db wait --timeout 0.2s"}
+NAMED = (ADA, "44444444")  # what 'populate' makes
 WITHOUT_DATABASE = ["migrate init", "init-migrations"]
 Prepare = Callable[[Project], object]
 
@@ -124,9 +125,17 @@ def back_to_nothing(project: Project) -> None:
     assert project.run("migrate", "downgrade", "base", "--yes").code == 0
 
 
+def prepared_for(line: str) -> Prepare:
+    """Return what makes the account or the session that a working line names."""
+    return populate if set(NAMED) & set(line.split()) else nothing
+
+
 CASES: list[tuple[str, int, Prepare]] = [
     # 0: done, or nothing to do
-    *((line, 0, populate if ADA in line else nothing) for line in LINES.values()),
+    *(
+        (line, 0, populate if set(NAMED) & set(line.split()) else nothing)
+        for line in LINES.values()
+    ),
     (f"admin deactivate {ADA}", 0, referred),
     ("admin list --all", 0, populate),
     (f"admin create --email {ADMIN} --if-not-exists", 0, nothing),

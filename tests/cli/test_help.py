@@ -13,7 +13,7 @@ import typer
 from clarinet_cli.cli.groups import GROUPS
 from clarinet_cli.cli.main import app
 from clarinet_cli.exceptions.codes import ExitCode
-from tests.cli.scenes import ADA
+from tests.cli.scenes import ADA, ADMIN, admin_id
 from tests.support import PASSWORD, Project, run_in_process
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +66,12 @@ BEFOREHAND = {
 
 
 def make_ada(project: Project) -> None:
-    """Make her a superuser with two sessions."""
+    """Make her a superuser with two sessions, beside a session of the first one."""
     project.run("admin", "create", "--email", ADA, "--password-stdin", stdin=PASSWORD)
     ada = UUID(project.json("admin", "show", ADA)["id"])
     for _ in range(2):
         project.add_session(ada)
+    project.add_session(admin_id(project))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -82,9 +83,8 @@ def test_each_example_runs(example: str, project: Project) -> None:
     if beforehand := BEFOREHAND.get(" ".join(words[:2])):
         assert project.run(*beforehand).code == ExitCode.OK
     if "8f3kQ2xZ" in example:
-        project.run("admin", "create", "--email", "ada@example.org", "--generate-password")
-        (found,) = project.rows('SELECT id FROM "user" WHERE email = ?', "ada@example.org")
-        project.add_session(UUID(str(found[0])), token="8f3kQ2xZ-and-the-rest")
+        owner = project.json("admin", "show", ADA if ADA in words else ADMIN)["id"]
+        project.add_session(UUID(owner), token="8f3kQ2xZ-and-the-rest")
     if "migrate create" in example:
         project.run("migrate", "init")
     file = project.directory / "accounts.json"

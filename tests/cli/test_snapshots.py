@@ -278,14 +278,14 @@ EVERY_COMMAND = [
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
 # What differs from run to run and has no name beside it in these formats.
 UNNAMED = [
-    (re.compile(r"(?<=,)\d+\.\d+(?=,|$)", re.MULTILINE), "<number>"),
-    (re.compile(r"(_seconds\t)\d+\.\d+"), r"\1<number>"),
-    (re.compile(r"(size_bytes\t)\d+"), r"\1<size>"),
-    (re.compile(r"(server_version\t)\S+"), r"\1<version>"),
     (
         re.compile(r"^(sqlite|postgresql),[0-9.]+,([^,]+),\d+,", re.MULTILINE),
         r"\1,<version>,\2,<size>,",
     ),
+    (re.compile(r"(?<=,)\d+\.\d+(?=,|$)", re.MULTILINE), "<number>"),
+    (re.compile(r"(_seconds\t)\d+\.\d+"), r"\1<number>"),
+    (re.compile(r"(size_bytes\t)\d+"), r"\1<size>"),
+    (re.compile(r"(server_version\t)\S+"), r"\1<version>"),
 ]
 
 

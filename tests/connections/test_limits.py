@@ -16,12 +16,6 @@ from tests.support import Project
 CANARY = "c4n4ry-s3cr3t"
 
 
-@pytest.fixture
-def server_only(project: Project) -> Project:
-    """A project on PostgreSQL, which has the limits."""
-    return project
-
-
 @pytest.mark.parametrize("backend", ["postgresql"])
 @pytest.mark.parametrize("access", [Access.READ, Access.REPLICA, Access.WRITE])
 async def test_a_statement_has_a_limit(project: Project, access: Access) -> None:

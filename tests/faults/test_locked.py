@@ -34,8 +34,6 @@ WRITERS = {
     "create": ("admin", "create", "--email", "late@example.org", "--password-stdin"),
     "reset": ("admin", "reset-password", "ada@example.org", "--password-stdin", "--any-user"),
     "revoke": ("session", "revoke-user", "ada@example.org"),
-    "revoke-one": ("session", "revoke", "ada-0001"),
-    "revoke-all": ("session", "revoke-all", "--yes"),
     "cleanup": ("session", "cleanup"),
 }
 ROW_LOCK = (
