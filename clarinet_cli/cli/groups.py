@@ -1,6 +1,7 @@
 """The lazy group table, the one error boundary, and the way into asyncio."""
 
 import errno
+import gc
 import importlib
 import itertools
 import os
@@ -150,6 +151,7 @@ def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run asynchronous work to its end."""
     import asyncio
 
+    _collect_garbage_from_now_on()
     return asyncio.run(work)
 
 
@@ -174,7 +176,15 @@ def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[Res
         result = await work(stop)
         return result, ExitCode.OK if stop.signal is None else 128 + stop.signal
 
+    _collect_garbage_from_now_on()
     return asyncio.run(guarded())
+
+
+def _collect_garbage_from_now_on() -> None:
+    """Look for garbage among what the work makes; what is loaded by now stays anyway."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _invoke(command: Any, arguments: list[str]) -> int:
