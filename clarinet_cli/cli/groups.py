@@ -33,7 +33,6 @@ GROUPS: dict[str, tuple[str, str]] = {
 }
 QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
 COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
-RELATIVE = re.compile(r"-\d+")
 COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
 ROOT_OPTIONS = (
     "-C",
@@ -81,16 +80,33 @@ class HelpfulGroup(core.TyperGroup):
         return name, command, rest
 
 
-class RelativeRevisionCommand(core.TyperCommand):
-    """A command whose argument may be ``-1``, which is no option."""
+class DashedArgumentCommand(core.TyperCommand):
+    """A command whose argument may begin with a dash and is no option."""
+
+    dashed: re.Pattern[str]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse with relative revisions put behind all options."""
+        """Parse with such arguments put behind all options."""
         if "--" in args:
             return super().parse_args(ctx, args)
-        relative = [word for word in args if RELATIVE.fullmatch(word)]
-        others = [word for word in args if word not in relative]
-        return super().parse_args(ctx, [*others, "--", *relative] if relative else args)
+        arguments = [word for word in args if self.dashed.fullmatch(word)]
+        others = [word for word in args if word not in arguments]
+        return super().parse_args(ctx, [*others, "--", *arguments] if arguments else args)
+
+
+class RelativeRevisionCommand(DashedArgumentCommand):
+    """A command whose argument may be ``-1``."""
+
+    dashed = re.compile(r"-\d+")
+
+
+class SessionIdCommand(DashedArgumentCommand):
+    """A command whose argument is a session's id: one token in 64 begins with a dash.
+
+    What could be one of the command's own options is that; ``--`` tells otherwise.
+    """
+
+    dashed = re.compile(r"-(?![-ohy])[\w-]{7,}", re.ASCII)
 
 
 class LazyGroup(HelpfulGroup):

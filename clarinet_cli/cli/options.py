@@ -91,4 +91,4 @@ SESSION_HELP = (
     "The first 8 characters of the session's token, as the lists and the server's log show."
 )
 SessionArgument = Annotated[str, typer.Argument(metavar="ID", help=SESSION_HELP)]
-SessionArguments = Annotated[list[str], typer.Argument(metavar="ID...", help=SESSION_HELP)]
+SessionArguments = Annotated[list[str], typer.Argument(metavar="ID", help=SESSION_HELP)]

@@ -15,6 +15,7 @@ from tests.cli.scenes import (
     ADMIN,
     EXIT_CODES,
     FORMATS,
+    admin_id,
     all_commands,
     assert_failed,
     everything,
@@ -631,3 +632,18 @@ def test_both_console_scripts_are_the_tool(project: Project, script: str) -> Non
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"clarinet {__version__}\n")
+
+
+@pytest.mark.parametrize("session_id", ["-ab_9Z-x", "-9--__ab", "-oh12345", "--ab1234"])
+def test_a_session_id_may_begin_with_a_dash(project: Project, session_id: str) -> None:
+    """One token in 64 begins with a dash: its id is an argument, with '--' in any case."""
+    project.add_session(admin_id(project), token=f"{session_id}-and-the-rest")
+    plain = session_id[1] not in "-o"
+    for words in (("show",), ("revoke", "--dry-run")):
+        before = [session_id] if plain else ["--", session_id]
+        result = project.run("session", *words, *before)
+        assert result.code == 0, result
+        assert session_id in result.stdout
+    if plain:
+        assert project.json("session", "show", session_id)["id"] == session_id
+    assert project.run("session", "show", "-o", "json", "--", session_id).code == 0

@@ -2,7 +2,7 @@
 
 import typer
 
-from clarinet_cli.cli.groups import HelpfulGroup
+from clarinet_cli.cli.groups import HelpfulGroup, SessionIdCommand
 from clarinet_cli.cli.session import cleanup, look, revoke
 
 app = typer.Typer(cls=HelpfulGroup, help="Log-in sessions: count, show, end, clean up.")
@@ -10,8 +10,8 @@ app = typer.Typer(cls=HelpfulGroup, help="Log-in sessions: count, show, end, cle
 app.command("stats")(look.stats)
 app.command("list")(look.list_all)
 app.command("list-user")(look.list_user)
-app.command("show")(look.show)
-app.command("revoke")(revoke.revoke)
+app.command("show", cls=SessionIdCommand)(look.show)
+app.command("revoke", cls=SessionIdCommand)(revoke.revoke)
 app.command("revoke-user")(revoke.revoke_user)
 app.command("revoke-all")(revoke.revoke_all)
 app.command("cleanup")(cleanup.cleanup)
