@@ -4,7 +4,8 @@ Whoever reads a listing may be slow (``| less``): no transaction stays open betw
 pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Optional, Protocol
 from uuid import UUID
@@ -26,11 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.instants import iso_text
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.models.types import iso_texts
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
-from clarinet_cli.results import SessionRow
+from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.types import SessionFilter
 
 FIRST_PAGE = 100
@@ -46,7 +48,7 @@ class Pages(Protocol):
     async def prepare(self) -> None:
         """Do what has to be done once."""
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
 
 
@@ -119,9 +121,9 @@ class SortedOncePages:
             Column("user_id", String),
             Column("email", String),
             Column("state", String),
-            Column("created_at", UTCDateTime),
-            Column("expires_at", UTCDateTime),
-            Column("last_accessed", UTCDateTime),
+            Column("created_at", String),
+            Column("expires_at", String),
+            Column("last_accessed", String),
             Column("ip_address", String),
             Column("user_agent", String),
             prefixes=["TEMPORARY"],
@@ -134,14 +136,14 @@ class SortedOncePages:
         names = [column.name for column in self.table.columns][1:]
         await connection.execute(insert(self.table).from_select(names, self.query))
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
         size = SORTED_PAGE if self.read else FIRST_PAGE
         number, *columns = self.table.columns
         query = select(*columns).where(number > self.read).order_by(number).limit(size)
         rows = (await self.session.execute(query)).all()
         self.read += len(rows)
-        return [SessionRow(row[0], _uuid(row[1]), *row[2:]) for row in rows]
+        return _page(rows, _dashed, iso_texts)
 
 
 class KeysetPages:
@@ -166,7 +168,7 @@ class KeysetPages:
     async def prepare(self) -> None:
         """There is nothing to do."""
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
         size = KEYSET_PAGE if self.last else FIRST_PAGE
         size = size if self.left is None else min(size, self.left)
@@ -181,13 +183,36 @@ class KeysetPages:
             self.left -= len(rows)
         if rows:
             self.last = rows[-1].created_at, rows[-1].token
-        return [SessionRow(*row[:-1]) for row in rows]
+        return _page([row[:-1] for row in rows], str, _iso_texts)
+
+
+def _page(
+    rows: Sequence[Sequence[Any]],
+    as_id: Callable[[Any], str],
+    as_texts: Callable[[Sequence[Any]], list[str]],
+) -> SessionPage:
+    """Return the rows of a backend as columns.
+
+    Args:
+        rows: The fields of ``SessionRow``, as the driver returns them.
+        as_id: Makes an id for people of the id of a user.
+        as_texts: Makes ISO 8601 of instants.
+    """
+    if not rows:
+        return SessionPage(())
+    names, users, emails, states, *instants, addresses, agents = zip(*rows, strict=True)
+    ids = list(map(as_id, users))
+    return SessionPage((names, ids, emails, states, *map(as_texts, instants), addresses, agents))
 
 
 @lru_cache(10_000)
-def _uuid(digits: str) -> UUID:
-    """Return an id; few users have many of the sessions."""
-    return UUID(digits)
+def _dashed(digits: str) -> str:
+    """Return an id as text; few users have many of the sessions."""
+    return str(UUID(digits))
+
+
+def _iso_texts(instants: Sequence[datetime]) -> list[str]:
+    return [iso_text(instant) for instant in instants]
 
 
 def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
