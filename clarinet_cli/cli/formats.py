@@ -5,12 +5,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
+from clarinet_cli.instants import iso_text
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
@@ -46,12 +47,6 @@ def flat(values: Fields) -> Fields:
         else:
             flattened[name] = value
     return flattened
-
-
-def instant(value: datetime) -> str:
-    """Return an instant as ISO 8601 in UTC with ``Z``."""
-    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
-    return in_utc.isoformat()[: -len("+00:00")] + "Z"
 
 
 def as_json(values: Fields, *, lines: bool = True) -> str:
@@ -139,7 +134,7 @@ def plain_cell(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case datetime():
-            return instant(value)
+            return iso_text(value)
         case tuple() | list():
             return _csv_line([plain_cell(item) for item in value]).rstrip("\n") if value else ""
         case _:
@@ -159,7 +154,7 @@ def _csv_line(cells: list[str]) -> str:
 
 def plain_type(value: object) -> object:
     """Return what JSON has no word for as text."""
-    return instant(value) if isinstance(value, datetime) else str(value)
+    return iso_text(value) if isinstance(value, datetime) else str(value)
 
 
 _in_lines = json.JSONEncoder(default=plain_type, ensure_ascii=False, indent=2).encode

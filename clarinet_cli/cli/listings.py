@@ -1,15 +1,18 @@
 """Long listings: written page by page while they are read, in constant memory."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.lines import json_lines
 from clarinet_cli.cli.output import TABLE_LIMIT, Listing, note, render, write
 from clarinet_cli.types import OutputFormat
 
-Pages = AsyncGenerator[Sequence[Any], None]
+if TYPE_CHECKING:
+    from clarinet_cli.results import SessionPage
+
+Pages = AsyncGenerator["SessionPage", None]
 
 
 async def render_pages(
@@ -20,7 +23,7 @@ async def render_pages(
     A table stops at a limit and says so; a reader that went away ends the reading.
 
     Args:
-        pages: Dataclasses of one type, without nested tables.
+        pages: Sessions, some at a time.
         output: As in ``render``.
         listing: What the listing looks like.
         most: Show at most so many rows, and say so when there are more.
@@ -33,27 +36,26 @@ async def render_pages(
             await _write_document(
                 shown,
                 formats.RowsDocument(output, formats.header_of(listing.row_type)),
-                listing.row_type,
             )
     if left_out:
         note(f"only the first {most} rows are shown; '--limit N' shows more")
 
 
-async def _write_document(pages: Pages, document: formats.RowsDocument, row_type: type) -> None:
+async def _write_document(pages: Pages, document: formats.RowsDocument) -> None:
     begun = False
     async for page in pages:
         # The beginning waits for the first row: a failed query leaves no half document.
         start = "" if begun else document.begin()
         begun = True
-        if not write([start, _text(document, page, row_type)]):
+        if not write([start, _text(document, page)]):
             return
     write(["" if begun else document.begin(), document.end()])
 
 
-def _text(document: formats.RowsDocument, page: Sequence[Any], row_type: type) -> str:
+def _text(document: formats.RowsDocument, page: "SessionPage") -> str:
     """Return the rows of a page; JSON lines are the format for many."""
     if document.output is OutputFormat.JSONL:
-        return json_lines(page, row_type)
+        return json_lines(document.header, page.columns)
     return "".join([document.row(formats.fields_of(row)) for row in page])
 
 
@@ -64,7 +66,7 @@ async def _first(pages: Pages, most: Optional[int], left_out: list[int]) -> Page
         async for page in found:
             if left is not None and len(page) > left:
                 left_out.append(len(page) - left)
-                yield page[:left]
+                yield page.first(left)
                 return
             left = None if left is None else left - len(page)
             yield page
@@ -74,7 +76,7 @@ async def _few(pages: Pages) -> list[Any]:
     """Return the rows that a table has room for, and one more if there is one."""
     rows: list[Any] = []
     async for page in pages:
-        rows += page[: TABLE_LIMIT + 1 - len(rows)]
+        rows += page.first(TABLE_LIMIT + 1 - len(rows))
         if len(rows) > TABLE_LIMIT:
             break
     return rows

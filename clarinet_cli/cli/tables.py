@@ -9,8 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clarinet_cli.cli.formats import Fields, flat, instant
+from clarinet_cli.cli.formats import Fields, flat
 from clarinet_cli.cli.text import printable
+from clarinet_cli.instants import iso_text
 
 SHORT_ID = 8
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
@@ -101,7 +102,7 @@ def _words(name: str, value: Any, *, compact: bool) -> str:
         case bool():
             return "yes" if value else "no"
         case datetime():
-            return relative(value, datetime.now(UTC)) if compact else instant(value)
+            return relative(value, datetime.now(UTC)) if compact else iso_text(value)
         case UUID():
             return str(value)[:SHORT_ID] if compact else str(value)
         case tuple() | list():

@@ -1,6 +1,7 @@
 """Column types: the one place where stored forms become Python values and back."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Optional
 from uuid import UUID, uuid4
@@ -9,6 +10,10 @@ from sqlalchemy import DateTime
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from clarinet_cli.instants import iso_text
+
+_FORM = "0000-00-00 00:00:00.000000"
+_ANY_DIGIT = str.maketrans("123456789", "000000000")
 _NUMBER = re.compile(r"\d+(e\d+)?")
 
 
@@ -54,6 +59,22 @@ class UTCDateTime(TypeDecorator[datetime]):
 def _from_text(value: Optional[str]) -> Optional[datetime]:
     """Return the instant that SQLite's text means; ValueError when it is none."""
     return None if value is None else datetime.fromisoformat(f"{value}+00:00")
+
+
+def iso_texts(stored: Sequence[str]) -> list[str]:
+    """Return the instants that SQLite's texts mean, as ISO 8601 in UTC with ``Z``.
+
+    Many at once: when all have the form that the server writes, none is taken apart.
+
+    Raises:
+        ValueError: One is no instant.
+    """
+    if set(map(type, stored)) == {str}:
+        lines = "\n".join(stored)
+        if lines.translate(_ANY_DIGIT) == "\n".join([_FORM] * len(stored)):
+            lines = lines.replace(" ", "T").replace("\n", "Z\n") + "Z"
+            return lines.replace(".000000Z", "Z").split("\n")
+    return [iso_text(datetime.fromisoformat(f"{text}+00:00")) for text in stored]
 
 
 def new_user_id() -> UUID:

@@ -4,7 +4,8 @@ Whoever reads a listing may be slow (``| less``): no transaction stays open betw
 pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Optional, Protocol
 from uuid import UUID
@@ -14,28 +15,34 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     MetaData,
+    Row,
     Select,
     String,
     Table,
     and_,
+    any_,
     func,
     insert,
+    literal,
     or_,
     select,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.instants import iso_text
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.models.types import iso_texts
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
-from clarinet_cli.results import SessionRow
+from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.types import SessionFilter
 
 FIRST_PAGE = 100
 SORTED_PAGE = 2500
-KEYSET_PAGE = 5000  # each costs one pass over the table
+KEYSET_PAGE = 1000
+KEYS = 40_000  # each lot costs one pass over the table; a key takes about 100 bytes
 ADDRESS = col(AccessToken.ip_address)
 AGENT = col(AccessToken.user_agent)
 
@@ -46,7 +53,7 @@ class Pages(Protocol):
     async def prepare(self) -> None:
         """Do what has to be done once."""
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
 
 
@@ -119,9 +126,9 @@ class SortedOncePages:
             Column("user_id", String),
             Column("email", String),
             Column("state", String),
-            Column("created_at", UTCDateTime),
-            Column("expires_at", UTCDateTime),
-            Column("last_accessed", UTCDateTime),
+            Column("created_at", String),
+            Column("expires_at", String),
+            Column("last_accessed", String),
             Column("ip_address", String),
             Column("user_agent", String),
             prefixes=["TEMPORARY"],
@@ -134,22 +141,23 @@ class SortedOncePages:
         names = [column.name for column in self.table.columns][1:]
         await connection.execute(insert(self.table).from_select(names, self.query))
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
         size = SORTED_PAGE if self.read else FIRST_PAGE
         number, *columns = self.table.columns
         query = select(*columns).where(number > self.read).order_by(number).limit(size)
         rows = (await self.session.execute(query)).all()
         self.read += len(rows)
-        return [SessionRow(row[0], _uuid(row[1]), *row[2:]) for row in rows]
+        return _page(rows, _dashed, iso_texts)
 
 
 class KeysetPages:
-    """PostgreSQL: each page goes on behind the last session of the page before.
+    """PostgreSQL: the tokens of many sessions are sorted at once, and read page by page.
 
-    It reads the table once a page and keeps the page alone, which it may do in parallel. A
-    cursor would keep a transaction open for as long as somebody reads, hold back the
-    vacuum, and lose its place behind a pooler.
+    The tokens go on behind the last session before them: one pass over the table for each
+    lot of them, which it may do in parallel. A cursor would keep a transaction open for as
+    long as somebody reads, hold back the vacuum, and lose its place behind a pooler; a
+    temporary table is not for a replica. A session that is ended meanwhile is left out.
 
     Args:
         session: What to read with.
@@ -161,33 +169,87 @@ class KeysetPages:
         self.session = session
         self.query = query.add_columns(TOKEN.label("token")).order_by(CREATED.desc(), TOKEN)
         self.left = limit
-        self.last: Optional[tuple[Any, str]] = None
+        self.last: Optional[tuple[datetime, str]] = None
+        self.tokens: list[str] = []
+        self.more = True
 
     async def prepare(self) -> None:
         """There is nothing to do."""
 
-    async def next_page(self) -> Sequence[SessionRow]:
+    async def next_page(self) -> SessionPage:
         """Return the next sessions; nothing at the end."""
-        size = KEYSET_PAGE if self.last else FIRST_PAGE
-        size = size if self.left is None else min(size, self.left)
-        query = self.query.limit(size)
-        if self.last is not None:
-            created, token = self.last
-            query = query.where(
-                CREATED <= created, or_(CREATED < created, and_(CREATED == created, token < TOKEN))
-            )
-        rows = (await self.session.execute(query)).all() if size else []
+        if self.last is None:
+            return await self._first_page()
+        while self.tokens or await self._next_tokens(self.last):
+            tokens, self.tokens = self.tokens[:KEYSET_PAGE], self.tokens[KEYSET_PAGE:]
+            rows = await self._rows(self.query.where(any_(literal(tokens, ARRAY(String))) == TOKEN))
+            if rows:
+                return self._noted(rows)
+        return SessionPage(())
+
+    async def _first_page(self) -> SessionPage:
+        """Return the newest sessions, for which nobody waits for tokens to be sorted."""
+        size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
+        rows = await self._rows(self.query.limit(size))
+        self.more = len(rows) == size
+        return self._noted(rows)
+
+    async def _next_tokens(self, last: tuple[datetime, str]) -> bool:
+        """Sort the next tokens; return whether there are any."""
+        size = KEYS if self.left is None else min(self.left, KEYS)
+        if not self.more or not size:
+            return False
+        created, token = last
+        behind = or_(CREATED < created, and_(CREATED == created, token < TOKEN))
+        query = self.query.where(CREATED <= created, behind).limit(size)
+        keys = query.with_only_columns(TOKEN, maintain_column_froms=True).subquery()
+        # One value: the driver's object for each row would take more than the token.
+        found = await self.session.scalar(select(func.array_agg(keys.c.token)))
+        self.tokens = found or []
+        self.more = len(self.tokens) == size
+        return bool(self.tokens)
+
+    async def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        rows: Sequence[Row[Any]] = (await self.session.execute(query)).all()
+        return rows
+
+    def _noted(self, rows: Sequence[Row[Any]]) -> SessionPage:
+        """Return rows as a page; remember where they end and how many are left."""
         if self.left is not None:
             self.left -= len(rows)
         if rows:
             self.last = rows[-1].created_at, rows[-1].token
-        return [SessionRow(*row[:-1]) for row in rows]
+        return _page(rows, str, _iso_texts)
+
+
+def _page(
+    rows: Sequence[Sequence[Any]],
+    as_id: Callable[[Any], str],
+    as_texts: Callable[[Sequence[Any]], list[str]],
+) -> SessionPage:
+    """Return the rows of a backend as columns.
+
+    Args:
+        rows: The fields of ``SessionRow``, as the driver returns them; the token may follow.
+        as_id: Makes an id for people of the id of a user.
+        as_texts: Makes ISO 8601 of instants.
+    """
+    if not rows:
+        return SessionPage(())
+    names, users, emails, states, *others = zip(*rows, strict=True)
+    instants, texts = others[:3], others[3:5]
+    ids = list(map(as_id, users))
+    return SessionPage((names, ids, emails, states, *map(as_texts, instants), *texts))
 
 
 @lru_cache(10_000)
-def _uuid(digits: str) -> UUID:
-    """Return an id; few users have many of the sessions."""
-    return UUID(digits)
+def _dashed(digits: str) -> str:
+    """Return an id as text; few users have many of the sessions."""
+    return str(UUID(digits))
+
+
+def _iso_texts(instants: Sequence[datetime]) -> list[str]:
+    return [iso_text(instant) for instant in instants]
 
 
 def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:

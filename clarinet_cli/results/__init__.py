@@ -22,6 +22,7 @@ from clarinet_cli.results.sessions import (
     SessionChange,
     SessionDetail,
     SessionGroup,
+    SessionPage,
     SessionRow,
     SessionStats,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "SessionChange",
     "SessionDetail",
     "SessionGroup",
+    "SessionPage",
     "SessionRow",
     "SessionStats",
     "Step",

@@ -1,8 +1,9 @@
 """Results about log-in sessions."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Optional, Self
+from typing import Any, Optional, Self
 from uuid import UUID
 
 from clarinet_cli.results.accounts import UserRow
@@ -13,7 +14,7 @@ from clarinet_cli.types import SessionState
 class SessionRow:
     """A log-in session; ``id`` is the first eight characters of its token.
 
-    It is made by the hundred thousand: a frozen one takes twice the time.
+    It may be made by the hundred thousand: a frozen one takes twice the time.
     """
 
     id: str
@@ -25,6 +26,36 @@ class SessionRow:
     last_accessed: datetime
     ip_address: Optional[str]
     user_agent: Optional[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Some of many sessions, field by field: an object for each would cost more than it tells.
+
+    Attributes:
+        columns: The values of each field of ``SessionRow``, in the order of the fields. Ids
+            are text, and instants are ISO 8601 in UTC with ``Z``.
+    """
+
+    columns: tuple[Sequence[Any], ...]
+
+    def __len__(self) -> int:
+        """Return the number of sessions."""
+        return len(self.columns[0]) if self.columns else 0
+
+    def __iter__(self) -> Iterator[SessionRow]:
+        """Yield the sessions one by one."""
+        for name, user_id, email, state, *instants, address, agent in zip(
+            *self.columns, strict=True
+        ):
+            created, expires, accessed = map(datetime.fromisoformat, instants)
+            yield SessionRow(
+                name, UUID(user_id), email, state, created, expires, accessed, address, agent
+            )
+
+    def first(self, number: int) -> Self:
+        """Return at most so many of them, from the beginning."""
+        return type(self)(tuple(column[:number] for column in self.columns))
 
 
 @dataclass(frozen=True, slots=True)

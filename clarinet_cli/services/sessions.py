@@ -1,6 +1,6 @@
 """Log-in sessions, looked at."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Optional
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.repositories.session_list import session_pages, session_row
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.results import SessionDetail, SessionRow
+from clarinet_cli.results import SessionDetail, SessionPage, SessionRow
 from clarinet_cli.services.accounts import resolve_user, storable
 from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.session_ids import one_session
@@ -25,7 +25,7 @@ async def list_sessions(
     *,
     who: Optional[str] = None,
     now: Optional[datetime] = None,
-) -> AsyncGenerator[Sequence[SessionRow], None]:
+) -> AsyncGenerator[SessionPage, None]:
     """Yield sessions page by page, newest first.
 
     No transaction is open while the caller looks at a page.

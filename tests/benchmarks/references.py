@@ -111,7 +111,8 @@ def lines_sqlite(file: str) -> None:
             user = values[1]
             values[1] = f"{user[:8]}-{user[8:12]}-{user[12:16]}-{user[16:20]}-{user[20:]}"
             for place in (4, 5, 6):
-                values[place] = values[place].replace(" ", "T") + "Z"
+                # ISO 8601 as Python writes it: a whole second has no fraction.
+                values[place] = values[place].replace(" ", "T").removesuffix(".000000") + "Z"
             line = json.dumps(dict(zip(FIELDS, values, strict=True)), ensure_ascii=False)
             sys.stdout.write(line + "\n")
 

@@ -17,9 +17,10 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import StatementError
 from sqlmodel import col
 
+from clarinet_cli.instants import iso_text
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models import types as module
-from clarinet_cli.models.types import UTCDateTime, new_user_id
+from clarinet_cli.models.types import UTCDateTime, iso_texts, new_user_id
 from clarinet_cli.utils.database import Access, get_async_session
 from tests.support import Project
 
@@ -192,3 +193,25 @@ def test_a_new_account_gets_such_an_id() -> None:
     first, second = (User(email="ada@example.org", hashed_password="!") for _ in range(2))
     assert first.id != second.id
     assert isinstance(first.id, UUID)
+
+
+@given(st.lists(st.datetimes(timezones=st.just(UTC)), max_size=5))
+def test_many_stored_texts_are_the_instants_of_each(instants: list[datetime]) -> None:
+    """The quick way writes what the instants themselves would, whole seconds among them."""
+    instants += [instant.replace(microsecond=0) for instant in instants]
+    naive = [instant.replace(tzinfo=None) for instant in instants]
+    stored = [instant.isoformat(" ", "microseconds") for instant in naive]
+    assert iso_texts(stored) == [iso_text(instant) for instant in instants]
+
+
+def test_other_forms_among_stored_texts_are_read() -> None:
+    """A text without a fraction, as SQL of an operator may have left it, is taken apart."""
+    usual, short = "2026-11-22 18:30:00.120000", "2026-11-22 18:30:00"
+    assert iso_texts([usual, short]) == ["2026-11-22T18:30:00.120000Z", "2026-11-22T18:30:00Z"]
+
+
+@pytest.mark.parametrize("stored", ["", "yesterday", "2026-11-22 18:30:00.12\n000", 2026, None])
+def test_a_stored_text_that_is_no_instant_is_an_error(stored: Any) -> None:
+    """It is not passed on as if it were one."""
+    with pytest.raises(ValueError, match="isoformat"):
+        iso_texts(["2026-11-22 18:30:00.120000", stored])

@@ -38,7 +38,7 @@ async def test_all_are_listed_newest_first(
     server_project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the size of a page, each session is there once, with what is stored."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
         monkeypatch.setattr(module, name, size)
     raw = oracle.raw_sessions(server_project)
     found = await listed(server_project, SessionFilter())
@@ -57,7 +57,7 @@ async def test_sessions_of_one_moment_are_all_listed(
     project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Log-ins of the same microsecond do not get lost between two pages."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
         monkeypatch.setattr(module, name, size)
     user = oracle.user_id_of(project, "admin@clarinet.ru")
     for number in range(7):
@@ -83,7 +83,7 @@ async def test_states(server_project: Project, states: tuple[StateName, ...]) ->
 @pytest.mark.parametrize("number", [1, 2, 4, 100])
 async def test_limit(server_project: Project, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest, and never more than asked for, also with the next page begun."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
         monkeypatch.setattr(module, name, 3)
     found = await listed(server_project, SessionFilter(limit=number))
     assert [row.id for row in found] == newest_first(oracle.raw_sessions(server_project))[:number]

@@ -1,0 +1,9 @@
+"""How instants are written for scripts."""
+
+from datetime import UTC, datetime
+
+
+def iso_text(value: datetime) -> str:
+    """Return an instant as ISO 8601 in UTC with ``Z``."""
+    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return in_utc.isoformat()[: -len("+00:00")] + "Z"
