@@ -78,5 +78,5 @@ def project_settings() -> "Settings":
         raise found.refused("audit_log", "not the name of a file")
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
     if audit_log:
-        configure_audit_log(audit_log)
+        configure_audit_log(audit_log, project=found.project_dir)
     return found

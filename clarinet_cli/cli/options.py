@@ -1,6 +1,7 @@
 """Options that mean the same on every command."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -31,6 +32,33 @@ def parse_duration(text: str | float) -> float:
         message = f"{text!r} is longer than a year"
         raise typer.BadParameter(message)
     return seconds
+
+
+def parse_age(text: str | float) -> float:
+    """Return the seconds that a duration with its unit means, or that passed since an instant.
+
+    A bare number would be seconds, where days are meant.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    if isinstance(text, float):
+        return text
+    if re.fullmatch(r"[\d.]+", text.strip()):
+        message = f"{text!r} has no unit; write {text}d or {text}h"
+        raise typer.BadParameter(message)
+    return parse_duration(text) if DURATION.fullmatch(text.strip()) else _seconds_since(text)
+
+
+def _seconds_since(text: str) -> float:
+    """Return the seconds since an instant such as ``2026-11-22`` or ``2026-11-22T18:00Z``."""
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        message = f"{text!r} is neither a duration such as 7d nor an instant such as 2026-11-22"
+        raise typer.BadParameter(message) from None
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
 
 
 OUTPUT = typer.Option(

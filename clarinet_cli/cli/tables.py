@@ -14,6 +14,7 @@ from clarinet_cli.cli.text import printable
 from clarinet_cli.instants import iso_text
 
 SHORT_ID = 8
+SHORT_AGENT = 15  # so that the sessions of a user fit into 80 columns
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 TITLES = {"last_accessed": "last used", "ip_address": "address", "user_agent": "agent"}
@@ -111,8 +112,15 @@ def _words(name: str, value: Any, *, compact: bool) -> str:
             return _size(value)
         case int() | float() if name.endswith("_seconds") and value >= UNITS[2][1]:
             return str(duration(timedelta(seconds=value).total_seconds()))
+        case str() if compact and name == "user_agent":
+            return _shortened(printable(value))
         case _:
             return printable(str(value))
+
+
+def _shortened(text: str) -> str:
+    """Return the beginning of a text that only tells rows apart; pipes get all of it."""
+    return text if len(text) <= SHORT_AGENT else f"{text[: SHORT_AGENT - 1]}…"
 
 
 def _size(count: float) -> str:

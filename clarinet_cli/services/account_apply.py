@@ -136,7 +136,10 @@ async def _apply(
         reports.append(report)
     reports += [await _deactivated(Change(session, user, roles[user.id])) for user in others]
     if before and not await users.active_superusers():
-        raise REFUSED.with_context("no active superuser would be left", hint="name one in the file")
+        last = ", ".join(sorted(user.email for user in existing if user.id in before))
+        raise REFUSED.with_context(
+            f"no active superuser would be left: {last}", hint="the file has to keep one"
+        )
     for report in reports:
         trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
     return [_planned(report) for report in reports] if plan.dry_run else reports

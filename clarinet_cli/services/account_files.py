@@ -83,7 +83,9 @@ def read_accounts(content: bytes, source: str) -> list[Declared]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise INVALID.with_context(f"{source}: line {line}: not UTF-8 text") from None
+        raise INVALID.with_context(
+            f"{source}: line {line}: not UTF-8 text", hint="a spreadsheet saves it as 'CSV UTF-8'"
+        ) from None
     start = text.lstrip()[:1]
     if not start:
         raise INVALID.with_context(f"{source}: empty", hint="'[]' is a list without accounts")
@@ -125,7 +127,7 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
         if not any(cell.strip() for cell in cells):
             continue
         if not header:
-            header = [cell.strip() for cell in cells]
+            header = [cell.strip().casefold() for cell in cells]
             _require_header(header, Place(start, 1), source)
             continue
         if len(cells) != len(header):
@@ -163,7 +165,7 @@ def _csv_values(
         elif name in FLAGS and text.strip():
             value = WORDS.get(text.strip().casefold())
             if value is None:
-                raise _bad(source, places[name], name, f"{text!r} is neither true nor false")
+                raise _bad(source, places[name], name, f"{text!r} is not true, false, yes or no")
             yield name, value
         elif text or name not in FIELDS:
             yield name, text

@@ -5,15 +5,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Optional
 
+from clarinet_cli.exceptions import NOT_FOUND
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountDetail, DeclaredAccount, RoleRow, UserRow
 from clarinet_cli.services.accounts import resolve_user
+from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.hashes import inspect_hash
 from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.superusers import require_superuser
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_async_session
+
+SUPERUSERS_NAMED = 5  # in a hint
 
 
 async def find_account(settings: Settings, who: str) -> UserRow:
@@ -50,6 +54,26 @@ async def check_resettable(settings: Settings, who: str, *, any_user: bool) -> U
     account = await find_account(settings, who)
     require_superuser(account, any_user=any_user)
     return account
+
+
+async def settings_admin(settings: Settings) -> str:
+    """Return the address of the administrator of the settings, who has an account.
+
+    Raises:
+        ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
+        NotFoundError: Nobody has that address; the hint names who is a superuser.
+    """
+    email = first_admin_email(settings)
+    async with get_async_session(settings) as session:
+        users = UserRepository(session)
+        if await users.with_email(email):
+            return email
+        others = sorted(user.email for user in await users.active_superusers())
+    named = ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin ensure' makes one"
+    raise NOT_FOUND.with_context(
+        f"the administrator of the settings, {email}, has no account",
+        hint=f"name one; superusers: {named}",
+    )
 
 
 async def account_detail(

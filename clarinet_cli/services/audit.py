@@ -88,10 +88,19 @@ async def audited_session(
         async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
             yield session, trail
             if not dry_run:
-                trail.write()
+                _write_or_refuse(trail)
         trail.committed()
     finally:
         trail.write_failed()
+
+
+def _write_or_refuse(trail: Trail) -> None:
+    """Write the records before the commit; without them nothing is changed."""
+    try:
+        trail.write()
+    except ClarinetError as error:
+        logger.bind(reported=True).error(f"audit log: {error.message}")
+        raise FAILURE.with_context(error.message, hint="nothing was changed") from error
 
 
 class _Entry(dict[str, object]):
@@ -129,9 +138,25 @@ def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
         logger.bind(**{AUDIT: entry}).info(f"audit: {entry}")
     except OSError as error:
         logger.bind(reported=True).error(f"audit log: {error}")
-        raise FAILURE.with_context(
-            f"can't write the audit log: {error.strerror}", hint="nothing was changed"
-        ) from error
+        raise FAILURE.with_context(f"can't write the audit log: {error.strerror}") from error
+
+
+def record_done(result: str, done: str, **counts: object) -> None:
+    """Write the record of a job that took several transactions, after them.
+
+    Args:
+        result: What happened.
+        done: What was done, in words, for the hint of an error: it can't be taken back.
+        **counts: See ``record``.
+
+    Raises:
+        ClarinetError: The audit log can't be written.
+    """
+    try:
+        record(None, result, **counts)
+    except ClarinetError as error:
+        logger.bind(reported=True).error(f"audit log: {error.message}; {done}")
+        raise FAILURE.with_context(error.message, hint=done) from error
 
 
 def _user_name() -> str:

@@ -25,7 +25,7 @@ async def one_session(
 
     Args:
         sessions: Where to look.
-        wanted: The id, with or without the rest of the token.
+        wanted: The id, with or without more of the token; all that is given has to match.
         user_id: Only among this user's sessions.
 
     Raises:
@@ -35,7 +35,7 @@ async def one_session(
     found: list[FoundSession] = []
     if len(wanted) >= ID_LENGTH and storable(wanted):
         found = await sessions.with_token(wanted, user_id=user_id)
-        found = found or await sessions.with_id(wanted[:ID_LENGTH], user_id=user_id)
+        found = found or await sessions.with_id(wanted, user_id=user_id)
     if not found:
         whose = "the user has no session" if user_id else "no session"
         hint = OWN_HINT if user_id else UNKNOWN_HINT

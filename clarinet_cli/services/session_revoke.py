@@ -16,11 +16,11 @@ from clarinet_cli.repositories.sessions import FoundSession, OwnSession, Session
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
 from clarinet_cli.services.accounts import resolve_user
-from clarinet_cli.services.audit import audited_session, record
+from clarinet_cli.services.audit import audited_session, record_done
 from clarinet_cli.services.session_ids import one_session
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, get_async_session, open_session
-from clarinet_cli.utils.logger import logger
+from clarinet_cli.utils.logger import logger, open_audit_log
 
 REVOKED = "revoked"
 WOULD_REVOKE = "would_revoke"
@@ -144,6 +144,7 @@ async def revoke_all(
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
+    open_audit_log()  # what can't be recorded is not begun
     async with get_async_session(settings) as session:
         spared_ids = await _ids_of(session, spared)
         doomed = await SessionRepository(session).count_others(spared_ids)
@@ -159,7 +160,8 @@ async def revoke_all(
         await _remove_others(settings, spared_ids, note_down, stopped)
     finally:
         if revoked:
-            record(None, REVOKED, sessions_revoked=revoked)
+            done = f"{revoked} sessions were ended"
+            record_done(REVOKED, done, sessions_revoked=revoked)
             logger.info(f"{REVOKED} {revoked} sessions of everybody")
     async with get_async_session(settings) as session:
         kept = await SessionRepository(session).count()

@@ -40,6 +40,7 @@ AUDIT = "audit"  # what a record is bound with that tells of a change
 
 _command: ContextVar[str] = ContextVar("command", default="")
 _audit_path: ContextVar[Optional[Path]] = ContextVar("audit_path", default=None)
+_audit_home: ContextVar[Optional[Path]] = ContextVar("audit_home", default=None)
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
 
@@ -140,7 +141,7 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     return path
 
 
-def configure_audit_log(path: Path) -> None:
+def configure_audit_log(path: Path, *, project: Path) -> None:
     """Name the append-only file that gets a line for each change, and nothing else.
 
     It is opened with the first change: who only looks, or tries out, needs no right to
@@ -148,15 +149,18 @@ def configure_audit_log(path: Path) -> None:
 
     Args:
         path: The file.
+        project: Only in this directory a missing directory is made for it.
     """
     _audit_path.set(path)
+    _audit_home.set(project)
 
 
 def open_audit_log() -> None:
     """Open the file for the records of changes, if one is named and not open yet.
 
-    It is created with mode 0600, and its directory too. An error in writing it is raised
-    where the record is made, so that a change that can't be recorded is not made.
+    It is created with mode 0600. Its directory has to exist, unless it is in the project: a
+    mistyped one would hide the records. An error in writing it is raised where the record is
+    made, so that a change that can't be recorded is not made.
 
     Raises:
         ClarinetError: The file can't be opened.
@@ -165,7 +169,7 @@ def open_audit_log() -> None:
     if path is None or AUDIT in _sinks:
         return
     try:
-        sink = _AuditFile(path)
+        sink = _AuditFile(path, home=_audit_home.get())
     except OSError as error:
         logger.bind(reported=True).error(f"audit log {path}: {error}")
         raise FAILURE.with_context(
@@ -183,11 +187,12 @@ class _AuditFile:
     one, is an error.
 
     Args:
-        path: The file; the directory it is in is created when it is missing.
+        path: The file.
+        home: In this directory the file's own is made when it is missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.parent.exists():
+    def __init__(self, path: Path, *, home: Optional[Path]) -> None:
+        if home is not None and path.is_relative_to(home):
             path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         self.descriptor = _private(str(path), flags)

@@ -58,7 +58,7 @@ def test_json_says_what_stands_there(text: str) -> None:
 def test_csv_says_what_stands_there(delimiter: str, end: str) -> None:
     """Spreadsheets write other delimiters, line ends, and TRUE; an empty flag is unsaid."""
     lines = [
-        ["email", "is_active", "is_verified", "roles", "password"],
+        ["Email ", "IS_ACTIVE", "is_verified", "roles", "password"],
         ["a@b.de", "FALSE", "", "x", "generate"],
         [],
         ["c@d.de", "yes", "1", "", ""],
@@ -172,7 +172,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a column twice": ("email,email\n", "line 1, column 1: the header names a column twice"),
     "few cells": ("email,roles\n\na@b.de\n", "line 3, column 1: 1 cells, where the header has 2"),
     "many cells": ("email\na@b.de,x\n", "line 2, column 1: 2 cells, where the header has 1"),
-    "no word": ("email,is_active\na@b.de,perhaps\n", "line 2, column 2 (is_active): 'perhaps'"),
+    "no word": ("email,is_active\na@b.de,perhaps\n", "(is_active): 'perhaps' is not true, false"),
     "no end of a quote": ('email\n"a@b.de\n', "not valid CSV"),
     "an unknown column": ("email,id\na@b.de,7\n", "line 2, column 2 (id): unknown field"),
     "roles in two lines": ('email,roles\na@b.de,"x\ny"\n', "column 2 (roles): not a list"),

@@ -221,6 +221,7 @@ class TestFile:
     def test_odd_names_are_just_names(self, peopled: Project, tmp_path: Path) -> None:
         """Braces, blanks and percent signs mean nothing."""
         log = tmp_path / "a {time} %s [red]" / "{0}.jsonl"
+        log.parent.mkdir()
         assert peopled.run("--audit-log", str(log), "admin", "promote", ADA).code == 0
         assert len(records(log)) == 1
 

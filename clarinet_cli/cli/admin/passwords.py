@@ -109,12 +109,11 @@ def reset_password(
     Example: clarinet admin reset-password ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.services.account_look import check_resettable
-    from clarinet_cli.services.emails import first_admin_email
+    from clarinet_cli.services.account_look import check_resettable, settings_admin
     from clarinet_cli.utils.admin import reset_admin_password
 
     settings = project_settings()
-    who = first_admin_email(settings) if user is None else user
+    who = run(settings_admin(settings)) if user is None else user
     password = PasswordOptions(password_stdin, password_file, generate_password).read()
     account = run(check_resettable(settings, who, any_user=any_user))
     if not dry_run:

@@ -120,6 +120,8 @@ def cleanup(
         note(f"skipped: {error.message}")
         return
     render(report, output)
+    if dry_run:
+        note(f"dry run: {report.matched} sessions would be deleted")
     if code == ExitCode.OK and fail_incomplete and not report.complete:
         code = ExitCode.CHECK_FAILED
     raise typer.Exit(code)

@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     SessionArgument,
     StatsOutput,
     UserArgument,
-    parse_duration,
+    parse_age,
 )
 from clarinet_cli.cli.output import Listing, render, write
 from clarinet_cli.types import GroupBy, OutputFormat, SessionFilter, StateName, StatsFormat
@@ -36,7 +36,6 @@ ALL_COLUMNS = (
     "created_at",
     "last_accessed",
     "ip_address",
-    "user_agent",
 )
 TERMINAL_LIMIT = 100
 
@@ -88,12 +87,14 @@ def list_all(
     older_than: Annotated[
         Optional[float],
         typer.Option(
-            parser=parse_duration, metavar="TIME", help="Only from log-ins longer ago than this."
+            parser=parse_age,
+            metavar="TIME",
+            help="Only from log-ins longer ago than this: 7d, or before 2026-11-22.",
         ),
     ] = None,
     idle_for: Annotated[
         Optional[float],
-        typer.Option(parser=parse_duration, metavar="TIME", help="Only unused for this long."),
+        typer.Option(parser=parse_age, metavar="TIME", help="Only unused for this long."),
     ] = None,
     limit: Annotated[
         Optional[int],

@@ -10,12 +10,11 @@ from typing import Optional
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.connections.urls import require_sqlite_file
-from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.audit import record
+from clarinet_cli.services.audit import record_done
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.session_cleanup.pace import Pace
@@ -34,7 +33,7 @@ from clarinet_cli.services.session_cleanup.walk import (
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, database_url, open_pinned_session
-from clarinet_cli.utils.logger import logger
+from clarinet_cli.utils.logger import logger, open_audit_log
 
 
 async def clean_up(
@@ -67,6 +66,8 @@ async def clean_up(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
+    if not plan.dry_run:
+        open_audit_log()  # what can't be recorded is not begun
     async with _opened(settings, dry_run=plan.dry_run) as (session, still_held):
         deadline = None if plan.max_time is None else started + plan.max_time
         url = database_url(settings)
@@ -78,7 +79,9 @@ async def clean_up(
         try:
             await walk.go()
         finally:
-            _put_on_record(walk)
+            if walk.deleted:
+                done = f"{walk.deleted} sessions were deleted"
+                record_done("deleted", done, deleted=walk.deleted, matched=walk.matched)
         remaining = await run.remaining(walk)
     return _report(plan, walk, remaining, clock() - started)
 
@@ -156,23 +159,6 @@ async def _opened(
         open_pinned_session(settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS) as session,
     ):
         yield session, still_held
-
-
-def _put_on_record(walk: Walk) -> None:
-    """Record what was deleted, whatever ended the run.
-
-    Raises:
-        ClarinetError: The audit log can't be written.
-    """
-    if not walk.deleted:
-        return
-    try:
-        record(None, "deleted", deleted=walk.deleted, matched=walk.matched)
-    except ClarinetError as error:
-        logger.bind(reported=True).error(f"clean-up: {error.message}")
-        raise FAILURE.with_context(
-            error.message, hint=f"{walk.deleted} sessions were deleted"
-        ) from error
 
 
 def _report(

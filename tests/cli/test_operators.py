@@ -1,0 +1,99 @@
+"""What operators stumbled over, each held by a test of its own."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.scenes import ADA, assert_failed, everything, populate
+from tests.cli.terminal import terminal
+from tests.support import Project
+
+JOBS = ["session revoke-all --yes", "session cleanup", f"session revoke-user {ADA}"]
+
+
+@pytest.mark.parametrize("line", JOBS)
+@pytest.mark.parametrize("place", ["a directory", "missing/audit.log"])
+def test_what_cannot_be_recorded_is_not_begun(
+    project: Project, tmp_path: Path, line: str, place: str
+) -> None:
+    """The audit log is opened before the first row goes, also by jobs of many transactions."""
+    populate(project)
+    (tmp_path / "a directory").mkdir()
+    before = everything(project)[0]
+    result = project.run("--audit-log", str(tmp_path / place), *line.split())
+    assert_failed(result, 1)
+    assert "can't open the audit log" in result.stderr
+    assert everything(project)[0] == before
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("line", JOBS[:2])
+def test_a_job_that_is_done_and_not_recorded_says_so(project: Project, line: str) -> None:
+    """A disk that is full at the end: an error, and how much was done all the same."""
+    populate(project)
+    result = project.run_process("--audit-log", "/dev/full", *line.split())
+    assert result.code == 1
+    assert "can't write the audit log" in result.stderr
+    assert "nothing was changed" not in result.stderr
+    assert "sessions were" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("show",), ("revoke",), ("revoke-user", ADA, "--keep-current")])
+def test_all_that_is_given_of_an_id_has_to_match(project: Project, words: tuple[str, ...]) -> None:
+    """More than eight characters of a token: a wrong one among them is another session."""
+    populate(project)
+    before = everything(project)[0]
+    assert_failed(project.run("session", *words, "11111111-wrong"), 3)
+    assert everything(project)[0] == before
+    assert project.run("session", *words, "11111111-act").code == 0
+
+
+def test_an_age_needs_a_unit_or_is_an_instant(project: Project) -> None:
+    """A bare 7 would be seconds; a day means since then."""
+    populate(project)
+    for text in ("7", "1.5", "soon", "2026-13-01"):
+        assert_failed(project.run("session", "list", "--older-than", text), 2)
+    now = datetime.now(UTC)
+    yesterday = (now - timedelta(days=1)).isoformat(timespec="minutes").replace("+00:00", "Z")
+    tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
+    old = project.json("session", "list", "--older-than", yesterday)
+    assert [row["id"] for row in old] == ["33333333"]
+    assert len(project.json("session", "list", "--older-than", "1d")) == 1
+    assert len(project.json("session", "list", "--older-than", tomorrow)) == 4
+
+
+def test_a_locked_out_operator_learns_whom_to_name(server_project: Project) -> None:
+    """Nobody has the address of the settings: the hint names the superusers."""
+    server_project.write_settings('admin_email = "nobody@clarinet.example"\n')
+    ((superuser,),) = server_project.rows('SELECT email FROM "user" WHERE is_superuser')
+    result = server_project.run("admin", "reset-password", "--generate-password")
+    assert_failed(result, 3)
+    assert "nobody@clarinet.example, has no account" in result.stderr
+    assert f"superusers: {superuser}" in result.stderr
+
+
+def test_a_dry_clean_up_says_what_it_would_do(project: Project) -> None:
+    """'would', on standard error, beside the numbers."""
+    populate(project)
+    result = project.run("session", "cleanup", "--dry-run")
+    assert "2 sessions would be deleted" in result.stderr
+    assert project.count("access_token") == 4
+
+
+@pytest.mark.parametrize("words", [("session", "list"), ("session", "list-user", ADA)])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_row_is_a_line_in_80_columns(project: Project, words: tuple[str, ...]) -> None:
+    """Sessions with the agents that browsers send fit on a terminal, one line each."""
+    user = populate(project)
+    agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    for number in range(3):
+        project.add_session(
+            user, token=f"7777777{number}-", user_agent=agent, ip_address="192.168.100.200"
+        )
+    with terminal(project, *words) as shown:
+        assert shown.end() == 0
+    rows = [line for line in shown.lines if "7777777" in line]
+    assert len(rows) == 3
+    assert all("192.168.100.200" in line for line in rows)
+    assert max(len(line.rstrip()) for line in shown.lines) <= 80
