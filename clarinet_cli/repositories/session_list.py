@@ -4,9 +4,8 @@ Whoever reads a listing may be slow (``| less``): no transaction stays open betw
 pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Optional, Protocol
 from uuid import UUID
 
@@ -31,9 +30,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from clarinet_cli.instants import iso_text
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.models.types import iso_texts
+from clarinet_cli.repositories.session_columns import server_page, sqlite_page
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
 from clarinet_cli.results import SessionPage, SessionRow
@@ -148,7 +146,7 @@ class SortedOncePages:
         query = select(*columns).where(number > self.read).order_by(number).limit(size)
         rows = (await self.session.execute(query)).all()
         self.read += len(rows)
-        return _page(rows, _dashed, iso_texts)
+        return sqlite_page(rows)
 
 
 class KeysetPages:
@@ -219,37 +217,7 @@ class KeysetPages:
             self.left -= len(rows)
         if rows:
             self.last = rows[-1].created_at, rows[-1].token
-        return _page(rows, str, _iso_texts)
-
-
-def _page(
-    rows: Sequence[Sequence[Any]],
-    as_id: Callable[[Any], str],
-    as_texts: Callable[[Sequence[Any]], list[str]],
-) -> SessionPage:
-    """Return the rows of a backend as columns.
-
-    Args:
-        rows: The fields of ``SessionRow``, as the driver returns them; the token may follow.
-        as_id: Makes an id for people of the id of a user.
-        as_texts: Makes ISO 8601 of instants.
-    """
-    if not rows:
-        return SessionPage(())
-    names, users, emails, states, *others = zip(*rows, strict=True)
-    instants, texts = others[:3], others[3:5]
-    ids = list(map(as_id, users))
-    return SessionPage((names, ids, emails, states, *map(as_texts, instants), *texts))
-
-
-@lru_cache(10_000)
-def _dashed(digits: str) -> str:
-    """Return an id as text; few users have many of the sessions."""
-    return str(UUID(digits))
-
-
-def _iso_texts(instants: Sequence[datetime]) -> list[str]:
-    return [iso_text(instant) for instant in instants]
+        return server_page(rows)
 
 
 def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:

@@ -157,3 +157,60 @@ async def test_a_session_of_nobody_is_shown(project: Project) -> None:
     found = await show_session(project.settings, token[:8], now=FIXTURE_NOW)
     assert (found.id, found.email, found.state) == (token[:8], None, "blocked")
     assert (found.is_active, found.roles, found.sessions) == (None, (), 0)
+
+
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pages and lots of tokens so small that few sessions need several of each."""
+    sizes = {"FIRST_PAGE": 2, "SORTED_PAGE": 3, "KEYSET_PAGE": 3, "KEYS": 7}
+    for name, size in sizes.items():
+        monkeypatch.setattr(module, name, size)
+
+
+def add_numbered(project: Project, number: int) -> list[str]:
+    """Add sessions of one moment; return their ids in the order of a listing."""
+    user = oracle.user_id_of(project, "admin@clarinet.ru")
+    ids = [f"same-{place:03d}" for place in range(number)]
+    for token in ids:
+        oracle.add_session(project, user, token=token, now=FIXTURE_NOW)
+    return ids
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 3, 4, 9, 10, 16, 22, 23, 24])
+async def test_lots_of_several_pages(
+    project: Project, limit: Optional[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a page, a lot of tokens or the limit ends, no session is lost or there twice."""
+    small_pages(monkeypatch)
+    ids = add_numbered(project, 23)
+    found = await listed(project, SessionFilter(limit=limit))
+    assert [row.id for row in found] == ids[:limit]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_sessions_that_end_meanwhile_are_left_out(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page, or a whole lot of tokens, that is gone does not end the listing."""
+    small_pages(monkeypatch)
+    ids = add_numbered(project, 30)
+    pages = list_sessions(project.settings, now=FIXTURE_NOW)
+    seen = [row.id for row in await anext(pages)]
+    seen += [row.id for row in await anext(pages)]
+    assert seen == ids[:5]
+    oracle.rows(project, "DELETE FROM access_token WHERE token BETWEEN ? AND ?", ids[5], ids[20])
+    assert [row.id async for page in pages for row in page] == ids[21:]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_a_limit_is_kept_when_sessions_end_meanwhile(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next ones take their places."""
+    small_pages(monkeypatch)
+    ids = add_numbered(project, 30)
+    pages = list_sessions(project.settings, SessionFilter(limit=12), now=FIXTURE_NOW)
+    seen = [row.id for _ in range(2) for row in await anext(pages)]
+    gone = ids[len(seen) : len(seen) + 2]
+    oracle.rows(project, "DELETE FROM access_token WHERE token IN (?, ?)", *gone)
+    seen += [row.id async for page in pages for row in page]
+    assert seen == [name for name in ids if name not in gone][:12]
