@@ -8,7 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.postgres import FIXTURE_TEMPLATE, SERVER_VARIABLE, OwnServer, PostgresServer
+from tests.postgres import (
+    FIXTURE_TEMPLATE,
+    SERVER_VARIABLE,
+    OwnServer,
+    PostgresServer,
+    memory_directory,
+)
 from tests.support import PASSWORD, Project
 
 SQLITE_FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.sqlite.db"
@@ -20,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     if SERVER_VARIABLE not in os.environ:
-        config.stash[OWN_SERVER] = OwnServer().ask_one_role_for_a_password()
+        config.stash[OWN_SERVER] = OwnServer(memory_directory()).prepare_for_tests()
         os.environ[SERVER_VARIABLE] = config.stash[OWN_SERVER].url
     PostgresServer(os.environ[SERVER_VARIABLE]).load_fixture()
 
@@ -33,9 +39,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> PostgresServer:
-    """The PostgreSQL server."""
-    return PostgresServer(os.environ[SERVER_VARIABLE])
+def postgres() -> Iterator[PostgresServer]:
+    """The PostgreSQL server; connections of the tests' own looks at it are kept."""
+    with PostgresServer(os.environ[SERVER_VARIABLE]) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
