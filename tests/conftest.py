@@ -1,5 +1,6 @@
 """Fixtures: a project on each backend, empty, ready, or as a real server left it."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,21 +9,40 @@ from uuid import uuid4
 
 import pytest
 
-from tests.postgres import FIXTURE_TEMPLATE, SERVER_VARIABLE, OwnServer, PostgresServer
+from tests.postgres import (
+    FIXTURE_TEMPLATE,
+    SERVER_VARIABLE,
+    OwnServer,
+    PostgresServer,
+    memory_directory,
+)
 from tests.support import PASSWORD, Project
 
 SQLITE_FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.sqlite.db"
 OWN_SERVER = pytest.StashKey[OwnServer]()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the root of the temporary directories is read
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL server of this run, unless a variable names another one."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    # Compiled once, not in each of the processes that the tests start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if memory := memory_directory():
+        # SQLite waits for the disk with each transaction; here for nothing.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
     if SERVER_VARIABLE not in os.environ:
-        config.stash[OWN_SERVER] = OwnServer().ask_one_role_for_a_password()
+        config.stash[OWN_SERVER] = OwnServer(memory_directory()).prepare_for_tests()
         os.environ[SERVER_VARIABLE] = config.stash[OWN_SERVER].url
     PostgresServer(os.environ[SERVER_VARIABLE]).load_fixture()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what the tests make, not at the tests themselves."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -33,9 +53,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> PostgresServer:
-    """The PostgreSQL server."""
-    return PostgresServer(os.environ[SERVER_VARIABLE])
+def postgres() -> Iterator[PostgresServer]:
+    """The PostgreSQL server; connections of the tests' own looks at it are kept."""
+    with PostgresServer(os.environ[SERVER_VARIABLE]) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

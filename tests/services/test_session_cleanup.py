@@ -589,6 +589,7 @@ def rename(project: Project, old: str, new: str) -> None:
     deadline = time.monotonic() + 10
     statement = f'ALTER DATABASE "{old}" RENAME TO "{new}"'
     while True:
+        server.leave(old)
         try:
             oracle.apart(lambda: server.rows("postgres", statement))
         except asyncpg.ObjectInUseError:

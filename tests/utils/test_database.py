@@ -476,6 +476,7 @@ def test_nothing_stays_open(project: Project) -> None:
     if project.server is None:
         project.file.rename(project.file.with_suffix(".moved"))
         return
+    project.server.leave(project.database)
     # DROP DATABASE without FORCE waits up to five seconds for sessions that are ending.
     project.server.rows("postgres", f'DROP DATABASE "{project.database}"')
 
