@@ -24,7 +24,6 @@ SESSION_COLUMNS = (
     "id",
     "state",
     "created_at",
-    "expires_at",
     "last_accessed",
     "ip_address",
     "user_agent",
