@@ -120,7 +120,7 @@ def cleanup(
         note(f"skipped: {error.message}")
         return
     render(report, output)
-    if dry_run and output in (None, OutputFormat.TABLE):
+    if dry_run:
         note(f"dry run: {report.matched} sessions would be deleted")
     if code == ExitCode.OK and fail_incomplete and not report.complete:
         code = ExitCode.CHECK_FAILED
