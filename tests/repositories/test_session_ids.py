@@ -129,7 +129,7 @@ async def test_the_index_is_used(project: Project) -> None:
         event.remove(connection.sync_connection, "before_cursor_execute", note_down)
         statement, values = seen[-1]
         explain = "EXPLAIN QUERY PLAN " if project.server is None else "EXPLAIN "
-        plan = (await connection.exec_driver_sql(explain + statement, values)).all()  # type: ignore[arg-type]
+        plan = (await connection.exec_driver_sql(explain + statement, values)).all()  # type: ignore[arg-type]  # a tuple, as the driver takes them
     assert [item.id for item in found] == [wanted]
     text = "\n".join(str(row) for row in plan)
     assert "SCAN access_token" not in text
