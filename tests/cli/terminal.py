@@ -53,7 +53,8 @@ class Terminal:
         self.read_to = found + len(text)
 
     def type(self, text: str) -> None:
-        """Press keys."""
+        """Press keys, as a person does it: once the command waits for them."""
+        self._wait_until_it_waits()
         os.write(self.master, text.encode())
 
     def answer(self, prompt: str, text: str) -> None:
@@ -77,6 +78,18 @@ class Terminal:
         """What the terminal has shown, as lines without colours."""
         return self.text.split("\n")
 
+    def _wait_until_it_waits(self) -> None:
+        """Wait until the command sleeps.
+
+        Between the last look for signals and a blocking read CPython keeps a signal for later:
+        a Ctrl-C at that very moment, which only a program can hit, would need a second one.
+        """
+        deadline = time.monotonic() + LIMIT_SECONDS
+        status = Path(f"/proc/{self.process.pid}/stat")
+        while status.exists() and (state := _state(status)) not in "SZ":
+            assert time.monotonic() < deadline, f"it never waits (state {state})"
+            time.sleep(0.005)
+
     def _read(self) -> bool:
         ready, _, _ = select.select([self.master], [], [], LIMIT_SECONDS)
         assert ready, f"silent, after {self.screen!r}"
@@ -86,6 +99,11 @@ class Terminal:
             return False
         self.screen += data.decode(errors="replace")
         return bool(data)
+
+
+def _state(status: Path) -> str:
+    """Return the letter after the command's name in parentheses, which may hold anything."""
+    return status.read_text().rpartition(") ")[2][0]
 
 
 @contextlib.contextmanager
