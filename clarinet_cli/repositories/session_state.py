@@ -12,7 +12,7 @@ from typing import Any, Optional
 from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import Integer, String
+from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
@@ -82,14 +82,15 @@ class Moment:
 
 
 class life_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
-    """The exact time from the first instant to the second.
+    """The time from the first instant to the second.
 
     PostgreSQL: an interval. SQLite can't subtract its text timestamps (taken as numbers they
-    give the nonsense of minus 58 million hours): microseconds, as a whole number. Its date
-    functions round to milliseconds, so the fraction is read apart.
+    give the nonsense of minus 58 million hours): days, with a fraction. They are right to a
+    millisecond, to which its date functions round, and take a quarter of the time of whole
+    microseconds from ``strftime``.
     """
 
-    type = Integer()
+    type = NullType()  # as the driver has it
     inherit_cache = True
 
 
@@ -114,9 +115,7 @@ def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(life_between, "sqlite")
 def _sqlite_life(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    seconds = "CAST(strftime('%s', substr({0}, 1, 19)) AS INTEGER)"
-    difference = f"({seconds.format(end)} - {seconds.format(start)}) * 1000000"
-    return f"({difference} + substr({end}, 21, 6) - substr({start}, 21, 6))"
+    return f"(julianday({end}) - julianday({start}))"
 
 
 @compiles(life_between, "postgresql")

@@ -44,13 +44,13 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         on_sqlite = self.session.get_bind().dialect.name == "sqlite"
         query = _in_one_pass(moment) if on_sqlite else _by_user(moment)
         row = (await self.session.execute(query)).one()
-        total, active, idle, expired, users = (int(value or 0) for value in row[:5])
+        total, live, active, expired, users = (int(value or 0) for value in row[:5])
         return SessionStats(
             total=total,
             active=active,
-            idle=idle,
+            idle=total - live - expired,
             expired=expired,
-            blocked=total - active - idle - expired,
+            blocked=live - active,
             users=users,
             average_life_seconds=round(_seconds(row[5]) / total, 3) if total else None,
             longest_life_seconds=round(_seconds(row[6]), 3) if total else None,
@@ -95,13 +95,13 @@ def _in_one_pass(moment: Moment) -> Select[Any]:
     life = func.life_between(CREATED, EXPIRES)
     columns: list[ColumnElement[Any]] = [
         func.count(),
+        _number(moment.live),
         _number(and_(moment.live, usable)),
-        _number(moment.idle),
         _number(moment.expired),
         _distinct_users(),
         func.sum(life),
         func.max(life),
-        select(func.min(EXPIRES)).where(moment.now < EXPIRES).scalar_subquery(),
+        _next_expiry(moment),
         *_ages(moment),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
@@ -116,11 +116,9 @@ def _by_user(moment: Moment) -> Select[Any]:
             USER_ID.label("user_id"),
             func.count().label("total"),
             _number(moment.expired).label("expired"),
-            _number(moment.idle).label("idle"),
             _number(moment.live).label("live"),
             func.sum(life).label("life"),
             func.max(life).label("longest"),
-            func.min(EXPIRES).filter(moment.now < EXPIRES).label("next_expiry"),
             *(age.label(name) for name, age in zip(AGE_BUCKETS, _ages(moment), strict=True)),
         )
         .group_by(USER_ID)
@@ -129,13 +127,13 @@ def _by_user(moment: Moment) -> Select[Any]:
     usable = func.coalesce(col(User.is_active), False)
     columns: list[ColumnElement[Any]] = [
         func.sum(each.c.total),
+        func.sum(each.c.live),
         func.sum(each.c.live).filter(usable),
-        func.sum(each.c.idle),
         func.sum(each.c.expired),
         func.count(),
         func.sum(each.c.life),
         func.max(each.c.longest),
-        func.min(each.c.next_expiry),
+        _next_expiry(moment),
         *(func.sum(each.c[name]) for name in AGE_BUCKETS),
     ]
     query: Select[Any] = select(*columns)
@@ -151,6 +149,11 @@ def _ages(moment: Moment) -> list[ColumnElement[int]]:
     return [_number(moment.now - age < CREATED) for age in AGE_BUCKETS.values()]
 
 
+def _next_expiry(moment: Moment) -> ScalarSelect[Any]:
+    """Return the first expiry after the moment, which the index finds."""
+    return select(func.min(EXPIRES)).where(moment.now < EXPIRES).scalar_subquery()
+
+
 def _distinct_users() -> ScalarSelect[Any]:
     """Return the number of users with sessions: from each the index leads to the next."""
     step = select(func.min(USER_ID).label("user_id")).cte("step", recursive=True)
@@ -159,9 +162,9 @@ def _distinct_users() -> ScalarSelect[Any]:
     return select(func.count(steps.c.user_id)).scalar_subquery()
 
 
-def _seconds(life: timedelta | int) -> float:
-    """Return the seconds of a life, which SQLite counts in microseconds."""
-    exact = life if isinstance(life, timedelta) else timedelta(microseconds=life)
+def _seconds(life: timedelta | float) -> float:
+    """Return the seconds of a life, which SQLite counts in days."""
+    exact = life if isinstance(life, timedelta) else timedelta(days=life)
     return exact.total_seconds()
 
 
