@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from clarinet_cli.cli.groups import GROUPS
-from clarinet_cli.cli.main import app
+from clarinet_cli.cli.root import app
 from clarinet_cli.exceptions.codes import ExitCode
 
 REFERENCE = Path(__file__).parent / "reference.md"

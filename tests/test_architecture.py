@@ -103,7 +103,7 @@ def test_the_rules_see_the_package() -> None:
     """A rule that reads no file would hold for everything."""
     parts = {name_of(file).split("/")[1] for file in MODULES}
     assert {"cli", "services", "repositories", "models", "exceptions", "utils"} <= parts
-    assert "clarinet_cli/cli/main.py" in importers("typer")
+    assert "clarinet_cli/cli/root.py" in importers("typer")
     assert "clarinet_cli/repositories/users.py" in importers("sqlalchemy")
     assert offences("repositories", "clarinet_cli.models")
 

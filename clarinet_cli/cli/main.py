@@ -1,20 +1,8 @@
-"""The root of the command line and its options."""
+"""The way into the command line."""
 
 import gc
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Optional
-
-import typer
-
-from clarinet_cli import __version__
-from clarinet_cli.cli.groups import LazyGroup, execute
-from clarinet_cli.cli.invocation import ColorMode, Invocation, use
-from clarinet_cli.cli.options import DryRun, Output
-from clarinet_cli.exceptions import INVALID
-
-app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def main() -> None:
@@ -24,11 +12,13 @@ def main() -> None:
         from clarinet_cli.cli.output import open_missing_streams
 
         open_missing_streams()
-    sys.exit(run_command_line(sys.argv[1:]))
+    code = run_command_line(sys.argv[1:])
+    gc.freeze()  # the end of the process would look once more for garbage among all that
+    sys.exit(code)
 
 
 def _start_quickly() -> None:
-    """Spare the start what only a long run gains by.
+    """Spare the start what only a long run gains by; before anything else is loaded.
 
     Loading the libraries makes some hundred thousand objects that all stay: looking for
     garbage among them again and again takes an eighth of the start. It begins when the work
@@ -45,112 +35,9 @@ def run_command_line(arguments: list[str]) -> int:
     Args:
         arguments: The words after the program's name.
     """
-    return execute(typer.main.get_command(app), arguments)
+    from typer.main import get_command
 
+    from clarinet_cli.cli.groups import execute
+    from clarinet_cli.cli.root import app
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"clarinet {__version__}")
-        raise typer.Exit
-
-
-def _directory(given: Path | str | None) -> Optional[Path]:
-    if not given:
-        return None
-    path = Path(given)
-    if not path.is_dir():
-        raise INVALID.with_context(f"--project: there is no directory {str(given)!r}")
-    return path
-
-
-def _color_mode(given: str) -> ColorMode:
-    if given not in list(ColorMode):
-        raise INVALID.with_context(f"--color: {given!r} is not one of {', '.join(ColorMode)}")
-    return ColorMode(given)
-
-
-@app.callback()
-def root(
-    project: Annotated[
-        Optional[Path],
-        typer.Option(
-            "--project",
-            "-C",
-            metavar="DIR",
-            envvar="CLARINET_PROJECT",
-            help="The directory of settings.toml; SQLite names are relative to it.",
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Nothing on success, one line on failure."),
-    ] = False,
-    verbose: Annotated[
-        int,
-        typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging."),
-    ] = 0,
-    color: Annotated[ColorMode, typer.Option(help="When to colour.")] = ColorMode.AUTO,
-    no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt.")] = False,
-    audit_log: Annotated[
-        Optional[Path],
-        typer.Option(
-            "--audit-log",
-            metavar="FILE",
-            help="Append a record of each change to this file.",
-            show_default="audit_log",
-        ),
-    ] = None,
-    version: Annotated[
-        bool,
-        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
-    ] = False,
-) -> None:
-    """Administer the users, roles and log-in sessions of a Clarinet database."""
-    use(
-        Invocation(
-            project=_directory(project),
-            verbosity=verbose or 0,
-            quiet=quiet,
-            color=_color_mode(color),
-            no_input=no_input,
-            audit_log=Path(audit_log) if audit_log else None,
-        )
-    )
-
-
-@app.command("init-migrations")
-def init_migrations(
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
-    dry_run: DryRun = False,
-    output: Output = None,
-) -> None:
-    """Put an Alembic environment into the project directory ('migrate init')."""
-    from clarinet_cli.cli.migrate import init
-
-    init(force=force, dry_run=dry_run, output=output)
-
-
-@app.command("help")
-def show_help(
-    ctx: typer.Context,
-    topic: Annotated[
-        Optional[list[str]],
-        typer.Argument(metavar="TOPIC", help="'exit-codes', or the words of a command."),
-    ] = None,
-    output: Output = None,
-) -> None:
-    """Explain the exit codes or a command."""
-    if topic == ["exit-codes"]:
-        from clarinet_cli.cli.output import Listing, render
-        from clarinet_cli.exceptions.codes import ExitCode
-        from clarinet_cli.results import ExitCodeRow
-
-        rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]
-        render(rows, output, Listing(ExitCodeRow))
-        return
-    root_context = ctx.find_root()
-    raise typer.Exit(
-        root_context.command.main(
-            args=[*(topic or ()), "--help"], prog_name="clarinet", standalone_mode=False
-        )
-    )
+    return execute(get_command(app), arguments)

@@ -17,7 +17,7 @@ import typer
 from typer import core
 
 from clarinet_cli.cli.groups import GROUPS
-from clarinet_cli.cli.main import app
+from clarinet_cli.cli.root import app
 from clarinet_cli.services.locks import Job, exclusive
 from tests.postgres import PostgresServer
 from tests.support import Project, Result
