@@ -10,18 +10,13 @@ from typing import Any, Optional, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
-    Integer,
-    MetaData,
     Row,
     Select,
     String,
-    Table,
     and_,
     any_,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -30,8 +25,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from clarinet_cli.models import AccessToken, User
-from clarinet_cli.repositories.session_columns import server_page, sqlite_page
+from clarinet_cli.models import User
+from clarinet_cli.repositories.session_columns import server_page
+from clarinet_cli.repositories.session_copies import ADDRESS, AGENT, CopiedPages
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
 from clarinet_cli.results import SessionPage, SessionRow
@@ -41,8 +37,6 @@ FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
 KEYS = 40_000  # each lot costs one pass over the table; a key takes about 100 bytes
-ADDRESS = col(AccessToken.ip_address)
-AGENT = col(AccessToken.user_agent)
 
 
 class Pages(Protocol):
@@ -74,7 +68,8 @@ def session_pages(
     if user_id is not None:
         query = query.where(USER_ID == user_id)
     if session.get_bind().dialect.name == "sqlite":
-        return SortedOncePages(session, query, where.limit)
+        sizes = (FIRST_PAGE, SORTED_PAGE)
+        return CopiedPages(session, session_rows(moment), query, where.limit, sizes=sizes)
     return KeysetPages(session, query, where.limit)
 
 
@@ -97,56 +92,6 @@ async def session_row(session: AsyncSession, moment: Moment, found: FoundSession
     """Return the fields of one session."""
     query = session_rows(moment).where(TOKEN == found.token)
     return SessionRow(*(await session.execute(query)).one())
-
-
-class SortedOncePages:
-    """SQLite: the rows are sorted once, into a temporary table, and read from there.
-
-    A sort for each page would take time by the square, and a query that stays open keeps
-    writers out (rollback journal) or the log from shrinking (WAL). The table is a file that
-    only this connection sees; it goes with it. All rows are of one moment.
-
-    Args:
-        session: What to read with; its connection has to stay the same.
-        query: The rows, in no particular order.
-        limit: At most so many; None: all.
-    """
-
-    def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
-        self.session = session
-        self.query = query.order_by(CREATED.desc(), TOKEN).limit(limit)
-        self.read = 0
-        self.table = Table(
-            "clarinet_listing",
-            MetaData(),
-            Column("number", Integer, primary_key=True),
-            Column("id", String),
-            Column("user_id", String),
-            Column("email", String),
-            Column("state", String),
-            Column("created_at", String),
-            Column("expires_at", String),
-            Column("last_accessed", String),
-            Column("ip_address", String),
-            Column("user_agent", String),
-            prefixes=["TEMPORARY"],
-        )
-
-    async def prepare(self) -> None:
-        """Sort the rows into the table; the database itself is only read."""
-        connection = await self.session.connection()
-        await connection.run_sync(self.table.create)
-        names = [column.name for column in self.table.columns][1:]
-        await connection.execute(insert(self.table).from_select(names, self.query))
-
-    async def next_page(self) -> SessionPage:
-        """Return the next sessions; nothing at the end."""
-        size = SORTED_PAGE if self.read else FIRST_PAGE
-        number, *columns = self.table.columns
-        query = select(*columns).where(number > self.read).order_by(number).limit(size)
-        rows = (await self.session.execute(query)).all()
-        self.read += len(rows)
-        return sqlite_page(rows)
 
 
 class KeysetPages:

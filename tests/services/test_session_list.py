@@ -214,3 +214,21 @@ async def test_a_limit_is_kept_when_sessions_end_meanwhile(
     oracle.rows(project, "DELETE FROM access_token WHERE token IN (?, ?)", *gone)
     seen += [row.id async for page in pages for row in page]
     assert seen == [name for name in ids if name not in gone][:12]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("where", [SessionFilter(), SessionFilter(states=(StateName.ACTIVE,))])
+async def test_a_copy_is_of_one_moment(
+    project: Project, where: SessionFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite nothing that changes after the first page, or during it, is in the listing."""
+    small_pages(monkeypatch)
+    ids = add_numbered(project, 10)
+    pages = list_sessions(project.settings, where, now=FIXTURE_NOW)
+    rows = list(await anext(pages))
+    oracle.rows(project, "DELETE FROM access_token WHERE token = ?", ids[4])
+    oracle.rows(project, "UPDATE access_token SET created_at = ? WHERE token = ?", "2001", ids[5])
+    oracle.rows(project, 'UPDATE "user" SET is_active = 0, email = ?', "other@clarinet.example")
+    rows += [row async for page in pages for row in page]
+    assert [row.id for row in rows] == ids
+    assert {(row.email, row.state) for row in rows} == {("admin@clarinet.ru", "active")}

@@ -1,0 +1,137 @@
+"""SQLite: sessions are copied once, into temporary tables, and read from there page by page.
+
+A sort for each page would take time by the square, and a query that stays open keeps writers
+out (rollback journal) or the log from shrinking (WAL). The tables are a file that only this
+connection sees; it goes with it. All rows are of one moment.
+
+They are copied as they lie, in half the time that sorting them takes: the first page is picked
+from the copy, and the rest is sorted once that page is shown.
+"""
+
+from typing import Any, Final, Optional
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, User
+from clarinet_cli.repositories.session_columns import sqlite_page
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
+from clarinet_cli.repositories.sessions import TOKEN, USER_ID
+from clarinet_cli.results import SessionPage
+
+TEMPORARY: Final = "temp"  # the schema of this connection's own tables
+IN_DATABASE: Final = {"schema_translate_map": {None: "main"}}
+IN_COPY: Final = {"schema_translate_map": {None: TEMPORARY}}
+NEWEST_FIRST: Final = (CREATED.desc(), TOKEN)
+ADDRESS: Final = col(AccessToken.ip_address)
+AGENT: Final = col(AccessToken.user_agent)
+COPIED: Final = (TOKEN, USER_ID, CREATED, EXPIRES, LAST_ACCESSED, ADDRESS, AGENT)
+COPIED_OF_USERS: Final = (col(User.id), col(User.email), col(User.is_active))
+
+# Columns of text: nothing is taken apart that is only passed on.
+SESSIONS: Final = Table(
+    "access_token",
+    MetaData(TEMPORARY),
+    Column("token", String),
+    Column("user_id", String),
+    Column("created_at", String),
+    Column("expires_at", String),
+    Column("last_accessed", String),
+    Column("ip_address", String),
+    Column("user_agent", String),
+)
+USERS: Final = Table(
+    "user",
+    MetaData(TEMPORARY),
+    Column("id", String, primary_key=True),
+    Column("email", String),
+    Column("is_active", Boolean),
+    sqlite_with_rowid=False,
+)
+LISTING: Final = Table(
+    "clarinet_listing",
+    MetaData(TEMPORARY),
+    Column("number", Integer, primary_key=True),
+    Column("id", String),
+    Column("user_id", String),
+    Column("email", String),
+    Column("state", String),
+    Column("created_at", String),
+    Column("expires_at", String),
+    Column("last_accessed", String),
+    Column("ip_address", String),
+    Column("user_agent", String),
+)
+
+
+class CopiedPages:
+    """The pages of a listing, newest first.
+
+    Args:
+        session: What to read with; its connection has to stay the same.
+        rows: The query for the fields of all sessions, in no particular order.
+        wanted: The same for those to list.
+        limit: At most so many; None: all.
+        sizes: How many sessions the first page has, and each other one.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        rows: Select[Any],
+        wanted: Select[Any],
+        limit: Optional[int],
+        *,
+        sizes: tuple[int, int],
+    ) -> None:
+        self.session = session
+        self.rows = rows.order_by(*NEWEST_FIRST)
+        self.wanted = wanted if limit is None else wanted.order_by(*NEWEST_FIRST).limit(limit)
+        self.all_wanted = limit is None and wanted.whereclause is None
+        self.first, self.others = sizes
+        self.read = 0
+
+    async def prepare(self) -> None:
+        """Copy the sessions and their users; the database itself is only read."""
+        connection = await self.session.connection()
+        for table in (SESSIONS, USERS, LISTING):
+            await connection.run_sync(table.create)
+        sessions = self.wanted.with_only_columns(*COPIED, maintain_column_froms=True)
+        # Of all sessions the database has the users in an index, in their order.
+        owners = select(USER_ID if self.all_wanted else SESSIONS.c.user_id)
+        users = select(*COPIED_OF_USERS).where(col(User.id).in_(owners))
+        await self._fill(SESSIONS, sessions, IN_DATABASE)
+        await self._fill(USERS, users, IN_DATABASE)
+        await self._fill(LISTING, self.rows.limit(self.first), IN_COPY)
+
+    async def next_page(self) -> SessionPage:
+        """Return the next sessions; nothing at the end."""
+        if self.read == self.first:
+            # All of them, as SQLite sorts slowly when it has to leave some out.
+            await self.session.execute(delete(LISTING))
+            await self._fill(LISTING, self.rows, IN_COPY)
+        size = self.others if self.read else self.first
+        number, *columns = LISTING.columns
+        query = select(*columns).where(number > self.read).order_by(number).limit(size)
+        rows = (await self.session.execute(query)).all()
+        self.read += len(rows)
+        return sqlite_page(rows)
+
+    async def _fill(
+        self, table: Table, query: Select[*tuple[Any, ...]], place: dict[str, Any]
+    ) -> None:
+        """Put the rows of a query, made of the database or of the copies, into a table."""
+        names = [column.name for column in query.selected_columns]
+        await self.session.execute(insert(table).from_select(names, query), execution_options=place)
