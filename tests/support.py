@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ CHEAP_ARGON2 = "argon2_time_cost = 5\nargon2_memory_cost = 7168\nargon2_parallel
 # building them is a fifth of what a short command takes.
 GET_COMMAND = functools.cache(typer.main.get_command)
 GET_GROUP = functools.cache(typer.main.get_group)
+# Of the interpreter: Loguru asks for 36 of them when a command sets up its log.
+GET_PATH = functools.cache(sysconfig.get_path)
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def _built_once() -> Iterator[None]:
     with (
         patch.object(typer.main, "get_command", GET_COMMAND),
         patch.object(typer.main, "get_group", GET_GROUP),
+        patch.object(sysconfig, "get_path", GET_PATH),
     ):
         yield
 
