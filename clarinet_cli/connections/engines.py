@@ -28,6 +28,7 @@ SHORT_WAIT_SECONDS = 0.1
 BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
 ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
+PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
 
 
 class Access(StrEnum):
@@ -182,18 +183,22 @@ def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: floa
     }
     engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
 
+    limits = {
+        "lock_timeout": milliseconds(busy_timeout),
+        "statement_timeout": milliseconds(statement_timeout),
+    }
+
     def start(connection: Connection) -> None:
         # Of the transaction alone: a pooler may give the connection to somebody else next.
-        for name, seconds in (
-            ("lock_timeout", busy_timeout),
-            ("statement_timeout", statement_timeout),
-        ):
-            connection.exec_driver_sql(f"SET LOCAL {name} = {_milliseconds(seconds)}")
+        # In one statement: each is sent and answered several times when it is prepared.
+        told = limits | connection.get_execution_options().get(PARAMETERS_OPTION, {})
+        settings = (f"set_config('{name}', '{value}', true)" for name, value in told.items())
+        connection.exec_driver_sql(f"SELECT {', '.join(settings)}")
 
     event.listen(engine.sync_engine, "begin", start)
     return engine
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> str:
     """Return a time limit for PostgreSQL: 0 would mean none, and 32 bits are an error."""
-    return max(1, min(int(seconds * 1000), 2**31 - 1))
+    return str(max(1, min(int(seconds * 1000), 2**31 - 1)))

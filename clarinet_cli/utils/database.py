@@ -4,7 +4,7 @@ Who opens one ends it here: commit, roll back, close, and the driver's errors in
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from traceback import format_tb
 from typing import Any, Optional
@@ -14,7 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from clarinet_cli.connections.driver_errors import explain_driver_error
-from clarinet_cli.connections.engines import ACCESS_OPTION, Access, make_engine
+from clarinet_cli.connections.engines import (
+    ACCESS_OPTION,
+    PARAMETERS_OPTION,
+    Access,
+    make_engine,
+    milliseconds,
+)
 from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -29,6 +35,7 @@ __all__ = [
     "get_async_session",
     "get_connection",
     "get_engine",
+    "milliseconds",
     "open_maintenance_connection",
     "open_pinned_session",
     "open_session",
@@ -132,15 +139,20 @@ async def open_pinned_session(
 
 
 @asynccontextmanager
-async def transaction(session: AsyncSession, access: Access) -> AsyncIterator[None]:
+async def transaction(
+    session: AsyncSession, access: Access, parameters: Optional[Mapping[str, str]] = None
+) -> AsyncIterator[None]:
     """Hold one transaction of a session, which may read now and write another time.
 
     Args:
         session: One that the caller opened.
         access: READ leaves SQLite's lock for writing to others.
+        parameters: What a PostgreSQL server is told until the end of the transaction, by
+            the names of its settings; ours, and no text from outside.
     """
+    options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
     async with session.begin():
-        await session.connection(execution_options={ACCESS_OPTION: access})
+        await session.connection(execution_options=options)
         yield
 
 

@@ -7,14 +7,13 @@ from clarinet_cli.repositories.dead_sessions.key_order import KeyOrder
 from clarinet_cli.repositories.dead_sessions.postgresql import (
     BlockRanges,
     NamedSessions,
-    bound_transaction,
     few_expired,
     number_of_blocks,
 )
 from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices, has_rowids
 from clarinet_cli.repositories.dead_sessions.walk import DeadSessions, Look, Span
 
-__all__ = ["DeadSessions", "Look", "Span", "bound_transaction", "way_to_dead_sessions"]
+__all__ = ["DeadSessions", "Look", "Span", "way_to_dead_sessions"]
 
 
 async def way_to_dead_sessions(

@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
-    true,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
@@ -225,27 +224,6 @@ async def number_of_blocks(session: AsyncSession) -> Optional[int]:
         await session.scalars(query, {"first": FIRST_TID_RANGE_SCAN})
     ).one_or_none()
     return blocks
-
-
-async def bound_transaction(
-    session: AsyncSession, parameters: Mapping[str, str], *, lock: float, statement: float
-) -> None:
-    """Bound the waits of this transaction, in one round trip.
-
-    SQLite is bounded by the time that a connection waits for a lock.
-
-    Args:
-        session: Whose transaction.
-        parameters: What else to set until its end.
-        lock: Seconds that a statement may wait for a lock.
-        statement: Seconds that it may take.
-    """
-    if session.get_bind().dialect.name == "sqlite":
-        return
-    limits = {"lock_timeout": lock, "statement_timeout": statement}
-    values = {name: str(int(seconds * 1000)) for name, seconds in limits.items()} | {**parameters}
-    settings = (func.set_config(name, value, true()) for name, value in values.items())
-    await session.execute(select(*settings))
 
 
 def _first(block: int) -> str:

@@ -9,9 +9,8 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import BusyError
-from clarinet_cli.repositories.dead_sessions import bound_transaction
 from clarinet_cli.services.session_cleanup.plan import Stop
-from clarinet_cli.utils.database import Access, driver_errors, transaction
+from clarinet_cli.utils.database import Access, driver_errors, milliseconds, transaction
 from clarinet_cli.utils.logger import logger
 
 ResultT = TypeVar("ResultT")
@@ -69,15 +68,13 @@ class Transactions:
         Raises:
             BusyError: Somebody else holds a lock.
         """
+        limits = {
+            "lock_timeout": milliseconds(lock_seconds),
+            "statement_timeout": milliseconds(STATEMENT_SECONDS),
+        }
         with driver_errors(self.url):
-            async with transaction(self.session, access):
+            async with transaction(self.session, access, limits | {**self.parameters}):
                 began = _clock()
-                await bound_transaction(
-                    self.session,
-                    self.parameters,
-                    lock=lock_seconds,
-                    statement=STATEMENT_SECONDS,
-                )
                 result = await work()
             self.seconds = _clock() - began
         return result
