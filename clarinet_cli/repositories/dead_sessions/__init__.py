@@ -1,5 +1,7 @@
 """Finding and removing dead sessions by the millions, in the way that suits the engine."""
 
+from typing import Optional
+
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +25,7 @@ async def way_to_dead_sessions(
     by_expiry: bool,
     exact: bool = True,
     keep: bool = True,
+    ahead: Optional[AsyncSession] = None,
 ) -> DeadSessions:
     """Choose how to find and remove dead sessions.
 
@@ -32,6 +35,7 @@ async def way_to_dead_sessions(
         by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
         exact: No transaction may remove more sessions than asked for.
         keep: Whether the sessions will be removed, not only counted.
+        ahead: What a look runs on that can run beside the removal.
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
@@ -45,4 +49,4 @@ async def way_to_dead_sessions(
     blocks = await number_of_blocks(session)
     if blocks is None:
         return KeyOrder(session, dead)
-    return BlockRanges(session, dead, blocks, exact=exact)
+    return BlockRanges(session, dead, blocks, exact=exact, ahead=ahead)

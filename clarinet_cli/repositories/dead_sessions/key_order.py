@@ -25,6 +25,7 @@ class KeyOrder:
 
     first_look = 5000  # rows
     keys_stay = True
+    looks_ahead = False
     parameters = NO_PARAMETERS
 
     def __init__(self, session: AsyncSession, dead: ColumnElement[bool]) -> None:

@@ -76,16 +76,25 @@ class BlockRanges:
         dead: Which sessions.
         blocks: The table's size at the start.
         exact: No span may have more rows than asked for: each is counted out first.
+        ahead: For the queries of the look, when it runs beside the removal.
     """
 
     first_look = 500  # blocks
     keys_stay = False
+    looks_ahead = True
     parameters = BLOCKS_IN_ORDER
 
     def __init__(
-        self, session: AsyncSession, dead: ColumnElement[bool], blocks: int, *, exact: bool
+        self,
+        session: AsyncSession,
+        dead: ColumnElement[bool],
+        blocks: int,
+        *,
+        exact: bool,
+        ahead: Optional[AsyncSession] = None,
     ) -> None:
         self._session = session
+        self._ahead = ahead or session
         self._dead = dead
         self._end = blocks
         self._exact = exact
@@ -99,7 +108,7 @@ class BlockRanges:
         low, high = self._looked, min(self._looked + size, self._end)
         here = and_(CTID >= _start_of(low), CTID < _start_of(high), self._dead)
         query = select(func.count()).select_from(AccessToken).where(here)
-        found = (await self._session.scalars(query)).one()
+        found = (await self._ahead.scalars(query)).one()
         if found:
             blocks = _Blocks(low, high, found)
             self._ranges.append(blocks)
@@ -163,6 +172,7 @@ class NamedSessions:
 
     first_look = 1
     keys_stay = True
+    looks_ahead = False
     parameters = NO_PARAMETERS
 
     def __init__(

@@ -55,6 +55,7 @@ class RowidSlices:
 
     first_look = 10_000  # rows
     keys_stay = True
+    looks_ahead = False
     parameters = NO_PARAMETERS
 
     def __init__(self, session: AsyncSession, dead: ColumnElement[bool], *, keep: bool) -> None:

@@ -50,10 +50,13 @@ class DeadSessions(Protocol):
         parameters: What the server has to be told in each transaction.
         keys_stay: Whether a row keeps its place when it is updated. Where it does, a walk
             that came to its end has met every dead session that the look found.
+        looks_ahead: Whether the look may run beside the removal, on a session of its own:
+            only what it has found is removed.
     """
 
     first_look: int
     keys_stay: bool
+    looks_ahead: bool
     parameters: Mapping[str, str]
 
     async def look(self, size: int) -> Look:

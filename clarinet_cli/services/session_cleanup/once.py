@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional
@@ -17,6 +17,7 @@ from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import record_done
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.moments import present_moment
+from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
 from clarinet_cli.services.session_cleanup.transactions import (
@@ -29,7 +30,6 @@ from clarinet_cli.services.session_cleanup.walk import (
     SQLITE_BATCH_SECONDS,
     Progress,
     Walk,
-    look_at_all,
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, database_url, open_pinned_session
@@ -68,10 +68,12 @@ async def clean_up(
     started = clock()
     if not plan.dry_run:
         open_audit_log()  # what can't be recorded is not begun
-    async with _opened(settings, dry_run=plan.dry_run) as (session, still_held):
+    async with _opened(settings, dry_run=plan.dry_run) as (session, ahead, still_held):
         deadline = None if plan.max_time is None else started + plan.max_time
-        url = database_url(settings)
-        run = _Run(settings, plan, Transactions(session, url, stop or Stop(), deadline))
+        url, stop = database_url(settings), stop or Stop()
+        transactions = Transactions(session, url, stop, deadline)
+        looking = Transactions(ahead, url, stop, deadline) if ahead else transactions
+        run = _Run(settings, plan, transactions, looking)
         try:
             walk = await run.prepared(now, still_held, progress)
         except Ended:
@@ -93,6 +95,7 @@ class _Run:
     settings: Settings
     plan: CleanupPlan
     transactions: Transactions
+    looking: Transactions
     moment: Optional[Moment] = None
 
     async def prepared(
@@ -104,10 +107,11 @@ class _Run:
             session = self.transactions.session
             moment = await present_moment(session, self.settings, now)
             pause = await ServerRepository(session).pause_between_batches()
-            return moment, await self._way(moment, keep=not self.plan.dry_run), pause
+            way = await self._way(moment, keep=not self.plan.dry_run, ahead=self.looking.session)
+            return moment, way, pause
 
         self.moment, dead, pause = await self.transactions.patiently(Access.READ, ask)
-        self.transactions.parameters = dead.parameters
+        self.transactions.parameters = self.looking.parameters = dead.parameters
         plan = self.plan
         sqlite = self.transactions.url.get_backend_name() == "sqlite"
         goal = SQLITE_BATCH_SECONDS if sqlite else POSTGRESQL_BATCH_SECONDS
@@ -116,6 +120,7 @@ class _Run:
             self.transactions,
             plan,
             dead,
+            LookAtAll(self.looking if dead.looks_ahead else self.transactions, dead),
             Pace(goal, first, plan.largest_batch),
             pause if plan.pause is None else plan.pause,
             still_held,
@@ -130,10 +135,13 @@ class _Run:
             return max(walk.matched - walk.settled, 0)
         moment = self.moment
         dead = await self.transactions.patiently(Access.READ, lambda: self._way(moment, keep=False))
-        left, _ = await look_at_all(self.transactions, dead)
-        return left
+        look = LookAtAll(self.transactions, dead)
+        await look.go()
+        return look.found
 
-    async def _way(self, moment: Moment, *, keep: bool) -> DeadSessions:
+    async def _way(
+        self, moment: Moment, *, keep: bool, ahead: Optional[AsyncSession] = None
+    ) -> DeadSessions:
         plan = self.plan
         return await way_to_dead_sessions(
             self.transactions.session,
@@ -141,24 +149,33 @@ class _Run:
             by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             keep=keep,
+            ahead=ahead,
         )
 
 
 @asynccontextmanager
 async def _opened(
     settings: Settings, *, dry_run: bool
-) -> AsyncIterator[tuple[AsyncSession, StillHeld]]:
-    """Open a session for a clean-up; a real one has the lock of its own."""
+) -> AsyncIterator[tuple[AsyncSession, Optional[AsyncSession], StillHeld]]:
+    """Open what a clean-up works with; a real one has the lock of its own.
+
+    On PostgreSQL it has a second session, to look ahead with. In SQLite what was found is
+    noted in a table that belongs to the one connection.
+    """
     if dry_run:
         async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
-            yield session, ServerRepository(session).ping
+            yield session, None, ServerRepository(session).ping
         return
-    require_sqlite_file(database_url(settings))  # before the lock leaves a file beside nothing
-    async with (
-        exclusive(settings, Job.CLEANUP, timeout=0) as still_held,
-        open_pinned_session(settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS) as session,
-    ):
-        yield session, still_held
+    url = database_url(settings)
+    require_sqlite_file(url)  # before the lock leaves a file beside nothing
+    async with AsyncExitStack() as opened:
+        still_held = await opened.enter_async_context(exclusive(settings, Job.CLEANUP, timeout=0))
+        writing = open_pinned_session(settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS)
+        session, ahead = await opened.enter_async_context(writing), None
+        if url.get_backend_name() != "sqlite":
+            reading = open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
+            ahead = await opened.enter_async_context(reading)
+        yield session, ahead, still_held
 
 
 def _report(
@@ -170,7 +187,7 @@ def _report(
         remaining=remaining,
         batches=walk.batches if walk else 0,
         seconds=round(seconds, 3),
-        complete=walk is not None and walk.looked and remaining == 0,
+        complete=walk is not None and walk.look.complete and remaining == 0,
         dry_run=plan.dry_run,
     )
     logger.info(

@@ -10,6 +10,7 @@ from typing import Optional
 from clarinet_cli.exceptions import BusyError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
 from clarinet_cli.services.locks import StillHeld
+from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan
 from clarinet_cli.services.session_cleanup.transactions import (
@@ -24,25 +25,8 @@ from clarinet_cli.utils.logger import logger
 
 Progress = Callable[[int, int], None]
 
-LOOK_SECONDS = 0.05
 SQLITE_BATCH_SECONDS = 0.15
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
-
-
-async def look_at_all(transactions: Transactions, dead: DeadSessions) -> tuple[int, bool]:
-    """Count dead sessions, step by step.
-
-    Returns:
-        How many were found, and whether the look came to its end.
-    """
-    pace, found, done = Pace(LOOK_SECONDS, dead.first_look), 0, False
-    while not done:
-        step = await transactions.patiently(Access.READ, partial(dead.look, pace.size))
-        pace.learn(transactions.seconds)
-        found, done = found + step.found, step.done
-        if transactions.ended:
-            break
-    return found, done
 
 
 @dataclass(slots=True)
@@ -50,18 +34,17 @@ class Walk:
     """What a run has done, and how it goes on.
 
     Attributes:
-        transactions: What everything runs in.
+        transactions: What removes sessions runs in.
         plan: What to remove, and how fast.
         dead: The way through the sessions.
+        look: The look at all of them; with a connection of its own it runs ahead.
         pace: The size of the batches.
         pause: Seconds between two batches.
         still_held: Fails when somebody else may clean up now.
         progress: Called after each batch.
-        matched: The dead sessions that the look found.
         deleted: Those that are gone.
         batches: The transactions that deleted some.
         settled: Those that are gone, or were seen to be alive again.
-        looked: Whether the look came to its end.
         ended: Whether the removal did.
         contested: Stretches with rows that somebody else had locked, and how many went.
     """
@@ -69,15 +52,14 @@ class Walk:
     transactions: Transactions
     plan: CleanupPlan
     dead: DeadSessions
+    look: LookAtAll
     pace: Pace
     pause: float
     still_held: StillHeld
     progress: Progress
-    matched: int = 0
     deleted: int = 0
     batches: int = 0
     settled: int = 0
-    looked: bool = False
     ended: bool = False
     contested: deque[tuple[Span, int]] = field(default_factory=deque)
 
@@ -89,20 +71,41 @@ class Walk:
             logger.debug("clean-up: ended while it waited for a lock")
 
     @property
+    def matched(self) -> int:
+        """The dead sessions that the look found, as far as it came."""
+        return self.look.found
+
+    @property
     def knows_nothing_is_left(self) -> bool:
         """Whether every dead session that the look found was met."""
-        if not self.looked or self.contested:
+        if not self.look.complete or self.contested:
             return False
         return self.deleted == self.matched or (self.ended and self.dead.keys_stay)
 
     async def _look_and_remove(self) -> None:
-        self.matched, self.looked = await look_at_all(self.transactions, self.dead)
-        if self.plan.dry_run or not self.looked:
+        if self.look.transactions is self.transactions or self.plan.dry_run:
+            await self.look.go()
+            if self.look.complete and not self.plan.dry_run:
+                await self._remove_all()
             return
+        ahead = asyncio.create_task(self.look.go())
+        try:
+            await self._remove_all()
+            await ahead
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _remove_all(self) -> None:
         while self._may_go_on and not self.ended:
             await self.still_held()
-            await self._remove_next(self._next_size)
-            await self._rest()
+            looked_at_all, next_step = self.look.over, self.look.await_next_step()
+            if await self._remove_next(self._next_size):
+                await self._rest()
+            elif looked_at_all:
+                self.ended = True
+            else:
+                await next_step.wait()
         await self._come_back()
 
     @property
@@ -117,11 +120,15 @@ class Walk:
 
     async def _rest(self) -> None:
         """Leave a gap, unless this was the last batch."""
-        if self._may_go_on and self.settled < self.matched:
+        if self._may_go_on and not (self.look.over and self.settled >= self.matched):
             await self.transactions.sleep(self.pause)
 
-    async def _remove_next(self, size: int) -> None:
-        """Delete the next stretch; what somebody else has locked waits to the end."""
+    async def _remove_next(self, size: int) -> bool:
+        """Delete the next stretch; what somebody else has locked waits to the end.
+
+        Returns:
+            False when no stretch is known.
+        """
         span: Optional[Span] = None
 
         async def work() -> int:
@@ -135,15 +142,15 @@ class Walk:
             logger.debug(f"clean-up: {error.message}")
             if span is not None:
                 await self._go_around(span)
-                return
+                return True
             # It was not the rows: nobody else may write now.
             deleted = await self._write(self.transactions.patiently, work)
         if span is None:
-            self.ended = True
-            return
+            return False
         if span.full:
             self.pace.learn(self.transactions.seconds)
         self._add(deleted, settled=span.number)
+        return True
 
     async def _go_around(self, span: Span) -> None:
         """Delete what nobody has locked, and remember to come back."""
