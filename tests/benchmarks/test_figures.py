@@ -33,6 +33,8 @@ LOG = """\
 100.020 7 LOG:  duration: 2.000 ms  statement: COMMIT;
 100.030 8 LOG:  duration: 5.000 ms  execute <unnamed>: SELECT count(*)
 \tFROM access_token
+100.040 7 LOG:  duration: 0.100 ms  parse __name__: DELETE
+\tFROM somewhere
 100.053 8 LOG:  duration: 0.100 ms  statement: ROLLBACK;
 100.060 9 LOG:  duration: 0.100 ms  statement: BEGIN;
 """

@@ -50,7 +50,9 @@ def transactions(lines: Iterable[str]) -> list[Transaction]:
     for line in lines:
         found = LINE.match(line)
         if found is None:
-            if line.startswith("\t") and last is not None:
+            if not line.startswith("\t"):
+                last = None  # the head of another message, maybe of another backend
+            elif last is not None:
                 last.text.append(line.strip())
             continue
         ended, statement = float(found["ended"]), found["statement"]

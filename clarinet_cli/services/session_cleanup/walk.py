@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]
 
 SQLITE_BATCH_SECONDS = 0.15
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
+BETWEEN_LOOKS_AT_THE_LOCK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Walk:
         batches: The transactions that deleted some.
         settled: Those that are gone, or were seen to be alive again.
         ended: Whether the removal did.
+        lock_seen: When the lock was last seen to be held, by the event loop's clock.
         contested: Stretches with rows that somebody else had locked, and how many went.
     """
 
@@ -61,6 +63,7 @@ class Walk:
     batches: int = 0
     settled: int = 0
     ended: bool = False
+    lock_seen: float = 0.0
     contested: deque[tuple[Span, int]] = field(default_factory=deque)
 
     async def go(self) -> None:
@@ -98,7 +101,7 @@ class Walk:
 
     async def _remove_all(self) -> None:
         while self._may_go_on and not self.ended:
-            await self.still_held()
+            await self._look_at_the_lock()
             looked_at_all, next_step = self.look.over, self.look.await_next_step()
             if await self._remove_next(self._next_size):
                 await self._rest()
@@ -107,6 +110,13 @@ class Walk:
             else:
                 await next_step.wait()
         await self._come_back()
+
+    async def _look_at_the_lock(self) -> None:
+        """Fail when it was lost; every now and then, as it costs a round trip."""
+        now = asyncio.get_running_loop().time()
+        if now - self.lock_seen >= BETWEEN_LOOKS_AT_THE_LOCK_SECONDS:
+            await self.still_held()
+            self.lock_seen = now
 
     @property
     def _next_size(self) -> int:
@@ -166,7 +176,7 @@ class Walk:
             span, before = self.contested[0]
             if self._next_size < span.number - before:
                 return
-            await self.still_held()
+            await self._look_at_the_lock()
             try:
                 deleted = await self._write(self.transactions.once, partial(self.dead.remove, span))
             except BusyError as error:
