@@ -34,9 +34,11 @@ PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is
 class Access(StrEnum):
     """What a connection is for; on SQLite it decides how a transaction begins.
 
-    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind.
+    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind. UPKEEP begins
+    none: SQLite takes a checkpoint only outside of a transaction.
     """
 
+    UPKEEP = "upkeep"
     READ = "read"
     REPLICA = "replica"
     WRITE = "write"
@@ -50,6 +52,7 @@ def make_engine(
     foreign_keys: bool = True,
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
     statement_timeout: float = ANSWER_TIMEOUT_SECONDS,
+    durable: bool = True,
 ) -> AsyncEngine:
     """Return an engine that the caller disposes of.
 
@@ -62,16 +65,19 @@ def make_engine(
             table that is rebuilt is dropped first, which would cascade.
         busy_timeout: Seconds to wait for somebody else's lock.
         statement_timeout: PostgreSQL: seconds that one statement may take.
+        durable: Whether each commit has to outlast a power cut. Without it SQLite in WAL
+            mode does not wait for the disk: after a cut the last ones may be undone, whole.
     """
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url, access, foreign_keys=foreign_keys, busy_timeout=busy_timeout)
+        pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
+        return _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)
     return _postgresql_engine(
         url, busy_timeout=busy_timeout, statement_timeout=statement_timeout + busy_timeout
     )
 
 
 def _sqlite_engine(
-    url: URL, access: Access, *, foreign_keys: bool, busy_timeout: float
+    url: URL, access: Access, pragmas: Sequence[str], *, busy_timeout: float, durable: bool
 ) -> AsyncEngine:
     if access is Access.CREATE:
         create_sqlite_file(Path(str(url.database)))
@@ -86,11 +92,18 @@ def _sqlite_engine(
         connection.isolation_level = None
         connection.create_function("lower", 1, _lower)
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone() == ("wal",) and not durable:
+            cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
     def start(connection: Connection) -> None:
         wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
+        if wanted is Access.UPKEEP:
+            _wait_at_most(connection, SHORT_WAIT_SECONDS)
+            return
         begin = (
             ("BEGIN", FIRST_READ)
             if wanted in (Access.READ, Access.REPLICA)

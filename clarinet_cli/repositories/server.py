@@ -122,7 +122,7 @@ class ServerRepository:
         if self.backend != "sqlite":
             return 0.0
         mode = (await self.session.scalars(text("PRAGMA journal_mode"))).one()
-        return 0.025 if mode == "wal" else 0.12
+        return 0.02 if mode == "wal" else 0.12
 
 
 async def create_database(connection: AsyncConnection, name: str) -> None:

@@ -7,12 +7,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import (
+    NO_PARAMETERS,
+    Look,
+    NoUpkeep,
+    Span,
+    removed,
+)
 
 TOKEN = col(AccessToken.token)
 
 
-class KeyOrder:
+class KeyOrder(NoUpkeep):
     """The way by the primary key: see ``DeadSessions``.
 
     For engines that speak PostgreSQL without ``ctid``, for partitioned tables, and for a

@@ -26,7 +26,13 @@ from sqlalchemy.types import UserDefinedType
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import (
+    NO_PARAMETERS,
+    Look,
+    NoUpkeep,
+    Span,
+    removed,
+)
 from clarinet_cli.repositories.session_state import EXPIRES
 
 TOKEN = col(AccessToken.token)
@@ -63,7 +69,7 @@ class _Blocks(NamedTuple):
         return self.found / max(self.high - self.low, 1)
 
 
-class BlockRanges:
+class BlockRanges(NoUpkeep):
     """The way through a PostgreSQL table by ``ctid``: see ``DeadSessions``.
 
     The look counts a range of blocks at a time, so that no snapshot is held for long, and
@@ -161,7 +167,7 @@ class BlockRanges:
         return None
 
 
-class NamedSessions:
+class NamedSessions(NoUpkeep):
     """The way when few sessions are dead: found in the order of an index, deleted by key.
 
     Args:

@@ -38,7 +38,9 @@ VICTIMS = Table(
 )
 VICTIM: ColumnElement[int] = VICTIMS.c.id
 BEFORE_ALL = -(2**63)  # a rowid may be negative
-SETTINGS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 16000")
+SETTINGS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 0")
+ROWS_A_CHECKPOINT = 2000
+CHECKPOINTS_A_RESTART = 3
 
 
 class RowidSlices:
@@ -46,6 +48,12 @@ class RowidSlices:
 
     The look reads a slice of the table at a time, so that in rollback-journal mode, where
     readers keep writers from committing, nobody waits for long.
+
+    In WAL mode it copies the log into the file itself, between the transactions, while others
+    write: a commit that does it would not be faster, and the server's commits would do it in
+    their own time. Beside a busy writer the log would never begin anew and grow by gigabytes,
+    which makes every look-up in it slow: so every third time it is made to, which keeps
+    writers waiting for the few pages that came in meanwhile.
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
@@ -63,12 +71,17 @@ class RowidSlices:
         self._dead = dead
         self._keep = keep
         self._looked = self._walked = BEFORE_ALL
+        self._in_wal_mode = False
+        self._since_checkpoint = 0
+        self._checkpoints = 0
 
     async def prepare(self) -> None:
         """Make the temporary table, and room for pages that many deletes touch."""
         if self._keep:
             for setting in SETTINGS:
                 await self._session.execute(text(setting))
+            mode = (await self._session.scalars(text("PRAGMA journal_mode"))).one()
+            self._in_wal_mode = mode == "wal"
             await self._session.execute(CreateTable(VICTIMS))
 
     async def look(self, size: int) -> Look:
@@ -95,9 +108,26 @@ class RowidSlices:
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete a slice; SQLite has no locks on rows. See ``DeadSessions.remove``."""
         victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
-        return await removed(
-            self._session, delete(AccessToken).where(ROWID.in_(victims), self._dead)
-        )
+        here = delete(AccessToken).where(ROWID.in_(victims), self._dead)
+        number = await removed(self._session, here)
+        self._since_checkpoint += number
+        return number
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether it is time for a checkpoint; see ``DeadSessions.upkeep_is_due``."""
+        return self._in_wal_mode and self._since_checkpoint >= ROWS_A_CHECKPOINT
+
+    async def keep_up(self) -> None:
+        """Copy the log into the file; see ``DeadSessions.keep_up``.
+
+        Where somebody else is in the way, the next one does more.
+        """
+        self._since_checkpoint = 0
+        self._checkpoints += 1
+        await self._session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
+        if self._checkpoints % CHECKPOINTS_A_RESTART == 0:
+            await self._session.execute(text("PRAGMA wal_checkpoint(RESTART)"))
 
     async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
         """Return the last rowid of a query, and how many it has."""

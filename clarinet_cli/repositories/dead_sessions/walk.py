@@ -73,6 +73,22 @@ class DeadSessions(Protocol):
             skip_locked: Leave rows that somebody else has locked, instead of waiting.
         """
 
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether the engine needs some work between two transactions."""
+
+    async def keep_up(self) -> None:
+        """Do that work, outside of any transaction."""
+
+
+class NoUpkeep:
+    """For engines that look after themselves."""
+
+    upkeep_is_due = False
+
+    async def keep_up(self) -> None:
+        """Do nothing."""
+
 
 async def removed(session: AsyncSession, query: Executable) -> int:
     """Run a statement that changes rows and return how many it changed."""

@@ -170,7 +170,10 @@ async def _opened(
     require_sqlite_file(url)  # before the lock leaves a file beside nothing
     async with AsyncExitStack() as opened:
         still_held = await opened.enter_async_context(exclusive(settings, Job.CLEANUP, timeout=0))
-        writing = open_pinned_session(settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS)
+        # After a power cut the last batches may have to be done again.
+        writing = open_pinned_session(
+            settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
+        )
         session, ahead = await opened.enter_async_context(writing), None
         if url.get_backend_name() != "sqlite":
             reading = open_pinned_session(settings, busy_timeout=LOCK_SECONDS)

@@ -25,7 +25,7 @@ from clarinet_cli.utils.logger import logger
 
 Progress = Callable[[int, int], None]
 
-SQLITE_BATCH_SECONDS = 0.15
+SQLITE_BATCH_SECONDS = 0.18
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
 BETWEEN_LOOKS_AT_THE_LOCK_SECONDS = 0.2
 
@@ -104,6 +104,7 @@ class Walk:
             await self._look_at_the_lock()
             looked_at_all, next_step = self.look.over, self.look.await_next_step()
             if await self._remove_next(self._next_size):
+                await self._keep_up()
                 await self._rest()
             elif looked_at_all:
                 self.ended = True
@@ -127,6 +128,11 @@ class Walk:
     @property
     def _may_go_on(self) -> bool:
         return self._next_size > 0 and not self.transactions.ended
+
+    async def _keep_up(self) -> None:
+        """Let the engine do what is due between two transactions."""
+        if self.dead.upkeep_is_due:
+            await self.transactions.once(Access.UPKEEP, self.dead.keep_up)
 
     async def _rest(self) -> None:
         """Leave a gap, unless this was the last batch."""
