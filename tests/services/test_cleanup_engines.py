@@ -1,0 +1,173 @@
+"""What a clean-up does for each engine beside deleting: SQLite's log, PostgreSQL's look ahead."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from clarinet_cli.connections.engines import Access
+from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
+from clarinet_cli.repositories.dead_sessions import Look
+from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges
+from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices
+from clarinet_cli.services.session_cleanup import clean_up
+from clarinet_cli.utils.database import get_connection
+from tests import oracle
+from tests.services.test_session_cleanup import add_dead, plan
+from tests.support import FIXTURE_NOW, Project
+
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+SQLITE = "clarinet_cli.repositories.dead_sessions.sqlite"
+FULL, NORMAL = 2, 1
+
+
+@contextlib.contextmanager
+def server(project: Project, mode: str) -> Iterator[sqlite3.Connection]:
+    """Hold the file open as a server does, so that no end of a command empties the log."""
+    with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+        connection.execute("SELECT count(*) FROM access_token").fetchone()
+        yield connection
+
+
+@on_sqlite
+async def test_the_log_stops_growing_beside_a_busy_writer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit after each checkpoint keeps the log from beginning anew by itself."""
+    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    add_dead(project, 40)
+    log = project.file.with_name(f"{project.file.name}-wal")
+    sizes = []
+    keep_up = RowidSlices.keep_up
+
+    with server(project, "WAL") as connection:
+
+        async def kept_up_beside_a_writer(way: RowidSlices) -> None:
+            await keep_up(way)
+            connection.execute('UPDATE "user" SET is_verified = NOT is_verified')
+            sizes.append(log.stat().st_size)
+
+        monkeypatch.setattr(RowidSlices, "keep_up", kept_up_beside_a_writer)
+        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+    assert (report.deleted, len(sizes)) == (40, 40)
+    assert max(sizes) < 6 * sizes[0]  # three batches, each with a commit beside it
+
+
+@on_sqlite
+async def test_a_reader_keeps_no_batch_waiting(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody reads all the time the log can't begin anew, and all dead ones go."""
+    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    add_dead(project, 7)
+    with server(project, "WAL") as connection:
+        connection.execute("BEGIN")
+        before = connection.execute("SELECT count(*) FROM access_token").fetchone()
+        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+        seen = connection.execute("SELECT count(*) FROM access_token").fetchone()
+    assert (report.deleted, report.batches, report.complete) == (7, 7, True)
+    assert seen == before  # of one moment
+    assert oracle.count(project) == 0
+
+
+@on_sqlite
+async def test_a_rollback_journal_has_no_checkpoints(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a log nothing is done between two batches."""
+    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+
+    async def keep_up(_: Any) -> None:
+        raise AssertionError("a checkpoint of nothing")
+
+    monkeypatch.setattr(f"{SQLITE}.RowidSlices.keep_up", keep_up)
+    add_dead(project, 3)
+    with server(project, "DELETE"):
+        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+    assert (report.deleted, oracle.count(project)) == (3, 0)
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("mode", "durable", "expected"),
+    [("WAL", False, NORMAL), ("WAL", True, FULL), ("DELETE", False, FULL)],
+)
+async def test_only_a_log_goes_without_waiting_for_the_disk(
+    project: Project, mode: str, durable: bool, expected: int
+) -> None:
+    """In WAL mode a power cut undoes whole commits; a rollback journal could be torn."""
+    with server(project, mode):
+        options = {"access": Access.WRITE, "durable": durable}
+        async with get_connection(project.settings, **options) as connection:  # type: ignore[arg-type]  # one dict
+            found = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
+    assert found == expected
+
+
+def spread_over_blocks(project: Project) -> int:
+    """Add dead sessions that fill several blocks; return how many are dead."""
+    dead = add_dead(project, 500)
+    query = "SELECT pg_relation_size('access_token') / 8192"
+    assert oracle.rows(project, query)[0][0] >= 5
+    return len(dead)
+
+
+@on_postgresql
+async def test_what_was_found_goes_while_the_look_goes_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second step of the look waits for the first batch: neither waits for the other's end."""
+    number = spread_over_blocks(project)
+    deleted = asyncio.Event()
+    steps = 0
+    look = BlockRanges.look
+
+    async def waiting(way: BlockRanges, size: int) -> Look:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            await asyncio.wait_for(deleted.wait(), 20)
+        return await look(way, 1)
+
+    monkeypatch.setattr(BlockRanges, "look", waiting)
+    report = await clean_up(
+        project.settings, plan(), now=FIXTURE_NOW, progress=lambda *_: deleted.set()
+    )
+    assert steps >= 5
+    assert (report.matched, report.deleted, report.remaining) == (number, number, 0)
+    assert report.complete
+    assert oracle.count(project) == 0
+
+
+@on_postgresql
+async def test_a_look_that_fails_ends_the_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error is the run's; batches that are done stay done, and the next run goes on."""
+    number = spread_over_blocks(project)
+    deleted = asyncio.Event()
+    look = BlockRanges.look
+    steps = 0
+
+    async def failing(way: BlockRanges, size: int) -> Look:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            await asyncio.wait_for(deleted.wait(), 20)
+            raise UNREACHABLE.with_context("the server went away")
+        return await look(way, 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BlockRanges, "look", failing)
+        with pytest.raises(UnreachableError, match="went away"):
+            await clean_up(
+                project.settings, plan(), now=FIXTURE_NOW, progress=lambda *_: deleted.set()
+            )
+    assert 0 < oracle.count(project) < number
+    report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
+    assert report.complete
+    assert oracle.count(project) == 0
