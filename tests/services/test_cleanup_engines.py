@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from clarinet_cli.connections.engines import Access
 from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.dead_sessions import Look
 from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges
-from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices
 from clarinet_cli.services.session_cleanup import clean_up
 from clarinet_cli.utils.database import get_connection
 from tests import oracle
@@ -35,27 +35,29 @@ def server(project: Project, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 @on_sqlite
-async def test_the_log_stops_growing_beside_a_busy_writer(
+async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit after each checkpoint keeps the log from beginning anew by itself."""
+    """Beside a busy writer it would not by itself; all is in the file before the next batch."""
     monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
-    add_dead(project, 40)
-    log = project.file.with_name(f"{project.file.name}-wal")
-    sizes = []
-    keep_up = RowidSlices.keep_up
+    add_dead(project, 7)
+    asked: list[str] = []
 
-    with server(project, "WAL") as connection:
+    def note(*arguments: Any) -> None:
+        if "wal_checkpoint" in (statement := arguments[2]):
+            asked.append(statement.partition("(")[2].rstrip(")"))
 
-        async def kept_up_beside_a_writer(way: RowidSlices) -> None:
-            await keep_up(way)
-            connection.execute('UPDATE "user" SET is_verified = NOT is_verified')
-            sizes.append(log.stat().st_size)
-
-        monkeypatch.setattr(RowidSlices, "keep_up", kept_up_beside_a_writer)
-        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
-    assert (report.deleted, len(sizes)) == (40, 40)
-    assert max(sizes) < 6 * sizes[0]  # three batches, each with a commit beside it
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with server(project, "WAL") as connection:
+            report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+            _, logged, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert (report.deleted, report.batches) == (7, 7)
+    three = ["PASSIVE", "PASSIVE", "PASSIVE", "RESTART"]
+    assert asked == [*three, *three, "PASSIVE"]
+    assert 0 < logged == copied < 20  # pages of the last batch alone
 
 
 @on_sqlite
