@@ -8,11 +8,11 @@ from tests.benchmarks.places import Sizes
 
 QUICK = Sizes(
     full=False,
-    rows=100_000,
-    server_rows=300_000,
+    rows=80_000,
+    server_rows=150_000,
     few_rows=20_000,
-    list_rows=20_000,
-    users=40,
+    list_rows=10_000,
+    users=10,
     pairs=5,
     heavy_pairs=2,
     old_pairs=1,
