@@ -223,11 +223,16 @@ def forbid_deleting_sessions(project: Project) -> None:
 
 @contextmanager
 def selects(session: AsyncSession) -> Iterator[list[str]]:
-    """Collect the SELECT statements that a session sends inside the block."""
+    """Collect the queries that a session sends inside the block.
+
+    What a PostgreSQL transaction begins with is none: it sets its limits by a SELECT.
+    """
     seen: list[str] = []
 
     def note(*arguments: Any) -> None:
-        if arguments[2].lstrip().upper().startswith(("SELECT", "WITH")):
+        statement = arguments[2].lstrip()
+        limits = statement.startswith("SELECT set_config('lock_timeout'")
+        if statement.upper().startswith(("SELECT", "WITH")) and not limits:
             seen.append(arguments[2])
 
     engine = session.get_bind()
