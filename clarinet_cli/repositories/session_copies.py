@@ -8,6 +8,8 @@ They are copied as they lie, in half the time that sorting them takes: the first
 from the copy, and the rest is sorted once that page is shown.
 """
 
+from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any, Final, Optional
 
 from sqlalchemy import (
@@ -29,7 +31,7 @@ from clarinet_cli.models import AccessToken, User
 from clarinet_cli.repositories.session_columns import sqlite_page
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.sessions import TOKEN, USER_ID
-from clarinet_cli.results import SessionPage
+from clarinet_cli.results import SessionPage, SessionRow
 
 TEMPORARY: Final = "temp"  # the schema of this connection's own tables
 IN_DATABASE: Final = {"schema_translate_map": {None: "main"}}
@@ -40,17 +42,17 @@ AGENT: Final = col(AccessToken.user_agent)
 COPIED: Final = (TOKEN, USER_ID, CREATED, EXPIRES, LAST_ACCESSED, ADDRESS, AGENT)
 COPIED_OF_USERS: Final = (col(User.id), col(User.email), col(User.is_active))
 
-# Columns of text: nothing is taken apart that is only passed on.
+
+def _texts(names: Iterable[str]) -> list[Column[str]]:
+    """Return columns of text: nothing is taken apart that is only passed on."""
+    return [Column(name, String) for name in names]
+
+
 SESSIONS: Final = Table(
     "access_token",
     MetaData(TEMPORARY),
-    Column("token", String),
-    Column("user_id", String),
-    Column("created_at", String),
-    Column("expires_at", String),
-    Column("last_accessed", String),
-    Column("ip_address", String),
-    Column("user_agent", String),
+    *_texts(["token", "user_id", "created_at", "expires_at", "last_accessed"]),
+    *_texts(["ip_address", "user_agent"]),
 )
 USERS: Final = Table(
     "user",
@@ -64,15 +66,7 @@ LISTING: Final = Table(
     "clarinet_listing",
     MetaData(TEMPORARY),
     Column("number", Integer, primary_key=True),
-    Column("id", String),
-    Column("user_id", String),
-    Column("email", String),
-    Column("state", String),
-    Column("created_at", String),
-    Column("expires_at", String),
-    Column("last_accessed", String),
-    Column("ip_address", String),
-    Column("user_agent", String),
+    *_texts(field.name for field in fields(SessionRow)),
 )
 
 

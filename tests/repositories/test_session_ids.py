@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -117,11 +118,11 @@ async def test_the_index_is_used(project: Project) -> None:
     oracle.apart(lambda: add_all(project, tokens))
     oracle.apart(lambda: project.rows("ANALYZE"))
     wanted = "00001234"
-    seen: list[tuple[str, object]] = []
+    seen: list[tuple[str, Any]] = []
     async with get_async_session(project.settings) as session:
         connection = await session.connection()
 
-        def note_down(_: object, __: object, statement: str, values: object, *___: object) -> None:
+        def note_down(_: object, __: object, statement: str, values: Any, *___: object) -> None:
             seen.append((statement, values))
 
         event.listen(connection.sync_connection, "before_cursor_execute", note_down)
@@ -129,7 +130,7 @@ async def test_the_index_is_used(project: Project) -> None:
         event.remove(connection.sync_connection, "before_cursor_execute", note_down)
         statement, values = seen[-1]
         explain = "EXPLAIN QUERY PLAN " if project.server is None else "EXPLAIN "
-        plan = (await connection.exec_driver_sql(explain + statement, values)).all()  # type: ignore[arg-type]  # a tuple, as the driver takes them
+        plan = (await connection.exec_driver_sql(explain + statement, values)).all()
     assert [item.id for item in found] == [wanted]
     text = "\n".join(str(row) for row in plan)
     assert "SCAN access_token" not in text

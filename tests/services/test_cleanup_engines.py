@@ -104,8 +104,8 @@ async def test_only_a_log_goes_without_waiting_for_the_disk(
 ) -> None:
     """In WAL mode a power cut undoes whole commits; a rollback journal could be torn."""
     with server(project, mode):
-        options = {"access": Access.WRITE, "durable": durable}
-        async with get_connection(project.settings, **options) as connection:  # type: ignore[arg-type]  # one dict
+        opened = get_connection(project.settings, access=Access.WRITE, durable=durable)
+        async with opened as connection:
             found = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
     assert found == expected
 
