@@ -35,12 +35,12 @@ async def way_to_dead_sessions(
         by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
         exact: No transaction may remove more sessions than asked for.
         keep: Whether the sessions will be removed, not only counted.
-        ahead: What a look runs on that can run beside the removal.
+        ahead: A second session: what a look runs on that can run beside the removal.
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
             return KeyOrder(session, dead)
-        slices = RowidSlices(session, dead, keep=keep)
+        slices = RowidSlices(session, dead, keep=keep, beside=ahead)
         await slices.prepare()
         return slices
     tokens = await few_expired(session, dead) if by_expiry else None

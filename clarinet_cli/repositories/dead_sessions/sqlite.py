@@ -4,6 +4,7 @@ Rows lie in the file in the order of their rowids. Batches in any other order, t
 random tokens above all, write the same pages again and again.
 """
 
+from time import monotonic
 from typing import Any, Optional
 
 from sqlalchemy import (
@@ -38,9 +39,13 @@ VICTIMS = Table(
 )
 VICTIM: ColumnElement[int] = VICTIMS.c.id
 BEFORE_ALL = -(2**63)  # a rowid may be negative
-SETTINGS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 0")
+NO_CHECKPOINT_IN_A_COMMIT = "PRAGMA wal_autocheckpoint = 0"
+CACHE = "PRAGMA cache_size = -65536"  # KiB
+CACHE_ALONE = "PRAGMA cache_size = -262144"
 ROWS_A_CHECKPOINT = 2000
+ROWS_A_CHECKPOINT_ALONE = 100_000
 CHECKPOINTS_A_RESTART = 3
+ALONE_AFTER_SECONDS = 10.0
 
 
 class RowidSlices:
@@ -55,30 +60,46 @@ class RowidSlices:
     which makes every look-up in it slow: so every third time it is made to, which keeps
     writers waiting for the few pages that came in meanwhile.
 
+    Where nobody else has written for a while, a page is copied once for many transactions,
+    and kept in memory until somebody else writes. A reading transaction beside them keeps
+    whoever comes from copying the long log in a commit of his own.
+
     Args:
         session: On one connection all the time: the temporary table is the connection's.
         dead: Which sessions.
         keep: Note the rowids down for deleting.
+        beside: Holds that reading transaction; without it the way is never alone.
     """
 
     first_look = 10_000  # rows
     keys_stay = True
     looks_ahead = False
     parameters = NO_PARAMETERS
+    alone = False
 
-    def __init__(self, session: AsyncSession, dead: ColumnElement[bool], *, keep: bool) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        dead: ColumnElement[bool],
+        *,
+        keep: bool,
+        beside: Optional[AsyncSession] = None,
+    ) -> None:
         self._session = session
+        self._beside = beside
         self._dead = dead
         self._keep = keep
         self._looked = self._walked = BEFORE_ALL
         self._in_wal_mode = False
         self._since_checkpoint = 0
         self._checkpoints = 0
+        self._version: Optional[int] = None
+        self._calm_since = 0.0
 
     async def prepare(self) -> None:
         """Make the temporary table, and room for pages that many deletes touch."""
         if self._keep:
-            for setting in SETTINGS:
+            for setting in (NO_CHECKPOINT_IN_A_COMMIT, CACHE):
                 await self._session.execute(text(setting))
             mode = (await self._session.scalars(text("PRAGMA journal_mode"))).one()
             self._in_wal_mode = mode == "wal"
@@ -113,10 +134,26 @@ class RowidSlices:
         self._since_checkpoint += number
         return number
 
-    @property
-    def upkeep_is_due(self) -> bool:
-        """Whether it is time for a checkpoint; see ``DeadSessions.upkeep_is_due``."""
-        return self._in_wal_mode and self._since_checkpoint >= ROWS_A_CHECKPOINT
+    async def look_around(self) -> None:
+        """Ask whether somebody else has written; see ``DeadSessions.look_around``.
+
+        With a rollback journal nobody is ever alone: a commit stops readers too there, and
+        readers leave no trace.
+        """
+        version = (await self._session.scalars(text("PRAGMA data_version"))).one()
+        now, before = monotonic(), self.alone
+        if version != self._version:
+            self._version, self._calm_since = version, now
+        calm = now - self._calm_since > ALONE_AFTER_SECONDS
+        self.alone = calm and self._in_wal_mode and self._beside is not None
+        if self.alone != before:
+            await self._session.execute(text(CACHE_ALONE if self.alone else CACHE))
+            self._since_checkpoint += ROWS_A_CHECKPOINT_ALONE  # after this transaction
+
+    def upkeep_is_due(self, *, last: bool) -> bool:
+        """Return whether it is time for a checkpoint; see ``DeadSessions.upkeep_is_due``."""
+        rows = ROWS_A_CHECKPOINT_ALONE if self.alone and not last else ROWS_A_CHECKPOINT
+        return self._in_wal_mode and self._since_checkpoint >= rows
 
     async def keep_up(self) -> None:
         """Copy the log into the file; see ``DeadSessions.keep_up``.
@@ -125,9 +162,21 @@ class RowidSlices:
         """
         self._since_checkpoint = 0
         self._checkpoints += 1
+        await self._let_go()
         await self._session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
-        if self._checkpoints % CHECKPOINTS_A_RESTART == 0:
+        if self.alone:  # the next transaction begins the log anew
+            await self._hold()
+        elif self._checkpoints % CHECKPOINTS_A_RESTART == 0:
             await self._session.execute(text("PRAGMA wal_checkpoint(RESTART)"))
+
+    async def _hold(self) -> None:
+        """Let nobody else copy what is written from now on: a reader sees the file without it."""
+        if self._beside is not None:
+            await self._beside.connection()
+
+    async def _let_go(self) -> None:
+        if self._beside is not None:
+            await self._beside.rollback()
 
     async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
         """Return the last rowid of a query, and how many it has."""

@@ -52,15 +52,21 @@ class DeadSessions(Protocol):
             that came to its end has met every dead session that the look found.
         looks_ahead: Whether the look may run beside the removal, on a session of its own:
             only what it has found is removed.
+        alone: Whether nobody else has written for a while, so that a transaction that lasts
+            longer keeps nobody waiting.
     """
 
     first_look: int
     keys_stay: bool
     looks_ahead: bool
     parameters: Mapping[str, str]
+    alone: bool
 
     async def look(self, size: int) -> Look:
         """Go on looking for dead sessions, a step of about this size."""
+
+    async def look_around(self) -> None:
+        """Look whether somebody else writes, in the transaction that will remove a span."""
 
     async def next_span(self, size: int) -> Optional[Span]:
         """Return the next stretch, of about this many dead sessions; None at the end."""
@@ -73,18 +79,29 @@ class DeadSessions(Protocol):
             skip_locked: Leave rows that somebody else has locked, instead of waiting.
         """
 
-    @property
-    def upkeep_is_due(self) -> bool:
-        """Whether the engine needs some work between two transactions."""
+    def upkeep_is_due(self, *, last: bool) -> bool:
+        """Return whether the engine needs some work after a transaction.
+
+        Args:
+            last: Nothing more will be removed.
+        """
 
     async def keep_up(self) -> None:
         """Do that work, outside of any transaction."""
 
 
 class NoUpkeep:
-    """For engines that look after themselves."""
+    """For engines that look after themselves, and whose writers wait for no one."""
 
-    upkeep_is_due = False
+    alone = False
+
+    async def look_around(self) -> None:
+        """Do nothing."""
+
+    def upkeep_is_due(self, *, last: bool) -> bool:
+        """Return that nothing is due."""
+        del last
+        return False
 
     async def keep_up(self) -> None:
         """Do nothing."""

@@ -122,6 +122,7 @@ class _Run:
             dead,
             LookAtAll(self.looking if dead.looks_ahead else self.transactions, dead),
             Pace(goal, first, plan.largest_batch),
+            goal,
             pause if plan.pause is None else plan.pause,
             still_held,
             progress,
@@ -159,8 +160,8 @@ async def _opened(
 ) -> AsyncIterator[tuple[AsyncSession, Optional[AsyncSession], StillHeld]]:
     """Open what a clean-up works with; a real one has the lock of its own.
 
-    On PostgreSQL it has a second session, to look ahead with. In SQLite what was found is
-    noted in a table that belongs to the one connection.
+    That one has a second session: on PostgreSQL to look ahead with, on SQLite to hold the
+    log with. What was found there is noted in a table that belongs to the first connection.
     """
     if dry_run:
         async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
@@ -174,10 +175,9 @@ async def _opened(
         writing = open_pinned_session(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
         )
-        session, ahead = await opened.enter_async_context(writing), None
-        if url.get_backend_name() != "sqlite":
-            reading = open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
-            ahead = await opened.enter_async_context(reading)
+        session = await opened.enter_async_context(writing)
+        reading = open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
+        ahead = await opened.enter_async_context(reading)
         yield session, ahead, still_held
 
 

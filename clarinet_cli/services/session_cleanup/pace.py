@@ -23,9 +23,17 @@ class Pace:
     size: int
     largest: Optional[int] = None
 
+    def aim(self, goal: float) -> None:
+        """Give a transaction less time from now on, which takes effect at once, or more."""
+        if goal < self.goal:
+            self._become(int(self.size * goal / self.goal))
+        self.goal = goal
+
     def learn(self, seconds: float) -> None:
         """Adapt to how long a transaction of this size took."""
         factor = self.goal / max(seconds, A_MOMENT)
-        size = int(self.size * min(max(factor, MOST_SHRINKING), MOST_GROWTH))
+        self._become(int(self.size * min(max(factor, MOST_SHRINKING), MOST_GROWTH)))
+
+    def _become(self, size: int) -> None:
         size = max(size, min(LEAST, self.size))
         self.size = size if self.largest is None else min(size, self.largest)

@@ -26,6 +26,8 @@ from clarinet_cli.utils.logger import logger
 Progress = Callable[[int, int], None]
 
 SQLITE_BATCH_SECONDS = 0.18
+ALONE_BATCH_SECONDS = 0.5  # who comes meanwhile waits once: SQLite's own patience is 5 s
+ALONE_PAUSE_SECONDS = 0.1  # who has waited so long looks ten times a second
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
 BETWEEN_LOOKS_AT_THE_LOCK_SECONDS = 0.2
 
@@ -40,6 +42,7 @@ class Walk:
         dead: The way through the sessions.
         look: The look at all of them; with a connection of its own it runs ahead.
         pace: The size of the batches.
+        goal: Seconds that a batch should take beside others.
         pause: Seconds between two batches.
         still_held: Fails when somebody else may clean up now.
         progress: Called after each batch.
@@ -56,6 +59,7 @@ class Walk:
     dead: DeadSessions
     look: LookAtAll
     pace: Pace
+    goal: float
     pause: float
     still_held: StillHeld
     progress: Progress
@@ -103,13 +107,14 @@ class Walk:
         while self._may_go_on and not self.ended:
             await self._look_at_the_lock()
             looked_at_all, next_step = self.look.over, self.look.await_next_step()
-            if await self._remove_next(self._next_size):
+            if await self._remove_next():
                 await self._keep_up()
                 await self._rest()
             elif looked_at_all:
                 self.ended = True
             else:
                 await next_step.wait()
+        await self._keep_up(last=True)
         await self._come_back()
 
     async def _look_at_the_lock(self) -> None:
@@ -129,17 +134,18 @@ class Walk:
     def _may_go_on(self) -> bool:
         return self._next_size > 0 and not self.transactions.ended
 
-    async def _keep_up(self) -> None:
-        """Let the engine do what is due between two transactions."""
-        if self.dead.upkeep_is_due:
+    async def _keep_up(self, *, last: bool = False) -> None:
+        """Let the engine do what is due after a transaction."""
+        if self.dead.upkeep_is_due(last=last):
             await self.transactions.once(Access.UPKEEP, self.dead.keep_up)
 
     async def _rest(self) -> None:
         """Leave a gap, unless this was the last batch."""
         if self._may_go_on and not (self.look.over and self.settled >= self.matched):
-            await self.transactions.sleep(self.pause)
+            alone = self.dead.alone and self.plan.pause is None
+            await self.transactions.sleep(ALONE_PAUSE_SECONDS if alone else self.pause)
 
-    async def _remove_next(self, size: int) -> bool:
+    async def _remove_next(self) -> bool:
         """Delete the next stretch; what somebody else has locked waits to the end.
 
         Returns:
@@ -149,7 +155,7 @@ class Walk:
 
         async def work() -> int:
             nonlocal span
-            span = span or await self.dead.next_span(size)
+            span = span or await self._next_span()
             return await self.dead.remove(span) if span else 0
 
         try:
@@ -167,6 +173,15 @@ class Walk:
             self.pace.learn(self.transactions.seconds)
         self._add(deleted, settled=span.number)
         return True
+
+    async def _next_span(self) -> Optional[Span]:
+        """Take the next stretch, a longer one where nobody else is there to wait."""
+        await self.dead.look_around()
+        goal = ALONE_BATCH_SECONDS if self.dead.alone else self.goal
+        if goal != self.pace.goal:
+            logger.debug(f"clean-up: {goal} s a batch; alone: {self.dead.alone}")
+            self.pace.aim(goal)
+        return await self.dead.next_span(self._next_size)
 
     async def _go_around(self, span: Span) -> None:
         """Delete what nobody has locked, and remember to come back."""
