@@ -43,6 +43,11 @@ _audit_path: ContextVar[Optional[Path]] = ContextVar("audit_path", default=None)
 _audit_home: ContextVar[Optional[Path]] = ContextVar("audit_home", default=None)
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
+# Libraries add levels of their own, and names, which loguru does not know.
+STANDARD_LEVELS = {
+    level: logging.getLevelName(level)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+}
 
 
 _sinks: dict[str, int] = {}
@@ -234,8 +239,8 @@ class _ToLoguru(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         warning = record.name == "py.warnings"
-        known: Any = "DEBUG" if warning else logging.getLevelName(record.levelno)
-        logger.opt(depth=6, exception=record.exc_info).log(known, record.getMessage().strip())
+        level: Any = "DEBUG" if warning else STANDARD_LEVELS.get(record.levelno, record.levelno)
+        logger.opt(depth=6, exception=record.exc_info).log(level, record.getMessage().strip())
 
 
 def _take_over_standard_logging(level: str) -> None:

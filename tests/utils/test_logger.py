@@ -147,6 +147,16 @@ def test_records_of_the_libraries_go_the_same_way(capsys: pytest.CaptureFixture[
     assert "hidden" not in text
 
 
+def test_a_library_may_have_levels_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number between two levels is shown by its weight, named or not, and breaks nothing."""
+    configure_logging()
+    logging.addLevelName(35, "NOTICE")
+    logging.getLogger("some.library").log(35, "seen")
+    logging.getLogger("some.library").log(36, "seen too")
+    logging.getLogger("some.library").log(15, "hidden")
+    assert capsys.readouterr().err == "level 35: seen\nlevel 36: seen too\n"
+
+
 def test_python_warnings_are_for_those_who_debug(capsys: pytest.CaptureFixture[str]) -> None:
     """A library's deprecation is not the operator's business."""
     with warnings.catch_warnings():
