@@ -12,6 +12,7 @@ from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.walk import ALONE_BATCH_SECONDS, SQLITE_BATCH_SECONDS
 from tests import oracle
 from tests.services.test_cleanup_engines import (
+    LOG,
     SQLITE,
     checkpoints,
     on_sqlite,
@@ -29,7 +30,8 @@ AFTER = 2  # the transaction with which it is alone
 def soon_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be alone from the second transaction on; copy the log after each before."""
     monkeypatch.setattr(f"{SQLITE}.ALONE_AFTER_SECONDS", 0.0)
-    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 3)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ async def test_a_long_log_is_copied_before_the_end(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that it does not fill the disk: every three rows here."""
-    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT_ALONE", 3)
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT_ALONE", 3)
     add_dead(project, DEAD)
     with server(project, "WAL"), checkpoints() as asked:
         report = await clean(project)

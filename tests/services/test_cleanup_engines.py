@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +25,13 @@ from tests.support import FIXTURE_NOW, Project
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 SQLITE = "clarinet_cli.repositories.dead_sessions.sqlite"
+LOG = f"{SQLITE}_log"
 FULL, NORMAL = 2, 1
+OPEN_AND_CLOSE = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as opened:
+    opened.execute("SELECT count(*) FROM access_token").fetchone()
+"""
 
 
 @contextlib.contextmanager
@@ -62,7 +71,8 @@ async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a busy writer it would not by itself; all is in the file before the next batch."""
-    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 3)
     add_dead(project, 7)
     with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
@@ -76,11 +86,71 @@ async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
 
 
 @on_sqlite
+async def test_the_file_is_on_the_disk_before_the_log_begins_anew(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restart stops all writers: it finds nothing that waits for the disk any more."""
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 2)
+    add_dead(project, 4)
+    with server(project, "WAL"), checkpoints() as asked:
+
+        def sync(descriptor: int) -> None:
+            assert os.fstat(descriptor).st_ino == project.file.stat().st_ino
+            asked.append("sync")
+
+        monkeypatch.setattr(f"{LOG}.os.fsync", sync)
+        await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+    assert asked == ["PASSIVE", "PASSIVE", "sync", "RESTART"] * 2
+
+
+@on_sqlite
+async def test_the_locks_on_the_file_outlast_a_clean_up(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes the file in this process takes the locks of all others in it away."""
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 1)
+    add_dead(project, 2)
+    with server(project, "WAL") as connection:
+        await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+        another = [sys.executable, "-c", OPEN_AND_CLOSE, str(project.file)]
+        await asyncio.to_thread(subprocess.run, another, check=True, timeout=60)
+        assert project.file.with_name(f"{project.file.name}-wal").exists()
+        assert connection.execute("SELECT count(*) FROM access_token").fetchone() == (0,)
+
+
+@on_sqlite
+async def test_who_writes_meanwhile_does_not_copy_the_log(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit would take the time of all our pages; a checkpoint copies those before."""
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 2)
+    add_dead(project, 7)
+    found: list[tuple[int, int, int]] = []
+    with server(project, "WAL") as connection:
+
+        def look(deleted: int, _: int) -> None:
+            if deleted == 5:
+                connection.execute("PRAGMA wal_autocheckpoint=1")
+                connection.execute('UPDATE "user" SET is_verified = NOT is_verified')
+                found.append(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+
+        report = await clean_up(
+            project.settings, plan(batch_size=1), now=FIXTURE_NOW, progress=look
+        )
+    [(_, logged, copied)] = found
+    assert copied < logged
+    assert (report.deleted, report.complete) == (7, True)
+
+
+@on_sqlite
 async def test_a_reader_keeps_no_batch_waiting(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where somebody reads all the time the log can't begin anew, and all dead ones go."""
-    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 3)
     add_dead(project, 7)
     with server(project, "WAL") as connection:
         connection.execute("BEGIN")
@@ -97,7 +167,7 @@ async def test_a_rollback_journal_has_no_checkpoints(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a log nothing is done between two batches."""
-    monkeypatch.setattr(f"{SQLITE}.ROWS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
 
     async def keep_up(_: Any) -> None:
         raise AssertionError("a checkpoint of nothing")

@@ -26,6 +26,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.dead_sessions.sqlite_log import (
+    ROWS_A_CHECKPOINT_ALONE,
+    WriteAheadLog,
+)
 from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
 
 TABLE = str(AccessToken.__tablename__)
@@ -39,12 +43,8 @@ VICTIMS = Table(
 )
 VICTIM: ColumnElement[int] = VICTIMS.c.id
 BEFORE_ALL = -(2**63)  # a rowid may be negative
-NO_CHECKPOINT_IN_A_COMMIT = "PRAGMA wal_autocheckpoint = 0"
 CACHE = "PRAGMA cache_size = -65536"  # KiB
 CACHE_ALONE = "PRAGMA cache_size = -262144"
-ROWS_A_CHECKPOINT = 2000
-ROWS_A_CHECKPOINT_ALONE = 100_000
-CHECKPOINTS_A_RESTART = 3
 ALONE_AFTER_SECONDS = 10.0
 
 
@@ -54,21 +54,14 @@ class RowidSlices:
     The look reads a slice of the table at a time, so that in rollback-journal mode, where
     readers keep writers from committing, nobody waits for long.
 
-    In WAL mode it copies the log into the file itself, between the transactions, while others
-    write: a commit that does it would not be faster, and the server's commits would do it in
-    their own time. Beside a busy writer the log would never begin anew and grow by gigabytes,
-    which makes every look-up in it slow: so every third time it is made to, which keeps
-    writers waiting for the few pages that came in meanwhile.
-
-    Where nobody else has written for a while, a page is copied once for many transactions,
-    and kept in memory until somebody else writes. A reading transaction beside them keeps
-    whoever comes from copying the long log in a commit of his own.
+    In WAL mode it looks after the log. Where nobody else has written for a while, pages are
+    copied once for many transactions, and kept in memory until somebody else writes.
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
         dead: Which sessions.
         keep: Note the rowids down for deleting.
-        beside: Holds that reading transaction; without it the way is never alone.
+        beside: See ``WriteAheadLog``; without it the way is never alone.
     """
 
     first_look = 10_000  # rows
@@ -86,23 +79,18 @@ class RowidSlices:
         beside: Optional[AsyncSession] = None,
     ) -> None:
         self._session = session
-        self._beside = beside
+        self._log = WriteAheadLog(session, beside)
         self._dead = dead
         self._keep = keep
         self._looked = self._walked = BEFORE_ALL
-        self._in_wal_mode = False
-        self._since_checkpoint = 0
-        self._checkpoints = 0
         self._version: Optional[int] = None
         self._calm_since = 0.0
 
     async def prepare(self) -> None:
         """Make the temporary table, and room for pages that many deletes touch."""
         if self._keep:
-            for setting in (NO_CHECKPOINT_IN_A_COMMIT, CACHE):
-                await self._session.execute(text(setting))
-            mode = (await self._session.scalars(text("PRAGMA journal_mode"))).one()
-            self._in_wal_mode = mode == "wal"
+            await self._session.execute(text(CACHE))
+            await self._log.prepare()
             await self._session.execute(CreateTable(VICTIMS))
 
     async def look(self, size: int) -> Look:
@@ -131,7 +119,7 @@ class RowidSlices:
         victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
         here = delete(AccessToken).where(ROWID.in_(victims), self._dead)
         number = await removed(self._session, here)
-        self._since_checkpoint += number
+        self._log.grow(number)
         return number
 
     async def look_around(self) -> None:
@@ -145,38 +133,18 @@ class RowidSlices:
         if version != self._version:
             self._version, self._calm_since = version, now
         calm = now - self._calm_since > ALONE_AFTER_SECONDS
-        self.alone = calm and self._in_wal_mode and self._beside is not None
+        self.alone = calm and self._log.is_guarded
         if self.alone != before:
             await self._session.execute(text(CACHE_ALONE if self.alone else CACHE))
-            self._since_checkpoint += ROWS_A_CHECKPOINT_ALONE  # after this transaction
+            self._log.grow(ROWS_A_CHECKPOINT_ALONE)  # it is due after this transaction
 
     def upkeep_is_due(self, *, last: bool) -> bool:
         """Return whether it is time for a checkpoint; see ``DeadSessions.upkeep_is_due``."""
-        rows = ROWS_A_CHECKPOINT_ALONE if self.alone and not last else ROWS_A_CHECKPOINT
-        return self._in_wal_mode and self._since_checkpoint >= rows
+        return self._log.is_due(alone=self.alone, last=last)
 
     async def keep_up(self) -> None:
-        """Copy the log into the file; see ``DeadSessions.keep_up``.
-
-        Where somebody else is in the way, the next one does more.
-        """
-        self._since_checkpoint = 0
-        self._checkpoints += 1
-        await self._let_go()
-        await self._session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
-        if self.alone:  # the next transaction begins the log anew
-            await self._hold()
-        elif self._checkpoints % CHECKPOINTS_A_RESTART == 0:
-            await self._session.execute(text("PRAGMA wal_checkpoint(RESTART)"))
-
-    async def _hold(self) -> None:
-        """Let nobody else copy what is written from now on: a reader sees the file without it."""
-        if self._beside is not None:
-            await self._beside.connection()
-
-    async def _let_go(self) -> None:
-        if self._beside is not None:
-            await self._beside.rollback()
+        """Copy the log into the file; see ``DeadSessions.keep_up``."""
+        await self._log.copy(alone=self.alone)
 
     async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
         """Return the last rowid of a query, and how many it has."""
