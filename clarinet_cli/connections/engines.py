@@ -34,11 +34,9 @@ PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is
 class Access(StrEnum):
     """What a connection is for; on SQLite it decides how a transaction begins.
 
-    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind. UPKEEP begins
-    none: SQLite takes a checkpoint only outside of a transaction.
+    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind.
     """
 
-    UPKEEP = "upkeep"
     READ = "read"
     REPLICA = "replica"
     WRITE = "write"
@@ -101,9 +99,6 @@ def _sqlite_engine(
 
     def start(connection: Connection) -> None:
         wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
-        if wanted is Access.UPKEEP:
-            _wait_at_most(connection, SHORT_WAIT_SECONDS)
-            return
         begin = (
             ("BEGIN", FIRST_READ)
             if wanted in (Access.READ, Access.REPLICA)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from clarinet_cli.connections.engines import Access
 from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.dead_sessions import Look
 from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges
+from clarinet_cli.repositories.dead_sessions.sqlite_log import WriteAheadLog
 from clarinet_cli.services.session_cleanup import clean_up
 from clarinet_cli.utils.database import get_connection
 from tests import oracle
@@ -54,16 +54,15 @@ def rows_in_the_file(project: Project) -> int:
 def checkpoints() -> Iterator[list[str]]:
     """Yield the list of checkpoints that are asked for, by their modes."""
     asked: list[str] = []
+    checkpoint = WriteAheadLog._checkpoint
 
-    def note(*arguments: Any) -> None:
-        if "wal_checkpoint" in (statement := arguments[2]):
-            asked.append(statement.partition("(")[2].rstrip(")"))
+    async def note(log: WriteAheadLog, mode: str) -> None:
+        asked.append(mode)
+        await checkpoint(log, mode)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(WriteAheadLog, "_checkpoint", note)
         yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 @on_sqlite

@@ -133,7 +133,7 @@ class RowidSlices:
         if version != self._version:
             self._version, self._calm_since = version, now
         calm = now - self._calm_since > ALONE_AFTER_SECONDS
-        self.alone = calm and self._log.is_guarded
+        self.alone = calm and self._log.in_use
         if self.alone != before:
             await self._session.execute(text(CACHE_ALONE if self.alone else CACHE))
             self._log.grow(ROWS_A_CHECKPOINT_ALONE)  # it is due after this transaction

@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import sqlite3
 from functools import cache
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 ROWS_A_CHECKPOINT = 2000
 ROWS_A_CHECKPOINT_ALONE = 100_000
 CHECKPOINTS_A_RESTART = 9
+WAIT = "PRAGMA busy_timeout = 100"  # ms, for a writer to end; then the next time does it
+FIRST_READ = "PRAGMA schema_version"  # a deferred transaction begins with it
 
 
 class WriteAheadLog:
@@ -27,29 +31,32 @@ class WriteAheadLog:
 
     Args:
         session: What the rows go by, on one connection.
-        beside: A second session, for the reading transaction; without it nobody is kept.
+        beside: A second session, which reads and copies; without it the log is left alone.
     """
 
     def __init__(self, session: AsyncSession, beside: Optional[AsyncSession]) -> None:
         self._session = session
         self._beside = beside
+        self._copier: Any = None
         self._file = Path()
         self._rows = 0
         self._checkpoints = 0
-        self.in_use = False
 
     async def prepare(self) -> None:
         """Look whether there is one; our commits will not copy it themselves."""
-        await self._session.execute(text("PRAGMA wal_autocheckpoint = 0"))
         mode = (await self._session.scalars(text("PRAGMA journal_mode"))).one()
-        self.in_use = mode == "wal"
+        if mode != "wal" or self._beside is None:
+            return
+        await self._session.execute(text("PRAGMA wal_autocheckpoint = 0"))
         files = await self._session.execute(text("PRAGMA database_list"))
         self._file = next(Path(row.file) for row in files if row.name == "main")
+        opened = await (await self._beside.connection()).get_raw_connection()
+        self._copier = opened.driver_connection
 
     @property
-    def is_guarded(self) -> bool:
-        """Whether others can be kept from copying it."""
-        return self.in_use and self._beside is not None
+    def in_use(self) -> bool:
+        """Whether there is one to look after."""
+        return self._copier is not None
 
     def grow(self, rows: int) -> None:
         """Remember that so many rows went into the log."""
@@ -75,23 +82,25 @@ class WriteAheadLog:
         """
         self._rows = 0
         self._checkpoints += 1
-        await self._let_go()
-        await self._session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
-        await self._hold()
+        await self._checkpoint("PASSIVE")
         if not alone and self._checkpoints % CHECKPOINTS_A_RESTART == 0:
             await asyncio.to_thread(_sync, self._file)
-            await self._let_go()
-            await self._session.execute(text("PRAGMA wal_checkpoint(RESTART)"))
-            await self._hold()
+            await self._checkpoint("RESTART")
 
-    async def _hold(self) -> None:
-        """Let nobody else copy what is written from now on: a reader sees the file without it."""
-        if self._beside is not None:
-            await self._beside.connection()
+    async def _checkpoint(self, mode: str) -> None:
+        """Stop reading, copy, and read again, so that nobody else copies what comes next.
 
-    async def _let_go(self) -> None:
-        if self._beside is not None:
-            await self._beside.rollback()
+        All by one call of the driver, which commits first: whoever has waited for our last
+        commit is quick to come between two.
+
+        Raises:
+            DatabaseError: The file could not be read or written.
+        """
+        script = f"{WAIT}; PRAGMA wal_checkpoint({mode}); BEGIN; {FIRST_READ};"
+        try:
+            await self._copier.executescript(script)
+        except sqlite3.Error as error:
+            raise DatabaseError(script, None, error, hide_parameters=True) from error
 
 
 def _sync(file: Path) -> None:

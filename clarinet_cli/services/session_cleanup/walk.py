@@ -20,7 +20,7 @@ from clarinet_cli.services.session_cleanup.transactions import (
     Ended,
     Transactions,
 )
-from clarinet_cli.utils.database import Access
+from clarinet_cli.utils.database import Access, driver_errors
 from clarinet_cli.utils.logger import logger
 
 Progress = Callable[[int, int], None]
@@ -137,7 +137,8 @@ class Walk:
     async def _keep_up(self, *, last: bool = False) -> None:
         """Let the engine do what is due after a transaction."""
         if self.dead.upkeep_is_due(last=last):
-            await self.transactions.once(Access.UPKEEP, self.dead.keep_up)
+            with driver_errors(self.transactions.url):
+                await self.dead.keep_up()
 
     async def _rest(self) -> None:
         """Leave a gap, unless this was the last batch."""
