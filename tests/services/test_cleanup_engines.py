@@ -56,9 +56,9 @@ def checkpoints() -> Iterator[list[str]]:
     asked: list[str] = []
     checkpoint = WriteAheadLog._checkpoint
 
-    async def note(log: WriteAheadLog, mode: str) -> None:
-        asked.append(mode)
-        await checkpoint(log, mode)
+    async def note(log: WriteAheadLog, script: str, **options: int) -> None:
+        asked.append(script.partition("wal_checkpoint(")[2].partition(")")[0])
+        await checkpoint(log, script, **options)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(WriteAheadLog, "_checkpoint", note)

@@ -1,6 +1,6 @@
 """Finding and removing dead sessions by the millions, in the way that suits the engine."""
 
-from typing import Optional
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,7 +25,7 @@ async def way_to_dead_sessions(
     by_expiry: bool,
     exact: bool = True,
     keep: bool = True,
-    ahead: Optional[AsyncSession] = None,
+    beside: Sequence[AsyncSession] = (),
 ) -> DeadSessions:
     """Choose how to find and remove dead sessions.
 
@@ -35,12 +35,13 @@ async def way_to_dead_sessions(
         by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
         exact: No transaction may remove more sessions than asked for.
         keep: Whether the sessions will be removed, not only counted.
-        ahead: A second session: what a look runs on that can run beside the removal.
+        beside: More sessions: a first one for a look that can run beside the removal, or two
+            that read SQLite's log.
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
             return KeyOrder(session, dead)
-        slices = RowidSlices(session, dead, keep=keep, beside=ahead)
+        slices = RowidSlices(session, dead, keep=keep, readers=beside)
         await slices.prepare()
         return slices
     tokens = await few_expired(session, dead) if by_expiry else None
@@ -49,4 +50,4 @@ async def way_to_dead_sessions(
     blocks = await number_of_blocks(session)
     if blocks is None:
         return KeyOrder(session, dead)
-    return BlockRanges(session, dead, blocks, exact=exact, ahead=ahead)
+    return BlockRanges(session, dead, blocks, exact=exact, ahead=next(iter(beside), None))

@@ -4,6 +4,7 @@ Rows lie in the file in the order of their rowids. Batches in any other order, t
 random tokens above all, write the same pages again and again.
 """
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Optional
 
@@ -61,7 +62,7 @@ class RowidSlices:
         session: On one connection all the time: the temporary table is the connection's.
         dead: Which sessions.
         keep: Note the rowids down for deleting.
-        beside: See ``WriteAheadLog``; without it the way is never alone.
+        readers: See ``WriteAheadLog``; without them the way is never alone.
     """
 
     first_look = 10_000  # rows
@@ -76,10 +77,10 @@ class RowidSlices:
         dead: ColumnElement[bool],
         *,
         keep: bool,
-        beside: Optional[AsyncSession] = None,
+        readers: Sequence[AsyncSession] = (),
     ) -> None:
         self._session = session
-        self._log = WriteAheadLog(session, beside)
+        self._log = WriteAheadLog(session, readers)
         self._dead = dead
         self._keep = keep
         self._looked = self._walked = BEFORE_ALL

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sqlite3
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
@@ -13,9 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 ROWS_A_CHECKPOINT = 2000
 ROWS_A_CHECKPOINT_ALONE = 100_000
-CHECKPOINTS_A_RESTART = 9
-WAIT = "PRAGMA busy_timeout = 100"  # ms, for a writer to end; then the next time does it
-FIRST_READ = "PRAGMA schema_version"  # a deferred transaction begins with it
+CHECKPOINTS_A_RESTART = 12
+# Two tenths of a second at most for a writer to end; then the next time does it. A deferred
+# transaction begins with its first read.
+READ = "BEGIN; PRAGMA schema_version;"
+PASSIVE = "PRAGMA wal_checkpoint(PASSIVE);"
+ALL = f"{PASSIVE} {READ}"
+RESTART = f"PRAGMA busy_timeout = 200; PRAGMA wal_checkpoint(RESTART); {READ}"
 
 
 class WriteAheadLog:
@@ -23,7 +28,7 @@ class WriteAheadLog:
 
     In WAL mode each commit of the server would copy what stands in the log, that of others too,
     in its own time. So it is copied between our transactions, while others write, and a reading
-    transaction on a second connection keeps them from copying: nobody passes by a reader.
+    transaction on another connection keeps them from copying: nobody passes by a reader.
 
     Beside a busy writer the log would never begin anew and grow by gigabytes, which makes every
     look-up in it slow: so every now and then it is made to. That stops writers for the few pages
@@ -31,13 +36,14 @@ class WriteAheadLog:
 
     Args:
         session: What the rows go by, on one connection.
-        beside: A second session, which reads and copies; without it the log is left alone.
+        readers: Two more sessions, which read and copy in turn; without them the log is left
+            alone.
     """
 
-    def __init__(self, session: AsyncSession, beside: Optional[AsyncSession]) -> None:
+    def __init__(self, session: AsyncSession, readers: Sequence[AsyncSession]) -> None:
         self._session = session
-        self._beside = beside
-        self._copier: Any = None
+        self._sessions = readers
+        self._readers: list[Any] = []
         self._file = Path()
         self._rows = 0
         self._checkpoints = 0
@@ -45,18 +51,19 @@ class WriteAheadLog:
     async def prepare(self) -> None:
         """Look whether there is one; our commits will not copy it themselves."""
         mode = (await self._session.scalars(text("PRAGMA journal_mode"))).one()
-        if mode != "wal" or self._beside is None:
+        if mode != "wal" or not self._sessions:
             return
         await self._session.execute(text("PRAGMA wal_autocheckpoint = 0"))
         files = await self._session.execute(text("PRAGMA database_list"))
         self._file = next(Path(row.file) for row in files if row.name == "main")
-        opened = await (await self._beside.connection()).get_raw_connection()
-        self._copier = opened.driver_connection
+        for session in self._sessions:
+            opened = await (await session.connection()).get_raw_connection()
+            self._readers.append(opened.driver_connection)
 
     @property
     def in_use(self) -> bool:
         """Whether there is one to look after."""
-        return self._copier is not None
+        return bool(self._readers)
 
     def grow(self, rows: int) -> None:
         """Remember that so many rows went into the log."""
@@ -69,7 +76,7 @@ class WriteAheadLog:
             alone: Nobody else writes: a page is copied once for many transactions.
             last: Nothing more will be removed.
         """
-        rows = ROWS_A_CHECKPOINT_ALONE if alone and not last else ROWS_A_CHECKPOINT
+        rows = 1 if last else ROWS_A_CHECKPOINT_ALONE if alone else ROWS_A_CHECKPOINT
         return self.in_use and self._rows >= rows
 
     async def copy(self, *, alone: bool) -> None:
@@ -79,28 +86,36 @@ class WriteAheadLog:
 
         Args:
             alone: Nobody else writes: the next transaction begins it anew by itself.
-        """
-        self._rows = 0
-        self._checkpoints += 1
-        await self._checkpoint("PASSIVE")
-        if not alone and self._checkpoints % CHECKPOINTS_A_RESTART == 0:
-            await asyncio.to_thread(_sync, self._file)
-            await self._checkpoint("RESTART")
-
-    async def _checkpoint(self, mode: str) -> None:
-        """Stop reading, copy, and read again, so that nobody else copies what comes next.
-
-        All by one call of the driver, which commits first: whoever has waited for our last
-        commit is quick to come between two.
 
         Raises:
             DatabaseError: The file could not be read or written.
         """
-        script = f"{WAIT}; PRAGMA wal_checkpoint({mode}); BEGIN; {FIRST_READ};"
-        try:
-            await self._copier.executescript(script)
-        except sqlite3.Error as error:
-            raise DatabaseError(script, None, error, hide_parameters=True) from error
+        self._rows = 0
+        self._checkpoints += 1
+        if alone:
+            await self._checkpoint(ALL)
+            return
+        # Exactly up to the second reader: what came later is nobody's to copy yet.
+        self._readers.reverse()
+        await _run(self._readers[0], READ)
+        await self._checkpoint(PASSIVE, reader=1)
+        if self._checkpoints % CHECKPOINTS_A_RESTART == 0:
+            await asyncio.to_thread(_sync, self._file)
+            await self._checkpoint(RESTART)
+
+    async def _checkpoint(self, script: str, *, reader: int = 0) -> None:
+        await _run(self._readers[reader], script)
+
+
+async def _run(driver: Any, script: str) -> None:
+    """End the reading transaction and run a script, all by one call of the driver.
+
+    Between two calls somebody else would come who has waited for our commit, and copy all.
+    """
+    try:
+        await driver.executescript(script)
+    except sqlite3.Error as error:
+        raise DatabaseError(script, None, error, hide_parameters=True) from error
 
 
 def _sync(file: Path) -> None:

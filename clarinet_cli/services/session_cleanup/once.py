@@ -1,7 +1,7 @@
 """One clean-up: the lock, the instant, the walk, and what is told of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,12 +68,12 @@ async def clean_up(
     started = clock()
     if not plan.dry_run:
         open_audit_log()  # what can't be recorded is not begun
-    async with _opened(settings, dry_run=plan.dry_run) as (session, ahead, still_held):
+    async with _opened(settings, dry_run=plan.dry_run) as (session, beside, still_held):
         deadline = None if plan.max_time is None else started + plan.max_time
         url, stop = database_url(settings), stop or Stop()
         transactions = Transactions(session, url, stop, deadline)
-        looking = Transactions(ahead, url, stop, deadline) if ahead else transactions
-        run = _Run(settings, plan, transactions, looking)
+        looking = Transactions(beside[0], url, stop, deadline) if beside else transactions
+        run = _Run(settings, plan, transactions, looking, beside)
         try:
             walk = await run.prepared(now, still_held, progress)
         except Ended:
@@ -96,6 +96,7 @@ class _Run:
     plan: CleanupPlan
     transactions: Transactions
     looking: Transactions
+    beside: Sequence[AsyncSession]
     moment: Optional[Moment] = None
 
     async def prepared(
@@ -107,7 +108,7 @@ class _Run:
             session = self.transactions.session
             moment = await present_moment(session, self.settings, now)
             pause = await ServerRepository(session).pause_between_batches()
-            way = await self._way(moment, keep=not self.plan.dry_run, ahead=self.looking.session)
+            way = await self._way(moment, keep=not self.plan.dry_run, beside=self.beside)
             return moment, way, pause
 
         self.moment, dead, pause = await self.transactions.patiently(Access.READ, ask)
@@ -141,7 +142,7 @@ class _Run:
         return look.found
 
     async def _way(
-        self, moment: Moment, *, keep: bool, ahead: Optional[AsyncSession] = None
+        self, moment: Moment, *, keep: bool, beside: Sequence[AsyncSession] = ()
     ) -> DeadSessions:
         plan = self.plan
         return await way_to_dead_sessions(
@@ -150,22 +151,22 @@ class _Run:
             by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             keep=keep,
-            ahead=ahead,
+            beside=beside,
         )
 
 
 @asynccontextmanager
 async def _opened(
     settings: Settings, *, dry_run: bool
-) -> AsyncIterator[tuple[AsyncSession, Optional[AsyncSession], StillHeld]]:
+) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], StillHeld]]:
     """Open what a clean-up works with; a real one has the lock of its own.
 
-    That one has a second session: on PostgreSQL to look ahead with, on SQLite to hold the
-    log with. What was found there is noted in a table that belongs to the first connection.
+    That one has more sessions: on PostgreSQL one to look ahead with, on SQLite two that read
+    the log. What was found there is noted in a table that belongs to the first connection.
     """
     if dry_run:
         async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
-            yield session, None, ServerRepository(session).ping
+            yield session, (), ServerRepository(session).ping
         return
     url = database_url(settings)
     require_sqlite_file(url)  # before the lock leaves a file beside nothing
@@ -176,9 +177,13 @@ async def _opened(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
         )
         session = await opened.enter_async_context(writing)
-        reading = open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
-        ahead = await opened.enter_async_context(reading)
-        yield session, ahead, still_held
+        beside = [
+            await opened.enter_async_context(
+                open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
+            )
+            for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
+        ]
+        yield session, beside, still_held
 
 
 def _report(
