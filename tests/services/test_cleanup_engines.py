@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -16,7 +16,8 @@ from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.dead_sessions import Look
 from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges
 from clarinet_cli.repositories.dead_sessions.sqlite_log import WriteAheadLog
-from clarinet_cli.services.session_cleanup import clean_up
+from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
+from clarinet_cli.services.session_cleanup.transactions import Transactions
 from clarinet_cli.utils.database import get_connection
 from tests import oracle
 from tests.services.test_session_cleanup import add_dead, plan
@@ -69,7 +70,10 @@ def checkpoints() -> Iterator[list[str]]:
 async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside a busy writer it would not by itself; all is in the file before the next batch."""
+    """Beside a busy writer it would not by itself; all is in the file before the next batch.
+
+    At the end it begins anew too, so that nobody else has to wait for the disk.
+    """
     monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
     monkeypatch.setattr(f"{LOG}.CHECKPOINTS_A_RESTART", 3)
     add_dead(project, 7)
@@ -78,10 +82,43 @@ async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
         left = rows_in_the_file(project)
         _, logged, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     assert (report.deleted, report.batches) == (7, 7)
-    three = ["PASSIVE", "PASSIVE", "PASSIVE", "RESTART"]
-    assert asked == [*three, *three, "PASSIVE"]
+    three, end = ["PASSIVE", "PASSIVE", "PASSIVE", "RESTART"], ["PASSIVE", "RESTART"]
+    assert asked == [*three, *three, "PASSIVE", *end]
     assert left == 0
     assert 0 < logged == copied < 20  # pages of the last batch alone
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("asked", "copying", "expected"),
+    [(None, 0.2, (-1e9, 0.0)), (None, 0.0, (0.01, 0.1)), (0.3, 0.2, (0.3, 0.3))],
+)
+async def test_others_write_while_the_log_is_copied(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Optional[float],
+    copying: float,
+    expected: tuple[float, float],
+) -> None:
+    """So that is part of the gap between two batches, unless a pause was asked for."""
+    monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
+    pauses: list[float] = []
+
+    async def copy(*_: object, **__: bool) -> None:
+        await asyncio.sleep(copying)
+
+    async def sleep(_: Transactions, seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(WriteAheadLog, "copy", copy)
+    monkeypatch.setattr(Transactions, "sleep", sleep)
+    add_dead(project, 4)
+    slowly = CleanupPlan(batch_size=1, largest_batch=1, pause=asked)
+    with server(project, "WAL"):
+        report = await clean_up(project.settings, slowly, now=FIXTURE_NOW)
+    lowest, highest = expected
+    assert (report.deleted, len(pauses)) == (4, 3)
+    assert lowest <= max(pauses) <= highest
 
 
 @on_sqlite

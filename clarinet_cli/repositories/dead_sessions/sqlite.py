@@ -143,9 +143,9 @@ class RowidSlices:
         """Return whether it is time for a checkpoint; see ``DeadSessions.upkeep_is_due``."""
         return self._log.is_due(alone=self.alone, last=last)
 
-    async def keep_up(self) -> None:
+    async def keep_up(self, *, last: bool) -> None:
         """Copy the log into the file; see ``DeadSessions.keep_up``."""
-        await self._log.copy(alone=self.alone)
+        await self._log.copy(alone=self.alone, last=last)
 
     async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
         """Return the last rowid of a query, and how many it has."""

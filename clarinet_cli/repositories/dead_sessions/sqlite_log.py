@@ -46,7 +46,7 @@ class WriteAheadLog:
         self._readers: list[Any] = []
         self._file = Path()
         self._rows = 0
-        self._checkpoints = 0
+        self._checkpoints = 0  # since the log last began anew
 
     async def prepare(self) -> None:
         """Look whether there is one; our commits will not copy it themselves."""
@@ -76,16 +76,20 @@ class WriteAheadLog:
             alone: Nobody else writes: a page is copied once for many transactions.
             last: Nothing more will be removed.
         """
-        rows = 1 if last else ROWS_A_CHECKPOINT_ALONE if alone else ROWS_A_CHECKPOINT
-        return self.in_use and self._rows >= rows
+        if last:
+            return self.in_use and self._rows + self._checkpoints > 0
+        return self.in_use and self._rows >= (
+            ROWS_A_CHECKPOINT_ALONE if alone else ROWS_A_CHECKPOINT
+        )
 
-    async def copy(self, *, alone: bool) -> None:
+    async def copy(self, *, alone: bool, last: bool) -> None:
         """Copy it into the file, outside of any transaction.
 
         Where somebody else is in the way, the next time does more.
 
         Args:
             alone: Nobody else writes: the next transaction begins it anew by itself.
+            last: Nothing more will be removed: nothing is left for others to sync.
 
         Raises:
             DatabaseError: The file could not be read or written.
@@ -94,14 +98,16 @@ class WriteAheadLog:
         self._checkpoints += 1
         if alone:
             await self._checkpoint(ALL)
+            self._checkpoints = 0  # it also syncs the file
             return
         # Exactly up to the second reader: what came later is nobody's to copy yet.
         self._readers.reverse()
         await _run(self._readers[0], READ)
         await self._checkpoint(PASSIVE, reader=1)
-        if self._checkpoints % CHECKPOINTS_A_RESTART == 0:
+        if last or self._checkpoints == CHECKPOINTS_A_RESTART:
             await asyncio.to_thread(_sync, self._file)
             await self._checkpoint(RESTART)
+            self._checkpoints = 0
 
     async def _checkpoint(self, script: str, *, reader: int = 0) -> None:
         await _run(self._readers[reader], script)

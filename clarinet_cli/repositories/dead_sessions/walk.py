@@ -86,8 +86,12 @@ class DeadSessions(Protocol):
             last: Nothing more will be removed.
         """
 
-    async def keep_up(self) -> None:
-        """Do that work, outside of any transaction."""
+    async def keep_up(self, *, last: bool) -> None:
+        """Do that work, outside of any transaction.
+
+        Args:
+            last: Nothing more will be removed.
+        """
 
 
 class NoUpkeep:
@@ -103,8 +107,9 @@ class NoUpkeep:
         del last
         return False
 
-    async def keep_up(self) -> None:
+    async def keep_up(self, *, last: bool) -> None:
         """Do nothing."""
+        del last
 
 
 async def removed(session: AsyncSession, query: Executable) -> int:

@@ -36,6 +36,7 @@ class Transactions:
         stop: When asked, nothing begins any more.
         deadline: When nothing begins any more, by the event loop's clock.
         seconds: How long the last transaction took, once it had begun.
+        finished: When it ended, by the event loop's clock.
         parameters: What a PostgreSQL server is told in each transaction.
     """
 
@@ -44,12 +45,18 @@ class Transactions:
     stop: Stop
     deadline: Optional[float] = None
     seconds: float = 0.0
+    finished: float = 0.0
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
         """Whether nothing should begin any more."""
         return self.stop.asked or (self.deadline is not None and _clock() >= self.deadline)
+
+    @property
+    def since_the_last(self) -> float:
+        """Seconds since the last transaction ended."""
+        return _clock() - self.finished
 
     async def once(
         self,
@@ -76,7 +83,8 @@ class Transactions:
             async with transaction(self.session, access, limits | {**self.parameters}):
                 began = _clock()
                 result = await work()
-            self.seconds = _clock() - began
+            self.finished = _clock()
+            self.seconds = self.finished - began
         return result
 
     async def patiently(

@@ -27,7 +27,6 @@ Progress = Callable[[int, int], None]
 
 SQLITE_BATCH_SECONDS = 0.18
 ALONE_BATCH_SECONDS = 0.5  # who comes meanwhile waits once: SQLite's own patience is 5 s
-ALONE_PAUSE_SECONDS = 0.1  # who has waited so long looks ten times a second
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below 0.1
 BETWEEN_LOOKS_AT_THE_LOCK_SECONDS = 0.2
 
@@ -43,7 +42,8 @@ class Walk:
         look: The look at all of them; with a connection of its own it runs ahead.
         pace: The size of the batches.
         goal: Seconds that a batch should take beside others.
-        pause: Seconds between two batches.
+        pause: Seconds between two batches; what the engine needs after one counts, unless the
+            plan says how long.
         still_held: Fails when somebody else may clean up now.
         progress: Called after each batch.
         deleted: Those that are gone.
@@ -138,13 +138,13 @@ class Walk:
         """Let the engine do what is due after a transaction."""
         if self.dead.upkeep_is_due(last=last):
             with driver_errors(self.transactions.url):
-                await self.dead.keep_up()
+                await self.dead.keep_up(last=last)
 
     async def _rest(self) -> None:
         """Leave a gap, unless this was the last batch."""
         if self._may_go_on and not (self.look.over and self.settled >= self.matched):
-            alone = self.dead.alone and self.plan.pause is None
-            await self.transactions.sleep(ALONE_PAUSE_SECONDS if alone else self.pause)
+            over = self.transactions.since_the_last if self.plan.pause is None else 0.0
+            await self.transactions.sleep(self.pause - over)
 
     async def _remove_next(self) -> bool:
         """Delete the next stretch; what somebody else has locked waits to the end.
