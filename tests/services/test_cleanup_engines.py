@@ -205,7 +205,7 @@ async def test_a_rollback_journal_has_no_checkpoints(
     """Without a log nothing is done between two batches."""
     monkeypatch.setattr(f"{LOG}.ROWS_A_CHECKPOINT", 1)
 
-    async def keep_up(_: Any) -> None:
+    async def keep_up(*_: Any, **__: bool) -> None:
         raise AssertionError("a checkpoint of nothing")
 
     monkeypatch.setattr(f"{SQLITE}.RowidSlices.keep_up", keep_up)

@@ -98,7 +98,7 @@ class WriteAheadLog:
         self._checkpoints += 1
         if alone:
             await self._checkpoint(ALL)
-            self._checkpoints = 0  # it also syncs the file
+            self._checkpoints = 0  # who copies the last page of it, syncs the file
             return
         # Exactly up to the second reader: what came later is nobody's to copy yet.
         self._readers.reverse()
