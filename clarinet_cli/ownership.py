@@ -1,0 +1,159 @@
+"""Whose the files are that the tool makes: those of what they lie beside.
+
+A file gets the owner, group and mode of the database, as SQLite does for its own files, or
+of its directory. Root gives them away, a member of a group to the group; for everybody else
+they stay as they are. All is done on descriptors: a moment later a name may be another file's.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Optional
+
+PRIVATE = stat.S_IRUSR | stat.S_IWUSR
+GROUP_READ_WRITE = stat.S_IRGRP | stat.S_IWGRP
+OTHERS_READ_WRITE = stat.S_IROTH | stat.S_IWOTH
+# Enough for a directory that is only a place to begin from, and needs no right to read it.
+DIRECTORY_FLAGS = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+
+
+def open_file(
+    path: Path, flags: int, *, like: Optional[Path] = None, mode: Optional[int] = None
+) -> int:
+    """Open a file, and give one that is made for it to whom it belongs.
+
+    Args:
+        path: The file; its directory has to exist.
+        flags: As ``os.open`` takes them. An existing file is opened without O_CREAT, so
+            that the kernel's protection of sticky directories does not refuse root.
+        like: The database whose owner, group and mode a new file gets, if its owner may
+            make files in that directory; otherwise they are those of the directory.
+        mode: Of a new file, less the umask, instead of that of its model.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: It can't be opened or made; ``filename`` is the whole path.
+    """
+    with _directory(path.parent) as directory:
+        try:
+            return _open_in(directory, path.name or os.curdir, flags, like, mode)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+
+
+def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
+    """Make a directory, and those above it, where they are missing.
+
+    Args:
+        path: The directory.
+        like: As in ``open_file``.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    if path.is_dir():
+        return
+    make_directory(path.parent, like=like)
+    with _directory(path.parent) as parent:
+        try:
+            os.mkdir(path.name, dir_fd=parent)
+        except FileExistsError:
+            return
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _closing(os.open(path.name, flags, dir_fd=parent)) as made:
+            model = _model(parent, like)
+            bits = model.st_mode & (stat.S_IRWXG | stat.S_ISGID)
+            if not stat.S_ISDIR(model.st_mode) and bits & stat.S_IRGRP:
+                bits = (bits | stat.S_IXGRP) & ~stat.S_ISGID
+            _give(made, model, stat.S_IMODE(os.fstat(made).st_mode) | bits)
+
+
+def hand_over(path: Path) -> None:
+    """Give a file that a library has just made to the owner and group of its directory.
+
+    Args:
+        path: The file; a link, or a file of somebody else, is left alone.
+    """
+    with (
+        suppress(OSError),
+        _directory(path.parent) as directory,
+        _closing(os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)) as made,
+    ):
+        found = os.fstat(made)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
+            _give(made, os.fstat(directory), None)
+
+
+def _open_in(
+    directory: int, name: str, flags: int, like: Optional[Path], mode: Optional[int]
+) -> int:
+    if not flags & os.O_CREAT:
+        return os.open(name, flags, dir_fd=directory)
+    try:
+        made = os.open(name, flags | os.O_EXCL, PRIVATE if mode is None else mode, dir_fd=directory)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return os.open(name, flags & ~os.O_CREAT, dir_fd=directory)
+    model = _model(directory, like)
+    _give(made, model, _file_mode(model) if mode is None else None)
+    return made
+
+
+def _model(directory: int, like: Optional[Path]) -> os.stat_result:
+    """Return the database, if its owner may make files in the directory, else that."""
+    place = os.fstat(directory)
+    if like is None:
+        return place
+    with suppress(OSError):
+        if os.path.samestat(like.parent.stat(), place):
+            return os.stat(like.name, dir_fd=directory)
+        found = like.stat()
+        if (
+            place.st_uid == found.st_uid
+            or (place.st_gid == found.st_gid and place.st_mode & stat.S_IWGRP)
+            or place.st_mode & stat.S_IWOTH
+        ):
+            return found
+    return place
+
+
+def _file_mode(model: os.stat_result) -> int:
+    """Return the mode of a file beside *model*: others get in only where they may write it."""
+    if stat.S_ISDIR(model.st_mode):
+        return PRIVATE | (GROUP_READ_WRITE if model.st_mode & stat.S_IWGRP else 0)
+    others = OTHERS_READ_WRITE if model.st_mode & stat.S_IWOTH else 0
+    return PRIVATE | (model.st_mode & GROUP_READ_WRITE) | others
+
+
+def _give(made: int, model: os.stat_result, mode: Optional[int]) -> None:
+    """Give away what was made; where that is not permitted it stays as it is."""
+    owner = model.st_uid if os.geteuid() == 0 else -1
+    with suppress(OSError):
+        os.fchown(made, owner, model.st_gid)
+    if mode is not None:
+        if os.fstat(made).st_gid != model.st_gid:  # another group than the mode is meant for
+            mode &= ~stat.S_IWGRP if stat.S_ISDIR(os.fstat(made).st_mode) else ~stat.S_IRWXG
+        os.fchmod(made, mode)
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    with _closing(os.open(path, DIRECTORY_FLAGS)) as opened:
+        yield opened
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

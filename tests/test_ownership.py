@@ -1,0 +1,173 @@
+"""Whose the files are that the tool makes: of what they lie beside, and never of a planted link."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clarinet_cli.ownership import hand_over, make_directory, open_file
+from tests.users import (
+    MEMBER,
+    OTHER_MEMBER,
+    ROOT,
+    SERVICE,
+    STRANGER,
+    TEAM,
+    User,
+    as_user,
+    give,
+    owner_of,
+    shared_directory,
+)
+
+NEW = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of the service's user."""
+    with shared_directory() as directory:
+        give(SERVICE, directory)
+        yield directory
+
+
+@pytest.fixture
+def database(place: Path) -> Path:
+    """A file of the service's user that his group may write."""
+    file = place / "clarinet.db"
+    file.touch()
+    give(SERVICE, file, mode=0o660)
+    return file
+
+
+def make(user: User, path: Path, like: Path | None = None, umask: int = 0o022) -> None:
+    """Open a file as a user, and close it."""
+    as_user(user, lambda: os.close(open_file(path, NEW, like=like)), umask=umask)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize(
+    ("mode", "wanted"), [(0o660, 0o660), (0o640, 0o640), (0o600, 0o600), (0o644, 0o640)]
+)
+def test_root_makes_the_databases_owners_file(
+    database: Path, umask: int, mode: int, wanted: int
+) -> None:
+    """Owner, group and mode are the database's, whatever the umask; others stay out."""
+    database.chmod(mode)
+    beside = database.with_name("lock")
+    make(ROOT, beside, database, umask)
+    assert owner_of(beside) == (SERVICE.uid, SERVICE.gid, wanted)
+
+
+def test_who_may_write_the_database_may_write_what_is_beside(database: Path) -> None:
+    """A database for everybody gets a lock for everybody."""
+    database.chmod(0o666)
+    make(ROOT, database.with_name("lock"), database)
+    assert owner_of(database.with_name("lock"))[2] == 0o666
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_member_makes_the_groups_file(database: Path, umask: int) -> None:
+    """He can't give it away, but to the group, with the mode that lets it in."""
+    os.chown(database, SERVICE.uid, TEAM)
+    database.parent.chmod(0o777)
+    beside = database.with_name("lock")
+    make(MEMBER, beside, database, umask)
+    assert owner_of(beside) == (MEMBER.uid, TEAM, 0o660)
+    make(OTHER_MEMBER, beside, database)  # opens it
+
+
+def test_a_stranger_keeps_his_own_from_his_group(database: Path) -> None:
+    """The mode is meant for the database's group: another one is not let in."""
+    database.parent.chmod(0o777)
+    make(STRANGER, database.with_name("lock"), database)
+    assert owner_of(database.with_name("lock")) == (STRANGER.uid, STRANGER.gid, 0o600)
+
+
+def test_without_a_database_it_is_the_directorys(place: Path) -> None:
+    """Owner and group of the directory; its group gets in where it may make files anyway."""
+    make(ROOT, place / "private", place / "missing.db")
+    place.chmod(0o2770)
+    make(ROOT, place / "shared")
+    assert owner_of(place / "private") == (SERVICE.uid, SERVICE.gid, 0o600)
+    assert owner_of(place / "shared") == (SERVICE.uid, SERVICE.gid, 0o660)
+
+
+def test_what_is_there_already_keeps_its_owner(database: Path) -> None:
+    """Only what was made is given away."""
+    beside = database.with_name("lock")
+    beside.touch(0o600)
+    give(STRANGER, beside)
+    make(ROOT, beside, database)
+    assert owner_of(beside) == (STRANGER.uid, STRANGER.gid, 0o600)
+
+
+def test_nothing_is_given_away_where_the_owner_may_not_write(database: Path) -> None:
+    """A directory reached by a link that he planted: the file is as the directory is."""
+    with shared_directory() as foreign:
+        link = database.with_name("logs")
+        link.symlink_to(foreign)
+        make(ROOT, link / "log", database)
+        assert owner_of(foreign / "log") == (0, 0, 0o600)
+
+
+def test_a_planted_link_leads_to_no_new_file(place: Path) -> None:
+    """A link to nothing is an error: its target is not made, nor given to anybody."""
+    with shared_directory() as foreign:
+        (place / "log").symlink_to(foreign / "planted")
+        with pytest.raises(FileNotFoundError) as caught:
+            open_file(place / "log", NEW)
+        assert caught.value.filename == str(place / "log")
+        assert list(foreign.iterdir()) == []
+
+
+def test_directories_that_are_made_are_given_too(database: Path) -> None:
+    """Each that was missing, and none that was there; the group gets in as to the database."""
+    there = database.with_name("var")
+    there.mkdir(0o700)
+    database.parent.chmod(0o755)
+    give(SERVICE, there)
+    as_user(ROOT, lambda: make_directory(there / "log" / "deep", like=database), umask=0o077)
+    for made in (there / "log", there / "log" / "deep"):
+        assert owner_of(made) == (SERVICE.uid, SERVICE.gid, 0o770)
+    assert owner_of(there) == (SERVICE.uid, SERVICE.gid, 0o700)
+
+
+def test_a_members_directory_is_the_groups(place: Path) -> None:
+    """Without a database: as the one that it was made in."""
+    os.chown(place, SERVICE.uid, TEAM)
+    place.chmod(0o2770)
+    as_user(MEMBER, lambda: make_directory(place / "logs"), umask=0o077)
+    assert owner_of(place / "logs") == (MEMBER.uid, TEAM, 0o2770)
+
+
+def test_what_a_library_made_is_handed_over(place: Path) -> None:
+    """A new file becomes that of its directory's owner; its mode stays."""
+    file = place / "revision.py"
+    file.touch(0o644)
+    hand_over(file)
+    assert owner_of(file) == (SERVICE.uid, SERVICE.gid, 0o644)
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "foreign"])
+def test_what_is_not_ours_is_not_handed_over(place: Path, kind: str) -> None:
+    """Another name of a file elsewhere, or a file of another user: left alone."""
+    with shared_directory() as foreign:
+        secret = foreign / "secret"
+        secret.touch(0o600)
+        named = place / "revision.py"
+        match kind:
+            case "symbolic":
+                named.symlink_to(secret)
+            case "hard":
+                named.hardlink_to(secret)
+            case _:
+                named.touch()
+                give(STRANGER, named)
+        before = owner_of(named)
+        hand_over(named)
+        assert owner_of(named) == before
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert secret.stat().st_uid == 0
