@@ -4,6 +4,9 @@ A sort for each page would take time by the square, and a query that stays open 
 out (rollback journal) or the log from shrinking (WAL). The tables are a file that only this
 connection sees; it goes with it. All rows are of one moment.
 
+What SQLite copies or sorts may reach the disk, in a directory that is not the database's: of
+a token it is the id alone, its first characters, and never the rest.
+
 They are copied as they lie, in half the time that sorting them takes: the first page is picked
 from the copy, and the rest is sorted once that page is shown.
 """
@@ -21,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    func,
     insert,
     select,
 )
@@ -30,16 +34,17 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.repositories.session_columns import sqlite_page
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
-from clarinet_cli.repositories.sessions import TOKEN, USER_ID
+from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID
 from clarinet_cli.results import SessionPage, SessionRow
 
 TEMPORARY: Final = "temp"  # the schema of this connection's own tables
 IN_DATABASE: Final = {"schema_translate_map": {None: "main"}}
 IN_COPY: Final = {"schema_translate_map": {None: TEMPORARY}}
-NEWEST_FIRST: Final = (CREATED.desc(), TOKEN)
+PUBLIC_ID: Final = func.substr(TOKEN, 1, ID_LENGTH)
+NEWEST_FIRST: Final = (CREATED.desc(), PUBLIC_ID)
 ADDRESS: Final = col(AccessToken.ip_address)
 AGENT: Final = col(AccessToken.user_agent)
-COPIED: Final = (TOKEN, USER_ID, CREATED, EXPIRES, LAST_ACCESSED, ADDRESS, AGENT)
+COPIED: Final = (PUBLIC_ID.label("token"), USER_ID, CREATED, EXPIRES, LAST_ACCESSED, ADDRESS, AGENT)
 COPIED_OF_USERS: Final = (col(User.id), col(User.email), col(User.is_active))
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.repositories.base import BaseRepository
+from clarinet_cli.repositories.base import VALUES_AT_ONCE, BaseRepository, chunks
 from clarinet_cli.repositories.session_state import CREATED
 
 ID_LENGTH = 8
@@ -65,9 +65,14 @@ class SessionRepository(BaseRepository[AccessToken]):
     model = AccessToken
 
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
-        """Return a user's sessions, newest first."""
-        query = select(TOKEN, CREATED).where(USER_ID == user_id).order_by(CREATED.desc(), TOKEN)
-        return [OwnSession(*row) for row in await self.session.execute(query)]
+        """Return a user's sessions, newest first.
+
+        SQLite would sort many of them in a temporary file, with the whole tokens.
+        """
+        query = select(TOKEN, CREATED).where(USER_ID == user_id)
+        found = [OwnSession(*row) for row in await self.session.execute(query)]
+        found.sort(key=lambda session: session.token)
+        return sorted(found, key=lambda session: session.created_at, reverse=True)
 
     async def with_id(
         self, session_id: str, *, user_id: Optional[UUID] = None
@@ -90,18 +95,29 @@ class SessionRepository(BaseRepository[AccessToken]):
         return await self._found(TOKEN == token, None, user_id)
 
     async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
-        """Delete a user's sessions but those to keep; return how many."""
-        query = delete(AccessToken).where(USER_ID == user_id)
-        if keep:
-            query = query.where(TOKEN.not_in([session.token for session in keep]))
-        return await self._removed(query)
+        """Delete a user's sessions but those to keep; return how many.
+
+        A long list of values would be one that SQLite puts into a temporary file.
+        """
+        kept = {session.token for session in keep}
+        if len(kept) <= VALUES_AT_ONCE:
+            query = delete(AccessToken).where(USER_ID == user_id)
+            return await self._removed(query.where(TOKEN.not_in(kept)) if kept else query)
+        tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
+        others = [token for token in tokens if token not in kept]
+        number = 0
+        for some in chunks(others):
+            number += await self._removed(delete(AccessToken).where(TOKEN.in_(some)))
+        return number
 
     async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
         """Delete sessions; return the tokens of those that were still there."""
-        tokens = [session.token for session in sessions]
-        query = delete(AccessToken).where(TOKEN.in_(tokens)).returning(TOKEN)
         options = {"synchronize_session": False}
-        return set(await self.session.scalars(query, execution_options=options))
+        gone: set[str] = set()
+        for some in chunks([session.token for session in sessions]):
+            query = delete(AccessToken).where(TOKEN.in_(some)).returning(TOKEN)
+            gone |= set(await self.session.scalars(query, execution_options=options))
+        return gone
 
     async def count_others(self, users: Collection[UUID]) -> int:
         """Return the number of sessions of everybody but some users."""

@@ -5,6 +5,7 @@ from typing import Any, Optional, get_args
 from uuid import UUID
 
 from sqlalchemy import String, cast, delete, func, or_, select
+from sqlalchemy.orm import defer
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
@@ -15,6 +16,7 @@ from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
+HASH: Any = col(User.hashed_password)
 UUID_DIGITS = 32
 ROWS_AT_ONCE = 500
 STATES: tuple[SessionState, ...] = get_args(SessionState)
@@ -166,6 +168,7 @@ class UserRepository(BaseRepository[User]):
             .outerjoin(used, used.c.user_id == ID)
             .outerjoin(roles, roles.c.user_id == ID)
             .order_by(EMAIL)
+            .options(defer(HASH, raiseload=True))  # what is sorted may go to a file
         )
         if superusers_only:
             query = query.where(col(User.is_superuser))
