@@ -1,5 +1,6 @@
 """What the database drivers say, in the operator's words and with the right exit code."""
 
+import re
 import socket
 import sqlite3
 import ssl
@@ -23,6 +24,12 @@ SERVER_HINT = "is the server running, and are database_host and database_port ri
 TLS_HINT = "sslrootcert in database_url names the CA; sslcert and sslkey are for the server"
 NO_TLS_HINT = "sslmode in database_url asks for TLS"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
+
+# What SQLite says of a schema; both name things of the schema, and no values.
+MALFORMED = re.compile(r"malformed database schema \((.*?)\) - (.*)")
+APPLICATION_ONLY = re.compile(
+    r"(?:no such (collation) sequence|(?:unknown|no such) function): (.+)"
+)
 
 # PostgreSQL's codes, Appendix A of its manual; a class of codes is its first two characters.
 _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
@@ -106,6 +113,8 @@ def _explain_network(error: Exception) -> str:
 
 def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
     original = error.orig
+    if found := _explain_sqlite_schema(str(original)):
+        return found
     name = getattr(original, "sqlite_errorname", "")
     for prefix, found in _SQLITE.items():
         if name.startswith(prefix):
@@ -114,6 +123,18 @@ def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str
     if isinstance(original, sqlite3.OperationalError) and text.startswith("no such table"):
         return FAILURE, "the tables are missing", INIT_HINT
     return FAILURE, text.partition("\n")[0], None
+
+
+def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+    """Return the error for a sound file whose schema this SQLite can't read or does not know."""
+    if match := MALFORMED.match(text):
+        reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
+        return FAILURE, reason, "did a newer SQLite, or one with extensions, make it?"
+    if match := APPLICATION_ONLY.match(text):
+        what = "collation" if match[1] else "function"
+        reason = f"the schema needs the {what} {match[2]}, which the application that made it has"
+        return FAILURE, reason, f"drop the index, trigger or constraint that uses {match[2]}"
+    return None
 
 
 def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:

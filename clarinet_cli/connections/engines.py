@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from sqlalchemy.util import await_only
 from clarinet_cli.connections.tls import TLS_OPTIONS, tls_of
 from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
+from clarinet_cli.letter_case import folded
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -29,6 +30,7 @@ BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
 ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
 PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
+FOLD = "clarinet_fold"  # a function of each SQLite connection
 
 
 class Access(StrEnum):
@@ -88,8 +90,11 @@ def _sqlite_engine(
     def prepare(connection: Any, _: object) -> None:
         # The driver's own implicit transactions leave DDL and reads outside of them.
         connection.isolation_level = None
-        connection.create_function("lower", 1, _lower)
         cursor = connection.cursor()
+        cursor.execute("PRAGMA encoding")
+        (encoding,) = cursor.fetchone()
+        # Under a name of its own: an index may be made with a function of SQLite's.
+        connection.create_function(FOLD, 1, lambda value: _folded(value, encoding))
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.execute("PRAGMA journal_mode")
@@ -168,9 +173,13 @@ def _probe(file: Path) -> None:
         ) from error
 
 
-def _lower(text: object) -> object:
-    """SQLite's own ``lower()`` knows ASCII only; PostgreSQL's knows all letters."""
-    return text.lower() if isinstance(text, str) else text
+def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
+    """Return a text, given by its bytes as stored, without regard to case.
+
+    SQLite's own ``lower()`` knows ASCII only. Bytes that are no text are no error: one such
+    row would be the end of every look-up.
+    """
+    return None if stored is None else folded(stored.decode(encoding, errors="replace"))
 
 
 def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:

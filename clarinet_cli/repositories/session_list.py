@@ -25,7 +25,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.letter_case import folded
 from clarinet_cli.models import User
+from clarinet_cli.repositories.letter_case import folded_column
 from clarinet_cli.repositories.session_columns import server_page
 from clarinet_cli.repositories.session_copies import ADDRESS, AGENT, CopiedPages
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
@@ -49,7 +51,7 @@ class Pages(Protocol):
         """Return the next sessions; nothing at the end."""
 
 
-def session_pages(
+async def session_pages(
     session: AsyncSession,
     moment: Moment,
     where: SessionFilter,
@@ -65,6 +67,9 @@ def session_pages(
         user_id: Only those of this user.
     """
     query = session_rows(moment).where(*_conditions(moment, where))
+    if where.agent is not None:
+        agent = await folded_column(session, AGENT, where.agent)
+        query = query.where(agent.contains(folded(where.agent), autoescape=True))
     if user_id is not None:
         query = query.where(USER_ID == user_id)
     if session.get_bind().dialect.name == "sqlite":
@@ -172,8 +177,6 @@ def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool
         found.append(moment.state.in_(where.states))
     if where.ip is not None:
         found.append(ADDRESS == where.ip)
-    if where.agent is not None:
-        found.append(func.lower(AGENT).contains(where.agent.lower(), autoescape=True))
     if where.older_than is not None:
         found.append(moment.now - where.older_than > CREATED)
     if where.idle_for is not None:

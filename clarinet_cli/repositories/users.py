@@ -4,12 +4,14 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Optional, get_args
 from uuid import UUID
 
-from sqlalchemy import String, cast, delete, func, or_, select
+from sqlalchemy import ColumnElement, String, cast, delete, func, or_, select
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
+from clarinet_cli.letter_case import folded
 from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.repositories.base import BaseRepository, chunks
+from clarinet_cli.repositories.letter_case import folded_column
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, SessionState, UserFilter
@@ -32,7 +34,8 @@ class UserRepository(BaseRepository[User]):
         """Return the accounts that *email* means.
 
         An exact spelling wins, by the unique index. Else the server's comparison,
-        ``lower(email) = lower(:email)``, which can match several rows.
+        ``lower(email) = lower(:email)``, or that of all letters without regard to case,
+        where the database's language does not know them. Several rows can match.
 
         Args:
             email: The address.
@@ -42,9 +45,9 @@ class UserRepository(BaseRepository[User]):
         for text in spellings:
             if exact := await self.find(EMAIL == text):
                 return exact
-        folded = func.lower(EMAIL)
         for text in spellings:
-            same = or_(folded == func.lower(text), folded == text.lower())
+            same = func.lower(EMAIL) == func.lower(text)
+            same = or_(same, await self._folded(text) == folded(text))
             if found := await self.find(same):
                 return found
         return []
@@ -59,11 +62,20 @@ class UserRepository(BaseRepository[User]):
         found: dict[UUID, User] = {}
         for some in chunks(emails):
             wanted = [func.lower(email) for email in some]
-            meant = or_(EMAIL.in_(some), func.lower(EMAIL).in_(wanted))
+            same = await self._folded("".join(some))
+            meant = or_(
+                EMAIL.in_(some),
+                func.lower(EMAIL).in_(wanted),
+                same.in_([folded(email) for email in some]),
+            )
             query = select(User).where(meant).order_by(ID)
             rows = await self.session.scalars(query.with_for_update() if lock else query)
             found |= {user.id: user for user in rows}
         return list(found.values())
+
+    async def _folded(self, text: str) -> ColumnElement[str]:
+        """Return the address without regard to the case of the letters in *text*."""
+        return await folded_column(self.session, EMAIL, text)
 
     async def active_others(self, listed: set[UUID]) -> list[User]:
         """Return the active accounts that are not among *listed*, by address, and lock them."""
@@ -178,7 +190,11 @@ class UserRepository(BaseRepository[User]):
             has_role = select(col(RoleLink.user_id)).where(col(RoleLink.role_name) == where.role)
             query = query.where(ID.in_(has_role))
         if where.search is not None:
-            query = query.where(func.lower(EMAIL).contains(where.search.lower(), autoescape=True))
+            matches = func.lower(EMAIL).contains(where.search.lower(), autoescape=True)
+            same = (await self._folded(where.search)).contains(
+                folded(where.search), autoescape=True
+            )
+            query = query.where(or_(matches, same))
         if user_id is not None:
             query = query.where(ID == user_id)
         options = {"yield_per": ROWS_AT_ONCE}

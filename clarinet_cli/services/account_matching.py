@@ -6,6 +6,7 @@ from typing import Optional
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
+from clarinet_cli.letter_case import folded
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
@@ -39,17 +40,17 @@ async def matched(
     spellings = [*stored, *(row.email for row in declared)]
     known = await UserRepository(session).with_emails(spellings, lock=lock)
     exact = {user.email: [user] for user in known}
-    folded: dict[str, list[User]] = {}
+    by_folded: dict[str, list[User]] = {}
     for user in known:
-        folded.setdefault(user.email.lower(), []).append(user)
+        by_folded.setdefault(folded(user.email), []).append(user)
     pairs: list[Pair] = []
     seen: set[str] = set()
     for row, email in zip(declared, stored, strict=True):
-        found = exact.get(row.email) or exact.get(email) or folded.get(email.lower(), [])
+        found = exact.get(row.email) or exact.get(email) or by_folded.get(folded(email), [])
         if len(found) > 1:
             matches = ", ".join(f"{user.email} ({user.id})" for user in found)
             raise row.refused("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
-        key = str(found[0].id) if found else email.lower()
+        key = str(found[0].id) if found else folded(email)
         if key in seen:
             raise row.refused("email", INVALID, f"{row.email!r} stands there twice")
         seen.add(key)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import NOT_FOUND, REFUSED, InvalidInputError
+from clarinet_cli.letter_case import folded
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
@@ -97,7 +98,7 @@ async def _with_address(users: UserRepository, who: str) -> Sequence[User]:
     the account that it would log in.
     """
     normal = as_stored(who)
-    if normal.lower() == who.lower():
+    if folded(normal) == folded(who):
         return await users.with_email(who, normal)
     return await users.with_email(who) or await users.with_email(normal)
 

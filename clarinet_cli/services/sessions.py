@@ -44,7 +44,7 @@ async def list_sessions(
         async with session.begin():
             user_id = await _id_of(session, who)
             moment = await present_moment(session, settings, now)
-            pages = session_pages(session, moment, where, user_id=user_id)
+            pages = await session_pages(session, moment, where, user_id=user_id)
             if not _can_match(where):
                 return
             await pages.prepare()

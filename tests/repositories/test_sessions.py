@@ -61,7 +61,7 @@ async def rows_at(
 ) -> list[SessionRow]:
     """Return the rows that a listing shows."""
     async with oracle.writing(project) as session:
-        pages = session_pages(session, moment, where, **options)
+        pages = await session_pages(session, moment, where, **options)
         await pages.prepare()
         return [row async for row in _all(pages)]
 
