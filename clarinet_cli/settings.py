@@ -11,6 +11,7 @@ broken file can't break ``--help``.
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -20,6 +21,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -35,6 +38,10 @@ from clarinet_cli.sources import sources
 
 ENV_PREFIX = "CLARINET_"
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
+DEFAULT_ADMIN_EMAIL = f"admin@{DEFAULT_EMAIL_DOMAIN}"
+LOGS = Path("logs")
+BYTE_ORDER_MARK = "\ufeff"
+CONTROL_NAMES = {"\r": "a carriage return", "\n": "a newline", BYTE_ORDER_MARK: "a byte order mark"}
 
 CENTURY_DAYS = 36500  # the longest time that a setting may name
 
@@ -46,6 +53,32 @@ OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 def _empty_is_unset(value: object) -> object:
     """An empty string, as compose files pass for a missing variable, means no value."""
     return None if value == "" else value
+
+
+def _negative_is_off(value: int) -> int:
+    """Zero switches a limit off, and so does a negative number, as for the server."""
+    return max(value, 0)
+
+
+def _control_character(text: str, *, secret: bool) -> Optional[str]:
+    """Say which control character a text must not have, and where.
+
+    A secret may have any inside; a line's end at its own ends comes from a file.
+    """
+    wanted = _is_line_end if secret else _is_control
+    places = {"begins with": text[:1], "ends with": text[-1:], "contains": "" if secret else text}
+    for place, letters in places.items():
+        if found := next(filter(wanted, letters), None):
+            return f"{place} {CONTROL_NAMES.get(found, 'a control character')}"
+    return None
+
+
+def _is_line_end(letter: str) -> bool:
+    return letter in CONTROL_NAMES
+
+
+def _is_control(letter: str) -> bool:
+    return letter in CONTROL_NAMES or unicodedata.category(letter) == "Cc"
 
 
 def _upper(value: object) -> object:
@@ -61,6 +94,7 @@ def _file_name(value: str) -> str:
 
 
 EmptyIsUnset = BeforeValidator(_empty_is_unset)
+NegativeIsOff = AfterValidator(_negative_is_off)
 
 
 class Settings(BaseSettings):
@@ -75,7 +109,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,  # as compose files pass a variable that is not set
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     project_dir: Path = Field(exclude=True)
@@ -113,24 +151,31 @@ class Settings(BaseSettings):
 
     session_expire_hours: int = Field(default=24, ge=1, le=24 * CENTURY_DAYS)
     session_sliding_refresh: bool = True
-    session_absolute_timeout_days: int = Field(default=30, ge=0, le=CENTURY_DAYS)
-    session_idle_timeout_minutes: int = Field(default=60, ge=0, le=24 * 60 * CENTURY_DAYS)
-    session_concurrent_limit: int = Field(default=5, ge=0)
+    session_absolute_timeout_days: Annotated[int, NegativeIsOff] = Field(
+        default=30, le=CENTURY_DAYS
+    )
+    session_idle_timeout_minutes: Annotated[int, NegativeIsOff] = Field(
+        default=60, le=24 * 60 * CENTURY_DAYS
+    )
+    session_concurrent_limit: Annotated[int, NegativeIsOff] = 5
     session_ip_check: bool = False
     session_secure_cookie: bool = True
-    session_cache_ttl_seconds: int = Field(default=30, ge=0)
+    session_cache_ttl_seconds: Annotated[int, NegativeIsOff] = 30
     cookie_name: str = "clarinet_session"
     session_cleanup_enabled: bool = True
     session_cleanup_interval: int = Field(default=3600, ge=1)  # seconds
     session_cleanup_batch_size: int = Field(default=1000, ge=1)
-    session_cleanup_retention_days: int = Field(default=30, ge=0, le=CENTURY_DAYS)  # 0: off
+    session_cleanup_retention_days: Annotated[int, NegativeIsOff] = Field(
+        default=30, le=CENTURY_DAYS
+    )
 
     log_level: Annotated[
         Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
         BeforeValidator(_upper),
     ] = "INFO"
     log_to_file: bool = False
-    log_dir: Path = Path("logs")
+    storage_path: Annotated[Optional[Path], EmptyIsUnset] = None
+    log_dir: Annotated[Optional[Path], EmptyIsUnset] = None
     log_rotation: str = "20 MB"
     log_retention: str = "1 week"
     log_serialize: bool = True
@@ -138,8 +183,20 @@ class Settings(BaseSettings):
 
     @property
     def first_admin_email(self) -> str:
-        """The e-mail of the administrator that the settings describe."""
-        return self.admin_email or email_of_username(self.admin_username)
+        """The e-mail of the administrator that the settings describe, as the server has it."""
+        named = self.admin_username if "@" in self.admin_username else DEFAULT_ADMIN_EMAIL
+        return self.admin_email or named
+
+    @property
+    def file_log_level(self) -> str:
+        """The level of the log file: with ``debug`` the usual one becomes DEBUG."""
+        return "DEBUG" if self.debug and self.log_level == "INFO" else self.log_level
+
+    @property
+    def log_directory(self) -> Path:
+        """The directory of the log file, in the project directory unless absolute."""
+        storage = self.storage_path or Path()
+        return self.project_dir / (self.log_dir or storage / LOGS)
 
     def refused(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
         """Return the error that says which source sets *key* to something unusable.
@@ -151,6 +208,14 @@ class Settings(BaseSettings):
         """
         where = origin_of(key, self.project_dir)
         return CONFIGURATION.with_context(f"{where}: {key}: {reason}", hint=hint)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_no_control_characters(cls, value: object, info: ValidationInfo) -> object:
+        key = info.field_name or ""
+        if isinstance(value, str) and (reason := _control_character(value, secret=_is_secret(key))):
+            raise ValueError(reason)
+        return value
 
     @model_validator(mode="after")
     def _argon2_is_strong_enough(self) -> "Settings":
@@ -179,10 +244,10 @@ class Settings(BaseSettings):
 
 
 def email_of_username(username: str) -> str:
-    """Return the e-mail address that the server gives a bare admin user name.
+    """Return the e-mail address that a user name on the command line stands for.
 
     There is no user-name column: a name with an ``@`` is the address itself, any other
-    gets the domain that the server appends.
+    gets the server's domain.
     """
     return username if "@" in username else f"{username}@{DEFAULT_EMAIL_DOMAIN}"
 

@@ -1,8 +1,13 @@
-"""Where settings come from: the environment and the files of a project directory."""
+"""Where settings come from: the environment and the files of a project directory.
 
+The strongest source that has a key gives its whole value: tables are not merged.
+"""
+
+import codecs
 import io
 from pathlib import Path
 from tomllib import TOMLDecodeError
+from typing import Any
 
 from dotenv.parser import parse_stream
 from pydantic_settings import (
@@ -19,6 +24,27 @@ DOTENV_FILE = ".env"
 TOML_FILES = ("settings.custom.toml", "settings.toml")
 
 
+class _WholeValues(PydanticBaseSettingsSource):
+    """Leaves out what a stronger source has: pydantic-settings would merge two tables."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the keys that no stronger source has."""
+        values = super().__call__()  # type: ignore[safe-super]  # each class below has another base
+        return {key: value for key, value in values.items() if key not in self.current_state}
+
+
+class _Environment(_WholeValues, EnvSettingsSource):
+    """The process's variables."""
+
+
+class _DotEnv(_WholeValues, DotEnvSettingsSource):
+    """The variables of a ``.env``."""
+
+
+class _Toml(_WholeValues, TomlConfigSettingsSource):
+    """One TOML file."""
+
+
 def sources(
     settings_cls: type[BaseSettings], project: Path
 ) -> list[tuple[str, PydanticBaseSettingsSource]]:
@@ -33,7 +59,7 @@ def sources(
     """
     dotenv = project / DOTENV_FILE
     found: list[tuple[str, PydanticBaseSettingsSource]] = [
-        ("environment", EnvSettingsSource(settings_cls)),
+        ("environment", _Environment(settings_cls)),
         (str(dotenv), _dotenv_source(settings_cls, dotenv)),
     ]
     for name in TOML_FILES:
@@ -47,13 +73,14 @@ def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBase
         raise CONFIGURATION.with_context(f"{path}: not a file")
     try:
         _require_parsable(path)
-        return DotEnvSettingsSource(settings_cls, env_file=path, env_file_encoding="utf-8")
+        return _DotEnv(settings_cls, env_file=path, env_file_encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
 
 
 def _require_parsable(path: Path) -> None:
     """Refuse a ``.env`` with a line that its reader would pass over with a mere warning."""
+    _refuse_byte_order_mark(path)
     text = path.read_text("utf-8") if path.is_file() else ""
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
@@ -66,7 +93,8 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
     if path.exists() and not path.is_file():
         raise CONFIGURATION.with_context(f"{path}: not a file")
     try:
-        return TomlConfigSettingsSource(settings_cls, toml_file=path)
+        _refuse_byte_order_mark(path)
+        return _Toml(settings_cls, toml_file=path)
     except TOMLDecodeError as error:
         raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -75,6 +103,14 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
         raise CONFIGURATION.with_context(
             f"{path}: not valid TOML: nested too deeply, or a number too long"
         ) from None
+
+
+def _refuse_byte_order_mark(path: Path) -> None:
+    """Refuse what some editors put before the first key, which would be part of its name."""
+    if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
+        raise CONFIGURATION.with_context(
+            f"{path}: begins with a byte order mark", hint="save it as UTF-8 without one"
+        )
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:

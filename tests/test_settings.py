@@ -1,5 +1,6 @@
 """Settings: keys, defaults, the order of the sources, and what a bad file leads to."""
 
+import json
 import os
 import re
 import subprocess
@@ -55,7 +56,8 @@ DEFAULTS: dict[str, Any] = {
     "session_cleanup_retention_days": 30,
     "log_level": "INFO",
     "log_to_file": False,
-    "log_dir": "logs",
+    "storage_path": None,
+    "log_dir": None,
     "log_rotation": "20 MB",
     "log_retention": "1 week",
     "log_serialize": True,
@@ -100,6 +102,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "session_cleanup_retention_days": ("0", 0),
     "log_level": ("debug", "DEBUG"),
     "log_to_file": ("true", True),
+    "storage_path": ("/srv/clarinet", "/srv/clarinet"),
     "log_dir": ("/var/log/clarinet", "/var/log/clarinet"),
     "log_rotation": ("1 day", "1 day"),
     "log_retention": ("2 weeks", "2 weeks"),
@@ -207,6 +210,60 @@ def test_the_example_file_has_every_key_with_its_default(tmp_path: Path) -> None
     assert {key: plain(settings, key) for key in listed} == DEFAULTS | HASHING
 
 
+@pytest.mark.parametrize(
+    ("toml", "directory"),
+    [
+        ("", "logs"),
+        ('log_dir = "log"', "log"),
+        ('storage_path = "data"', "data/logs"),
+        ('storage_path = "/srv/clarinet"', "/srv/clarinet/logs"),
+        ('storage_path = "/srv/clarinet"\nlog_dir = "log"', "log"),
+    ],
+)
+def test_the_log_is_where_the_server_has_its_own(tmp_path: Path, toml: str, directory: str) -> None:
+    """log_dir, else logs in storage_path, else logs in the project."""
+    assert load_settings(write(tmp_path, toml=toml)).log_directory == tmp_path / directory
+
+
+@pytest.mark.parametrize(
+    ("toml", "level"),
+    [
+        ("", "INFO"),
+        ("debug = true", "DEBUG"),
+        ('debug = true\nlog_level = "info"', "DEBUG"),
+        ('debug = true\nlog_level = "ERROR"', "ERROR"),
+        ('debug = true\nlog_level = "TRACE"', "TRACE"),
+    ],
+)
+def test_debug_makes_the_log_file_verbose(tmp_path: Path, toml: str, level: str) -> None:
+    """With debug the usual level is DEBUG; another one stays, as for the server."""
+    assert load_settings(write(tmp_path, toml=toml)).file_log_level == level
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "session_idle_timeout_minutes",
+        "session_absolute_timeout_days",
+        "session_concurrent_limit",
+        "session_cleanup_retention_days",
+        "session_cache_ttl_seconds",
+    ],
+)
+@pytest.mark.parametrize("value", [-1, -(10**30)])
+@pytest.mark.parametrize("source", ["environment", "env", "toml"])
+def test_a_negative_limit_is_off(tmp_path: Path, key: str, value: int, source: str) -> None:
+    """The server takes a negative limit as none at all; so do we, as 0."""
+    variable = f"CLARINET_{key.upper()}"
+    if source == "env":
+        write(tmp_path, env=f"{variable}={value}")
+    elif source == "toml":
+        toml = f"{key} = {max(value, -9)}"
+        write(tmp_path, toml=toml)
+    with replaced_environment({variable: str(value)} if source == "environment" else {}):
+        assert getattr(load_settings(tmp_path), key) == 0
+
+
 @pytest.mark.parametrize("driver", ["postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
 def test_every_server_driver_is_understood(tmp_path: Path, driver: str) -> None:
     """All three spellings of PostgreSQL are values of database_driver."""
@@ -218,7 +275,8 @@ def test_every_server_driver_is_understood(tmp_path: Path, driver: str) -> None:
     ("toml", "email"),
     [
         ("", "admin@clarinet.ru"),
-        ('admin_username = "root"', "root@clarinet.ru"),
+        ('admin_username = "root"', "admin@clarinet.ru"),
+        ('admin_username = "boss"\nadmin_email = ""', "admin@clarinet.ru"),
         ('admin_username = "ada@example.org"', "ada@example.org"),
         ('admin_username = "root"\nadmin_email = "ada@example.org"', "ada@example.org"),
     ],
@@ -226,7 +284,7 @@ def test_every_server_driver_is_understood(tmp_path: Path, driver: str) -> None:
 def test_first_administrator_has_the_address_that_the_server_gives(
     tmp_path: Path, toml: str, email: str
 ) -> None:
-    """admin_email, else admin_username with an @, else admin_username@clarinet.ru."""
+    """admin_email, else admin_username with an @, else admin@clarinet.ru, whatever the name."""
     assert load_settings(write(tmp_path, toml=toml)).first_admin_email == email
 
 
@@ -294,20 +352,81 @@ def test_a_file_cannot_move_the_project(tmp_path: Path) -> None:
         assert load_settings(tmp_path).project_dir == tmp_path.resolve()
 
 
-@pytest.mark.parametrize(
-    "key", ["admin_email", "admin_password", "database_url", "database_read_url"]
-)
-@pytest.mark.parametrize("source", ["environment", "env", "toml"])
-def test_an_empty_text_means_unset(tmp_path: Path, key: str, source: str) -> None:
-    """Compose files pass an empty variable for a missing one."""
+@pytest.mark.parametrize("key", OTHERS)
+@pytest.mark.parametrize("source", ["environment", "env"])
+def test_an_empty_variable_is_unset(tmp_path: Path, key: str, source: str) -> None:
+    """Compose files pass an empty variable for a missing one: the weaker source counts."""
+    text, value = OTHERS[key]
     variable = f"CLARINET_{key.upper()}"
+    toml_value = value if isinstance(value, str) else json.loads(text)
+    write(tmp_path, toml=f"{key} = {toml_literal(toml_value)}")
     if source == "env":
-        write(tmp_path, env=f"{variable}=")
-    elif source == "toml":
-        write(tmp_path, toml=f'{key} = ""')
+        write(tmp_path, env=f"{variable}=\n")
     with replaced_environment({variable: ""} if source == "environment" else {}):
-        settings = load_settings(tmp_path)
-    assert getattr(settings, key) is None
+        assert plain(load_settings(tmp_path), key) == value
+
+
+@pytest.mark.parametrize("key", [*DEFAULTS, *HASHING])
+def test_an_empty_variable_alone_leaves_the_default(tmp_path: Path, key: str) -> None:
+    """Without a weaker source each key has its default."""
+    with replaced_environment({f"CLARINET_{key.upper()}": ""}):
+        assert plain(load_settings(tmp_path), key) == (DEFAULTS | HASHING)[key]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "admin_email",
+        "admin_password",
+        "audit_log",
+        "database_read_url",
+        "database_url",
+        "log_dir",
+        "storage_path",
+    ],
+)
+def test_an_empty_text_in_a_file_is_unset(tmp_path: Path, key: str) -> None:
+    """Where a key may be unset, an empty text says so."""
+    write(tmp_path, toml=f'{key} = ""')
+    assert getattr(load_settings(tmp_path), key) is None
+
+
+def toml_literal(value: Any) -> str:
+    """Return a value as TOML has it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {json.dumps(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
+
+
+TABLES = {
+    "toml": "[role_capabilities.nurse]\nread = true\n[role_capabilities.clerk]\nread = true\n",
+    "custom": "[role_capabilities.nurse]\nwrite = true\n",
+    "env": 'CLARINET_ROLE_CAPABILITIES=\'{"nurse": {"sign": true}}\'\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("sources", "value"),
+    [
+        (["toml"], {"nurse": {"read": True}, "clerk": {"read": True}}),
+        (["toml", "custom"], {"nurse": {"write": True}}),
+        (["toml", "env"], {"nurse": {"sign": True}}),
+        (["toml", "custom", "env"], {"nurse": {"sign": True}}),
+    ],
+)
+def test_the_strongest_table_counts_whole(
+    tmp_path: Path, sources: list[str], value: dict[str, Any]
+) -> None:
+    """A table of settings.custom.toml replaces that of settings.toml, as for the server."""
+    write(tmp_path, **{source: TABLES[source] for source in sources})
+    assert load_settings(tmp_path).role_capabilities == value
+
+
+def test_an_empty_table_counts_too(tmp_path: Path) -> None:
+    """A variable with an empty table takes all capabilities of the files away."""
+    write(tmp_path, toml=TABLES["toml"])
+    with replaced_environment({"CLARINET_ROLE_CAPABILITIES": "{}"}):
+        assert load_settings(tmp_path).role_capabilities == {}
 
 
 # --- Secrets -------------------------------------------------------------------------------
@@ -399,10 +518,11 @@ BAD_VALUES = [
     ("argon2_time_cost", "0"),
     ("argon2_parallelism", "0"),
     ("session_expire_hours", "nan"),
-    ("session_idle_timeout_minutes", "-1"),
+    ("session_idle_timeout_minutes", "0.5"),
+    ("session_expire_hours", "-1"),
     ("session_cleanup_batch_size", "0"),
     ("session_cleanup_interval", "0"),
-    ("session_cleanup_retention_days", "-1"),
+    ("session_cleanup_retention_days", "36501"),
     ("log_level", '"LOUD"'),
     ("log_level", "3"),
     ("log_dir", "[]"),
@@ -456,7 +576,7 @@ def test_bad_json_in_a_variable_names_it(tmp_path: Path, key: str, source: str) 
         (b"[database\n", "TOML"),
         (b"debug = true\ndebug = true\n", "TOML"),
         (b"when = 2026-13-45\n", "TOML"),
-        (b"\xef\xbb\xbfdebug = true\n", "TOML"),
+        (b"\xef\xbb\xbfdebug = true\n", "begins with a byte order mark"),
         (b'cookie_name = "\xff\xfe"\n', "UTF-8"),
         (b"\x00\x01\x02", "TOML"),
         (b"[" * 5000, "TOML"),
@@ -477,6 +597,81 @@ def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path, file: str) -> N
     """A mount that made a directory of the file is an error, not silence."""
     (tmp_path / file).mkdir()
     assert f"{tmp_path / file}: " in refused(tmp_path)
+
+
+def test_dotenv_with_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    """It would be a part of the first key, which nobody would miss."""
+    text = refused(write(tmp_path, env=b"\xef\xbb\xbfCLARINET_COOKIE_NAME=biscuit\r\n"))
+    assert f"{tmp_path}/.env: begins with a byte order mark" in text
+
+
+def test_dotenv_may_have_the_line_ends_of_windows(tmp_path: Path) -> None:
+    """A carriage return before a newline belongs to neither value nor key."""
+    write(tmp_path, env=b"CLARINET_DATABASE_HOST=db\r\nCLARINET_COOKIE_NAME='biscuit'\r\n")
+    settings = load_settings(tmp_path)
+    assert (settings.database_host, settings.cookie_name) == ("db", "biscuit")
+
+
+TEXT_KEYS = [
+    "database_name",
+    "database_host",
+    "database_username",
+    "admin_username",
+    "admin_email",
+    "cookie_name",
+    "log_rotation",
+    "log_dir",
+    "audit_log",
+    "storage_path",
+]
+
+
+@pytest.mark.parametrize("key", [*TEXT_KEYS, *SECRETS])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (f"{CANARY}\r", "ends with a carriage return"),
+        (f"{CANARY}\n", "ends with a newline"),
+        (f"\ufeff{CANARY}", "begins with a byte order mark"),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", "toml"])
+def test_a_line_end_in_a_value_is_named(
+    tmp_path: Path, key: str, value: str, reason: str, source: str
+) -> None:
+    """A value from a file with other line ends is refused with its source, not taken."""
+    variable = f"CLARINET_{key.upper()}"
+    if source == "toml":
+        write(tmp_path, toml=f"{key} = {json.dumps(value)}")
+    with replaced_environment({variable: value} if source == "environment" else {}):
+        text = refused(tmp_path)
+    where = variable if source == "environment" else f"{tmp_path}/settings.toml"
+    assert f"{where}: {key}: {reason}" in text
+    assert (CANARY in text) == (key not in SECRETS)
+
+
+@pytest.mark.parametrize("key", ["database_port", "debug", "log_level", "database_driver"])
+def test_a_line_end_in_a_number_is_named(tmp_path: Path, key: str) -> None:
+    """The reason is the character that nobody sees, not the type."""
+    with replaced_environment({f"CLARINET_{key.upper()}": f"{OTHERS[key][0]}\r"}):
+        text = refused(tmp_path)
+    assert f"CLARINET_{key.upper()}: {key}: ends with a carriage return" in text
+
+
+@pytest.mark.parametrize("key", TEXT_KEYS)
+@pytest.mark.parametrize("letter", ["\0", "\x1b", "\n", "\x7f", "\x85"])
+def test_a_control_character_in_a_value_is_refused(tmp_path: Path, key: str, letter: str) -> None:
+    """What no terminal should show is no part of a name."""
+    write(tmp_path, toml=f'{key} = "a\\u{ord(letter):04x}b"')
+    assert f"{tmp_path}/settings.toml: {key}: contains a" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["admin_password", "database_password"])
+def test_a_password_may_have_control_characters_inside(tmp_path: Path, key: str) -> None:
+    """Only its ends are judged: the rest is somebody's password."""
+    value = "a\r\nb\x1b\ufeffc\t"
+    write(tmp_path, toml=f"{key} = {json.dumps(value)}")
+    assert plain(load_settings(tmp_path), key) == value
 
 
 def test_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which database the settings name, as a URL."""
 
 import os
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Optional
 
@@ -13,7 +14,8 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
-SQLITE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
+SQLITE_SUFFIX = ".db"  # the server adds it to any name
+OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # whose names earlier versions took as they are
 HIGHEST_PORT = 65535
 CONNECT_OPTIONS = ("connect_timeout", "application_name")
 URL_HINT = (
@@ -34,6 +36,7 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
     Raises:
         ConfigurationError: ``database_url`` can't be parsed or names another database, or
             the host is no host name.
+        UnreachableError: The SQLite file is missing, and an earlier version used another one.
     """
     if replica and settings.database_read_url is not None:
         text = settings.database_read_url.get_secret_value()
@@ -41,16 +44,12 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
     if settings.database_url is not None:
         return _given_url(settings, "database_url", settings.database_url.get_secret_value())
     if settings.database_driver.startswith("sqlite"):
-        name = Path(settings.database_name)
-        file = name if name.suffix in SQLITE_SUFFIXES else name.with_name(f"{name.name}.db")
-        return _sqlite_url(settings.project_dir / file)
-    if "\0" in settings.database_host:
-        raise settings.refused("database_host", "not a host name")
+        return _sqlite_url(_named_sqlite_file(settings))
     return URL.create(
         "postgresql+asyncpg",
         username=settings.database_username or None,
         password=settings.database_password.get_secret_value() or None,
-        host=settings.database_host or None,
+        host=_host(settings, "database_host", settings.database_host),
         port=settings.database_port,
         database=settings.database_name,
     )
@@ -136,7 +135,7 @@ def _given_url(settings: Settings, key: str, text: str) -> URL:
 def _checked(settings: Settings, key: str, url: URL) -> URL:
     """Refuse what the driver would stumble on; a socket's directory becomes the host."""
     query = dict(url.query)
-    host = query.pop("host", None) or url.host or ""
+    host = _host(settings, key, query.pop("host", None) or url.host or "")
     port = query.pop("port", None) or url.port or 0
     unknown = sorted(set(query) - {*TLS_OPTIONS, *CONNECT_OPTIONS})
     if unknown:
@@ -145,10 +144,7 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
         raise settings.refused(key, "connect_timeout is not a number of seconds")
     if not str(port).isdigit() or int(str(port)) > HIGHEST_PORT:
         raise settings.refused(key, f"the port is no number up to {HIGHEST_PORT}")
-    # What stands before the last '@' may be the rest of a password: it is never shown.
-    if not isinstance(host, str) or set(host) & set("\0@"):
-        raise settings.refused(key, "the host is not a host name", hint=URL_HINT)
-    if host.startswith("/"):  # a socket has no TLS
+    if (host or "").startswith("/"):  # a socket has no TLS
         query = {name: value for name, value in query.items() if name not in TLS_OPTIONS}
     if problem := tls_problem(query, settings.project_dir):
         raise settings.refused(key, problem)
@@ -156,11 +152,48 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
         url.drivername,
         username=url.username,
         password=url.password,
-        host=host or None,
+        host=host,
         port=int(str(port)) or None,
         database=url.database,
         query=with_whole_paths(query, settings.project_dir),
     )
+
+
+def _host(settings: Settings, key: str, host: object) -> Optional[str]:
+    """Return a host as the resolver takes it: an IPv6 address without its brackets."""
+    # What stands before the last '@' may be the rest of a password: it is never shown.
+    if not isinstance(host, str) or set(host) & set("\0@"):
+        raise settings.refused(key, "the host is not a host name", hint=URL_HINT)
+    if not set(host) & set("[]"):
+        return host or None
+    address = host[1:-1]
+    try:
+        IPv6Address(address if host == f"[{address}]" else host)
+    except ValueError:
+        reason = "not an IPv6 address in brackets"
+        raise settings.refused(key, reason, hint="such as [::1]") from None
+    return address
+
+
+def _named_sqlite_file(settings: Settings) -> Path:
+    """Return the file that ``database_name`` means: the one that the server opens.
+
+    Raises:
+        UnreachableError: It is missing, and there is one under the bare name.
+    """
+    name = settings.database_name
+    file = settings.project_dir / f"{name}{SQLITE_SUFFIX}"
+    bare = settings.project_dir / name
+    if bare.suffix in OTHER_SUFFIXES and bare.is_file() and not file.exists():
+        hint = f'rename the file, or set database_url = "sqlite:///{name}"'
+        if bare.suffix == SQLITE_SUFFIX:
+            hint = f'set database_name = "{name.removesuffix(SQLITE_SUFFIX)}"'
+        raise UNREACHABLE.with_context(
+            f"database_name {name!r} means {file}, as for the server: that file does not exist, "
+            f"but {bare} does",
+            hint=hint,
+        )
+    return file
 
 
 def _sqlite_url(file: Path) -> URL:

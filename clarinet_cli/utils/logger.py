@@ -108,7 +108,7 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     """Add the rotating log file that the settings ask for.
 
     Args:
-        settings: ``log_to_file``, ``log_dir``, ``log_level``, ``log_rotation``,
+        settings: ``log_to_file``, ``log_directory``, ``file_log_level``, ``log_rotation``,
             ``log_retention`` and ``log_serialize`` are read.
 
     Returns:
@@ -120,13 +120,13 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     """
     if not settings.log_to_file:
         return None
-    path = settings.project_dir / settings.log_dir / LOG_FILE
+    path = settings.log_directory / LOG_FILE
     if "\0" in str(path):
         raise settings.refused("log_dir", "not the name of a directory")
     try:
         logger.add(
             str(path).replace("{", "{{").replace("}", "}}"),  # loguru fills in {time}
-            level=settings.log_level,
+            level=settings.file_log_level,
             rotation=settings.log_rotation,
             retention=settings.log_retention,
             serialize=settings.log_serialize,
@@ -141,7 +141,7 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"
         raise settings.refused(key, "can't be understood, see loguru's documentation") from None
-    lowest = min(logger.level(settings.log_level).no, logging.getLogger().level)
+    lowest = min(logger.level(settings.file_log_level).no, logging.getLogger().level)
     logging.getLogger().setLevel(lowest)
     return path
 

@@ -284,7 +284,7 @@ class TestSuperuser:
     @pytest.mark.parametrize(
         ("settings", "email"),
         [
-            ('admin_username = "root"\n', "root@clarinet.ru"),
+            ('admin_username = "root"\n', "admin@clarinet.ru"),
             ('admin_username = "ada@clarinet.example"\n', "ada@clarinet.example"),
             (
                 'admin_email = "eve@clarinet.example"\nadmin_username = "x"\n',

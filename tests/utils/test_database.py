@@ -137,7 +137,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(
     password=st.text(
         st.characters(exclude_characters="\0\x7f", exclude_categories=["Cs"]), min_size=1
-    )
+    ).filter(lambda text: not {text[0], text[-1]} & set("\r\n\ufeff"))
 )
 def test_any_password_reaches_the_driver_as_it_is(scratch: Path, password: str) -> None:
     """No character of a password is read as a part of the URL."""
@@ -190,12 +190,12 @@ def test_a_given_url_wins_over_a_sqlite_driver(tmp_path: Path) -> None:
     ("name", "file"),
     [
         ("clarinet", "clarinet.db"),
-        ("clarinet.db", "clarinet.db"),
-        ("clarinet.sqlite", "clarinet.sqlite"),
-        ("clarinet.sqlite3", "clarinet.sqlite3"),
+        ("clarinet.db", "clarinet.db.db"),
+        ("clarinet.sqlite", "clarinet.sqlite.db"),
+        ("clarinet.sqlite3", "clarinet.sqlite3.db"),
         ("my.app", "my.app.db"),
         ("data/clarinet", "data/clarinet.db"),
-        ("data/clarinet.db", "data/clarinet.db"),
+        ("data/clarinet.db", "data/clarinet.db.db"),
         ("../beside", "../beside.db"),
         ("odd # ? % name", "odd # ? % name.db"),
     ],
@@ -230,10 +230,85 @@ def test_an_absolute_sqlite_path_stays_absolute(tmp_path: Path, form: str) -> No
     (tmp_path / "else where").mkdir()
     file = tmp_path / "else where" / "clarinet.db"
     key = "database_name" if form == "name" else "database_url"
-    value = str(file) if form == "name" else form.format(file)
+    value = str(file.with_suffix("")) if form == "name" else form.format(file)
     configured(project, **{key: value, "admin_auto_create": False})
     assert run_in_process(["-C", str(project), "db", "init"]).code == 0
     assert_ready(file)
+
+
+ON_ONE_FILE = [
+    ("db", "init"),
+    ("db", "init", "--dry-run"),
+    ("db", "status"),
+    ("admin", "list"),
+    ("admin", "ensure", "--generate-password"),
+    ("session", "cleanup"),
+    ("migrate", "upgrade"),
+    ("migrate", "status"),
+]
+
+
+@pytest.mark.parametrize("words", ON_ONE_FILE, ids=" ".join)
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("name", ["clarinet.db", "clarinet.sqlite", "clarinet.sqlite3"])
+def test_a_file_of_an_earlier_version_is_named_and_none_is_made_beside_it(
+    tmp_path: Path, words: tuple[str, ...], absolute: bool, name: str
+) -> None:
+    """The server adds '.db' to any name: exit 7 has both files and the setting to change."""
+    (project := tmp_path / "project").mkdir()
+    (old := tmp_path / name if absolute else project / name).write_bytes(b"")
+    configured(project, database_name=str(old) if absolute else name, admin_auto_create=False)
+    result = run_in_process(["-C", str(project), *words])
+    assert_clear(result, 7)
+    assert f"{old}.db" in result.stderr
+    assert f"{old} does" in result.stderr
+    bare = str(old).removesuffix(".db") if absolute else "clarinet"
+    wanted = f'database_name = "{bare}"' if name == "clarinet.db" else "database_url"
+    assert wanted in result.stderr
+    files = {path.name for path in old.parent.iterdir() if path.is_file()}
+    assert files - {"settings.toml"} == {name}
+
+
+def test_the_setting_that_the_hint_names_opens_the_file(tmp_path: Path) -> None:
+    """With both files there is nothing to ask: the server's is used."""
+    configured(tmp_path, database_name="clarinet", admin_auto_create=False)
+    assert run_in_process(["-C", str(tmp_path), "db", "init"]).code == 0
+    configured(tmp_path, database_name="clarinet.db", admin_auto_create=False)
+    assert run_in_process(["-C", str(tmp_path), "db", "status"]).code == 7
+    (tmp_path / "clarinet.db").rename(tmp_path / "clarinet.db.db")
+    assert run_in_process(["-C", str(tmp_path), "db", "status"]).code == 0
+    (tmp_path / "clarinet.db").write_bytes(b"")
+    assert run_in_process(["-C", str(tmp_path), "db", "status"]).code == 0
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "[fe80::1%eth0]", "fe80::1%eth0"])
+@pytest.mark.parametrize("form", ["parts", "option"])
+def test_an_ipv6_host_may_have_brackets(tmp_path: Path, host: str, form: str) -> None:
+    """The server takes [::1] alone, the resolver ::1 alone; people see brackets."""
+    keys: dict[str, object] = {**SERVER_PARTS, "database_host": host}
+    if form == "option":
+        keys = {"database_url": f"postgresql://clara@/hospital?host={host.replace('%', '%25')}"}
+    url = database_url(configured(tmp_path, **keys))
+    address = host.strip("[]")
+    assert url.host == address
+    assert f"@[{address}]" in display_url(url)
+
+
+@pytest.mark.parametrize("host", ["[db]", "[::1", "::1]", "[]", "[[::1]]", "[127.0.0.1]"])
+def test_brackets_around_anything_else_are_refused(tmp_path: Path, host: str) -> None:
+    """Exit 78 with the key: the resolver would only say that there is no such name."""
+    result = stats(configured(tmp_path, **{**SERVER_PARTS, "database_host": host}))
+    assert_clear(result, 78)
+    assert "database_host" in result.stderr
+
+
+def test_an_ipv6_host_in_brackets_is_an_address(tmp_path: Path) -> None:
+    """No name is looked up; that nobody answers there is said with the brackets."""
+    keys = {**SERVER_PARTS, "database_host": "[::1]", "database_port": 1}
+    result = stats(configured(tmp_path, **keys))
+    assert_clear(result, 7)
+    assert "@[::1]:1/" in result.stderr
+    assert "resolved" not in result.stderr
 
 
 def test_a_relative_sqlite_url_is_relative_to_the_project(tmp_path: Path) -> None:
@@ -304,8 +379,10 @@ def test_sslmode_is_understood(tmp_path: Path, postgres: PostgresServer, mode: s
 @pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..b", "a\0b"])
 def test_a_host_that_is_none_is_explained(tmp_path: Path, host: str) -> None:
     """A name that can't even be asked for is exit 7 or 78."""
-    settings = configured(tmp_path, **{**SERVER_PARTS, "database_host": host})
-    result = stats(settings)
+    lines = [f"{key} = {json.dumps(value)}" for key, value in SERVER_PARTS.items()]
+    text = "\n".join(lines).replace("db.example.org", json.dumps(host)[1:-1])
+    (tmp_path / "settings.toml").write_text(text)
+    result = run_in_process(["-C", str(tmp_path), "session", "stats"])
     assert result.code in (7, 78), result
     assert_clear(result, result.code)
 
