@@ -23,6 +23,7 @@ INIT_HINT = "'clarinet db init' creates what is missing"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
 TLS_HINT = "sslrootcert in database_url names the CA; sslcert and sslkey are for the server"
 NO_TLS_HINT = "sslmode in database_url asks for TLS"
+SCHEMA_HINT = "see 'clarinet migrate status'"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # What SQLite says of a schema; both name things of the schema, and no values.
@@ -44,7 +45,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "40001": (BUSY, "another process changed the same rows", None),
     "55006": (BUSY, "in use by another process", None),
     "42P01": (FAILURE, "the tables are missing", INIT_HINT),
-    "42703": (FAILURE, "the tables differ from ours", "see 'clarinet migrate status'"),
+    "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "is this a replica?"),
     "42P04": (CONFLICT, "the database exists already", None),
@@ -67,6 +68,22 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
+# A driver's text may quote a row, with a token or a hash in it: it is never shown. These are
+# known, and what is taken from them are names of the schema.
+_SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
+    (re.compile("no such table: "), "the tables are missing", INIT_HINT),
+    (re.compile(r"no such column: ([\w.]+)$"), r"no such column: \1", SCHEMA_HINT),
+    (
+        re.compile(r"table (\w+) has no column named (\w+)$"),
+        r"no such column: \1.\2",
+        SCHEMA_HINT,
+    ),
+    (
+        re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
+        r"a value in column \1 is not UTF-8 text",
+        None,
+    ),
+)
 
 
 def explain_driver_error(error: Exception, backend: str, target: str) -> Optional[ClarinetError]:
@@ -119,10 +136,12 @@ def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str
     for prefix, found in _SQLITE.items():
         if name.startswith(prefix):
             return found
-    text = str(original)
-    if isinstance(original, sqlite3.OperationalError) and text.startswith("no such table"):
-        return FAILURE, "the tables are missing", INIT_HINT
-    return FAILURE, text.partition("\n")[0], None
+    if isinstance(original, sqlite3.OperationalError):
+        text = str(original)
+        for form, reason, hint in _SQLITE_TEXTS:
+            if match := form.match(text):
+                return FAILURE, match.expand(reason), hint
+    return FAILURE, f"SQLite failed: {name or type(original).__name__}", None
 
 
 def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
@@ -146,4 +165,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return _POSTGRESQL_CLASSES["08"]
     if isinstance(error, IntegrityError):
         return _POSTGRESQL_CLASSES["23"]
-    return FAILURE, f"the server answered with error {state or 'unknown'}", None
+    if state:
+        return FAILURE, f"the server answered with error {state}", None
+    kind = type(error.orig.__cause__ or error.orig if error.orig else error).__name__
+    return FAILURE, f"the driver failed: {kind}", None

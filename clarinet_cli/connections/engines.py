@@ -167,7 +167,7 @@ def _probe(file: Path) -> None:
     try:
         sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True).close()
     except sqlite3.Error as error:
-        logger.bind(reported=True).error(f"opening {file}: {error}")
+        logger.bind(reported=True).error(f"opening {file}: {error.sqlite_errorname}")
         raise UNREACHABLE.with_context(
             f"sqlite:///{file}: the file can't be opened", hint="check path and permissions"
         ) from error

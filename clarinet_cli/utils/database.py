@@ -6,7 +6,6 @@ Who opens one ends it here: commit, roll back, close, and the driver's errors in
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from traceback import format_tb
 from typing import Any, Optional
 
 from sqlalchemy import URL
@@ -24,6 +23,7 @@ from clarinet_cli.connections.engines import (
 from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
+from clarinet_cli.utils.tracebacks import traceback_without_values
 
 GOODBYE_SECONDS = 5
 __all__ = [
@@ -198,8 +198,7 @@ def _log_without_values(error: Exception, message: str) -> None:
     kind = type(getattr(error, "orig", error)).__name__
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     said = f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})"
-    frames = "".join(format_tb(error.__traceback__)).rstrip()
-    logger.bind(reported=True).error(f"{said}\nTraceback (most recent call last):\n{frames}")
+    logger.bind(reported=True).error(f"{said}\n{traceback_without_values(error)}")
 
 
 def configured_settings() -> Settings:

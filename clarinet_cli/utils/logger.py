@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from loguru import logger
 
 from clarinet_cli.exceptions import FAILURE
+from clarinet_cli.utils.tracebacks import traceback_without_values
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -82,6 +83,7 @@ def configure_logging(verbosity: int = 0) -> None:
     """
     _sinks.clear()
     logger.remove()
+    logger.configure(patcher=_hide_values)
     verbose = min(verbosity, VERY_VERBOSE)
 
     def wanted(record: "Record") -> bool:
@@ -224,6 +226,14 @@ def _audit_line(_: "Record") -> str:
 def _private(path: str, flags: int) -> int:
     """Open a file that only its owner can read."""
     return os.open(path, flags, 0o600)
+
+
+def _hide_values(record: "Record") -> None:
+    """Put the traceback of a record into its message, without what the errors quote."""
+    error = record["exception"]
+    if error is not None and error.value is not None:
+        record["message"] += f"\n{traceback_without_values(error.value)}"
+        record["exception"] = None
 
 
 def _short_format(record: "Record") -> str:

@@ -1,6 +1,7 @@
 """A canary in every place where a secret is given: it is seen nowhere."""
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -262,6 +263,83 @@ def test_nothing_is_shown_of_missing_tables(secretive: Project) -> None:
     run(secretive, "admin", "reset-password", code=1)
     words = ("admin", "create", "--email", "a@example.org", "--password-stdin")
     run(secretive, *words, code=1, stdin=PASSWORD)
+
+
+# Rows as no server writes them: what a driver says of them may quote them whole.
+SICK_SQLITE = {
+    "token-invalid": "UPDATE access_token SET token = CAST(token || x'ff' AS TEXT)",
+    "token-blob": "UPDATE access_token SET token = CAST(token || x'ff' AS BLOB)",
+    "dates": "UPDATE access_token SET created_at = 'never', expires_at = 1, last_accessed = x'ff'",
+    "owner": "UPDATE access_token SET user_id = 'nobody'",
+    "hash-invalid": "UPDATE \"user\" SET hashed_password = CAST(hashed_password || x'ff' AS TEXT)",
+    "hash-blob": 'UPDATE "user" SET hashed_password = CAST(hashed_password AS BLOB)',
+    "email-invalid": "UPDATE \"user\" SET email = CAST(email || x'ff' AS TEXT)",
+    "id": "UPDATE \"user\" SET id = 7 WHERE email LIKE 'ada%'",
+    "version-invalid": "UPDATE alembic_version SET version_num = CAST(x'ff' AS TEXT)",
+}
+
+
+SICK_COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("db", "status"),
+    ("db", "init"),
+    ("db", "wait", "--for", "schema", "--timeout", "200ms"),
+    ("migrate", "status"),
+    ("migrate", "upgrade"),
+    ("admin", "list", "--all"),
+    ("admin", "show", "ada@example.org"),
+    ("admin", "export"),
+    ("admin", "ensure"),
+    ("admin", "roles"),
+    ("admin", "promote", "ada@example.org"),
+    ("session", "stats", "--by", "user"),
+    ("session", "list", "-o", "jsonl"),
+    ("session", "list-user", "ada@example.org"),
+    ("session", "show", "livebee0"),
+    ("session", "revoke", "livebee0"),
+    ("session", "revoke-user", "ada@example.org", "--keep-newest", "1"),
+    ("session", "cleanup"),
+    ("admin", "reset-password", "ada@example.org", "--password-stdin"),
+    ("admin", "delete", "ada@example.org", "--yes"),
+)
+
+
+def assert_all_hidden(project: Project) -> None:
+    """Run every command on whatever is in the database now: all of them keep it."""
+    for words in SICK_COMMANDS:
+        result = project.run("-vv", *words, stdin=PASSWORD)
+        assert_hidden(result, project.directory)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("sick", SICK_SQLITE)
+def test_nothing_is_shown_of_a_sick_row(revealing: Project, sick: str) -> None:
+    """A row that can't be read is not quoted, however it ends: not by -vv, not in the log."""
+    with contextlib.closing(sqlite3.connect(revealing.file)) as connection, connection:
+        connection.execute(SICK_SQLITE[sick])
+    assert_all_hidden(revealing)
+
+
+REFUSING_SQLITE = (
+    "CREATE TRIGGER {0}_{1} BEFORE {1} ON \"{0}\" BEGIN SELECT RAISE(ABORT, '%s'); END",
+)
+REFUSING_POSTGRESQL = (
+    (
+        "CREATE FUNCTION {0}_{1}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'refused: %s %%', OLD USING DETAIL = '%s', HINT = '%s'; END $$"
+    ),
+    'CREATE TRIGGER {0}_{1} BEFORE {1} ON "{0}" FOR EACH ROW EXECUTE FUNCTION {0}_{1}()',
+)
+
+
+def test_nothing_is_shown_of_what_a_trigger_says(revealing: Project) -> None:
+    """The text of an error that the database's own code raises may quote a row: it is kept."""
+    lines = REFUSING_SQLITE if revealing.server is None else REFUSING_POSTGRESQL
+    for table in ("user", "access_token"):
+        for event in ("UPDATE", "DELETE"):
+            for line in lines:
+                statement = line.format(table, event).replace("%s", STORED)
+                revealing.rows(statement.replace("%%", "%"))
+    assert_all_hidden(revealing)
 
 
 COMMANDS = (
