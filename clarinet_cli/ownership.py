@@ -5,7 +5,10 @@ of its directory. Root gives them away, a member of a group to the group; for ev
 they stay as they are. All is done on descriptors: a moment later a name may be another file's.
 """
 
+import grp
 import os
+import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,6 +93,67 @@ def hand_over(path: Path) -> None:
         found = os.fstat(made)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
             _give(made, os.fstat(directory), None)
+
+
+def belongs_to(path: Path) -> str:
+    """Return owner, group and mode of a file, for a message.
+
+    Args:
+        path: The file; what can't be asked about is said so.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        return str(error.strerror)
+    return f"it belongs to {_names(found)}, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def mending(path: Path, like: Path) -> str:
+    """Return the commands that make a file as it would have been made beside *like*.
+
+    Args:
+        path: The file.
+        like: The database.
+    """
+    try:
+        found, model = path.stat(), like.stat()
+    except OSError:
+        return as_owner_of(like)
+    name, commands = shlex.quote(str(path)), []
+    if (found.st_uid, found.st_gid) != (model.st_uid, model.st_gid):
+        commands.append(f"sudo chown {_names(model)} {name}")
+    if _file_mode(model) & ~found.st_mode:
+        commands.append(f"sudo chmod {_file_mode(model):04o} {name}")
+    return " && ".join(commands) or as_owner_of(like)
+
+
+def as_owner_of(path: Path) -> str:
+    """Return how to run a command as the owner of a file, for a hint.
+
+    Args:
+        path: The file.
+    """
+    try:
+        number = path.stat().st_uid
+    except OSError:
+        return "run it as the owner"
+    name = _user_name(number)
+    return f"sudo -u {name if not name.isdigit() else shlex.quote(f'#{name}')} clarinet …"
+
+
+def _names(found: os.stat_result) -> str:
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return f"{_user_name(found.st_uid)}:{group}"
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _open_in(

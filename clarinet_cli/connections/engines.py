@@ -1,13 +1,14 @@
 """Engines: how each backend is spoken to."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
-from urllib.parse import quote
+from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, event
@@ -15,10 +16,12 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from clarinet_cli.connections.sqlite_files import prepare_sqlite_file
 from clarinet_cli.connections.tls import TLS_OPTIONS, tls_of
 from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.letter_case import folded
+from clarinet_cli.ownership import as_owner_of, belongs_to
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -83,8 +86,10 @@ def _sqlite_engine(
         create_sqlite_file(Path(str(url.database)))
     else:
         require_sqlite_file(url)
-    _probe(Path(str(url.database)))
-    uri = url.set(database=f"file:{quote(str(url.database))}", query={"mode": "rw", "uri": "true"})
+    file = Path(str(url.database))
+    _probe(file)
+    prepare_sqlite_file(file)
+    uri = url.set(database=_uri_of(file), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
 
     def prepare(connection: Any, _: object) -> None:
@@ -165,12 +170,19 @@ def _probe(file: Path) -> None:
         UnreachableError: The file can't be opened.
     """
     try:
-        sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True).close()
+        sqlite3.connect(f"{_uri_of(file)}?mode=rw", uri=True).close()
     except sqlite3.Error as error:
         logger.bind(reported=True).error(f"opening {file}: {error.sqlite_errorname}")
+        may = os.access(file, os.R_OK)
         raise UNREACHABLE.with_context(
-            f"sqlite:///{file}: the file can't be opened", hint="check path and permissions"
+            f"sqlite:///{file}: the file can't be opened{'' if may else f': {belongs_to(file)}'}",
+            hint="check path and permissions" if may else as_owner_of(file),
         ) from error
+
+
+def _uri_of(file: Path) -> str:
+    """Return SQLite's own name of a file, for any bytes that its path may have."""
+    return f"file:{quote_from_bytes(os.fsencode(file))}"
 
 
 def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:

@@ -8,8 +8,10 @@ from typing import Optional
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from clarinet_cli.connections.sqlite_files import refuse_unusable_name
 from clarinet_cli.connections.tls import TLS_OPTIONS, tls_problem, with_whole_paths
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.ownership import belongs_to, open_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
@@ -88,7 +90,7 @@ def require_sqlite_file(url: URL) -> None:
 
 
 def create_sqlite_file(file: Path) -> bool:
-    """Create an empty SQLite file that others on the machine can't read.
+    """Create an empty SQLite file of its directory's owner that others can't read.
 
     Args:
         file: Where; its directory has to exist.
@@ -100,9 +102,14 @@ def create_sqlite_file(file: Path) -> bool:
         ClarinetError: It can't be created.
     """
     try:
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
+        os.close(open_file(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=PRIVATE_FILE_MODE))
     except FileExistsError:
         return False
+    except PermissionError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(
+            f"can't create {file} in its directory: {belongs_to(file.parent)}"
+        ) from error
     except OSError as error:
         logger.bind(reported=True).error(f"creating {file}: {error}")
         raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
@@ -197,7 +204,5 @@ def _named_sqlite_file(settings: Settings) -> Path:
 
 
 def _sqlite_url(file: Path) -> URL:
-    if file.name == ":memory:" or file.is_dir():
-        kind = "a directory" if file.is_dir() else "in memory, where no other process sees it"
-        raise UNREACHABLE.with_context(f"{file} can't be the SQLite database: it is {kind}")
+    refuse_unusable_name(file)
     return URL.create("sqlite+aiosqlite", database=str(file))

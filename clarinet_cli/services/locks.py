@@ -1,15 +1,17 @@
 """One migration and one clean-up at a time per database."""
 
 import asyncio
+import fcntl
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from pathlib import Path
 
-from filelock import AsyncFileLock, Timeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.ownership import as_owner_of, belongs_to, mending, open_file
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import database_url, get_async_session, sqlite_file
@@ -17,7 +19,8 @@ from clarinet_cli.utils.logger import logger
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.2
-LOCK_FILE_MODE = 0o660
+# A link that somebody planted, and a pipe that nobody reads, are no locks.
+LOCK_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 StillHeld = Callable[[], Awaitable[None]]
@@ -59,10 +62,7 @@ async def exclusive(
     """
     file = sqlite_file(database_url(settings))
     if file is not None:
-        file = file.resolve()  # one lock, by whatever link the database is reached
-        async with _locked_file(
-            file.with_name(f"{file.name}.{job.name.lower()}.lock"), job, timeout
-        ):
+        async with _locked_file(_followed(file), job, timeout):
             yield _always_held
         return
     async with get_async_session(settings) as session:
@@ -71,26 +71,70 @@ async def exclusive(
         yield ServerRepository(session).hold
 
 
+def _followed(file: Path) -> Path:
+    """Return the file itself: one lock, by whatever link the database is reached."""
+    return Path(os.path.realpath(file))
+
+
 async def _always_held() -> None:
     """The kernel takes a file's lock away from no process that lives."""
 
 
 @asynccontextmanager
-async def _locked_file(path: Path, job: Job, timeout: float) -> AsyncIterator[None]:
-    if not path.parent.is_dir():  # the lock would make it, for a mistyped name too
-        raise UNREACHABLE.with_context(f"there is no directory {path.parent}")
-    lock = AsyncFileLock(path, timeout=timeout, mode=LOCK_FILE_MODE, fallback_to_soft=False)
+async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterator[None]:
+    if not database.parent.is_dir():
+        raise UNREACHABLE.with_context(f"there is no directory {database.parent}")
+    path = database.with_name(f"{database.name}.{job.name.lower()}.lock")
+    descriptor = _open_lock(path, database)
     try:
-        await lock.acquire()
-    except Timeout as error:
-        raise _busy(job, error) from error
+        await _lock(descriptor, path, job, timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path, database: Path) -> int:
+    """Open the lock file, for reading where it can't be written: the lock needs no more."""
+    try:
+        return open_file(path, os.O_RDWR | os.O_CREAT | LOCK_FLAGS, like=database)
+    except PermissionError:
+        return _open_lock_for_reading(path, database)
     except OSError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(f"can't make the lock file {path}: {error.strerror}") from error
+
+
+def _open_lock_for_reading(path: Path, database: Path) -> int:
     try:
-        yield
-    finally:
-        await lock.release()
+        return open_file(path, os.O_RDONLY | LOCK_FLAGS)
+    except FileNotFoundError as error:
+        logger.bind(reported=True).error(f"lock file {path}: {error}")
+        raise FAILURE.with_context(
+            f"can't make the lock file {path} in its directory: {belongs_to(path.parent)}",
+            hint=as_owner_of(database if database.exists() else path.parent),
+        ) from error
+    except OSError as error:
+        logger.bind(reported=True).error(f"lock file {path}: {error}")
+        raise FAILURE.with_context(
+            f"can't open the lock file {path}: {belongs_to(path)}", hint=mending(path, database)
+        ) from error
+
+
+async def _lock(descriptor: int, path: Path, job: Job, timeout: float) -> None:
+    """Take the lock, which the kernel gives back with the descriptor."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise _busy(job, error) from error
+        except OSError as error:
+            logger.bind(reported=True).error(f"lock file {path}: {error}")
+            raise FAILURE.with_context(f"can't lock {path}: {error.strerror}") from error
+        else:
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> None:

@@ -20,6 +20,7 @@ from clarinet_cli.connections.engines import (
     make_engine,
     milliseconds,
 )
+from clarinet_cli.connections.sqlite_files import explain_file_error
 from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -186,7 +187,10 @@ def driver_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, OSError, TimeoutError, UnicodeError) as error:
-        explained = explain_driver_error(error, url.get_backend_name(), display_url(url))
+        file = sqlite_file(url)
+        explained = (file and explain_file_error(error, file)) or explain_driver_error(
+            error, url.get_backend_name(), display_url(url)
+        )
         if explained is None:
             raise
         _log_without_values(error, explained.message)
