@@ -18,6 +18,7 @@ from typing import Optional
 PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 GROUP_READ_WRITE = stat.S_IRGRP | stat.S_IWGRP
 OTHERS_READ_WRITE = stat.S_IROTH | stat.S_IWOTH
+DIRECTORY_MODE = 0o755  # and the umask, and what the group may do with the model
 # Enough for a directory that is only a place to begin from, and needs no right to read it.
 DIRECTORY_FLAGS = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
@@ -64,7 +65,7 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
     make_directory(path.parent, like=like)
     with _directory(path.parent) as parent:
         try:
-            os.mkdir(path.name, dir_fd=parent)
+            os.mkdir(path.name, DIRECTORY_MODE, dir_fd=parent)
         except FileExistsError:
             return
         except OSError as error:
@@ -106,6 +107,21 @@ def belongs_to(path: Path) -> str:
     except OSError as error:
         return str(error.strerror)
     return f"it belongs to {_names(found)}, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def reason_of(error: OSError, path: Path) -> str:
+    """Return why a file can't be opened; where a right is missing, whose the file is.
+
+    Args:
+        error: What the operating system says.
+        path: The file, if the error does not name one.
+    """
+    reason = error.strerror or type(error).__name__
+    if not isinstance(error, PermissionError):
+        return reason
+    named = Path(os.fsdecode(error.filename or path))
+    place = named if os.path.lexists(named) else named.parent
+    return f"{reason}: {'' if place == named else 'its directory: '}{belongs_to(place)}"
 
 
 def mending(path: Path, like: Path) -> str:

@@ -73,10 +73,22 @@ def project_settings() -> "Settings":
     use_command(invocation.command)
     module.use_project(invocation.project)
     found: Settings = module.settings
-    configure_file_log(found)
+    database = _database_file(found)
+    configure_file_log(found, like=database)
     if "\0" in str(found.audit_log):
         raise found.refused("audit_log", "not the name of a file")
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
     if audit_log:
-        configure_audit_log(audit_log, project=found.project_dir)
+        configure_audit_log(audit_log, project=found.project_dir, like=database)
     return found
+
+
+def _database_file(settings: "Settings") -> Optional[Path]:
+    """Return the SQLite file of the settings, if they name one; what is wrong is said later."""
+    from clarinet_cli.exceptions import ClarinetError
+    from clarinet_cli.utils.database import database_url, sqlite_file
+
+    try:
+        return sqlite_file(database_url(settings))
+    except ClarinetError:
+        return None

@@ -10,12 +10,18 @@ import os
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger
 
+# Its sink for files; as a sink of our own its errors come to us, and not forty lines on stderr.
+from loguru._file_sink import FileSink
+
 from clarinet_cli.exceptions import FAILURE
+from clarinet_cli.ownership import make_directory, open_file, reason_of
+from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
 from clarinet_cli.utils.tracebacks import traceback_without_values
 
 if TYPE_CHECKING:
@@ -42,6 +48,7 @@ AUDIT = "audit"  # what a record is bound with that tells of a change
 _command: ContextVar[str] = ContextVar("command", default="")
 _audit_path: ContextVar[Optional[Path]] = ContextVar("audit_path", default=None)
 _audit_home: ContextVar[Optional[Path]] = ContextVar("audit_home", default=None)
+_audit_like: ContextVar[Optional[Path]] = ContextVar("audit_like", default=None)
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
 # Libraries add levels of their own, and names, which loguru does not know.
@@ -106,12 +113,13 @@ def logging_is_configured() -> bool:
     return bool(_sinks)
 
 
-def configure_file_log(settings: "Settings") -> Optional[Path]:
+def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> Optional[Path]:
     """Add the rotating log file that the settings ask for.
 
     Args:
         settings: ``log_to_file``, ``log_directory``, ``file_log_level``, ``log_rotation``,
             ``log_retention`` and ``log_serialize`` are read.
+        like: The database whose owner, group and mode new files get.
 
     Returns:
         The file, or None when file logging is off or the file can't be written; the
@@ -126,29 +134,47 @@ def configure_file_log(settings: "Settings") -> Optional[Path]:
     if "\0" in str(path):
         raise settings.refused("log_dir", "not the name of a directory")
     try:
-        logger.add(
-            str(path).replace("{", "{{").replace("}", "}}"),  # loguru fills in {time}
-            level=settings.file_log_level,
-            rotation=settings.log_rotation,
-            retention=settings.log_retention,
-            serialize=settings.log_serialize,
-            opener=_private,
-            encoding="utf-8",
-            backtrace=False,
-            diagnose=False,
-        )
+        sink = _log_file(path, settings, like)
     except OSError as error:
-        logger.warning(f"no log file: {error.filename or path}: {error.strerror}")
+        warn_of_log_file(path, error)
         return None
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"
         raise settings.refused(key, "can't be understood, see loguru's documentation") from None
+    logger.add(
+        sink,
+        level=settings.file_log_level,
+        serialize=settings.log_serialize,
+        colorize=False,
+        backtrace=False,
+        diagnose=False,
+    )
     lowest = min(logger.level(settings.file_log_level).no, logging.getLogger().level)
     logging.getLogger().setLevel(lowest)
     return path
 
 
-def configure_audit_log(path: Path, *, project: Path) -> None:
+def _log_file(path: Path, settings: "Settings", like: Optional[Path]) -> LogFile:
+    """Open the log file; what can't be understood leaves no directory behind."""
+    opened = partial(
+        _file_sink,
+        str(path).replace("{", "{{").replace("}", "}}"),  # loguru fills in {time}
+        opener=lambda name, flags: open_log_file(Path(name), flags, like=like),
+        encoding="utf-8",
+        errors="backslashreplace",  # which is how JSON escapes a lone surrogate
+    )
+    rotation = {"rotation": settings.log_rotation, "retention": settings.log_retention}
+    opened(delay=True, **rotation)
+    make_directory(path.parent, like=like)
+    return LogFile(path, rotating=partial(opened, **rotation), plain=partial(opened, delay=True))
+
+
+def _file_sink(path: str, **options: object) -> Any:
+    """Open a file of loguru's, whose types are its own business."""
+    return FileSink(path, **options)  # type: ignore[no-untyped-call]  # it has none
+
+
+def configure_audit_log(path: Path, *, project: Path, like: Optional[Path] = None) -> None:
     """Name the append-only file that gets a line for each change, and nothing else.
 
     It is opened with the first change: who only looks, or tries out, needs no right to
@@ -157,17 +183,19 @@ def configure_audit_log(path: Path, *, project: Path) -> None:
     Args:
         path: The file.
         project: Only in this directory a missing directory is made for it.
+        like: The database whose owner, group and mode a new file gets.
     """
     _audit_path.set(path)
+    _audit_like.set(like)
     _audit_home.set(project)
 
 
 def open_audit_log() -> None:
     """Open the file for the records of changes, if one is named and not open yet.
 
-    It is created with mode 0600. Its directory has to exist, unless it is in the project: a
-    mistyped one would hide the records. An error in writing it is raised where the record is
-    made, so that a change that can't be recorded is not made.
+    It is created as the database's owner would have made it. Its directory has to exist,
+    unless it is in the project: a mistyped one would hide the records. An error in writing it
+    is raised where the record is made, so that a change that can't be recorded is not made.
 
     Raises:
         ClarinetError: The file can't be opened.
@@ -176,11 +204,12 @@ def open_audit_log() -> None:
     if path is None or AUDIT in _sinks:
         return
     try:
-        sink = _AuditFile(path, home=_audit_home.get())
+        sink = _AuditFile(path, home=_audit_home.get(), like=_audit_like.get())
     except OSError as error:
         logger.bind(reported=True).error(f"audit log {path}: {error}")
         raise FAILURE.with_context(
-            f"can't open the audit log {path}: {error.strerror}", hint="nothing was changed"
+            f"can't open the audit log {path}: {reason_of(error, path)}",
+            hint="nothing was changed",
         ) from error
     _sinks[AUDIT] = logger.add(
         sink, level="INFO", filter=_is_audit_record, format=_audit_line, catch=False
@@ -196,13 +225,14 @@ class _AuditFile:
     Args:
         path: The file.
         home: In this directory the file's own is made when it is missing.
+        like: The database.
     """
 
-    def __init__(self, path: Path, *, home: Optional[Path]) -> None:
+    def __init__(self, path: Path, *, home: Optional[Path], like: Optional[Path]) -> None:
         if home is not None and path.is_relative_to(home):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent, like=like)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        self.descriptor = _private(str(path), flags)
+        self.descriptor = open_file(path, flags, like=like)
 
     def write(self, line: str) -> None:
         """Append a line."""
@@ -221,11 +251,6 @@ def _is_audit_record(record: "Record") -> bool:
 
 def _audit_line(_: "Record") -> str:
     return "{extra[" + AUDIT + "]}\n"
-
-
-def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner can read."""
-    return os.open(path, flags, 0o600)
 
 
 def _hide_values(record: "Record") -> None:

@@ -177,14 +177,18 @@ class TestFile:
     """The file itself."""
 
     @pytest.mark.parametrize("backend", ["sqlite"])
-    def test_only_its_owner_reads_it(self, peopled: Project, log: Path) -> None:
-        """A new file gets the mode 0600, whatever the mask."""
+    @pytest.mark.parametrize(("mode", "wanted"), [(0o600, 0o600), (0o644, 0o640), (0o660, 0o660)])
+    def test_who_reads_the_database_reads_it(
+        self, peopled: Project, log: Path, mode: int, wanted: int
+    ) -> None:
+        """A new file gets the mode of the database, whatever the mask, and keeps others out."""
+        peopled.file.chmod(mode)
         mask = os.umask(0)
         try:
             peopled.run("--audit-log", str(log), "admin", "promote", ADA)
         finally:
             os.umask(mask)
-        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        assert stat.S_IMODE(log.stat().st_mode) == wanted
         assert len(records(log)) == 1
 
     @pytest.mark.parametrize("backend", ["sqlite"])

@@ -1,16 +1,18 @@
 """Which Alembic environment a project uses, and how it gets one of its own."""
 
+import os
 import re
-import shutil
-import tempfile
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from configparser import Error as ConfigParserError
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from tomllib import loads as load_toml
 from typing import Optional
+from uuid import uuid4
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -18,6 +20,7 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
 from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED
+from clarinet_cli.ownership import make_directory, open_file, reason_of
 from clarinet_cli.results import FileChange
 from clarinet_cli.utils.logger import logger
 
@@ -45,6 +48,8 @@ INI_TEXT = """\
 script_location = %(here)s/alembic
 path_separator = os
 """
+HERE = "%(here)s/"
+FILE_MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,17 @@ def find_environment(project: Path) -> Environment:
     own = _project_config(project)
     location = _script_location(own, project) if own is not None else None
     if own is not None and location is not None and _has_our_base(location):
+        _leave_no_byte_code(location)
         return _environment(own, location, packaged=False)
     if own is not None:
         logger.info(f"{location}: not an environment of ours, using the packaged one")
     return _environment(Config(), packaged_location(), packaged=True)
+
+
+def _leave_no_byte_code(location: Path) -> None:
+    """Make no ``__pycache__`` among somebody else's files: its owner could not remove it."""
+    if location.stat().st_uid != os.geteuid():
+        sys.dont_write_bytecode = True
 
 
 def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> list[FileChange]:
@@ -157,7 +169,9 @@ def _environment(config: Config, location: Path, *, packaged: bool) -> Environme
 def _project_config(project: Path) -> Optional[Config]:
     ini, toml = project / INI_FILE, project / TOML_FILE
     if ini.is_file():
-        return Config(ini)
+        config = Config(ini)
+        _escape_here(config, ini)
+        return config
     if not toml.is_file():
         return None
     try:
@@ -167,6 +181,22 @@ def _project_config(project: Path) -> Optional[Config]:
     except OSError as error:
         raise CONFIGURATION.with_context(f"{toml}: {error.strerror}") from None
     return Config(toml_file=toml) if "alembic" in content.get("tool", {}) else None
+
+
+def _escape_here(config: Config, ini: Path) -> None:
+    """Have ``%(here)s`` mean the directory also when there is a '%' in its name.
+
+    Alembic hands it to the reader of the file as it is, which then fails. What is wrong with
+    the file itself is said where its values are read.
+    """
+    with suppress(ConfigParserError, UnicodeError, OSError):
+        here = str(ini.parent.absolute()).replace("%", "%%")
+        config.file_config.set("DEFAULT", "here", here)
+
+
+def _ini_text(project: Path) -> str:
+    """Return the file that is put into a project; 'alembic' fails on ``%(here)s`` with a '%'."""
+    return INI_TEXT.replace(HERE, "") if "%" in str(project) else INI_TEXT
 
 
 def _script_location(config: Config, project: Path) -> Optional[Path]:
@@ -191,8 +221,8 @@ def _files_of_a_new_environment(project: Path) -> Iterator[tuple[Path, str]]:
     source = packaged_location()
     config = _project_config(project)
     target = _script_location(config, project) if config is not None else None
-    if target is None or _content(project / INI_FILE) == INI_TEXT:
-        yield project / INI_FILE, INI_TEXT
+    if target is None or _content(project / INI_FILE) in {INI_TEXT, _ini_text(project)}:
+        yield project / INI_FILE, _ini_text(project)
     scripts = (source / "env.py", source / "script.py.mako", *sorted(source.glob("versions/*.py")))
     for file in scripts:
         place = target or project / SCRIPT_DIRECTORY
@@ -204,15 +234,20 @@ def _content(path: Path) -> Optional[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; it belongs to the owner of its directory."""
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, delete=False
-        ) as new:
-            new.write(text)
+        _write_new(new, text.encode())
+        new.replace(path)
     except OSError as error:
         logger.bind(reported=True).error(f"writing {path}: {error}")
-        raise FAILURE.with_context(f"{path}: {error.strerror}") from error
-    Path(new.name).chmod(0o644)
-    shutil.move(new.name, path)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise FAILURE.with_context(f"{path}: {reason_of(error, path)}") from error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    make_directory(path.parent)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(open_file(path, flags, mode=FILE_MODE), "wb") as file:
+        file.write(content)

@@ -1,9 +1,12 @@
 """The revisions of an environment: listing them, writing a new one."""
 
+from pathlib import Path
+
 from alembic import command
 from alembic.script import Script
 
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, REFUSED
+from clarinet_cli.ownership import hand_over
 from clarinet_cli.results import FileChange, RevisionRow
 from clarinet_cli.services.migrations.environments import find_environment
 from clarinet_cli.services.migrations.position import (
@@ -96,4 +99,7 @@ async def create_revision(
 
 def _files(scripts: object) -> list[FileChange]:
     found = scripts if isinstance(scripts, list) else [scripts]
-    return [FileChange(script.path, "created") for script in found if isinstance(script, Script)]
+    made = [script.path for script in found if isinstance(script, Script)]
+    for path in made:
+        hand_over(Path(path))
+    return [FileChange(path, "created") for path in made]

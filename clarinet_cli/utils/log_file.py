@@ -1,0 +1,107 @@
+"""The log file, which never keeps a command from its work: what fails is said once."""
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional, Protocol
+
+from clarinet_cli.ownership import open_file, reason_of
+
+LINE_END = b"\n"
+
+
+class Sink(Protocol):
+    """What loguru's own file is to us."""
+
+    def write(self, message: str) -> object:
+        """Append a record, after a rotation if it is time for one."""
+
+    def stop(self) -> object:
+        """Close the file."""
+
+
+class LogFile:
+    """A rotating log file that says in one line when a record or the rotation failed.
+
+    It then goes on without rotation, in whatever file is there; each record is tried again,
+    since room may come back.
+
+    Args:
+        path: The file, for the message.
+        rotating: Opens the file with its rotation and retention.
+        plain: Opens it without them, when the first record comes.
+
+    Raises:
+        OSError: The file can't be opened.
+        ValueError: Rotation or retention can't be understood.
+    """
+
+    def __init__(
+        self, path: Path, *, rotating: Callable[[], Sink], plain: Callable[[], Sink]
+    ) -> None:
+        self._path = path
+        self._sink = rotating()
+        self._plain: Optional[Callable[[], Sink]] = plain
+
+    def write(self, message: str) -> None:
+        """Append a record."""
+        try:
+            self._sink.write(message)
+        except OSError as error:
+            self._go_on(message, error)
+
+    def stop(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._sink.stop()
+
+    def _go_on(self, message: str, error: OSError) -> None:
+        if self._plain is None:  # said already; the file keeps the record until there is room
+            return
+        warn_of_log_file(self._path, error)
+        self.stop()
+        self._sink, self._plain = self._plain(), None
+        with suppress(OSError):
+            self._sink.write(message)
+
+
+def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
+    """Open a log file, a new one as the database's owner would have made it.
+
+    A line that a full disk cut short is ended, so that the next record has one of its own.
+
+    Args:
+        path: The file.
+        flags: For appending.
+        like: The database.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    descriptor = open_file(path, flags, like=like)
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_cut_short(path):
+            os.write(descriptor, LINE_END)
+    return descriptor
+
+
+def warn_of_log_file(path: Path, error: OSError) -> None:
+    """Say in one line on standard error, also with ``-q``, that records may be lost.
+
+    Args:
+        path: The file.
+        error: Why.
+    """
+    named = os.fsdecode(error.filename or path)
+    text = f"warning: log file {named}: {reason_of(error, path)}".replace("\n", "\\n")
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
+
+
+def _is_cut_short(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        return size > 0 and os.pread(file.fileno(), 1, size - 1) != LINE_END
