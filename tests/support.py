@@ -27,6 +27,9 @@ from tests.postgres import PostgresServer
 # The instant of the two fixture databases.
 FIXTURE_NOW = datetime(2026, 11, 22, 18, 32, tzinfo=UTC)
 PASSWORD = "correct horse battery"
+# Has the form of a hash, of no password that is known: an account with it counts as one that
+# can log in.
+SOME_HASH = "$2b$04$" + "." * 53
 FIXTURE_PASSWORD = "fixture-pass-1"  # of every fixture user but the superuser
 # Hashing as cheap as the OWASP minimum allows: the tests make many hashes.
 CHEAP_ARGON2 = "argon2_time_cost = 5\nargon2_memory_cost = 7168\nargon2_parallelism = 1\n"
@@ -141,7 +144,7 @@ class Project:
         *,
         active: bool = True,
         superuser: bool = False,
-        hashed_password: str = "!",
+        hashed_password: str = SOME_HASH,
     ) -> UUID:
         """Insert an account past the tool."""
         user_id = uuid4()

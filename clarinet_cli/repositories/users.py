@@ -118,13 +118,15 @@ class UserRepository(BaseRepository[User]):
         )
         return found
 
-    async def lock_active_superusers(self) -> set[UUID]:
-        """Return who can administer the server, and let nobody change them until the commit.
+    async def lock_active_superusers(self) -> dict[UUID, object]:
+        """Return the active superusers with what stands in their column of hashes.
 
-        Whoever waited for such a lock on PostgreSQL sees the rows as the other left them.
+        Nobody else changes them until the commit. Whoever waited for such a lock on
+        PostgreSQL sees the rows as the other left them.
         """
-        superusers = select(ID).where(col(User.is_superuser), col(User.is_active))
-        return set(await self.session.scalars(superusers.order_by(ID).with_for_update()))
+        superusers = select(ID, HASH).where(col(User.is_superuser), col(User.is_active))
+        rows = await self.session.execute(superusers.order_by(ID).with_for_update())
+        return {row[0]: row[1] for row in rows}
 
     async def remove(self, user_id: UUID) -> None:
         """Delete an account.

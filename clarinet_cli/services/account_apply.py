@@ -21,12 +21,13 @@ from clarinet_cli.services.account_matching import Pair, matched, require_roles_
 from clarinet_cli.services.account_rules import Change
 from clarinet_cli.services.accounts import as_stored
 from clarinet_cli.services.audit import UNCHANGED, Trail
+from clarinet_cli.services.hashes import PLACEHOLDER
 from clarinet_cli.services.password_hashing import Progress, hash_all
 from clarinet_cli.services.passwords import generate_password
+from clarinet_cli.services.superusers import lock_superusers
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_async_session
 
-PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
 RIGHTS = ("is_active", "is_superuser")  # what the sessions end with
 
 
@@ -90,7 +91,7 @@ async def apply_accounts(
         require_usable(row, settings, generate=plan.generate)
     secrets = await _secrets(settings, new, dry_run=plan.dry_run, progress=progress)
     async with alone(settings, dry_run=plan.dry_run) as (session, trail):
-        return await _apply(session, trail, declared, secrets, plan)
+        return await _apply(session, trail, declared, secrets, plan, settings)
 
 
 async def _secrets(
@@ -120,9 +121,10 @@ async def _apply(
     declared: Sequence[Declared],
     secrets: dict[str, Secret],
     plan: ApplyPlan,
+    settings: Settings,
 ) -> list[AppliedAccount]:
     users = UserRepository(session)
-    before = await users.lock_active_superusers()
+    before = await lock_superusers(session, settings)
     pairs = await matched(session, declared, lock=True)
     others = await _others(users, pairs) if plan.prune else []
     existing = [user for _, user in pairs if user is not None] + others
@@ -130,15 +132,18 @@ async def _apply(
     reports = []
     for row, user in pairs:
         if user is None:
-            report = await _created(session, row, secrets)
+            report = await _created(session, row, secrets, settings)
         else:
-            report = await _updated(Change(session, user, roles[user.id]), row)
+            report = await _updated(Change(session, user, roles[user.id], settings), row)
         reports.append(report)
-    reports += [await _deactivated(Change(session, user, roles[user.id])) for user in others]
-    if before and not await users.active_superusers():
-        last = ", ".join(sorted(user.email for user in existing if user.id in before))
+    reports += [
+        await _deactivated(Change(session, user, roles[user.id], settings)) for user in others
+    ]
+    if lost := before.lost(await lock_superusers(session, settings)):
+        gone = before.able or before.active
+        last = ", ".join(sorted(user.email for user in existing if user.id in gone))
         raise REFUSED.with_context(
-            f"no active superuser would be left: {last}", hint="the file has to keep one"
+            f"no {lost} would be left: {last}", hint="the file has to keep one"
         )
     for report in reports:
         trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
@@ -152,7 +157,7 @@ async def _others(users: UserRepository, pairs: Sequence[Pair]) -> list[User]:
 
 
 async def _created(
-    session: AsyncSession, row: Declared, secrets: dict[str, Secret]
+    session: AsyncSession, row: Declared, secrets: dict[str, Secret], settings: Settings
 ) -> AppliedAccount:
     email = as_stored(row.email)
     secret = secrets.get(email)
@@ -162,7 +167,7 @@ async def _created(
     for name, value in row.flags.items():
         setattr(user, name, value)
     await UserRepository(session).add(user)
-    change = Change(session, user, set())
+    change = Change(session, user, set(), settings)
     await change.grant(*(row.roles or ()))
     changes = (*(name for name, value in row.flags.items() if value), *_signed("+", change.roles))
     return AppliedAccount("+", user.id, email, "created", changes, 0, secret.told)

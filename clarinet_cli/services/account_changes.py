@@ -36,7 +36,8 @@ async def change_account(
     """
     async with alone(settings, dry_run=dry_run) as (session, trail):
         user = await locked_user(session, who)
-        change = Change(session, user, await RoleRepository(session).of_user(user.id))
+        roles = await RoleRepository(session).of_user(user.id)
+        change = Change(session, user, roles, settings)
         await rule(change)
         report = change.report  # a roll-back takes the account's fields away
         note_down(trail, report)

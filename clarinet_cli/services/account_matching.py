@@ -13,12 +13,13 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.services.account_files import GENERATE, Declared
 from clarinet_cli.services.accounts import ADMIN_ROLE, as_stored
 from clarinet_cli.services.emails import normalise_email
-from clarinet_cli.services.hashes import UNKNOWN, inspect_hash
+from clarinet_cli.services.hashes import UNKNOWN, hash_problem, inspect_hash
 from clarinet_cli.settings import Settings
 
 SOURCE_HINT = (
     "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
 )
+HASH_HINT = "a password itself belongs in no file"
 Pair = tuple[Declared, Optional[User]]
 
 
@@ -89,7 +90,10 @@ def require_usable(row: Declared, settings: Settings, *, generate: bool) -> None
     if row.password is None and not generate:
         reason = f"a new account, {row.email}, without a source for its password"
         raise row.refused("password", INVALID, reason, SOURCE_HINT)
-    prepared = row.password not in (None, GENERATE)
-    if prepared and inspect_hash(str(row.password), settings) == UNKNOWN:
-        reason = "neither 'generate' nor an argon2 or bcrypt hash"
-        raise row.refused("password", INVALID, reason, "a password itself belongs in no file")
+    if row.password in (None, GENERATE):
+        return
+    if problem := hash_problem(row.password, settings):
+        known = inspect_hash(row.password, settings) != UNKNOWN
+        hint = "it would stop the server at each log-in" if known else HASH_HINT
+        reason = problem if known else f"neither 'generate' nor {problem.removeprefix('not ')}"
+        raise row.refused("password", INVALID, reason, hint)

@@ -17,8 +17,8 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts import ADMIN_ROLE, require_roles
 from clarinet_cli.services.audit import UNCHANGED
-from clarinet_cli.services.superusers import require_another_superuser
-from clarinet_cli.utils.logger import logger
+from clarinet_cli.services.superusers import require_another_superuser, warn_of_log_in
+from clarinet_cli.settings import Settings
 
 
 class Change:
@@ -28,10 +28,14 @@ class Change:
         session: A session for writing.
         user: The account, locked.
         roles: The names of its roles.
+        settings: The hash parameters.
     """
 
-    def __init__(self, session: AsyncSession, user: User, roles: set[str]) -> None:
+    def __init__(
+        self, session: AsyncSession, user: User, roles: set[str], settings: Settings
+    ) -> None:
         self.session = session
+        self.settings = settings
         self.user = user
         self.roles = roles
         self.result = UNCHANGED
@@ -64,9 +68,10 @@ class Change:
         """Make sure that somebody else can administer the server.
 
         Raises:
-            RefusedError: The account is the last active superuser.
+            RefusedError: The account is the last active superuser, or the last one who can
+                log in.
         """
-        await require_another_superuser(self.session, self.user)
+        await require_another_superuser(self.session, self.user, self.settings)
 
     async def remove(self) -> None:
         """Delete the account with its roles and sessions."""
@@ -91,12 +96,12 @@ class Change:
 async def promote(change: Change) -> None:
     """Make an account a superuser with the role ``admin``.
 
-    One that is inactive stays so, and is told of: it can't administer anything yet.
+    One that is inactive, or whose password nobody can verify, stays so, with a warning: it
+    can't administer anything yet.
     """
     await change.grant(ADMIN_ROLE)
     await change.set(is_superuser=True)
-    if not change.user.is_active:
-        logger.warning("the account is inactive: 'clarinet admin activate' lets it log in")
+    warn_of_log_in(change.user, change.settings)
 
 
 async def demote(change: Change) -> None:
@@ -115,6 +120,7 @@ async def demote(change: Change) -> None:
 async def activate(change: Change) -> None:
     """Let an account log in."""
     await change.set(is_active=True)
+    warn_of_log_in(change.user, change.settings)
 
 
 async def deactivate(change: Change) -> None:

@@ -19,13 +19,12 @@ from clarinet_cli.services import accounts, superusers
 from clarinet_cli.services.account_changes import alone, note_down, planned
 from clarinet_cli.services.account_look import check_resettable
 from clarinet_cli.services.emails import first_admin_email
+from clarinet_cli.services.hashes import PLACEHOLDER, can_log_in
 from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import configured_settings, get_async_session
-
-PLACEHOLDER = "!"  # stands for a hash in a dry run, and is rolled back
 
 
 async def list_admin_users(
@@ -106,7 +105,7 @@ async def create_admin(
         if existing:
             user = await _locked(session, existing, email)
             change = await superusers.update_superuser(
-                session, user, password_hash=hashed, roles=roles
+                session, user, settings, password_hash=hashed, roles=roles
             )
         else:
             change = await superusers.create_superuser(
@@ -148,6 +147,7 @@ async def reset_admin_password(
             session,
             user,
             _required(hashed, dry_run=dry_run),
+            settings,
             any_user=any_user,
             keep_sessions=keep_sessions,
         )
@@ -164,7 +164,9 @@ async def ensure_admin_exists(
     """Make sure that an active superuser exists; create the one of the settings if not.
 
     An account with the settings' address that is inactive or not a superuser is made an
-    active superuser; with a password given, it gets that one.
+    active superuser; with a password given, it gets that one. Where active superusers exist
+    and none can log in, nothing is changed, with a warning that says which command helps: a
+    second administrator beside them, or another password for one, is for a person to ask for.
 
     Args:
         settings: Which database, who the first administrator is, and the password rules;
@@ -177,17 +179,20 @@ async def ensure_admin_exists(
     """
     settings = settings or configured_settings()
     if found := await find_active_superuser(settings):
+        await warn_if_nobody_can_log_in(settings)
         return found
     email = first_admin_email(settings)
     hashed = _prepared_hash(settings, password, email, dry_run=dry_run)
     async with alone(settings, dry_run=dry_run) as (session, trail):
         users = UserRepository(session)
-        if other := await users.active_superusers():
-            return await _unchanged(session, other[0])
+        if others := await users.active_superusers():
+            return await _unchanged(session, _first_able(others, settings))
         existing = await users.with_email(email)
         if existing:
             user = await _locked(session, existing, email)
-            change = await superusers.update_superuser(session, user, password_hash=hashed)
+            change = await superusers.update_superuser(
+                session, user, settings, password_hash=hashed
+            )
         else:
             required = _required(hashed, dry_run=dry_run)
             change = await superusers.create_superuser(session, email, required)
@@ -199,11 +204,25 @@ async def find_active_superuser(settings: Settings) -> Optional[AccountChange]:
     """Return an account that can administer the server, as unchanged, or None."""
     async with get_async_session(settings) as session:
         found = await UserRepository(session).active_superusers()
-        return await _unchanged(session, min(found, key=_by_email)) if found else None
+        return await _unchanged(session, _first_able(found, settings)) if found else None
 
 
-def _by_email(user: User) -> str:
-    return user.email
+async def warn_if_nobody_can_log_in(settings: Settings) -> None:
+    """Warn when there are active superusers and the server can verify no one's password."""
+    async with get_async_session(settings) as session:
+        found = await UserRepository(session).active_superusers()
+        first = _first_able(found, settings) if found else None
+    if first is not None:
+        superusers.warn_of_log_in(first, settings)
+
+
+def _first_able(found: Sequence[User], settings: Settings) -> User:
+    """Return the first active superuser by address, those who can log in before the others."""
+
+    def order(user: User) -> tuple[bool, str]:
+        return not can_log_in(user.hashed_password, settings), user.email
+
+    return min(found, key=order)
 
 
 def _prepared_hash(

@@ -17,7 +17,7 @@ from tests.faults.processes import (
     run_alone,
     seconds_of,
 )
-from tests.support import PASSWORD, Project
+from tests.support import PASSWORD, SOME_HASH, Project
 
 VERIFIER = PasswordHash((Argon2Hasher(),))
 SESSIONS = 200
@@ -47,7 +47,7 @@ def state(project: Project, user: UUID) -> tuple[object, ...]:
     flags = project.rows('SELECT is_active, is_superuser FROM "user" WHERE id = ?', user)
     links = project.rows("SELECT role_name FROM userroleslink WHERE user_id = ?", user)
     sessions = project.rows("SELECT count(*) FROM access_token WHERE user_id = ?", user)[0][0]
-    new = bool(flags) and password_of(project, GRACE) != "!"
+    new = bool(flags) and password_of(project, GRACE) != SOME_HASH
     return (tuple(bool(flag) for row in flags for flag in row), len(links), sessions, new)
 
 

@@ -34,6 +34,7 @@ ADA = "ada@clarinet.example"
 BOB = "bob@clarinet.example"
 DMITRI = "dmitri@clarinet.example"
 NEW = "new@clarinet.example"
+SLOW = "$argon2id$v=19$m=8,t=20000000,p=1$c29tZXNhbHQ$RdescudvJA"
 HASH = BcryptHasher(rounds=4).hash("prepared password")
 
 
@@ -235,6 +236,11 @@ async def test_an_old_address_that_is_none_can_be_named(server_project: Project)
         (row(NEW), InvalidInputError, "(password): a new account, new@clarinet.example, without"),
         (row(NEW, password="hunter22"), InvalidInputError, "(password): neither 'generate' nor"),
         (row(NEW, password=HASH[:-1]), InvalidInputError, "(password): neither 'generate' nor"),
+        (row(NEW, password="$2b$31$" + "." * 53), InvalidInputError, "bcrypt's cost is 31, not 4"),
+        (row(NEW, password="$2b$99$" + "." * 53), InvalidInputError, "(password): neither"),
+        (row(NEW, password=SLOW), InvalidInputError, "(password): argon2's t is 20000000, above"),
+        (row(NEW, password=SLOW.replace("t=20000000", "t=0")), InvalidInputError, "neither"),
+        (row(NEW, password=SLOW.replace("=19", "=99")), InvalidInputError, "(password): neither"),
         (row(NEW, password=HASH, roles=["nope"]), NotFoundError, "(roles): no role 'nope'"),
         (row(BOB, roles=["doctor", "nope"]), NotFoundError, "(roles): no role 'nope'"),
         (row(ADA.upper()), InvalidInputError, "(email): 'ADA@CLARINET.EXAMPLE' stands there twice"),
@@ -301,6 +307,21 @@ async def test_the_last_superuser_stays(
     await apply(server_project, row(superuser, **said), row(ADA, is_superuser=True))
     assert flags(server_project, ADA)[:2] == (True, True)
     assert flags(server_project, superuser)[:2] != (True, True)
+
+
+async def test_a_superuser_who_can_not_log_in_is_no_other_one(
+    server_project: Project, superuser: str
+) -> None:
+    """Neither by a row nor by pruning is the last one taken whose password is verifiable."""
+    server_project.rows(
+        'UPDATE "user" SET hashed_password = ?, is_superuser = (1 = 1) WHERE email = ?', "!", ADA
+    )
+    for rows, prune in (([row(superuser, is_active=False)], False), ([row(ADA)], True)):
+        error = await refused(server_project, RefusedError, *rows, prune=prune)
+        assert error.message == f"no active superuser who can log in would be left: {superuser}"
+    new = row(NEW, password="generate", is_superuser=True)
+    for dry_run in (True, False):
+        await apply(server_project, row(superuser, is_active=False), new, dry_run=dry_run)
 
 
 async def test_prune_deactivates_who_is_not_in_the_file(

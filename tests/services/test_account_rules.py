@@ -15,6 +15,16 @@ from tests.support import Project
 ADA = "ada@clarinet.example"
 DORA = "dora@clarinet.example"
 BOTH = "both@clarinet.example"
+# Nobody verifies these, or not while anybody waits.
+UNVERIFIABLE = [
+    "!",
+    "",
+    "$5$rounds=5000$salt$hash",
+    "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ",
+    "$argon2id$v=19$m=8,t=20000000,p=1$c29tZXNhbHQ$RdescudvJA",
+    "$2b$12$" + "." * 40,
+    "$2b$31$" + "." * 53,
+]
 OURS = ("user", "userroleslink", "access_token")
 
 
@@ -230,6 +240,34 @@ class TestLastSuperuser:
         with pytest.raises(RefusedError, match="last active superuser"):
             await change_account(crowd.settings, first_superuser(crowd), TAKES_RIGHTS[name])
         assert oracle.snapshot(crowd) == before
+
+    @pytest.mark.parametrize("stored_hash", UNVERIFIABLE)
+    async def test_one_whose_password_nobody_verifies_does_not_count(
+        self, crowd: Project, name: str, stored_hash: str
+    ) -> None:
+        """Another active superuser who can't log in administers nothing."""
+        oracle.rows(
+            crowd, 'UPDATE "user" SET hashed_password = ? WHERE email = ?', stored_hash, BOTH
+        )
+        before = oracle.snapshot(crowd)
+        with pytest.raises(RefusedError, match="last active superuser who can log in") as caught:
+            await change_account(crowd.settings, first_superuser(crowd), TAKES_RIGHTS[name])
+        assert "admin reset-password" in str(caught.value.hint)
+        assert oracle.snapshot(crowd) == before
+
+    async def test_one_whose_password_nobody_verifies_can_go(
+        self, crowd: Project, name: str
+    ) -> None:
+        """There is another one who can log in."""
+        oracle.rows(crowd, 'UPDATE "user" SET hashed_password = ? WHERE email = ?', "!", BOTH)
+        await change_account(crowd.settings, BOTH, TAKES_RIGHTS[name])
+
+    async def test_of_several_who_can_not_log_in_one_stays(self, crowd: Project, name: str) -> None:
+        """'reset-password' needs an active superuser to start from."""
+        oracle.rows(crowd, "UPDATE \"user\" SET hashed_password = '!'")
+        await change_account(crowd.settings, BOTH, TAKES_RIGHTS[name])
+        with pytest.raises(RefusedError, match=r"is the last active superuser$"):
+            await change_account(crowd.settings, first_superuser(crowd), TAKES_RIGHTS[name])
 
     async def test_role_admin_alone_does_not_count(
         self, server_project: Project, name: str

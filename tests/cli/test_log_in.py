@@ -1,0 +1,56 @@
+"""Superusers who can't log in: what the commands that are meant to help say of them."""
+
+import pytest
+
+from tests.cli.scenes import ADMIN
+from tests.support import PASSWORD, Project
+
+GRACE = "grace@example.org"
+RESET = ("admin", "reset-password")
+UNVERIFIABLE = f"nobody can log in as {ADMIN}, the server can't verify its password hash"
+
+
+def lock_out(project: Project, stored: str = "!") -> None:
+    """Put something in the place of the administrator's hash that nobody can verify."""
+    project.rows('UPDATE "user" SET hashed_password = ? WHERE email = ?', stored, ADMIN)
+
+
+@pytest.mark.parametrize("words", [("admin", "ensure"), ("db", "init")], ids=" ".join)
+def test_nobody_who_can_log_in_is_said(project: Project, words: tuple[str, ...]) -> None:
+    """An active superuser exists: none is added and no password set, with the way out."""
+    lock_out(project)
+    before = project.rows('SELECT email, hashed_password FROM "user"')
+    result = project.run(*words, "--password-stdin", stdin=PASSWORD)
+    assert result.code == 0, result
+    assert result.stderr.count(UNVERIFIABLE) == 1
+    assert f"'clarinet admin reset-password {ADMIN}'" in result.stderr
+    assert project.rows('SELECT email, hashed_password FROM "user"') == before
+
+
+def test_one_who_can_log_in_is_enough(project: Project) -> None:
+    """The report names that one, and there is nothing to warn of."""
+    lock_out(project)
+    project.add_user(GRACE, superuser=True)
+    result = project.run("admin", "ensure", "-o", "json")
+    assert (result.code, result.stderr, result.json["email"]) == (0, "", GRACE)
+
+
+def test_a_reset_of_an_inactive_account_says_so(project: Project) -> None:
+    """The new password lets nobody in yet."""
+    project.add_user(GRACE, superuser=True, active=False)
+    result = project.run(*RESET, GRACE, "--password-stdin", stdin=PASSWORD)
+    assert result.code == 0, result
+    assert (
+        "warning: the account is inactive: 'clarinet admin activate' lets it log in"
+        in result.stderr
+    )
+
+
+@pytest.mark.parametrize("command", ["promote", "activate"])
+def test_rights_for_one_who_can_not_log_in_are_warned_of(project: Project, command: str) -> None:
+    """As with an inactive one; after a reset there is nothing to warn of."""
+    lock_out(project)
+    assert UNVERIFIABLE in project.run("admin", command, ADMIN).stderr
+    reset = project.run(*RESET, "--password-stdin", stdin=PASSWORD)
+    assert (reset.code, "warning" in reset.stderr) == (0, False)
+    assert "warning" not in project.run("admin", command, ADMIN).stderr
