@@ -7,12 +7,14 @@ import ssl
 from typing import Optional
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm.exc import StaleDataError
 
 from clarinet_cli.exceptions import (
     BUSY,
     CONFLICT,
     FAILURE,
     LOGIN_REFUSED,
+    PREVENTED,
     UNKNOWN_DATABASE,
     UNREACHABLE,
     ClarinetError,
@@ -24,6 +26,10 @@ SERVER_HINT = "is the server running, and are database_host and database_port ri
 TLS_HINT = "sslrootcert in database_url names the CA; sslcert and sslkey are for the server"
 NO_TLS_HINT = "sslmode in database_url asks for TLS"
 SCHEMA_HINT = "see 'clarinet migrate status'"
+ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide rows
+POLICY_HINT = (
+    "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
+)
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # What SQLite says of a schema; both name things of the schema, and no values.
@@ -48,6 +54,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "is this a replica?"),
+    "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
     "42P04": (CONFLICT, "the database exists already", None),
     "53100": (FAILURE, "the server's disk is full", None),
 }
@@ -94,6 +101,9 @@ def explain_driver_error(error: Exception, backend: str, target: str) -> Optiona
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
     """
+    if isinstance(error, StaleDataError):
+        table = _quoted_name(str(error))
+        return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
     if isinstance(error, DBAPIError):
         found = _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
         template, reason, hint = found
@@ -114,6 +124,12 @@ def _explain_tls(error: Exception) -> Optional[tuple[str, str]]:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}", TLS_HINT
     return None
+
+
+def _quoted_name(message: str) -> str:
+    """Return the table that a message names, in whatever language and quotes."""
+    found = re.search(r"[\"'«„“]\s*(\w+)", message)
+    return found[1] if found else "a table"
 
 
 def _explain_network(error: Exception) -> str:
@@ -158,6 +174,10 @@ def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Opti
 
 def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
     state = str(getattr(error.orig, "sqlstate", "") or "")
+    original = getattr(error.orig, "__cause__", None)
+    if getattr(original, "server_source_function", None) == ROW_SECURITY:
+        table = _quoted_name(str(original))
+        return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
         return found

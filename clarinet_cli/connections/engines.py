@@ -212,15 +212,16 @@ def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: floa
     }
     engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
 
-    limits = {
+    parameters = {
         "lock_timeout": milliseconds(busy_timeout),
         "statement_timeout": milliseconds(statement_timeout),
+        "row_security": "off",  # a policy that would hide rows is an error
     }
 
     def start(connection: Connection) -> None:
         # Of the transaction alone: a pooler may give the connection to somebody else next.
         # In one statement: each is sent and answered several times when it is prepared.
-        told = limits | connection.get_execution_options().get(PARAMETERS_OPTION, {})
+        told = parameters | connection.get_execution_options().get(PARAMETERS_OPTION, {})
         settings = (f"set_config('{name}', '{value}', true)" for name, value in told.items())
         connection.exec_driver_sql(f"SELECT {', '.join(settings)}")
 

@@ -17,6 +17,7 @@ __all__ = [
     "INVALID",
     "LOGIN_REFUSED",
     "NOT_FOUND",
+    "PREVENTED",
     "REFUSED",
     "UNKNOWN_DATABASE",
     "UNREACHABLE",
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidInputError",
     "LoginRefusedError",
     "NotFoundError",
+    "PreventedError",
     "RefusedError",
     "UnknownDatabaseError",
     "UnreachableError",
@@ -84,6 +86,10 @@ class RefusedError(ClarinetError):
     exit_code = ExitCode.REFUSED
 
 
+class PreventedError(ClarinetError):
+    """A trigger or rule of the database kept a statement from changing the rows."""
+
+
 class CheckFailedError(ClarinetError):
     """A check ran and its answer is no."""
 
@@ -120,6 +126,9 @@ FAILURE = ClarinetError("the operation failed")
 INVALID = InvalidInputError("the value can't be used")
 NOT_FOUND = NotFoundError("not found")
 CONFLICT = ConflictError("exists already")
+PREVENTED = PreventedError(
+    "a trigger or rule of the database prevented the change", hint="nothing was changed"
+)
 REFUSED = RefusedError("refused")
 CHECK_FAILED = CheckFailedError("the check failed")
 UNREACHABLE = UnreachableError("the database can't be reached")

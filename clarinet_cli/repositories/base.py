@@ -1,11 +1,22 @@
 """What every repository can do."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Optional, TypeVar, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Executable,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
 
+from clarinet_cli.exceptions import PREVENTED, PreventedError
 from clarinet_cli.models.base import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
@@ -18,6 +29,18 @@ def chunks(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
     """Yield *values* in parts that one statement takes."""
     for start in range(0, len(values), VALUES_AT_ONCE):
         yield values[start : start + VALUES_AT_ONCE]
+
+
+async def changed(session: AsyncSession, statement: Executable) -> int:
+    """Run a statement that changes rows and return how many it changed."""
+    options = {"synchronize_session": False}
+    result = await session.execute(statement, execution_options=options)
+    return cast("CursorResult[Any]", result).rowcount
+
+
+def prevented(table: str) -> PreventedError:
+    """Return the error for a statement that changed fewer rows than there were to change."""
+    return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
 
 
 class BaseRepository(Generic[ModelT]):
@@ -37,10 +60,45 @@ class BaseRepository(Generic[ModelT]):
 
         Raises:
             IntegrityError: A constraint forbids it.
+            PreventedError: A trigger or rule kept it from being inserted.
         """
+        model = type(row)
+        names = inspect(model).columns.keys()
+        values = {name: getattr(row, name) for name in names}
+        if await changed(self.session, insert(model).values(values)) != 1:
+            raise prevented(self._table(model))
+        make_transient_to_detached(row)
         self.session.add(row)
-        await self.session.flush()
         return row
+
+    async def remove_where(
+        self, *criteria: ColumnElement[bool], model: Optional[type[Any]] = None
+    ) -> int:
+        """Delete the rows for which all *criteria* hold; return how many.
+
+        Rows that are there afterwards came in meanwhile, and go too, or they stay whatever
+        one does.
+
+        Args:
+            *criteria: Which rows.
+            model: Of another table than the repository's own.
+
+        Raises:
+            PreventedError: A trigger or rule kept a row from being deleted.
+        """
+        model = model or self.model
+        number = await changed(self.session, delete(model).where(*criteria))
+        key = inspect(model).primary_key
+        for values in (await self.session.execute(select(*key).where(*criteria))).all():
+            one = [column == value for column, value in zip(key, values, strict=True)]
+            number += await changed(self.session, delete(model).where(*one))
+            if await self.session.scalar(select(func.count()).select_from(model).where(*one)):
+                raise prevented(self._table(model))
+        return number
+
+    @staticmethod
+    def _table(model: type[Any]) -> str:
+        return str(model.__tablename__)
 
     async def find(self, *criteria: ColumnElement[bool]) -> Sequence[ModelT]:
         """Return the rows for which all *criteria* hold, in no particular order."""

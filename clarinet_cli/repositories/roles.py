@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
-from clarinet_cli.repositories.base import BaseRepository, chunks
+from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
 from clarinet_cli.results import RoleRow
 
 
@@ -38,23 +38,24 @@ class RoleRepository(BaseRepository[Role]):
 
     async def add_missing(self, names: Iterable[str]) -> None:
         """Create the roles that do not exist; harmless when another process does the same."""
-        await self._insert_missing(Role, [{"name": name} for name in names])
+        await self._insert_missing(Role, [{"name": name} for name in set(names)])
 
     async def grant(self, user_id: UUID, names: Iterable[str]) -> None:
         """Give a user roles; those that it has already are left as they are."""
-        rows = [{"user_id": user_id, "role_name": name} for name in names]
+        rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
     async def withdraw(self, user_id: UUID, names: Iterable[str]) -> None:
         """Take roles from a user; those that it does not have are passed over."""
-        query = delete(RoleLink).where(
-            col(RoleLink.user_id) == user_id, col(RoleLink.role_name).in_(list(names))
+        await self.remove_where(
+            col(RoleLink.user_id) == user_id,
+            col(RoleLink.role_name).in_(list(names)),
+            model=RoleLink,
         )
-        await self.session.execute(query)
 
     async def withdraw_all(self, user_id: UUID) -> None:
         """Take all roles from a user."""
-        await self.session.execute(delete(RoleLink).where(col(RoleLink.user_id) == user_id))
+        await self.remove_where(col(RoleLink.user_id) == user_id, model=RoleLink)
 
     async def with_members(self) -> list[RoleRow]:
         """Return all roles by name, with the number of accounts that have each."""
@@ -70,14 +71,25 @@ class RoleRepository(BaseRepository[Role]):
         return [RoleRow(*row) for row in await self.session.execute(query)]
 
     async def _insert_missing(self, model: type[Any], rows: list[dict[str, Any]]) -> None:
+        """Insert the rows that are not there.
+
+        Raises:
+            PreventedError: A trigger or rule kept a row from being inserted.
+        """
         if not rows:
             return
         # Each dialect is imported where it is used: PostgreSQL's brings its driver along.
+        insert: Any
         if self.session.get_bind().dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-            await self.session.execute(sqlite_insert(model).values(rows).on_conflict_do_nothing())
+            from sqlalchemy.dialects.sqlite import insert
         else:
             from sqlalchemy.dialects.postgresql import insert
 
-            await self.session.execute(insert(model).values(rows).on_conflict_do_nothing())
+        query = insert(model).values(rows).on_conflict_do_nothing()
+        if await changed(self.session, query) == len(rows):
+            return
+        columns = model.__table__.columns
+        same = [and_(*(columns[name] == value for name, value in row.items())) for row in rows]
+        found = select(func.count()).select_from(model).where(or_(*same))
+        if await self.session.scalar(found) != len(rows):
+            raise prevented(model.__tablename__)

@@ -7,20 +7,27 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
     Integer,
     String,
     and_,
+    case,
     delete,
     func,
     literal,
     literal_column,
     select,
+    true,
 )
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.repositories.base import VALUES_AT_ONCE, BaseRepository, chunks
+from clarinet_cli.repositories.base import (
+    VALUES_AT_ONCE,
+    BaseRepository,
+    changed,
+    chunks,
+    prevented,
+)
 from clarinet_cli.repositories.session_state import CREATED
 
 ID_LENGTH = 8
@@ -98,25 +105,35 @@ class SessionRepository(BaseRepository[AccessToken]):
         """Delete a user's sessions but those to keep; return how many.
 
         A long list of values would be one that SQLite puts into a temporary file.
+
+        Raises:
+            PreventedError: A trigger or rule kept one from being deleted.
         """
         kept = {session.token for session in keep}
         if len(kept) <= VALUES_AT_ONCE:
-            query = delete(AccessToken).where(USER_ID == user_id)
-            return await self._removed(query.where(TOKEN.not_in(kept)) if kept else query)
+            others_only = [TOKEN.not_in(kept)] if kept else []
+            return await self.remove_where(USER_ID == user_id, *others_only)
         tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
         others = [token for token in tokens if token not in kept]
         number = 0
         for some in chunks(others):
-            number += await self._removed(delete(AccessToken).where(TOKEN.in_(some)))
+            number += await self.remove_where(TOKEN.in_(some))
         return number
 
     async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
-        """Delete sessions; return the tokens of those that were still there."""
+        """Delete sessions; return the tokens of those that were still there.
+
+        Raises:
+            PreventedError: A trigger or rule kept one from being deleted.
+        """
         options = {"synchronize_session": False}
         gone: set[str] = set()
         for some in chunks([session.token for session in sessions]):
             query = delete(AccessToken).where(TOKEN.in_(some)).returning(TOKEN)
             gone |= set(await self.session.scalars(query, execution_options=options))
+            left = set(some) - gone
+            if left and await self.count(TOKEN.in_(left)):
+                raise prevented(str(AccessToken.__tablename__))
         return gone
 
     async def count_others(self, users: Collection[UUID]) -> int:
@@ -144,21 +161,29 @@ class SessionRepository(BaseRepository[AccessToken]):
         Returns:
             The key where this slice ended, None when there is nothing behind it; and how
             many sessions were deleted.
+
+        Raises:
+            PreventedError: A trigger or rule kept a session from being deleted.
         """
         ahead = [self._key <= last, *([] if after is None else [self._key > after])]
+        doomed = and_(true(), *_of_others(spared))
         inner = (
-            select(self._key.label("key"))
+            select(self._key.label("key"), case((doomed, 1), else_=0).label("doomed"))
             .select_from(AccessToken)
             .where(*ahead)
             .order_by(self._key)
             .limit(size)
             .subquery()
         )
-        end = await self.session.scalar(select(func.max(inner.c.key)))
+        found = select(func.max(inner.c.key), func.sum(inner.c.doomed))
+        end, number = (await self.session.execute(found)).one()
         if end is None:
             return None, 0
-        query = delete(AccessToken).where(*ahead, self._key <= end, *_of_others(spared))
-        return end, await self._removed(query)
+        here = [*ahead, self._key <= end, *_of_others(spared)]
+        removed = await changed(self.session, delete(AccessToken).where(*here))
+        if removed < number:  # who is faster, or a trigger
+            removed += await self.remove_where(*here)
+        return end, removed
 
     @property
     def _key(self) -> ColumnElement[Any]:
@@ -207,11 +232,6 @@ class SessionRepository(BaseRepository[AccessToken]):
             if is_range:
                 return and_(start <= TOKEN, TOKEN < end)
         return None
-
-    async def _removed(self, query: Any) -> int:
-        options = {"synchronize_session": False}
-        result = await self.session.execute(query, execution_options=options)
-        return cast("CursorResult[Any]", result).rowcount
 
 
 def _of_others(users: Collection[UUID]) -> list[ColumnElement[bool]]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Optional, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, cast, delete, func, or_, select
+from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
@@ -133,8 +133,9 @@ class UserRepository(BaseRepository[User]):
 
         Raises:
             IntegrityError: Other rows refer to it.
+            PreventedError: A trigger or rule kept it.
         """
-        await self.session.execute(delete(User).where(ID == user_id))
+        await self.remove_where(ID == user_id)
 
     async def sessions_by_state(self, moment: Moment, user_id: UUID) -> dict[str, int]:
         """Return how many sessions of an account are in each state, and how many in all."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.exceptions import PreventedError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import FoundSession, OwnSession, SessionRepository
 from clarinet_cli.repositories.users import UserRepository
@@ -158,6 +159,9 @@ async def revoke_all(
 
     try:
         await _remove_others(settings, spared_ids, note_down, stopped)
+    except PreventedError as error:
+        logger.bind(reported=True).error(f"after {revoked} sessions: {error.message}")
+        raise error.with_context(error.message, hint=f"{revoked} sessions were ended") from error
     finally:
         if revoked:
             done = f"{revoked} sessions were ended"

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
 
 from clarinet_cli.connections.driver_errors import explain_driver_error
 from clarinet_cli.connections.engines import (
@@ -186,7 +187,7 @@ def driver_errors(url: URL) -> Iterator[None]:
     """Turn the driver's errors inside the block into errors in the operator's words."""
     try:
         yield
-    except (DBAPIError, OSError, TimeoutError, UnicodeError) as error:
+    except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:
         file = sqlite_file(url)
         explained = (file and explain_file_error(error, file)) or explain_driver_error(
             error, url.get_backend_name(), display_url(url)

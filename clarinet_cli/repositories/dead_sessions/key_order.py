@@ -7,12 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.base import changed
 from clarinet_cli.repositories.dead_sessions.walk import (
     NO_PARAMETERS,
     Look,
     NoUpkeep,
     Span,
-    removed,
+    number_of,
 )
 
 TOKEN = col(AccessToken.token)
@@ -66,11 +67,18 @@ class KeyOrder(NoUpkeep):
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete the dead ones between two keys; see ``DeadSessions.remove``."""
-        here = and_(_after(span.low), TOKEN <= span.high, self._dead)
+        here = self._in(span)
         if skip_locked:
             free = select(TOKEN).where(here).with_for_update(skip_locked=True)
             here = and_(TOKEN.in_(free), self._dead)
-        return await removed(self._session, delete(AccessToken).where(here))
+        return await changed(self._session, delete(AccessToken).where(here))
+
+    async def count(self, span: Span) -> int:
+        """Return how many are dead between two keys; see ``DeadSessions.count``."""
+        return await number_of(self._session, self._in(span))
+
+    def _in(self, span: Span) -> ColumnElement[bool]:
+        return and_(_after(span.low), TOKEN <= span.high, self._dead)
 
 
 def _after(token: Optional[str]) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     cast,
     delete,
+    exists,
     func,
     literal,
     literal_column,
@@ -26,12 +27,13 @@ from sqlalchemy.types import UserDefinedType
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.base import changed
 from clarinet_cli.repositories.dead_sessions.walk import (
     NO_PARAMETERS,
     Look,
     NoUpkeep,
     Span,
-    removed,
+    number_of,
 )
 from clarinet_cli.repositories.session_state import EXPIRES
 
@@ -41,6 +43,22 @@ FIRST_TID_RANGE_SCAN = 140000  # the server's version number
 # The blocks have to be read in their order; a compiler's start costs more than a batch.
 PLANNER = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "jit")
 BLOCKS_IN_ORDER: Mapping[str, str] = MappingProxyType(dict.fromkeys(PLANNER, "off"))
+
+# The table's blocks, when all of its rows lie in them.
+HEAP = text(
+    "SELECT pg_relation_size(c.oid) / current_setting('block_size')::int"
+    " FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
+    " WHERE c.oid = 'access_token'::regclass AND c.relkind = 'r' AND a.amname = 'heap'"
+    " AND NOT c.relispartition"
+    " AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE c.oid IN (i.inhparent, i.inhrelid))"
+    " AND current_setting('server_version_num')::int >= :first"
+)
+# The catalogue of Citus, where it is installed.
+DISTRIBUTES = text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
+DISTRIBUTED = text(
+    "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_dist_partition"
+    " WHERE logicalrelid = 'access_token'::regclass)"
+)
 
 
 class Tid(UserDefinedType[str]):
@@ -134,7 +152,12 @@ class BlockRanges(NoUpkeep):
         if skip_locked:
             free = select(CTID).select_from(AccessToken).where(here)
             here = and_(CTID.in_(free.with_for_update(skip_locked=True)), self._dead)
-        return await removed(self._session, delete(AccessToken).where(here))
+        return await changed(self._session, delete(AccessToken).where(here))
+
+    async def count(self, span: Span) -> int:
+        """Return how many are dead between two places; see ``DeadSessions.count``."""
+        here = and_(CTID > _tid(span.low), CTID <= _tid(span.high), self._dead)
+        return await number_of(self._session, here)
 
     def _measured(self, size: int) -> Span:
         """Return so many blocks of the next range; their rows are its share."""
@@ -202,11 +225,18 @@ class NamedSessions(NoUpkeep):
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete sessions by their keys; see ``DeadSessions.remove``."""
-        here = and_(TOKEN.in_(self._tokens[span.low : span.high]), self._dead)
+        here = self._in(span)
         if skip_locked:
             free = select(TOKEN).where(here).with_for_update(skip_locked=True)
             here = and_(TOKEN.in_(free), self._dead)
-        return await removed(self._session, delete(AccessToken).where(here))
+        return await changed(self._session, delete(AccessToken).where(here))
+
+    async def count(self, span: Span) -> int:
+        """Return how many of some keys are dead; see ``DeadSessions.count``."""
+        return await number_of(self._session, self._in(span))
+
+    def _in(self, span: Span) -> ColumnElement[bool]:
+        return and_(TOKEN.in_(self._tokens[span.low : span.high]), self._dead)
 
 
 async def few_expired(session: AsyncSession, dead: ColumnElement[bool]) -> Optional[list[str]]:
@@ -224,22 +254,19 @@ async def few_expired(session: AsyncSession, dead: ColumnElement[bool]) -> Optio
 async def number_of_blocks(session: AsyncSession) -> Optional[int]:
     """Return the table's size in blocks, or None where rows can't be reached by block.
 
-    Engines that speak PostgreSQL have no ``ctid``, or no order in it; a partitioned table
-    has many.
+    Engines that speak PostgreSQL have no ``ctid``, or no order in it. A table that others
+    inherit from or are partitions of has rows in theirs too, a distributed one on other
+    servers; so one without a block of its own that has rows is such a one.
     """
     version = str((await session.scalars(select(func.version()))).one())
     if not version.startswith("PostgreSQL") or "-YB-" in version:
         return None
-    query = text(
-        "SELECT pg_relation_size(c.oid) / current_setting('block_size')::int"
-        " FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
-        " WHERE c.oid = 'access_token'::regclass AND c.relkind = 'r' AND a.amname = 'heap'"
-        " AND current_setting('server_version_num')::int >= :first"
-    )
-    blocks: Optional[int] = (
-        await session.scalars(query, {"first": FIRST_TID_RANGE_SCAN})
-    ).one_or_none()
-    return blocks
+    found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN})
+    blocks: Optional[int] = found.one_or_none()
+    if blocks is None or (await session.scalar(DISTRIBUTES) and await session.scalar(DISTRIBUTED)):
+        return None
+    elsewhere = blocks == 0 and await session.scalar(select(exists(select(TOKEN))))
+    return None if elsewhere else blocks
 
 
 def _first(block: int) -> str:

@@ -27,11 +27,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.base import changed
 from clarinet_cli.repositories.dead_sessions.sqlite_log import (
     ROWS_A_CHECKPOINT_ALONE,
     WriteAheadLog,
 )
-from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, removed
+from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, number_of
 
 TABLE = str(AccessToken.__tablename__)
 ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
@@ -117,11 +118,17 @@ class RowidSlices:
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
         """Delete a slice; SQLite has no locks on rows. See ``DeadSessions.remove``."""
-        victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
-        here = delete(AccessToken).where(ROWID.in_(victims), self._dead)
-        number = await removed(self._session, here)
+        number = await changed(self._session, delete(AccessToken).where(self._in(span)))
         self._log.grow(number)
         return number
+
+    async def count(self, span: Span) -> int:
+        """Return how many of a slice are dead; see ``DeadSessions.count``."""
+        return await number_of(self._session, self._in(span))
+
+    def _in(self, span: Span) -> ColumnElement[bool]:
+        victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
+        return and_(ROWID.in_(victims), self._dead)
 
     async def look_around(self) -> None:
         """Ask whether somebody else has written; see ``DeadSessions.look_around``.
@@ -155,7 +162,7 @@ class RowidSlices:
         return high, number
 
     async def _note(self, here: ColumnElement[bool]) -> int:
-        return await removed(
+        return await changed(
             self._session, insert(VICTIMS).from_select(["id"], self._in_order(here))
         )
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Optional, Protocol, cast
+from typing import Any, NamedTuple, Optional, Protocol
 
-from sqlalchemy import CursorResult, Executable
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.models import AccessToken
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
@@ -79,6 +81,9 @@ class DeadSessions(Protocol):
             skip_locked: Leave rows that somebody else has locked, instead of waiting.
         """
 
+    async def count(self, span: Span) -> int:
+        """Return how many are dead in a stretch; asked where ``keys_stay``."""
+
     def upkeep_is_due(self, *, last: bool) -> bool:
         """Return whether the engine needs some work after a transaction.
 
@@ -92,6 +97,12 @@ class DeadSessions(Protocol):
         Args:
             last: Nothing more will be removed.
         """
+
+
+async def number_of(session: AsyncSession, *criteria: ColumnElement[bool]) -> int:
+    """Return the number of sessions for which all *criteria* hold."""
+    query = select(func.count()).select_from(AccessToken).where(*criteria)
+    return int((await session.scalars(query)).one())
 
 
 class NoUpkeep:
@@ -110,10 +121,3 @@ class NoUpkeep:
     async def keep_up(self, *, last: bool) -> None:
         """Do nothing."""
         del last
-
-
-async def removed(session: AsyncSession, query: Executable) -> int:
-    """Run a statement that changes rows and return how many it changed."""
-    options = {"synchronize_session": False}
-    result = await session.execute(query, execution_options=options)
-    return cast("CursorResult[Any]", result).rowcount

@@ -85,6 +85,11 @@ async def clean_up(
                 done = f"{walk.deleted} sessions were deleted"
                 record_done("deleted", done, deleted=walk.deleted, matched=walk.matched)
         remaining = await run.remaining(walk)
+        if remaining and walk.has_tried_all:
+            logger.warning(
+                f"{remaining} dead sessions remain: "
+                "does a trigger or rule on access_token keep them?"
+            )
     return _report(plan, walk, remaining, clock() - started)
 
 
@@ -131,10 +136,10 @@ class _Run:
 
     async def remaining(self, walk: Walk) -> int:
         """Return how many dead sessions are left, without a second look where one can."""
-        if walk.knows_nothing_is_left:
-            return 0
+        if walk.has_met_all:
+            return walk.kept
         if self.plan.dry_run or self.transactions.ended or self.moment is None:
-            return max(walk.matched - walk.settled, 0)
+            return max(walk.matched - walk.settled, 0) + walk.kept
         moment = self.moment
         dead = await self.transactions.patiently(Access.READ, lambda: self._way(moment, keep=False))
         look = LookAtAll(self.transactions, dead)

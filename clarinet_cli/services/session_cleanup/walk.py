@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import BusyError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
@@ -31,6 +31,13 @@ POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and shall stay below
 BETWEEN_LOOKS_AT_THE_LOCK_SECONDS = 0.2
 
 
+class Removed(NamedTuple):
+    """What became of a stretch: how many went, and how many are dead and still there."""
+
+    deleted: int
+    kept: int
+
+
 @dataclass(slots=True)
 class Walk:
     """What a run has done, and how it goes on.
@@ -48,7 +55,8 @@ class Walk:
         progress: Called after each batch.
         deleted: Those that are gone.
         batches: The transactions that deleted some.
-        settled: Those that are gone, or were seen to be alive again.
+        settled: Those that are gone, or were seen to be alive again, or were kept.
+        kept: Those that are dead and still there after their delete.
         ended: Whether the removal did.
         lock_seen: When the lock was last seen to be held, by the event loop's clock.
         contested: Stretches with rows that somebody else had locked, and how many went.
@@ -66,6 +74,7 @@ class Walk:
     deleted: int = 0
     batches: int = 0
     settled: int = 0
+    kept: int = 0
     ended: bool = False
     lock_seen: float = 0.0
     contested: deque[tuple[Span, int]] = field(default_factory=deque)
@@ -83,11 +92,16 @@ class Walk:
         return self.look.found
 
     @property
-    def knows_nothing_is_left(self) -> bool:
-        """Whether every dead session that the look found was met."""
+    def has_met_all(self) -> bool:
+        """Whether every dead session that the look found was met: what is left was kept."""
         if not self.look.complete or self.contested:
             return False
         return self.deleted == self.matched or (self.ended and self.dead.keys_stay)
+
+    @property
+    def has_tried_all(self) -> bool:
+        """Whether it came to its end, and no lock of others was in the way."""
+        return self.ended and not self.contested
 
     async def _look_and_remove(self) -> None:
         if self.look.transactions is self.transactions or self.plan.dry_run:
@@ -154,26 +168,33 @@ class Walk:
         """
         span: Optional[Span] = None
 
-        async def work() -> int:
+        async def work() -> Removed:
             nonlocal span
             span = span or await self._next_span()
-            return await self.dead.remove(span) if span else 0
+            return await self._remove(span, span.number) if span else Removed(0, 0)
 
         try:
-            deleted = await self._write(self.transactions.once, work)
+            removed = await self._write(self.transactions.once, work)
         except BusyError as error:
             logger.debug(f"clean-up: {error.message}")
             if span is not None:
                 await self._go_around(span)
                 return True
             # It was not the rows: nobody else may write now.
-            deleted = await self._write(self.transactions.patiently, work)
+            removed = await self._write(self.transactions.patiently, work)
         if span is None:
             return False
         if span.full:
             self.pace.learn(self.transactions.seconds)
-        self._add(deleted, settled=span.number)
+        self._add(removed, settled=span.number)
         return True
+
+    async def _remove(self, span: Span, number: int, *, skip_locked: bool = False) -> Removed:
+        """Delete a stretch; where fewer go than were seen, count what is dead and still there."""
+        deleted = await self.dead.remove(span, skip_locked=skip_locked)
+        asked = self.dead.keys_stay and not skip_locked
+        kept = await self.dead.count(span) if asked and deleted < number else 0
+        return Removed(deleted, kept)
 
     async def _next_span(self) -> Optional[Span]:
         """Take the next stretch, a longer one where nobody else is there to wait."""
@@ -186,10 +207,10 @@ class Walk:
 
     async def _go_around(self, span: Span) -> None:
         """Delete what nobody has locked, and remember to come back."""
-        work = partial(self.dead.remove, span, skip_locked=True)
-        deleted = await self._write(self.transactions.patiently, work)
-        self.contested.append((span, deleted))
-        self._add(deleted, settled=deleted)
+        work = partial(self._remove, span, span.number, skip_locked=True)
+        removed = await self._write(self.transactions.patiently, work)
+        self.contested.append((span, removed.deleted))
+        self._add(removed, settled=removed.deleted)
 
     async def _come_back(self) -> None:
         """Try locked rows again for a while."""
@@ -199,8 +220,11 @@ class Walk:
             if self._next_size < span.number - before:
                 return
             await self._look_at_the_lock()
+            number = span.number - before
             try:
-                deleted = await self._write(self.transactions.once, partial(self.dead.remove, span))
+                removed = await self._write(
+                    self.transactions.once, partial(self._remove, span, number)
+                )
             except BusyError as error:
                 logger.debug(f"clean-up: still locked: {error.message}")
                 if asyncio.get_running_loop().time() >= give_up:
@@ -209,16 +233,17 @@ class Walk:
                 await self.transactions.sleep(BETWEEN_TRIES_SECONDS)
             else:
                 self.contested.popleft()
-                self._add(deleted, settled=span.number - before)
+                self._add(removed, settled=number)
 
     async def _write(
-        self, way: Callable[..., Awaitable[int]], work: Callable[[], Awaitable[int]]
-    ) -> int:
+        self, way: Callable[..., Awaitable[Removed]], work: Callable[[], Awaitable[Removed]]
+    ) -> Removed:
         return await way(Access.WRITE, work, lock_seconds=ROW_LOCK_SECONDS)
 
-    def _add(self, deleted: int, *, settled: int) -> None:
-        self.deleted += deleted
+    def _add(self, removed: Removed, *, settled: int) -> None:
+        self.deleted += removed.deleted
+        self.kept += removed.kept
         self.settled += settled
-        self.batches += 1 if deleted else 0
+        self.batches += 1 if removed.deleted else 0
         logger.debug(f"clean-up: batch {self.batches}, {self.deleted} of {self.matched} deleted")
         self.progress(self.deleted, self.matched)

@@ -1,0 +1,259 @@
+"""Triggers, rules and policies that keep a change from being made: told, never taken for done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from tests import oracle
+from tests.postgres import PostgresServer
+from tests.support import PASSWORD, Project, Result
+
+ADMIN = "admin@clarinet.ru"
+ADA = "ada@example.org"
+on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+
+
+def swallow(project: Project, event: str, table: str, *, when: str = "") -> None:
+    """Make a trigger that drops each change of a table without an error."""
+    if project.server is None:
+        condition = f"WHEN {when}" if when else ""
+        project.rows(
+            f'CREATE TRIGGER swallow BEFORE {event} ON "{table}" {condition}'
+            " BEGIN SELECT RAISE(IGNORE); END"
+        )
+        return
+    condition = f"WHEN ({when})" if when else ""
+    project.rows(
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+    project.rows(
+        f'CREATE TRIGGER swallow BEFORE {event} ON "{table}" FOR EACH ROW {condition}'
+        " EXECUTE FUNCTION swallow()"
+    )
+
+
+@pytest.fixture
+def peopled(project: Project) -> Project:
+    """A project with a second superuser, who has a role and three sessions, two of them dead."""
+    ada = project.add_user(ADA, superuser=True, hashed_password="?")
+    project.rows("INSERT INTO userroleslink (user_id, role_name) VALUES (?, ?)", ada, "doctor")
+    project.add_session(ada, token="live-" + "a" * 30)
+    oracle.add_sessions(project, ada, 2, now=datetime.now(UTC), dead=True)
+    return project
+
+
+def assert_prevented(result: Result, table: str) -> None:
+    """The command failed in one line that names the table, and said that nothing is changed."""
+    assert (result.code, result.stdout) == (1, ""), result
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"error: a trigger or rule on {table} prevented the change"
+    assert lines[1] == "hint: nothing was changed"
+
+
+CHANGES = {
+    "create": (
+        "INSERT",
+        "user",
+        ("admin", "create", "--email", "new@example.org", "--password-stdin"),
+    ),
+    "create, role": (
+        "INSERT",
+        "userroleslink",
+        ("admin", "create", "--email", "new@example.org", "--password-stdin"),
+    ),
+    "reset": ("UPDATE", "user", ("admin", "reset-password", ADA, "--password-stdin")),
+    "reset, sessions": (
+        "DELETE",
+        "access_token",
+        ("admin", "reset-password", ADA, "--password-stdin"),
+    ),
+    "update": (
+        "UPDATE",
+        "user",
+        ("admin", "create", "--email", ADA, "--update", "--password-stdin"),
+    ),
+    "deactivate": ("UPDATE", "user", ("admin", "deactivate", ADA)),
+    "deactivate, sessions": ("DELETE", "access_token", ("admin", "deactivate", ADA)),
+    "demote": ("UPDATE", "user", ("admin", "demote", ADA)),
+    "promote": ("INSERT", "userroleslink", ("admin", "promote", ADA)),
+    "grant": ("INSERT", "userroleslink", ("admin", "grant-role", ADA, "expert")),
+    "revoke role": ("DELETE", "userroleslink", ("admin", "revoke-role", ADA, "doctor")),
+    "delete": ("DELETE", "user", ("admin", "delete", ADA, "--yes")),
+    "delete, roles": ("DELETE", "userroleslink", ("admin", "delete", ADA, "--yes")),
+    "delete, sessions": ("DELETE", "access_token", ("admin", "delete", ADA, "--yes")),
+    "apply, new": ("INSERT", "user", ("admin", "apply", "-", "--generate-password")),
+    "revoke": ("DELETE", "access_token", ("session", "revoke", "live-aaa")),
+    "revoke-user": ("DELETE", "access_token", ("session", "revoke-user", ADA)),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+@pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
+def test_a_swallowed_change_is_an_error(peopled: Project, case: str, dry: bool) -> None:
+    """No command says 'created', 'updated', 'deleted' or 'revoked' of what did not happen."""
+    event, table, words = CHANGES[case]
+    swallow(peopled, event, table)
+    before = oracle.snapshot(peopled)
+    stdin = '[{"email": "new@example.org"}]' if "apply" in words else PASSWORD
+    words = tuple(word for word in words if word != "--yes") if dry else words
+    result = peopled.run(*words, *(["--dry-run"] if dry else []), stdin=stdin)
+    assert_prevented(result, table)
+    assert oracle.snapshot(peopled) == before
+
+
+def test_missing_roles_that_are_swallowed_are_an_error(peopled: Project) -> None:
+    """'db init' does not call a role created that is not there."""
+    swallow(peopled, "INSERT", "userrole")
+    peopled.write_settings('extra_roles = ["nurse"]\n')
+    result = peopled.run("db", "init", "--password-stdin", stdin=PASSWORD)
+    assert result.code == 1, result
+    assert "a trigger or rule on userrole prevented the change" in result.stderr
+    assert ("nurse",) not in peopled.rows("SELECT name FROM userrole")
+
+
+def test_one_of_many_swallowed_changes_is_an_error(peopled: Project) -> None:
+    """A trigger that keeps one of a user's sessions keeps the others too: all or nothing."""
+    swallow(peopled, "DELETE", "access_token", when="OLD.token LIKE 'live-%'")
+    before = peopled.tokens()
+    assert_prevented(peopled.run("session", "revoke-user", ADA), "access_token")
+    assert peopled.tokens() == before
+
+
+def test_revoking_everybody_ends_with_what_could_not_be_ended(peopled: Project) -> None:
+    """An error tells of the session that a trigger keeps, and how many were ended."""
+    swallow(peopled, "DELETE", "access_token", when="OLD.token LIKE 'live-%'")
+    result = peopled.run("session", "revoke-all", "--yes")
+    assert (result.code, result.stdout) == (1, ""), result
+    assert "a trigger or rule on access_token prevented the change" in result.stderr
+    assert "hint: 0 sessions were ended" in result.stderr
+    assert peopled.count("access_token") == 3
+
+
+@pytest.mark.parametrize("options", [(), ("--expired-only", "--batch-size", "1"), ("--limit", "1")])
+def test_what_a_trigger_keeps_remains(peopled: Project, options: tuple[str, ...]) -> None:
+    """A clean-up ends, and counts what is dead and still there; one line tells why."""
+    swallow(peopled, "DELETE", "access_token")
+    result = peopled.run("session", "cleanup", *options, "-o", "json")
+    assert result.code == 0, result
+    report = result.json
+    assert (report["matched"], report["deleted"], report["remaining"]) == (2, 0, 2)
+    assert (report["complete"], report["batches"]) == (False, 0)
+    assert "2 dead sessions remain: does a trigger or rule on access_token keep" in result.stderr
+    assert peopled.count("access_token") == 3
+    failed = peopled.run("session", "cleanup", *options, "--fail-incomplete")
+    assert failed.code == 6
+
+
+def test_a_clean_up_removes_what_no_trigger_keeps(peopled: Project) -> None:
+    """The others go: nothing stops at the one that stays."""
+    token = next(iter(peopled.tokens() - {"live-" + "a" * 30}))
+    swallow(peopled, "DELETE", "access_token", when=f"OLD.token = '{token}'")
+    report = peopled.json("session", "cleanup")
+    assert (report["matched"], report["deleted"], report["remaining"]) == (2, 1, 1)
+    assert token in peopled.tokens()
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    ("event", "table", "words"),
+    [
+        ("UPDATE", "user", ("admin", "deactivate", ADA)),
+        ("DELETE", "userroleslink", ("admin", "revoke-role", ADA, "doctor")),
+        ("DELETE", "access_token", ("session", "revoke-user", ADA)),
+        ("INSERT", "userroleslink", ("admin", "grant-role", ADA, "expert")),
+        ("INSERT", "user", ("admin", "create", "--email", "new@example.org", "--password-stdin")),
+    ],
+)
+def test_rules_that_do_nothing_instead(
+    peopled: Project, event: str, table: str, words: tuple[str, ...]
+) -> None:
+    """PostgreSQL's rules swallow a statement as triggers do a row."""
+    peopled.rows(f'CREATE RULE swallow AS ON {event} TO "{table}" DO INSTEAD NOTHING')
+    before = oracle.snapshot(peopled)
+    assert_prevented(peopled.run(*words, stdin=PASSWORD), table)
+    assert oracle.snapshot(peopled) == before
+
+
+@on_postgresql
+def test_a_rule_that_the_server_refuses_to_work_with(peopled: Project) -> None:
+    """Where a statement can't be run under a rule, that is one line and nothing is changed."""
+    peopled.rows("CREATE RULE swallow AS ON DELETE TO access_token DO INSTEAD NOTHING")
+    before = oracle.snapshot(peopled)
+    result = peopled.run("session", "revoke", "live-aaa")
+    assert (result.code, result.stdout) == (1, ""), result
+    assert "a rule, a view or the server does not allow this change" in result.stderr
+    assert oracle.snapshot(peopled) == before
+
+
+# --- Row-level security -------------------------------------------------------------------
+
+
+@contextmanager
+def policed(project: Project, server: PostgresServer, table: str) -> Iterator[Project]:
+    """Yield the project as a role sees it from which a policy hides all rows of a table."""
+    role = f"clerk_{uuid4().hex}"
+    project.rows(f"CREATE ROLE {role} LOGIN")
+    project.rows(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    project.rows(f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY')
+    project.rows(f'CREATE POLICY nothing ON "{table}" USING (false) WITH CHECK (false)')
+    try:
+        seen = replace(project, environment={"CLARINET_DATABASE_USERNAME": role})
+        yield seen
+    finally:
+        project.rows(f"REASSIGN OWNED BY {role} TO {server.user}")
+        project.rows(f"DROP OWNED BY {role}")
+        project.rows(f"DROP ROLE {role}")
+
+
+HIDDEN = {
+    "access_token": [
+        ("session", "stats"),
+        ("session", "list"),
+        ("session", "show", "live-aaa"),
+        ("session", "list-user", ADA),
+        ("session", "revoke", "live-aaa"),
+        ("session", "revoke-user", ADA),
+        ("session", "revoke-all", "--yes"),
+        ("session", "cleanup"),
+        ("session", "cleanup", "--dry-run"),
+        ("session", "cleanup", "--expired-only"),
+        ("admin", "deactivate", ADA),
+        ("db", "status"),
+    ],
+    "user": [
+        ("admin", "list"),
+        ("admin", "show", ADA),
+        ("admin", "demote", ADA),
+        ("admin", "create", "--email", "new@example.org", "--password-stdin"),
+        ("session", "stats"),
+    ],
+    "userroleslink": [("admin", "show", ADA), ("admin", "revoke-role", ADA, "doctor")],
+}
+
+
+@on_postgresql
+@pytest.mark.parametrize("table", HIDDEN)
+def test_rows_that_a_policy_hides_are_an_error(
+    peopled: Project, postgres: PostgresServer, table: str
+) -> None:
+    """Nobody is told 'unchanged', 'complete' or 'no sessions' of rows that are hidden."""
+    before = oracle.snapshot(peopled)
+    with policed(peopled, postgres, table) as seen:
+        for words in HIDDEN[table]:
+            result = seen.run(*words, stdin=PASSWORD)
+            assert (result.code, result.stdout) == (1, ""), (words, result)
+            assert f"row-level security on {table} hides rows from this user" in result.stderr
+            assert "hint: use a role with BYPASSRLS" in result.stderr
+    assert oracle.snapshot(peopled) == before
+
+
+@on_postgresql
+def test_the_owner_of_a_policed_table_sees_all(peopled: Project) -> None:
+    """A policy that does not concern the user changes nothing."""
+    peopled.rows("ALTER TABLE access_token ENABLE ROW LEVEL SECURITY")
+    assert peopled.json("session", "stats")["total"] == 3
+    assert peopled.json("session", "cleanup")["deleted"] == 2
