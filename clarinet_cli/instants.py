@@ -3,6 +3,11 @@
 from datetime import UTC, datetime
 
 
+def machine_now() -> datetime:
+    """Return the present instant by the clock of this machine."""
+    return datetime.now(UTC)
+
+
 def iso_text(value: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with ``Z``."""
     in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)

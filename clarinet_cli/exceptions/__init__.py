@@ -11,6 +11,7 @@ from clarinet_cli.exceptions.codes import ExitCode
 __all__ = [
     "BUSY",
     "CHECK_FAILED",
+    "CLOCKS_DIFFER",
     "CONFIGURATION",
     "CONFLICT",
     "FAILURE",
@@ -24,6 +25,7 @@ __all__ = [
     "BusyError",
     "CheckFailedError",
     "ClarinetError",
+    "ClocksDifferError",
     "ConfigurationError",
     "ConflictError",
     "ExitCode",
@@ -86,6 +88,10 @@ class RefusedError(ClarinetError):
     exit_code = ExitCode.REFUSED
 
 
+class ClocksDifferError(ClarinetError):
+    """The clocks of the database and of this machine differ too much to delete by one of them."""
+
+
 class PreventedError(ClarinetError):
     """A trigger or rule of the database kept a statement from changing the rows."""
 
@@ -134,5 +140,9 @@ CHECK_FAILED = CheckFailedError("the check failed")
 UNREACHABLE = UnreachableError("the database can't be reached")
 LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
 UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
+CLOCKS_DIFFER = ClocksDifferError(
+    "the clocks differ too much",
+    hint="correct the wrong clock; --trust-clock goes by the database's",
+)
 BUSY = BusyError("the database is busy", hint="try again in a moment")
 CONFIGURATION = ConfigurationError("the configuration is invalid")

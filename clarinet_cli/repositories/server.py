@@ -7,6 +7,7 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from clarinet_cli import instants
 from clarinet_cli.models import TABLE_NAMES, metadata
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
@@ -34,7 +35,7 @@ class ServerRepository:
         SQLite has no host of its own: its clock is this machine's.
         """
         if self.backend == "sqlite":
-            return datetime.now(UTC)
+            return instants.machine_now()
         instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
         return instant.astimezone(UTC)
 

@@ -132,7 +132,12 @@ class SessionGroup:
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What a clean-up found and did; ``complete`` when nothing dead is left."""
+    """What a clean-up found and did; ``complete`` when nothing dead is left.
+
+    Attributes:
+        clock_difference_seconds: How far the database's clock is ahead of this machine's;
+            below 0: behind.
+    """
 
     matched: int
     deleted: int
@@ -141,6 +146,7 @@ class CleanupReport:
     seconds: float
     complete: bool
     dry_run: bool
+    clock_difference_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

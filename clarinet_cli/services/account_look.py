@@ -34,7 +34,7 @@ async def find_account(settings: Settings, who: str) -> UserRow:
     async with get_async_session(settings) as session:
         users = UserRepository(session)
         user = await resolve_user(users, who)
-        moment = await present_moment(session, settings)
+        moment = await present_moment(session, settings, warn=False)
         rows = await users.rows(moment, superusers_only=False, user_id=user.id)
         return rows[0]
 
@@ -137,7 +137,7 @@ async def stream_declared(settings: Settings) -> AsyncGenerator[DeclaredAccount,
         settings: Which database.
     """
     async with get_async_session(settings) as session:
-        moment = await present_moment(session, settings)
+        moment = await present_moment(session, settings, warn=False)
         async for row in UserRepository(session).stream(moment, superusers_only=False):
             yield DeclaredAccount(
                 row.email, row.is_active, row.is_superuser, row.is_verified, row.roles

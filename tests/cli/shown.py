@@ -10,7 +10,7 @@ UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 PASSWORD = re.compile(r"(?<=password)(\s+|\t|\": \")[A-Za-z0-9]{24}\b")
 BARE_PASSWORD = re.compile(r"\b[A-Za-z0-9]{24}\b")
-SECONDS = re.compile(r"(seconds\s+|\"seconds\": |after )\d+(\.\d+)?")
+SECONDS = re.compile(r"(\bseconds[ \t]+|\"seconds\": |after )\d+(\.\d+)?")
 LIFE = re.compile(r"(_seconds\": )\d+\.\d+")
 SIZE = re.compile(r"(size\s+|size_bytes\": )\d+( [KM]iB)?")
 VERSION = re.compile(r"(server[ _]version(\": \")?\s*)[0-9.]+[0-9]")

@@ -78,6 +78,13 @@ def cleanup(
             "session_cleanup_interval, and not at all without session_cleanup_enabled.",
         ),
     ] = None,
+    trust_clock: Annotated[
+        bool,
+        typer.Option(
+            "--trust-clock",
+            help="Judge by the database's clock, however much this machine's differs.",
+        ),
+    ] = False,
     fail_incomplete: Annotated[
         bool, typer.Option("--fail-incomplete", help="Exit with 6 when dead sessions remain.")
     ] = False,
@@ -92,6 +99,8 @@ def cleanup(
 
     Safe beside a running server: batches, each in a transaction of its own, of a size that
     leaves others their turn, and a session that the server revives meanwhile survives.
+    Where the clocks of the database and of this machine differ, the earlier one counts;
+    by more than 5 min: nothing is deleted.
     SIGINT and SIGTERM end it after the batch at hand.
 
     Example: clarinet -q session cleanup --max-time 10m
@@ -108,6 +117,7 @@ def cleanup(
         limit=limit,
         max_time=max_time,
         pause=sleep,
+        trust_clock=trust_clock,
         dry_run=dry_run,
     )
     if every is not None:

@@ -16,7 +16,7 @@ from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import record_done
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
-from clarinet_cli.services.moments import present_moment
+from clarinet_cli.services.moments import compare_clocks, moment_of
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
@@ -77,7 +77,7 @@ async def clean_up(
         try:
             walk = await run.prepared(now, still_held, progress)
         except Ended:
-            return _report(plan, None, 0, clock() - started)
+            return run.report(None, 0, clock() - started)
         try:
             await walk.go()
         finally:
@@ -90,7 +90,7 @@ async def clean_up(
                 f"{remaining} dead sessions remain: "
                 "does a trigger or rule on access_token keep them?"
             )
-    return _report(plan, walk, remaining, clock() - started)
+    return run.report(walk, remaining, clock() - started)
 
 
 @dataclass(slots=True)
@@ -103,6 +103,7 @@ class _Run:
     looking: Transactions
     beside: Sequence[AsyncSession]
     moment: Optional[Moment] = None
+    clock_difference: float = 0.0
 
     async def prepared(
         self, now: Optional[datetime], still_held: StillHeld, progress: Progress
@@ -111,7 +112,7 @@ class _Run:
 
         async def ask() -> tuple[Moment, DeadSessions, float]:
             session = self.transactions.session
-            moment = await present_moment(session, self.settings, now)
+            moment = moment_of(self.settings, now or await self._present())
             pause = await ServerRepository(session).pause_between_batches()
             way = await self._way(moment, keep=not self.plan.dry_run, beside=self.beside)
             return moment, way, pause
@@ -145,6 +146,36 @@ class _Run:
         look = LookAtAll(self.transactions, dead)
         await look.go()
         return look.found
+
+    def report(self, walk: Optional[Walk], remaining: int, seconds: float) -> CleanupReport:
+        """Return what the clean-up did, and log it."""
+        report = CleanupReport(
+            matched=walk.matched if walk else 0,
+            deleted=walk.deleted if walk else 0,
+            remaining=remaining,
+            batches=walk.batches if walk else 0,
+            seconds=round(seconds, 3),
+            complete=walk is not None and walk.look.complete and remaining == 0,
+            dry_run=self.plan.dry_run,
+            clock_difference_seconds=self.clock_difference,
+        )
+        logger.info(
+            f"clean-up: matched {report.matched}, deleted {report.deleted}, "
+            f"remaining {report.remaining}, {report.batches} batches, {report.seconds} s"
+        )
+        return report
+
+    async def _present(self) -> datetime:
+        """Return the instant to judge by, when the clocks agree on it or one is trusted."""
+        clocks = await compare_clocks(self.transactions.session)
+        self.clock_difference = clocks.difference
+        if self.plan.trust_clock:
+            clocks.warn("the database's")
+            return clocks.database
+        if not self.plan.dry_run:
+            clocks.require_agreement()
+        clocks.warn()
+        return clocks.earlier
 
     async def _way(
         self, moment: Moment, *, keep: bool, beside: Sequence[AsyncSession] = ()
@@ -189,22 +220,3 @@ async def _opened(
             for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
         ]
         yield session, beside, still_held
-
-
-def _report(
-    plan: CleanupPlan, walk: Optional[Walk], remaining: int, seconds: float
-) -> CleanupReport:
-    report = CleanupReport(
-        matched=walk.matched if walk else 0,
-        deleted=walk.deleted if walk else 0,
-        remaining=remaining,
-        batches=walk.batches if walk else 0,
-        seconds=round(seconds, 3),
-        complete=walk is not None and walk.look.complete and remaining == 0,
-        dry_run=plan.dry_run,
-    )
-    logger.info(
-        f"clean-up: matched {report.matched}, deleted {report.deleted}, "
-        f"remaining {report.remaining}, {report.batches} batches, {report.seconds} s"
-    )
-    return report

@@ -18,6 +18,7 @@ class CleanupPlan:
         limit: Stop after this many sessions; None: no limit.
         max_time: Stop after this many seconds; None: no limit.
         pause: Seconds between two transactions; None: what suits the database.
+        trust_clock: Go by the database's clock, whatever this machine's says.
         dry_run: Only count.
     """
 
@@ -28,6 +29,7 @@ class CleanupPlan:
     limit: Optional[int] = None
     max_time: Optional[float] = None
     pause: Optional[float] = None
+    trust_clock: bool = False
     dry_run: bool = False
 
 

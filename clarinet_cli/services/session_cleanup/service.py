@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from clarinet_cli.exceptions import BusyError, ClarinetError, UnreachableError
+from clarinet_cli.exceptions import BusyError, ClarinetError, ClocksDifferError, UnreachableError
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.session_cleanup.once import clean_up
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
@@ -14,6 +14,7 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FIRST_RETRY_SECONDS = 1.0
+PASSING = (UnreachableError, BusyError, ClocksDifferError)  # may be over by the next run
 JITTER = 0.1  # several hosts that started together shall not clean together
 
 Chance = Callable[[], float]
@@ -30,10 +31,10 @@ async def clean_up_for_ever(
 ) -> None:
     """Clean up, wait, and so on until asked to stop.
 
-    A database that is away or busy for a while does not end the service: it tries again
-    after a time that doubles up to the interval. Other errors end it before its first
-    success only: they are mistakes of who started it. Each wait is up to a tenth longer or
-    shorter, by chance.
+    A database that is away or busy for a while, or whose clock is wrong, does not end the
+    service: it tries again after a time that doubles up to the interval. Other errors end it
+    before its first success only: they are mistakes of who started it. Each wait is up to a
+    tenth longer or shorter, by chance.
 
     Under systemd (``NOTIFY_SOCKET``) it tells when it is ready, what it did, that it is
     alive, and that it ends.
@@ -85,7 +86,7 @@ class _Waits:
 
     def survives(self, error: ClarinetError) -> bool:
         """Whether the service goes on after an error."""
-        return self.succeeded or isinstance(error, (UnreachableError, BusyError))
+        return self.succeeded or isinstance(error, PASSING)
 
     def after_success(self) -> float:
         """Return the seconds between the starts of this run and the next one."""
