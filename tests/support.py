@@ -197,16 +197,28 @@ def run_in_process(
     words: list[str], *, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
 ) -> Result:
     """Run the command line in this process and return how it ended."""
+    code, stdout, stderr = run_in_encoding(words, "utf-8", stdin=stdin, env=env)
+    return Result(code, stdout.decode(), stderr.decode())
+
+
+def run_in_encoding(
+    words: list[str],
+    encoding: str,
+    *,
+    stdin: str | bytes = b"",
+    env: Optional[Mapping[str, str]] = None,
+) -> tuple[int, bytes, bytes]:
+    """Run the command line in this process with streams as another locale has them."""
     content = stdin.encode() if isinstance(stdin, str) else stdin
     streams = [
-        io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") for data in (content, b"", b"")
+        io.TextIOWrapper(io.BytesIO(data), encoding, newline="") for data in (content, b"", b"")
     ]
     with _built_once(), replaced_environment(env or {}), _replaced_streams(*streams):
         code = contextvars.copy_context().run(run_command_line, words)
         for stream in streams[1:]:
             stream.flush()
-    texts = [stream.buffer.getvalue().decode() for stream in streams[1:]]
-    return Result(code, *texts)
+    stdout, stderr = (stream.buffer.getvalue() for stream in streams[1:])
+    return code, stdout, stderr
 
 
 def process_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -2,36 +2,43 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.lines import json_lines
-from clarinet_cli.cli.output import TABLE_LIMIT, Listing, note, render, write
+from clarinet_cli.cli.output import Listing, note, render_stream, write
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import SessionPage
+    from clarinet_cli.results import SessionPage, SessionRow
 
 Pages = AsyncGenerator["SessionPage", None]
 
 
 async def render_pages(
-    pages: Pages, output: Optional[OutputFormat], listing: Listing, *, most: Optional[int] = None
+    pages: Pages,
+    output: Optional[OutputFormat],
+    listing: Listing,
+    *,
+    most: Optional[int] = None,
+    every: bool = False,
 ) -> None:
     """Write a listing to standard output while it is read.
 
-    A table stops at a limit and says so; a reader that went away ends the reading.
+    A table on a terminal stops at a limit and says so; a reader that went away ends the
+    reading.
 
     Args:
         pages: Sessions, some at a time.
         output: As in ``render``.
         listing: What the listing looks like.
         most: Show at most so many rows, and say so when there are more.
+        every: All rows on a terminal too, as somebody said how many.
     """
     left_out: list[int] = []
     async with aclosing(_first(pages, most, left_out)) as shown:
         if output in (None, OutputFormat.TABLE):
-            render(await _few(shown), output, listing)
+            await render_stream(_rows(shown), output, listing, every=every)
         else:
             await _write_document(
                 shown,
@@ -72,11 +79,7 @@ async def _first(pages: Pages, most: Optional[int], left_out: list[int]) -> Page
             yield page
 
 
-async def _few(pages: Pages) -> list[Any]:
-    """Return the rows that a table has room for, and one more if there is one."""
-    rows: list[Any] = []
+async def _rows(pages: Pages) -> AsyncGenerator["SessionRow", None]:
     async for page in pages:
-        rows += page.first(TABLE_LIMIT + 1 - len(rows))
-        if len(rows) > TABLE_LIMIT:
-            break
-    return rows
+        for row in page:
+            yield row

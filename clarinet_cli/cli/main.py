@@ -1,8 +1,13 @@
 """The way into the command line."""
 
 import gc
+import io
 import os
+import re
 import sys
+
+SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
+POSSIBLE_SIZE = re.compile(r"[1-9][0-9]{1,2}")
 
 
 def main() -> None:
@@ -35,9 +40,25 @@ def run_command_line(arguments: list[str]) -> int:
     Args:
         arguments: The words after the program's name.
     """
+    _forget_impossible_sizes()
+    _escape_letters_that_a_stream_lacks()
     from typer.main import get_command
 
     from clarinet_cli.cli.groups import execute
     from clarinet_cli.cli.root import app
 
     return execute(get_command(app), arguments)
+
+
+def _forget_impossible_sizes() -> None:
+    """Leave out sizes that no terminal has: the libraries take 0, or a thousand million."""
+    for name in SIZES:
+        if not POSSIBLE_SIZE.fullmatch(os.environ.get(name, "80")):
+            del os.environ[name]
+
+
+def _escape_letters_that_a_stream_lacks() -> None:
+    """Let help that has more letters than the locale be shown, not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -11,17 +11,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.invocation import ColorMode, current
-from clarinet_cli.cli.text import escaped, printable
+from clarinet_cli.cli.text import printable
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.types import OutputFormat
 
 _closed: set[str] = set()
-UNLIMITED_WIDTH = 1_000_000
-TABLE_LIMIT = 500  # Rich takes about 0.9 s for 1000 rows
+TABLE_LIMIT = 500  # of a table that is made as a whole: Rich takes about 0.9 s for 1000 rows
+UTF_8 = "utf-8"
+LINE = "─"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +86,23 @@ async def render_stream(
     results: AsyncGenerator[Any, None],
     output: Optional[OutputFormat],
     listing: Listing,
+    *,
+    every: bool = False,
 ) -> None:
     """Write a long listing to standard output while it is read, in constant memory.
 
-    A table stops at a limit and says so; a reader that went away ends the reading.
+    A table on a terminal stops at a limit and says so; a reader that went away ends the
+    reading.
 
     Args:
         results: Dataclasses of one type, without nested tables.
         output: As in ``render``.
         listing: What the listing looks like.
+        every: All rows on a terminal too, as somebody said how many.
     """
     async with aclosing(results) as rows:
         if output in (None, OutputFormat.TABLE):
-            few = [row async for row in _first(rows, TABLE_LIMIT + 1)]
-            render(few, output, listing)
+            await _render_table_stream(rows, output, listing, every=every)
             return
         document = formats.RowsDocument(output, formats.header_of(listing.row_type))
         async for row in rows:
@@ -110,7 +114,7 @@ async def render_stream(
         write(["" if document.rows else document.begin(), document.end()])
 
 
-def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
+def write(pieces: Iterable[str], *, flush: bool = True, encoding: str = UTF_8) -> bool:
     """Write text to standard output.
 
     A reader that went away (``| head -1``) has what it wanted: the rest is dropped, and the
@@ -119,6 +123,7 @@ def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
     Args:
         pieces: The text.
         flush: Hand it to the reader at once.
+        encoding: UTF-8 for data, whatever the locale; that of the stream for people.
 
     Returns:
         False when the reader went away.
@@ -130,7 +135,7 @@ def write(pieces: Iterable[str], *, flush: bool = True) -> bool:
         _refuse_if_any(pieces)
         return True
     try:
-        _write_all(pieces, flush=flush)
+        _write_all(pieces, flush=flush, encoding=encoding)
     except BrokenPipeError:
         forget_stdout()
         return False
@@ -188,21 +193,60 @@ def _render_table(values: list[formats.Fields], listing: Optional[Listing]) -> N
     if listing is not None and not values:
         note(listing.empty)
         return
+    if sys.stdout.isatty():
+        _render_terminal_table(values, listing)
+        return
+    from clarinet_cli.cli.aligned import AlignedRows, aligned_record
+
+    styled = _wants_style(sys.stdout)
+    if listing is None:
+        _write_table(aligned_record(values[0], styled=styled))
+        return
+    rows = AlignedRows(values, (), compact=False, styled=styled)
+    _write_table([rows.header(), *map(rows.row, values)])
+
+
+def _render_terminal_table(values: list[formats.Fields], listing: Optional[Listing]) -> None:
     from clarinet_cli.cli.tables import record_table, rows_table
 
-    terminal = sys.stdout.isatty()
     shown = values[:TABLE_LIMIT]
-    table = (
-        record_table(values[0], compact=terminal)
-        if listing is None
-        else rows_table(shown, listing.columns if terminal else (), compact=terminal)
-    )
-    write([_painted(table, width=None if terminal else UNLIMITED_WIDTH)])
+    table = record_table(values[0]) if listing is None else rows_table(shown, listing.columns)
+    _write_table([_painted(table)])
     if len(values) > len(shown):
         note(f"only the first {len(shown)} rows are shown; '-o plain' or '-o jsonl' shows all")
 
 
-def _painted(table: Any, *, width: Optional[int]) -> str:
+async def _render_table_stream(
+    results: AsyncIterator[Any], output: Optional[OutputFormat], listing: Listing, *, every: bool
+) -> None:
+    """Write a table while it is read: its first rows give the widths."""
+    few = [row async for row in _first(results, TABLE_LIMIT + 1)]
+    terminal = sys.stdout.isatty()
+    if len(few) <= TABLE_LIMIT or (terminal and not every) or (output is None and current().quiet):
+        render(few, output, listing)
+        return
+    from clarinet_cli.cli.aligned import AlignedRows
+
+    first = [formats.fields_of(row) for row in few]
+    columns = listing.columns if terminal else ()
+    rows = AlignedRows(first, columns, compact=terminal, styled=_wants_style(sys.stdout))
+    if not _write_table([rows.header(), *map(rows.row, first)]):
+        return
+    async for row in results:
+        if not _write_table([rows.row(formats.fields_of(row))], flush=False):
+            return
+    _write_table([])
+
+
+def _write_table(pieces: Iterable[str], *, flush: bool = True) -> bool:
+    """Write a table in the encoding of standard output, with lines that it has."""
+    encoding = sys.stdout.encoding or UTF_8
+    drawn = _encodable(LINE, encoding) == LINE
+    lines = (piece if drawn else piece.replace(LINE, "-") for piece in pieces)
+    return write(lines, flush=flush, encoding=encoding)
+
+
+def _painted(table: Any) -> str:
     """Return a table as text, with the colours that standard output may have.
 
     Rich itself never writes to standard output: a full disk or a closed pipe is met in one
@@ -214,14 +258,13 @@ def _painted(table: Any, *, width: Optional[int]) -> str:
     buffer = io.StringIO()
     Console(
         file=buffer,
-        width=width or screen.width,
+        width=screen.width,
         color_system=screen.color_system,
         force_terminal=screen.is_terminal,
         no_color=screen.no_color,
         highlight=False,
     ).print(table)
-    unicode_lines = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    return buffer.getvalue() if unicode_lines else buffer.getvalue().replace("─", "-")
+    return buffer.getvalue()
 
 
 def _record(values: formats.Fields, output: Optional[OutputFormat]) -> Iterable[str]:
@@ -246,11 +289,15 @@ def _rows(values: list[formats.Fields], output: OutputFormat, row_type: type) ->
 
 
 def _styled(text: str, style: str) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if _wants_style(sys.stderr) else text
+
+
+def _wants_style(stream: TextIO) -> bool:
+    """Return whether what is written for people may have escape codes."""
     mode = current().color
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    automatic = (sys.stderr.isatty() and not plain) or os.environ.get("FORCE_COLOR")
-    wanted = mode is ColorMode.ALWAYS or (mode is ColorMode.AUTO and automatic)
-    return f"\x1b[{style}m{text}\x1b[0m" if wanted else text
+    automatic = (stream.isatty() and not plain) or os.environ.get("FORCE_COLOR")
+    return mode is ColorMode.ALWAYS or (mode is ColorMode.AUTO and bool(automatic))
 
 
 def _refuse_if_any(pieces: Iterable[str]) -> None:
@@ -259,11 +306,12 @@ def _refuse_if_any(pieces: Iterable[str]) -> None:
         raise FAILURE.with_context("standard output is closed")
 
 
-def _write_all(pieces: Iterable[str], *, flush: bool) -> None:
+def _write_all(pieces: Iterable[str], *, flush: bool, encoding: str) -> None:
+    stream = sys.stdout.buffer
     for piece in pieces:
-        sys.stdout.write(_encodable(piece, sys.stdout.encoding))
+        stream.write(piece.encode(encoding, "backslashreplace"))
     if flush:
-        sys.stdout.flush()
+        stream.flush()
 
 
 async def _first(rows: AsyncIterator[Any], number: int) -> AsyncIterator[Any]:
@@ -287,10 +335,6 @@ def _to_stderr(text: str) -> None:
 
 
 def _encodable(text: str, encoding: Optional[str]) -> str:
-    r"""Replace what a stream's encoding lacks by ``\uXXXX``, which JSON understands too."""
-    encoding = encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return "".join(letter if letter.isascii() else escaped(letter) for letter in text)
-    return text
+    r"""Replace what a stream's encoding lacks by escapes such as ``\u0438``."""
+    encoding = encoding or UTF_8
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -123,7 +123,7 @@ def list_all(
     )
     pages = list_sessions(project_settings(), where, who=user)
     listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
-    run(render_pages(pages, output, listing, most=most))
+    run(render_pages(pages, output, listing, most=most, every=limit is not None))
 
 
 def list_user(
