@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     database_port: int = Field(default=5432, ge=1, le=65535)
     database_username: str = "postgres"
     database_password: SecretStr = SecretStr("postgres")
+    database_sslmode: Annotated[
+        Optional[Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]],
+        EmptyIsUnset,
+    ] = None
+    database_sslrootcert: Annotated[Optional[str], EmptyIsUnset] = None
+    database_sslcert: Annotated[Optional[str], EmptyIsUnset] = None
+    database_sslkey: Annotated[Optional[str], EmptyIsUnset] = None
     database_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
     database_read_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
 

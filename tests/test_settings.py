@@ -32,6 +32,10 @@ DEFAULTS: dict[str, Any] = {
     "database_port": 5432,
     "database_username": "postgres",
     "database_password": "postgres",
+    "database_sslmode": None,
+    "database_sslrootcert": None,
+    "database_sslcert": None,
+    "database_sslkey": None,
     "database_url": None,
     "database_read_url": None,
     "admin_username": "admin",
@@ -75,6 +79,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "database_port": ("6432", 6432),
     "database_username": ("clara", "clara"),
     "database_password": ("p@ss w%rd", "p@ss w%rd"),
+    "database_sslmode": ("verify-full", "verify-full"),
+    "database_sslrootcert": ("ca.pem", "ca.pem"),
+    "database_sslcert": ("client.pem", "client.pem"),
+    "database_sslkey": ("client.key", "client.key"),
     "database_url": ("sqlite:///other.db", "sqlite:///other.db"),
     "database_read_url": ("sqlite:///replica.db", "sqlite:///replica.db"),
     "admin_username": ("root", "root"),
@@ -185,7 +193,7 @@ def test_a_key_has_its_default(tmp_path: Path, key: str, value: object) -> None:
 
 
 def test_there_are_no_other_keys() -> None:
-    """The tool reads the server's keys, the cost of hashing, a replica, an audit log."""
+    """The tool reads the server's keys, the cost of hashing, TLS, a replica, an audit log."""
     assert set(Settings.model_fields) - {"project_dir"} == {*DEFAULTS, *HASHING} == set(OTHERS)
 
 

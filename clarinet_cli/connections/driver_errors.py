@@ -9,6 +9,7 @@ from typing import Optional
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 
+from clarinet_cli.connections.tls import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.exceptions import (
     BUSY,
     CONFLICT,
@@ -23,8 +24,12 @@ from clarinet_cli.exceptions import (
 IDNA = "idna"  # the codec of host names
 INIT_HINT = "'clarinet db init' creates what is missing"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
-TLS_HINT = "sslrootcert in database_url names the CA; sslcert and sslkey are for the server"
-NO_TLS_HINT = "sslmode in database_url asks for TLS"
+TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
+NO_TLS_HINT = "database_sslmode, or sslmode in database_url, asks for TLS"
+CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
+HASH_HINT = (
+    f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" says that the network is to be trusted'
+)
 SCHEMA_HINT = "see 'clarinet migrate status'"
 ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide rows
 POLICY_HINT = (
@@ -93,13 +98,16 @@ _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
 )
 
 
-def explain_driver_error(error: Exception, backend: str, target: str) -> Optional[ClarinetError]:
+def explain_driver_error(
+    error: Exception, backend: str, target: str, *, ca: Optional[str] = None
+) -> Optional[ClarinetError]:
     """Return the error to show for *error*, or None when it is not the database's.
 
     Args:
         error: What SQLAlchemy, the driver or the operating system raised.
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
+        ca: What the server's certificate is checked with.
     """
     if isinstance(error, StaleDataError):
         table = _quoted_name(str(error))
@@ -111,16 +119,21 @@ def explain_driver_error(error: Exception, backend: str, target: str) -> Optiona
     not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
     if backend == "sqlite" or not_the_host:
         return None
-    reason, hint = _explain_tls(error) or (_explain_network(error), SERVER_HINT)
+    if isinstance(error, ReadablePasswordError):
+        hint = CLEAR_TEXT_HINT if error.form == CLEAR_TEXT else HASH_HINT
+        reason = f"the server wants the password {error.form}, without TLS: it was not sent"
+        return LOGIN_REFUSED.with_context(f"{target}: {reason}", hint=hint)
+    reason, hint = _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
     return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
 
 
-def _explain_tls(error: Exception) -> Optional[tuple[str, str]]:
+def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str]]:
     """Return reason and hint when the network works and TLS does not."""
     if "rejected SSL upgrade" in str(error):
         return "the server does not offer TLS", NO_TLS_HINT
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is refused: {error.verify_message}", TLS_HINT
+        reason = f"the server's certificate is refused: {error.verify_message}"
+        return f"{reason} (checked with {ca})" if ca else reason, TLS_HINT
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}", TLS_HINT
     return None
@@ -188,4 +201,6 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
     if state:
         return FAILURE, f"the server answered with error {state}", None
     kind = type(error.orig.__cause__ or error.orig if error.orig else error).__name__
+    if kind == "TargetServerAttributeNotMatched":
+        return UNREACHABLE, "the server is not what target_session_attrs asks for", None
     return FAILURE, f"the driver failed: {kind}", None

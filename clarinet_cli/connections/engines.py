@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from clarinet_cli.connections.sqlite_files import prepare_sqlite_file
-from clarinet_cli.connections.tls import TLS_OPTIONS, tls_of
 from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.letter_case import folded
@@ -195,22 +194,21 @@ def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
 
 
 def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:
-    query = dict(url.query)
-    options: dict[str, Any] = {
-        "timeout": float(str(query.pop("connect_timeout", CONNECT_TIMEOUT_SECONDS)))
-    }
-    tls = {name: query.pop(name) for name in TLS_OPTIONS if name in query}
-    if tls:
-        options["ssl"] = tls_of(tls)
+    from clarinet_cli.connections.postgresql import connect  # and with it the driver
+
+    query = {name: str(value) for name, value in url.query.items()}
     # A statement prepared by name may be on another connection behind pgbouncer.
-    options |= {
+    options: dict[str, Any] = {
+        "async_creator_fn": connect,
+        "options": query,
+        "timeout": float(query.get("connect_timeout", CONNECT_TIMEOUT_SECONDS)) or None,
         "command_timeout": statement_timeout + GRACE_SECONDS,
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"clarinet_{uuid4().hex}",
-        "server_settings": {"application_name": str(query.pop("application_name", "clarinet"))},
+        "server_settings": {"application_name": query.get("application_name", "clarinet")},
     }
-    engine = create_async_engine(url.set(query=query), hide_parameters=True, connect_args=options)
+    engine = create_async_engine(url.set(query={}), hide_parameters=True, connect_args=options)
 
     parameters = {
         "lock_timeout": milliseconds(busy_timeout),

@@ -1,7 +1,6 @@
 """The files of a SQLite database, and whether this user may leave or use some beside it."""
 
 import os
-import sqlite3
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -81,7 +80,7 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
         file: The database.
     """
     original = error.orig if isinstance(error, DBAPIError) else None
-    name = original.sqlite_errorname if isinstance(original, sqlite3.Error) else ""
+    name = getattr(original, "sqlite_errorname", "")  # the driver's own errors have none
     if not name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
         return None
     real = Path(os.path.realpath(file))

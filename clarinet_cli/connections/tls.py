@@ -1,5 +1,7 @@
 """TLS to PostgreSQL: the options of a URL, with the meaning that libpq gives them."""
 
+import os
+import pwd
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +12,28 @@ from clarinet_cli.utils.logger import logger
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 FILE_OPTIONS = ("sslrootcert", "sslcert", "sslkey")
-TLS_OPTIONS = ("sslmode", *FILE_OPTIONS)
+TLS_OPTIONS = ("sslmode", *FILE_OPTIONS, "sslpassword", "sslnegotiation")
 ALWAYS_TLS = ("require", "verify-ca", "verify-full")
+DIRECT = "direct"
+NEGOTIATIONS = ("postgres", DIRECT)
 SYSTEM = "system"  # the value of sslrootcert for the certificates that this machine trusts
+CLEAR_TEXT = "in clear text"
+READABLE_PASSWORDS = {3: CLEAR_TEXT, 5: "as an md5 hash"}  # PostgreSQL's manual, section 54.7
 USUAL_CA_FILE = Path(".postgresql") / "root.crt"
+
+
+class ReadablePasswordError(ConnectionError):
+    """The server asks for the password in a form that others on the network can use.
+
+    It has not been sent.
+
+    Args:
+        form: How it asks for it.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__(form)
+        self.form = form
 
 
 def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
@@ -27,13 +47,21 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
     if mode not in SSL_MODES:
         return f"sslmode is not one of {', '.join(SSL_MODES)}"
     for name in FILE_OPTIONS:
-        if name in options and mode not in ALWAYS_TLS:
-            return f"{name} needs sslmode=require, verify-ca or verify-full"
-        if name in options and options[name] != SYSTEM and not _file(options[name], project):
-            return f"{name}: there is no such file"
-    if "sslkey" in options and "sslcert" not in options:
-        return "sslkey needs sslcert"
-    if mode.startswith("verify") and "sslrootcert" not in options and not _usual_ca_file():
+        if name in options and (problem := _file_problem(name, options[name], mode, project)):
+            return problem
+    for name in ("sslkey", "sslpassword"):
+        if name in options and "sslcert" not in options:
+            return f"{name} needs sslcert"
+    negotiation = options.get("sslnegotiation", NEGOTIATIONS[0])
+    if negotiation not in NEGOTIATIONS:
+        return f"sslnegotiation is not one of {', '.join(NEGOTIATIONS)}"
+    if negotiation == DIRECT and mode not in ALWAYS_TLS:
+        return f"sslnegotiation={DIRECT} needs sslmode=require, verify-ca or verify-full"
+    return _ca_problem(mode, options)
+
+
+def _ca_problem(mode: str, options: Mapping[str, Any]) -> Optional[str]:
+    if mode.startswith("verify") and "sslrootcert" not in options and not usual_ca_file():
         return f"sslmode={mode} needs sslrootcert, the file of the CA's certificate, or 'system'"
     return None
 
@@ -43,13 +71,24 @@ def with_whole_paths(options: Mapping[str, Any], project: Path) -> dict[str, Any
     whole = {
         name: str(project / options[name])
         for name in FILE_OPTIONS
-        if name in options and options[name] != SYSTEM
+        if name in options and (name, options[name]) != (FILE_OPTIONS[0], SYSTEM)
     }
     return {**options, **whole}
 
 
-def tls_of(options: Mapping[str, Any]) -> str | ssl.SSLContext:
-    """Return what the driver takes for these options.
+def ca_of(options: Mapping[str, Any]) -> Optional[str]:
+    """Return the file that the server's certificate is checked with, or ``system``, or None.
+
+    As in libpq, *require* with a CA file is as good as *verify-ca*.
+    """
+    if options.get("sslmode") not in ALWAYS_TLS:
+        return None
+    usual = usual_ca_file()
+    return options.get("sslrootcert") or (str(usual) if usual else None)
+
+
+def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """Return what the driver takes for these options when it begins TLS.
 
     Args:
         options: Those of a URL that ``tls_problem`` has nothing against.
@@ -57,43 +96,64 @@ def tls_of(options: Mapping[str, Any]) -> str | ssl.SSLContext:
     Raises:
         ConfigurationError: A file is not what it should be.
     """
-    mode = str(options.get("sslmode", "prefer"))
-    if mode not in ALWAYS_TLS:
-        return mode
-    ca = options.get("sslrootcert") or (_usual_ca_file() if mode != "require" else None)
+    ca = ca_of(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = mode == "verify-full"
-    # As in libpq, 'require' with a CA file is as good as 'verify-ca'.
+    context.check_hostname = options.get("sslmode") == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
+    context.set_alpn_protocols(["postgresql"])  # what sslnegotiation=direct is known by
     if ca == SYSTEM:
         context.load_default_certs()
     elif ca:
-        _load("sslrootcert", lambda: context.load_verify_locations(str(ca)))
+        _load("sslrootcert", ca, lambda: context.load_verify_locations(ca))
     if "sslcert" in options:
-        key = options.get("sslkey")
+        cert, key = str(options["sslcert"]), options.get("sslkey")
+        # Without an answer at hand the library would ask the terminal for a pass phrase.
+        phrase = str(options.get("sslpassword", ""))
+        files = cert if key is None else f"{cert}, {key}"
         _load(
             "sslcert or sslkey",
-            # Without an answer at hand the library would ask the terminal for a pass phrase.
-            lambda: context.load_cert_chain(str(options["sslcert"]), key, password=""),
+            files,
+            lambda: context.load_cert_chain(cert, key, password=phrase),
         )
     return context
 
 
-def _load(name: str, load: Any) -> None:
+def _load(name: str, file: str, load: Any) -> None:
     try:
         load()
     except (OSError, ValueError) as error:
         logger.bind(reported=True).error(f"{name}: {type(error).__name__}")
         raise CONFIGURATION.with_context(
-            f"database_url: {name}: not a certificate or key in PEM form that can be read",
-            hint="a key with a pass phrase can't be used",
+            f"{name}: not a certificate or key in PEM form that can be read ({file})",
+            hint="a key with a pass phrase needs sslpassword in database_url",
         ) from error
 
 
-def _file(name: object, project: Path) -> bool:
-    return isinstance(name, str) and "\0" not in name and (project / name).is_file()
+def _file_problem(option: str, name: object, mode: str, project: Path) -> Optional[str]:
+    if mode not in ALWAYS_TLS:
+        return f"{option} needs sslmode=require, verify-ca or verify-full"
+    if name == SYSTEM and option == "sslrootcert":  # any host can have a certificate of those
+        return None if mode == "verify-full" else "sslrootcert=system needs sslmode=verify-full"
+    if not isinstance(name, str) or "\0" in name or not (project / name).is_file():
+        return f"{option}: there is no such file"
+    return None if os.access(project / name, os.R_OK) else f"{option}: the file can't be read"
 
 
-def _usual_ca_file() -> Optional[Path]:
-    file = Path.home() / USUAL_CA_FILE
-    return file if file.is_file() else None
+def usual_ca_file() -> Optional[Path]:
+    """Return libpq's file of the CA's certificate, in the caller's own home, if it is there.
+
+    What ``HOME`` names may be the home of another user, as under su: it is not looked into.
+    """
+    try:
+        file = _home() / USUAL_CA_FILE
+        return file if _is_own(file.parents[1]) and file.is_file() else None
+    except (KeyError, OSError, ValueError):
+        return None
+
+
+def _home() -> Path:
+    return Path(os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def _is_own(directory: Path) -> bool:
+    return directory.stat().st_uid == os.geteuid()

@@ -9,7 +9,13 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from clarinet_cli.connections.sqlite_files import refuse_unusable_name
-from clarinet_cli.connections.tls import TLS_OPTIONS, tls_problem, with_whole_paths
+from clarinet_cli.connections.tls import (
+    FILE_OPTIONS,
+    TLS_OPTIONS,
+    tls_problem,
+    with_whole_paths,
+)
+from clarinet_cli.connections.url_options import PARTS, known_options, read_options
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.ownership import belongs_to, open_file
 from clarinet_cli.settings import Settings
@@ -19,7 +25,7 @@ PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner
 SQLITE_SUFFIX = ".db"  # the server adds it to any name
 OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # whose names earlier versions took as they are
 HIGHEST_PORT = 65535
-CONNECT_OPTIONS = ("connect_timeout", "application_name")
+SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS)  # those that are settings of their own too
 URL_HINT = (
     "such as postgresql://user:password@host:5432/name, "
     "with '@' and '/' in the password written as %40 and %2F"
@@ -47,13 +53,15 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
         return _given_url(settings, "database_url", settings.database_url.get_secret_value())
     if settings.database_driver.startswith("sqlite"):
         return _sqlite_url(_named_sqlite_file(settings))
+    host = _host(settings, "database_host", settings.database_host)
     return URL.create(
         "postgresql+asyncpg",
         username=settings.database_username or None,
         password=settings.database_password.get_secret_value() or None,
-        host=_host(settings, "database_host", settings.database_host),
+        host=host,
         port=settings.database_port,
         database=settings.database_name,
+        query=_with_tls(settings, "database_sslmode", host, {}),
     )
 
 
@@ -142,28 +150,47 @@ def _given_url(settings: Settings, key: str, text: str) -> URL:
 def _checked(settings: Settings, key: str, url: URL) -> URL:
     """Refuse what the driver would stumble on; a socket's directory becomes the host."""
     query = dict(url.query)
-    host = _host(settings, key, query.pop("host", None) or url.host or "")
-    port = query.pop("port", None) or url.port or 0
-    unknown = sorted(set(query) - {*TLS_OPTIONS, *CONNECT_OPTIONS})
-    if unknown:
-        raise settings.refused(key, f"unknown option {unknown[0]!r}")
-    if not str(query.get("connect_timeout", "1")).isdigit():
-        raise settings.refused(key, "connect_timeout is not a number of seconds")
-    if not str(port).isdigit() or int(str(port)) > HIGHEST_PORT:
+    parts = {name: query.pop(name) for name in PARTS if name in query}
+    host = _host(settings, key, parts.get("host") or url.host or "")
+    port = str(parts.get("port") or url.port or 0)
+    if not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
         raise settings.refused(key, f"the port is no number up to {HIGHEST_PORT}")
-    if (host or "").startswith("/"):  # a socket has no TLS
-        query = {name: value for name, value in query.items() if name not in TLS_OPTIONS}
-    if problem := tls_problem(query, settings.project_dir):
-        raise settings.refused(key, problem)
+    for name in ("user", "password", "dbname"):
+        if not isinstance(parts.get(name, ""), str):
+            raise settings.refused(key, f"{name} is given several times")
+    options, problem = read_options(query)
+    if problem:
+        raise settings.refused(key, problem, hint=known_options())
     return URL.create(
         url.drivername,
-        username=url.username,
-        password=url.password,
+        username=url.username or parts.get("user"),  # type: ignore[arg-type]  # see above
+        password=url.password or parts.get("password"),  # type: ignore[arg-type]
         host=host,
-        port=int(str(port)) or None,
-        database=url.database,
-        query=with_whole_paths(query, settings.project_dir),
+        port=int(port) or None,
+        database=url.database or parts.get("dbname"),  # type: ignore[arg-type]
+        query=_with_tls(settings, key, host, options),
     )
+
+
+def _with_tls(
+    settings: Settings, key: str, host: Optional[str], options: dict[str, str]
+) -> dict[str, str]:
+    """Add what the settings say about TLS to the options of a URL, and check all of it.
+
+    Raises:
+        ConfigurationError: They contradict each other, or make no sense.
+    """
+    for name in SETTINGS_OPTIONS:
+        value = getattr(settings, f"database_{name}")
+        if value is not None and options.setdefault(name, value) != value:
+            reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
+            raise settings.refused(key, reason, hint="set one of them, or both to the same")
+    if (host or "").startswith("/"):  # a socket has no TLS
+        return {name: value for name, value in options.items() if name not in TLS_OPTIONS}
+    if problem := tls_problem(options, settings.project_dir):
+        name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"
+        raise settings.refused(name if getattr(settings, name, None) else key, problem)
+    return with_whole_paths(options, settings.project_dir)
 
 
 def _host(settings: Settings, key: str, host: object) -> Optional[str]:

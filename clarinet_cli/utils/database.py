@@ -22,6 +22,7 @@ from clarinet_cli.connections.engines import (
     milliseconds,
 )
 from clarinet_cli.connections.sqlite_files import explain_file_error
+from clarinet_cli.connections.tls import ca_of
 from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -188,9 +189,9 @@ def driver_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:
-        file = sqlite_file(url)
+        file, backend, target = sqlite_file(url), url.get_backend_name(), display_url(url)
         explained = (file and explain_file_error(error, file)) or explain_driver_error(
-            error, url.get_backend_name(), display_url(url)
+            error, backend, target, ca=ca_of(url.query)
         )
         if explained is None:
             raise

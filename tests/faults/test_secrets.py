@@ -391,8 +391,11 @@ def test_nothing_is_shown_of_a_refused_log_in(tmp_path: Path, postgres: Postgres
         f"postgresql://app:{CANARY}/{CANARY}@127.0.0.1:{CLOSED_PORT}/main",
         f"postgresql://app:{CANARY}#?{CANARY}@127.0.0.1:{CLOSED_PORT}/main",
         f"postgresql://app@127.0.0.1:{CLOSED_PORT}/main?password={CANARY}",
+        f"postgresql://app@127.0.0.1:{CLOSED_PORT}/main?sslpassword={CANARY}",
+        f"postgresql://app:{CLOSED_PORT}/x?{CANARY}=1@127.0.0.1/main",
+        f"postgresql://app:{CLOSED_PORT}/x?{CANARY}@127.0.0.1=/main",
     ],
-    ids=["port", "name", "at-sign", "slash", "hash", "query"],
+    ids=["port", "name", "at-sign", "slash", "hash", "query", "key", "option", "at-option"],
 )
 def test_nothing_is_shown_of_a_url_that_leads_nowhere(tmp_path: Path, url: str) -> None:
     """The password in ``database_url`` appears nowhere, also when it was badly written."""

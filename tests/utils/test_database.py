@@ -408,7 +408,7 @@ def test_a_shown_url_has_no_password(tmp_path: Path, keys: dict[str, object]) ->
     assert "asyncpg" not in shown
 
 
-@pytest.mark.parametrize("option", ["password", "sslkey", "nonsense"])
+@pytest.mark.parametrize("option", ["passfile", "sslkey", "nonsense"])
 def test_an_option_that_is_not_supported_is_refused(tmp_path: Path, option: str) -> None:
     """The name of the option is told, its value is not."""
     url = f"postgres://clara@db.example.org/hospital?{option}={CANARY}"
