@@ -119,7 +119,7 @@ def reason_of(error: OSError, path: Path) -> str:
     reason = error.strerror or type(error).__name__
     if not isinstance(error, PermissionError):
         return reason
-    named = Path(os.fsdecode(error.filename or path))
+    named = Path(os.path.normpath(os.fsdecode(error.filename or path)))
     place = named if os.path.lexists(named) else named.parent
     return f"{reason}: {'' if place == named else 'its directory: '}{belongs_to(place)}"
 

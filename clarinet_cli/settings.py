@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.ownership import reason_of
 from clarinet_cli.sources import sources
 
 ENV_PREFIX = "CLARINET_"
@@ -269,7 +270,7 @@ def load_settings(project_dir: Path) -> Settings:
         ConfigurationError: A file can't be read, or a value can't be used; the message
             names the file (or environment variable) and the key.
     """
-    project = project_dir.resolve()
+    project = _reachable(project_dir)
     try:
         return Settings(project_dir=project)
     except ValidationError as error:
@@ -282,6 +283,28 @@ def load_settings(project_dir: Path) -> Settings:
             f"{where}: {key[1] if key else 'a value'} is not valid JSON",
             hint="lists and tables are written as JSON there, such as '[\"reader\"]'",
         ) from None
+
+
+def _reachable(project_dir: Path) -> Path:
+    """Return the whole path of a project directory whose files can be asked for.
+
+    Raises:
+        ConfigurationError: They can't; a directory that is missing has just no files.
+    """
+    try:
+        project = project_dir.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = "the current directory does not exist any more"
+        if not isinstance(error, FileNotFoundError):
+            reason = f"{project_dir}: the directory can't be reached"
+        raise CONFIGURATION.with_context(reason, hint="'-C DIR' names another one") from error
+    try:
+        os.stat(f"{project}{os.sep}{os.curdir}")  # noqa: PTH116 - Path takes the dot away
+    except (FileNotFoundError, NotADirectoryError):
+        return project
+    except OSError as error:
+        raise CONFIGURATION.with_context(f"{project}: {reason_of(error, project)}") from error
+    return project
 
 
 def use_project(project_dir: Optional[Path]) -> None:

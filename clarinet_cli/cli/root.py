@@ -24,7 +24,11 @@ def _directory(given: Path | str | None) -> Optional[Path]:
     if not given:
         return None
     path = Path(given)
-    if not path.is_dir():
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise INVALID.with_context(f"--project: {path}: {error.strerror}") from error
+    if not found:
         raise INVALID.with_context(f"--project: there is no directory {str(given)!r}")
     return path
 

@@ -9,7 +9,7 @@ from typing import Optional
 from sqlalchemy.exc import DBAPIError
 
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.ownership import as_owner_of, belongs_to, mending, open_file
+from clarinet_cli.ownership import as_owner_of, belongs_to, mending, open_file, reason_of
 from clarinet_cli.utils.logger import logger
 
 WAL_SUFFIXES = ("-wal", "-shm")
@@ -17,6 +17,7 @@ SIDE_SUFFIXES = (*WAL_SUFFIXES, "-journal")
 # Of a database's header: https://sqlite.org/fileformat2.html#file_format_version_numbers
 READ_VERSION = slice(19, 20)
 WAL_VERSION = b"\2"
+LONGEST_PATH = 504  # bytes that SQLite takes: its limit of 512, less room for "-journal"
 UNFINISHED = (
     "SQLITE_READONLY_ROLLBACK",
     "SQLITE_READONLY_RECOVERY",
@@ -38,10 +39,22 @@ def refuse_unusable_name(file: Path) -> None:
     except OSError as error:
         logger.bind(reported=True).error(f"looking for {file}: {error}")
         raise UNREACHABLE.with_context(
-            f"the SQLite file {file} can't be reached: {error.strerror}"
+            f"the SQLite file {file} can't be reached: {reason_of(error, file)}"
         ) from error
     if reason:
         raise UNREACHABLE.with_context(f"{file} can't be the SQLite database: it is {reason}")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file, as far as this user can tell.
+
+    Args:
+        path: A name of any length.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def prepare_sqlite_file(file: Path) -> None:
@@ -106,6 +119,8 @@ def _unusable(file: Path) -> Optional[str]:
         return "in memory, where no other process sees it"
     if file.is_dir():
         return "a directory"
+    if len(os.fsencode(os.path.realpath(file))) > LONGEST_PATH:
+        return f"a path of more than the {LONGEST_PATH} bytes that SQLite takes"
     if file.is_symlink() and not file.exists():
         target = os.readlink(file)  # noqa: PTH115 - its text, and not a cleaned-up one
         return f"a link to {target}, which does not exist or leads back to it"

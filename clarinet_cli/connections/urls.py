@@ -8,7 +8,7 @@ from typing import Optional
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from clarinet_cli.connections.sqlite_files import refuse_unusable_name
+from clarinet_cli.connections.sqlite_files import is_file, refuse_unusable_name
 from clarinet_cli.connections.tls import (
     FILE_OPTIONS,
     TLS_OPTIONS,
@@ -218,7 +218,7 @@ def _named_sqlite_file(settings: Settings) -> Path:
     name = settings.database_name
     file = settings.project_dir / f"{name}{SQLITE_SUFFIX}"
     bare = settings.project_dir / name
-    if bare.suffix in OTHER_SUFFIXES and bare.is_file() and not file.exists():
+    if bare.suffix in OTHER_SUFFIXES and is_file(bare) and not is_file(file):
         hint = f'rename the file, or set database_url = "sqlite:///{name}"'
         if bare.suffix == SQLITE_SUFFIX:
             hint = f'set database_name = "{name.removesuffix(SQLITE_SUFFIX)}"'
