@@ -5,6 +5,7 @@ The strongest source that has a key gives its whole value: tables are not merged
 
 import codecs
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Any
@@ -66,6 +67,27 @@ def sources(
         path = project / name
         found.append((str(path), _toml_source(settings_cls, path)))
     return found
+
+
+def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield each key that a source has, ours or not: the source, as written, the bare key.
+
+    A key inside a table is given with the table's name before it, as ``table.key``.
+
+    Args:
+        settings_cls: The class that they fill.
+        project: The directory of the files.
+    """
+    prefix = str(settings_cls.model_config.get("env_prefix", ""))
+    for name, source in sources(settings_cls, project):
+        if isinstance(source, TomlConfigSettingsSource):
+            for key, value in source.toml_data.items():
+                inner = value if isinstance(value, dict) else {}
+                yield name, key, key
+                yield from ((name, f"[{key}] {under}", f"{key}.{under}") for under in inner)
+        elif isinstance(source, EnvSettingsSource):
+            for variable in source.env_vars:
+                yield name, variable.upper(), variable.lower().removeprefix(prefix.lower())
 
 
 def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:

@@ -39,9 +39,11 @@ def init(
     """
     from clarinet_cli.cli.passwords import first_admin_password
     from clarinet_cli.results import Step
+    from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
     from clarinet_cli.utils.bootstrap import initialise_database
 
     settings = project_settings()
+    refuse_accidental_sqlite(settings)
     options = PasswordOptions(password_stdin, password_file, generate_password)
     password = options.read() if dry_run else first_admin_password(settings, options)
     steps = run(initialise_database(settings, password, dry_run=dry_run))

@@ -74,10 +74,29 @@ class HelpfulGroup(core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, and note its words down."""
-        name, command, rest = super().resolve_command(ctx, args)
+        self.suggest_commands = False  # what Typer finds alike may mean something else
+        try:
+            name, command, rest = super().resolve_command(ctx, args)
+        except TyperException as error:
+            self._suggest(ctx, args[0], error)
+            raise
         if ctx.parent is not None:
             use(replace(current(), command=f"{ctx.info_name} {name}"))
         return name, command, rest
+
+    def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
+        """Add to the error what may have been meant by a command that does not exist."""
+        from clarinet_cli.cli.suggestions import hint_for, slips_of
+
+        if word in self.commands or not error.message.startswith("No such command"):
+            return
+        group = ctx.command_path.partition(" ")[2]
+        if hint := hint_for(group, word):
+            raise INVALID.with_context(error.message, hint=hint) from None
+        names = [name for name, command in self.commands.items() if not command.hidden]
+        if meant := slips_of(word, names):
+            named = " or ".join(map(repr, meant))
+            error.message = f"{error.message.rstrip('.')}. Did you mean {named}?"
 
 
 class DashedArgumentCommand(core.TyperCommand):

@@ -42,6 +42,7 @@ class Invocation:
 
 
 _current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())  # noqa: B039
+_warned: ContextVar[bool] = ContextVar("warned", default=False)
 
 
 def use(invocation: Invocation) -> None:
@@ -80,7 +81,20 @@ def project_settings() -> "Settings":
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
     if audit_log:
         configure_audit_log(audit_log, project=found.project_dir, like=database)
+    _warn_about(found)
     return found
+
+
+def _warn_about(settings: "Settings") -> None:
+    """Say once in one line which settings may not be what was meant."""
+    from clarinet_cli.cli.output import note
+    from clarinet_cli.services.settings_warnings import settings_warnings
+
+    if _warned.get() or current().quiet:
+        return
+    _warned.set(True)
+    if warnings := settings_warnings(settings):
+        note(f"warning: {'; '.join(warnings)}")
 
 
 def _database_file(settings: "Settings") -> Optional[Path]:

@@ -11,6 +11,8 @@ from clarinet_cli.cli.invocation import ColorMode, Invocation, use
 from clarinet_cli.cli.options import DryRun, Output
 from clarinet_cli.exceptions import INVALID
 
+PROJECT_VARIABLE = "CLARINET_PROJECT"
+
 app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -20,16 +22,18 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _directory(given: Path | str | None) -> Optional[Path]:
+def _directory(ctx: typer.Context, given: Path | str | None) -> Optional[Path]:
     if not given:
         return None
     path = Path(given)
+    source = getattr(ctx.get_parameter_source("project"), "name", "")
+    where = PROJECT_VARIABLE if source == "ENVIRONMENT" else "--project"
     try:
         found = path.is_dir()
     except OSError as error:
-        raise INVALID.with_context(f"--project: {path}: {error.strerror}") from error
+        raise INVALID.with_context(f"{where}: {path}: {error.strerror}") from error
     if not found:
-        raise INVALID.with_context(f"--project: there is no directory {str(given)!r}")
+        raise INVALID.with_context(f"{where}: there is no directory {str(given)!r}")
     return path
 
 
@@ -41,13 +45,14 @@ def _color_mode(given: str) -> ColorMode:
 
 @app.callback()
 def root(
+    ctx: typer.Context,
     project: Annotated[
         Optional[Path],
         typer.Option(
             "--project",
             "-C",
             metavar="DIR",
-            envvar="CLARINET_PROJECT",
+            envvar=PROJECT_VARIABLE,
             help="The directory of settings.toml; SQLite names are relative to it.",
         ),
     ] = None,
@@ -78,7 +83,7 @@ def root(
     """Administer the users, roles and log-in sessions of a Clarinet database."""
     use(
         Invocation(
-            project=_directory(project),
+            project=_directory(ctx, project),
             verbosity=verbose or 0,
             quiet=quiet,
             color=_color_mode(color),

@@ -51,6 +51,16 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
         return _given_url(settings, "database_read_url", text)
     if settings.database_url is not None:
         return _given_url(settings, "database_url", settings.database_url.get_secret_value())
+    return url_of_parts(settings)
+
+
+def url_of_parts(settings: Settings) -> URL:
+    """Return the URL that the parts give, as the server has it: it reads no ``database_url``.
+
+    Raises:
+        ConfigurationError: The host is no host name.
+        UnreachableError: The SQLite file is missing, and an earlier version used another one.
+    """
     if settings.database_driver.startswith("sqlite"):
         return _sqlite_url(_named_sqlite_file(settings))
     host = _host(settings, "database_host", settings.database_host)

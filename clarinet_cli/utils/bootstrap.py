@@ -12,6 +12,7 @@ from clarinet_cli.services.bootstrap import (
 from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.migrations import database_has_tables, ensure_schema
 from clarinet_cli.services.passwords import NewPassword, check_password
+from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser
 from clarinet_cli.utils.logger import logger
@@ -84,6 +85,7 @@ async def initialise_database(
 
 def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
     """Refuse values that a later step would refuse, before anything is created."""
+    refuse_accidental_sqlite(settings)
     wanted_roles(settings)
     if settings.admin_auto_create:
         email = first_admin_email(settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli import __version__
+from clarinet_cli.cli.suggestions import ELSEWHERE
 from tests.cli.scenes import (
     ADA,
     ADMIN,
@@ -104,6 +105,8 @@ def test_a_project_that_does_not_exist_is_a_usage_error(
         result = run_in_process([*words, "db", "init", "--generate-password"], env=env)
         assert_failed(result, 2)
         assert str(path) in result.stderr
+        assert ("CLARINET_PROJECT" in result.stderr) == by_variable
+        assert ("--project" in result.stderr) != by_variable
     assert not (tmp_path / "missing").exists()
 
 
@@ -450,6 +453,49 @@ def test_a_misspelt_command_is_suggested(
     result = project.run(*words)
     assert_failed(result, 2)
     assert f"'{suggested}'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("session", "cleanup-all"), "Did you mean"),
+        (("session", "cleanup-once"), "Did you mean"),
+        (("admin", "reactivate"), "deactivate"),
+        (("admin", "revoke"), "'revoke-role'"),
+        (("session", "list-all"), "Did you mean"),
+        (("session", "nonsense"), "Did you mean"),
+    ],
+)
+def test_nothing_of_another_meaning_is_suggested(
+    project: Project, words: tuple[str, ...], wrong: str
+) -> None:
+    """A name that is merely alike is not what was meant."""
+    result = project.run(*words)
+    assert_failed(result, 2)
+    assert f"No such command {words[1]!r}" in result.stderr
+    assert wrong not in result.stderr.replace("'clarinet admin activate'", "")
+
+
+def test_a_clean_up_of_all_names_both_meanings(project: Project) -> None:
+    """Dead sessions, or everybody's: the two differ too much to guess."""
+    result = project.run("session", "cleanup-all")
+    assert_failed(result, 2)
+    assert "'clarinet session cleanup' removes dead sessions" in result.stderr
+    assert "'clarinet session revoke-all' ends all of them" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("group", "word", "meant"),
+    [(group, word, meant) for group, words in ELSEWHERE.items() for word, meant in words.items()],
+)
+def test_the_words_of_other_tools_lead_to_a_command(group: str, word: str, meant: str) -> None:
+    """Exit 2, and the hint names a command that there is."""
+    result = run_in_process([*group.split(), word])
+    assert_failed(result, 2)
+    assert f"hint: 'clarinet {meant}'" in result.stderr
+    options = {"--all"}
+    command = [part for part in meant.split() if part not in options]
+    assert run_in_process([*command, "--help"]).code == 0
 
 
 def test_an_unknown_option_is_a_usage_error_on_every_command() -> None:

@@ -1,0 +1,107 @@
+"""What may have been meant by a command that does not exist.
+
+Only a slip is answered with a name, as a name that is merely alike may do something else:
+``cleanup`` is not what ``cleanup-all`` says. Words that other tools have for a command are
+listed here.
+"""
+
+from collections.abc import Iterable
+from typing import Optional
+
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "": {
+        "version": "--version",
+        "user": "admin",
+        "users": "admin",
+        "account": "admin",
+        "accounts": "admin",
+        "createsuperuser": "admin create",
+        "login": "session",
+        "logins": "session",
+        "token": "session",
+        "tokens": "session",
+        "migration": "migrate",
+        "migrations": "migrate",
+        "alembic": "migrate",
+        "upgrade": "migrate upgrade",
+        "downgrade": "migrate downgrade",
+        "database": "db",
+        "init": "db init",
+        "status": "db status",
+        "cleanup": "session cleanup",
+    },
+    "db": {
+        "create": "db init",
+        "setup": "db init",
+        "migrate": "migrate",
+        "upgrade": "migrate upgrade",
+        "downgrade": "migrate downgrade",
+        "info": "db status",
+        "ping": "db wait",
+    },
+    "admin": {
+        "add": "admin create",
+        "new": "admin create",
+        "passwd": "admin reset-password",
+        "password": "admin reset-password",
+        "set-password": "admin reset-password",
+        "change-password": "admin reset-password",
+        "remove": "admin delete",
+        "enable": "admin activate",
+        "reactivate": "admin activate",
+        "disable": "admin deactivate",
+        "users": "admin list --all",
+        "info": "admin show",
+        "import": "admin apply",
+    },
+    "session": {
+        "clean": "session cleanup",
+        "cleanup-once": "session cleanup",
+        "purge": "session cleanup",
+        "prune": "session cleanup",
+        "delete": "session revoke",
+        "kill": "session revoke",
+        "logout": "session revoke-user",
+        "info": "session show",
+        "count": "session stats",
+    },
+    "migrate": {
+        "up": "migrate upgrade",
+        "apply": "migrate upgrade",
+        "down": "migrate downgrade",
+        "rollback": "migrate downgrade",
+        "revision": "migrate create",
+        "current": "migrate status",
+        "heads": "migrate status",
+        "log": "migrate history",
+    },
+}
+SEVERAL = {
+    ("session", "cleanup-all"): (
+        "'clarinet session cleanup' removes dead sessions, "
+        "'clarinet session revoke-all' ends all of them"
+    ),
+}
+
+
+def hint_for(group: str, word: str) -> Optional[str]:
+    """Return the hint for a word that other tools have, or None.
+
+    Args:
+        group: The words before it, without the program's name.
+        word: The command that does not exist here.
+    """
+    if (group, word) in SEVERAL:
+        return SEVERAL[group, word]
+    meant = ELSEWHERE.get(group, {}).get(word)
+    return meant and f"'clarinet {meant}' does that here"
+
+
+def slips_of(word: str, names: Iterable[str]) -> list[str]:
+    """Return the commands that a word is a slip of; a slip begins with the right letter.
+
+    Else ``reactivate`` would be answered with ``deactivate``.
+    """
+    from clarinet_cli.spelling import misspelt
+
+    return misspelt(word, (name for name in names if name[:1] == word[:1].lower()))

@@ -1,0 +1,124 @@
+"""Settings that may not be what was meant: looked at before a database is touched.
+
+A misspelt key is ignored like the server's own keys, and the default counts: with
+``databse_driver`` the tool would work on an empty SQLite file instead of the server.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Optional
+
+from sqlalchemy import URL
+
+from clarinet_cli.connections.urls import database_url, display_url, sqlite_file, url_of_parts
+from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
+from clarinet_cli.settings import ENV_PREFIX, Settings
+from clarinet_cli.sources import written_keys
+from clarinet_cli.spelling import misspelt, slips
+
+SERVER_PARTS = ("database_host", "database_username", "database_password")
+PARTS = ("database_driver", "database_name", "database_host", "database_port")
+LOCAL_HOSTS = {None, "", "127.0.0.1", "::1"}
+POSTGRESQL_PORT = 5432
+PREFIX_SLIPS = 2
+
+
+def settings_warnings(settings: Settings) -> list[str]:
+    """Return what may not be meant: misspelt keys, and keys that have no effect.
+
+    Args:
+        settings: The project's settings.
+    """
+    found = [
+        f"{where}: unknown key {written} (did you mean {' or '.join(meant)}?)"
+        for where, written, meant in misspelt_keys(settings)
+    ]
+    return [*found, *_unused_parts(settings), *_another_database(settings)]
+
+
+def misspelt_keys(settings: Settings) -> list[tuple[str, str, list[str]]]:
+    """Return the keys that look like one of ours: the source, the key, what may be meant."""
+    ours = sorted(set(Settings.model_fields) - {"project_dir"})
+    found = []
+    for where, written, key in written_keys(Settings, settings.project_dir):
+        if where == "environment" and not written.startswith(ENV_PREFIX):
+            meant = _with_misspelt_prefix(written, ours)
+        else:
+            meant = list(_meant(key, tuple(ours)))
+        if meant:
+            found.append((where, written, meant))
+    return found
+
+
+def refuse_accidental_sqlite(settings: Settings) -> None:
+    """Refuse to make a SQLite file where the settings are about a server.
+
+    An empty database with an administrator in it would look like success. A driver that
+    is named is meant.
+
+    Raises:
+        ConfigurationError: No driver is named, and a server or a misspelt driver is.
+    """
+    if "database_driver" in settings.model_fields_set or settings.database_url is not None:
+        return
+    slips = [item for item in misspelt_keys(settings) if "database_driver" in item[2]]
+    if not slips and "database_host" not in settings.model_fields_set:
+        return
+    file = sqlite_file(database_url(settings))
+    if file is None or file.exists():
+        return
+    where, written, _ = slips[0] if slips else ("", "", [])
+    reason = f"{where}: unknown key {written}" if slips else "database_host is set"
+    raise CONFIGURATION.with_context(
+        f"{reason}, and without database_driver the new database would be the file {file}",
+        hint="set database_driver to postgresql or sqlite",
+    )
+
+
+@lru_cache(1024)
+def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
+    return () if key in ours else tuple(misspelt(key, ours))
+
+
+def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
+    """Return the key of a variable such as ``CLARINT_DATABASE_HOST``."""
+    prefix, _, key = variable.partition("_")
+    near = slips(f"{prefix}_", ENV_PREFIX, most=PREFIX_SLIPS) <= PREFIX_SLIPS
+    return [f"{ENV_PREFIX}{key}"] if near and key.lower() in ours else []
+
+
+def _unused_parts(settings: Settings) -> Iterator[str]:
+    """Say which settings of a server have no effect beside SQLite."""
+    if settings.database_url is not None or not settings.database_driver.startswith("sqlite"):
+        return
+    named = "database_driver" in settings.model_fields_set
+    unused = [
+        key
+        for key in SERVER_PARTS
+        if key in settings.model_fields_set
+        and not (named and getattr(settings, key) == Settings.model_fields[key].default)
+    ]
+    if unused:
+        verb = "has" if len(unused) == 1 else "have"
+        driver = "is sqlite" if named else "is not set, which means sqlite"
+        yield f"{' and '.join(unused)} {verb} no effect: database_driver {driver}"
+
+
+def _another_database(settings: Settings) -> Iterator[str]:
+    """Say when the server, which does not read ``database_url``, uses another database."""
+    if settings.database_url is None or not settings.model_fields_set & set(PARTS):
+        return
+    try:
+        parts, url = url_of_parts(settings), database_url(settings)
+    except ClarinetError:  # the command itself meets what is wrong with them
+        return
+    if _identity(parts) != _identity(url):
+        yield f"the server does not read database_url and uses {display_url(parts)}"
+
+
+def _identity(url: URL) -> tuple[Optional[str], ...]:
+    """Return what makes two URLs the same database, whoever logs in."""
+    if file := sqlite_file(url):
+        return (str(file.resolve()),)
+    host = "localhost" if url.host in LOCAL_HOSTS else url.host
+    return (host, str(url.port or POSTGRESQL_PORT), url.database)
