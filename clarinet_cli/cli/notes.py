@@ -1,15 +1,86 @@
-"""Notes that several commands give."""
+"""What commands that change accounts report, and notes that several commands give."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Optional, TypeVar
 
-from clarinet_cli.cli.output import note
+from clarinet_cli.cli.groups import run
+from clarinet_cli.cli.output import note, render
+from clarinet_cli.exceptions import ClarinetError
 
 if TYPE_CHECKING:
+    from clarinet_cli.results import AccountChange, AppliedAccount
+    from clarinet_cli.services.settle import Settle
     from clarinet_cli.settings import Settings
+    from clarinet_cli.types import OutputFormat
+
+CHANGED = ("updated", "deleted")
+SWEEP_HINT = "'clarinet session revoke-user USER' ends the sessions that began meanwhile"
+ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
 
 
 def cache_note(settings: "Settings") -> None:
     """Tell how long the server may go on accepting what was revoked."""
     seconds = settings.session_cache_ttl_seconds
-    if seconds:
+    if seconds > 0:
         note(f"the server's cache may accept a revoked session for up to {seconds} s more")
+
+
+def report_change(
+    settings: "Settings",
+    change: "AccountChange",
+    output: "Optional[OutputFormat]",
+    settle: "Settle",
+) -> None:
+    """Report what became of one account, as ``report_changes`` does."""
+    report_changes(settings, [change], settle, lambda changes: render(changes[0], output))
+
+
+def report_changes(
+    settings: "Settings",
+    changes: "Sequence[ResultT]",
+    settle: "Settle",
+    show: "Callable[[list[ResultT]], None]",
+) -> None:
+    """Report what became of accounts: the place for all commands that change them.
+
+    Sessions that began while the accounts were changed are ended first. Whatever happens to
+    that, the change itself has been made, and is shown.
+
+    Args:
+        settings: Which database, and how long the server keeps what it read of an account.
+        changes: What was done.
+        settle: Whose sessions end once more.
+        show: Writes the changes, the sessions that ended later counted in.
+
+    Raises:
+        ClarinetError: The sessions that began meanwhile can't be ended.
+    """
+    complete = False
+    try:
+        run(settle.sweep(settings))
+        complete = True
+    except ClarinetError as error:
+        complete = True
+        message = f"the change is made, but: {error.message}"
+        raise error.with_context(message, hint=SWEEP_HINT) from error
+    finally:
+        show([_counted(change, settle) for change in changes])
+        _rights_note(settings, [change.result for change in changes])
+        if not complete:
+            note(f"stopped early: {SWEEP_HINT}")
+
+
+def _counted(change: ResultT, settle: "Settle") -> ResultT:
+    later = 0 if change.id is None else settle.ended.get(change.id, 0)
+    return replace(change, sessions_revoked=change.sessions_revoked + later) if later else change
+
+
+def _rights_note(settings: "Settings", results: Sequence[str]) -> None:
+    """Tell how long the server may go by what an account was; a new one is in no cache."""
+    seconds = settings.session_cache_ttl_seconds
+    if seconds > 0 and any(result in CHANGED for result in results):
+        note(
+            "the server's cache may go by the old rights, and accept a revoked session, "
+            f"for up to {seconds} s more"
+        )

@@ -85,6 +85,18 @@ LockTimeout = Annotated[
         help="How long to wait for another migration to end.",
     ),
 ]
+SettleTime = Annotated[
+    float,
+    typer.Option(
+        "--settle",
+        parser=parse_duration,
+        metavar="TIME",
+        envvar="CLARINET_SETTLE",
+        show_envvar=True,
+        help="How long a log-in under way may take; then its session ends too. 0: don't wait.",
+    ),
+]
+SETTLE_SECONDS = 1.0
 PasswordStdin = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password from standard input."),

@@ -45,6 +45,24 @@ class RoleRepository(BaseRepository[Role]):
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
+    async def grant_all(self, links: Sequence[tuple[UUID, str]]) -> None:
+        """Give many users roles, each pair of a user and a role's name."""
+        for some in chunks(links):
+            rows = [{"user_id": user_id, "role_name": name} for user_id, name in some]
+            await self._insert_missing(RoleLink, rows)
+
+    async def withdraw_each(self, links: Iterable[tuple[UUID, str]]) -> None:
+        """Take roles from many users, each pair of a user and a role's name."""
+        members: dict[str, list[UUID]] = {}
+        for user_id, name in links:
+            members.setdefault(name, []).append(user_id)
+        for name, user_ids in members.items():
+            for some in chunks(user_ids):
+                query = delete(RoleLink).where(
+                    col(RoleLink.role_name) == name, col(RoleLink.user_id).in_(some)
+                )
+                await self.session.execute(query)
+
     async def withdraw(self, user_id: UUID, names: Iterable[str]) -> None:
         """Take roles from a user; those that it does not have are passed over."""
         await self.remove_where(

@@ -1,5 +1,6 @@
 """Log-in sessions by id and by user: found, and removed."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Optional, cast
@@ -119,6 +120,23 @@ class SessionRepository(BaseRepository[AccessToken]):
         for some in chunks(others):
             number += await self.remove_where(TOKEN.in_(some))
         return number
+
+    async def remove_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
+        """Delete the sessions of many users; return how many of each."""
+        removed: Counter[UUID] = Counter()
+        for some in chunks(sorted(users)):
+            query = delete(AccessToken).where(USER_ID.in_(some)).returning(USER_ID)
+            options = {"synchronize_session": False}
+            removed.update(await self.session.scalars(query, execution_options=options))
+        return removed
+
+    async def owners_among(self, users: Collection[UUID]) -> list[UUID]:
+        """Return those of some users who have a session, in the order of their ids."""
+        found: set[UUID] = set()
+        for some in chunks(sorted(users)):
+            query = select(USER_ID).where(USER_ID.in_(some)).distinct()
+            found |= set(await self.session.scalars(query))
+        return sorted(found)
 
     async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
         """Delete sessions; return the tokens of those that were still there.

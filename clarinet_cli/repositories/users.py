@@ -1,7 +1,7 @@
 """Queries on accounts."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Optional, get_args
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, NamedTuple, Optional, get_args
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, String, cast, func, or_, select
@@ -21,8 +21,19 @@ EMAIL = col(User.email)
 HASH: Any = col(User.hashed_password)
 UUID_DIGITS = 32
 ROWS_AT_ONCE = 500
+STATES_AT_ONCE = 5000
 STATES: tuple[SessionState, ...] = get_args(SessionState)
 SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
+
+
+class AccountState(NamedTuple):
+    """An account without its secrets and links."""
+
+    id: UUID
+    email: str
+    is_active: bool
+    is_superuser: bool
+    is_verified: bool
 
 
 class UserRepository(BaseRepository[User]):
@@ -52,37 +63,33 @@ class UserRepository(BaseRepository[User]):
                 return found
         return []
 
-    async def with_emails(self, emails: Sequence[str], *, lock: bool = False) -> list[User]:
-        """Return the accounts that any of *emails* may mean, as ``with_email`` compares.
-
-        Args:
-            emails: The addresses.
-            lock: Let nobody else change the accounts until the commit.
-        """
-        found: dict[UUID, User] = {}
-        for some in chunks(emails):
-            wanted = [func.lower(email) for email in some]
-            same = await self._folded("".join(some))
-            meant = or_(
-                EMAIL.in_(some),
-                func.lower(EMAIL).in_(wanted),
-                same.in_([folded(email) for email in some]),
-            )
-            query = select(User).where(meant).order_by(ID)
-            rows = await self.session.scalars(query.with_for_update() if lock else query)
-            found |= {user.id: user for user in rows}
-        return list(found.values())
-
     async def _folded(self, text: str) -> ColumnElement[str]:
         """Return the address without regard to the case of the letters in *text*."""
         return await folded_column(self.session, EMAIL, text)
 
-    async def active_others(self, listed: set[UUID]) -> list[User]:
-        """Return the active accounts that are not among *listed*, by address, and lock them."""
-        query = select(User).where(col(User.is_active)).order_by(ID).with_for_update()
-        active = await self.session.scalars(query)
-        others = [user for user in active if user.id not in listed]
-        return sorted(others, key=lambda user: user.email)
+    async def states(self) -> AsyncGenerator[AccountState, None]:
+        """Yield address and flags of all accounts, in one query and in constant memory."""
+        flags = (col(User.is_active), col(User.is_superuser), col(User.is_verified))
+        options = {"yield_per": STATES_AT_ONCE}
+        async for row in await self.session.stream(
+            select(ID, EMAIL, *flags), execution_options=options
+        ):
+            if isinstance(row[1], str):
+                yield AccountState(*row)
+
+    async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, User]:
+        """Return accounts as they are now, and let nobody else change them until the commit.
+
+        Args:
+            user_ids: Which; those that no longer exist are left out.
+        """
+        found: dict[UUID, User] = {}
+        for some in chunks(sorted(user_ids)):
+            query = select(User).where(ID.in_(some)).order_by(ID).with_for_update()
+            options = {"populate_existing": True}
+            rows = await self.session.scalars(query, execution_options=options)
+            found |= {user.id: user for user in rows}
+        return found
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.

@@ -1,33 +1,46 @@
 """Applying a file that declares accounts: all of it or nothing, in one transaction.
 
+Accounts are read and compared before it, without a lock; who changes nothing takes none. What
+is to be changed is read and compared once more inside.
+
 Passwords are hashed before the transaction begins: a hash takes tens of milliseconds, and
 the server's log-ins would wait for them.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.repositories.sessions import SessionRepository
+from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.account_changes import WOULD, alone
 from clarinet_cli.services.account_files import GENERATE, Declared
-from clarinet_cli.services.account_matching import Pair, matched, require_roles_of, require_usable
-from clarinet_cli.services.account_rules import Change
-from clarinet_cli.services.accounts import as_stored
-from clarinet_cli.services.audit import UNCHANGED, Trail
+from clarinet_cli.services.account_matching import (
+    Target,
+    matched,
+    require_roles_of,
+    require_usable,
+    targets_of,
+)
+from clarinet_cli.services.accounts import ADMIN_ROLE
+from clarinet_cli.services.audit import UNCHANGED
 from clarinet_cli.services.hashes import PLACEHOLDER
 from clarinet_cli.services.password_hashing import Progress, hash_all
 from clarinet_cli.services.passwords import generate_password
+from clarinet_cli.services.settle import Settle
 from clarinet_cli.services.superusers import lock_superusers
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_async_session
 
+Roles = dict[UUID, set[str]]
 RIGHTS = ("is_active", "is_superuser")  # what the sessions end with
 
 
@@ -60,6 +73,7 @@ async def apply_accounts(
     plan: ApplyPlan,
     *,
     progress: Progress = lambda done, total: None,
+    settle: Optional[Settle] = None,
 ) -> list[AppliedAccount]:
     """Make the accounts what a file says of them.
 
@@ -72,6 +86,7 @@ async def apply_accounts(
         declared: What the file says, as ``read_accounts`` returns it.
         plan: How to apply it.
         progress: Called after each hash with those done so far and all.
+        settle: Takes the accounts down that lost rights.
 
     Returns:
         One report a row, in the file's order, then those of pruned accounts.
@@ -84,27 +99,55 @@ async def apply_accounts(
         BusyError: Somebody else changed the accounts meanwhile.
     """
     async with get_async_session(settings) as session:
-        pairs = await matched(session, declared)
+        targets, others = await matched(session, targets_of(declared))
         await require_roles_of(session, declared)
-    new = [row for row, user in pairs if user is None]
-    for row in new:
-        require_usable(row, settings, generate=plan.generate)
+        kept = await _unchanged(session, targets)
+    others = others if plan.prune else []
+    work = [target for target in targets if target.number not in kept]
+    new = [target for target in work if target.account is None]
+    for target in new:
+        require_usable(target.row, settings, generate=plan.generate)
     secrets = await _secrets(settings, new, dry_run=plan.dry_run, progress=progress)
-    async with alone(settings, dry_run=plan.dry_run) as (session, trail):
-        return await _apply(session, trail, declared, secrets, plan, settings)
+    pruned: list[AppliedAccount] = []
+    if work or others:
+        listed = {report.id for report in kept.values()}
+        async with alone(settings, dry_run=plan.dry_run) as (session, trail):
+            file = Application(session, settings, secrets)
+            made, pruned = await file.write(work, listed if plan.prune else None)
+            for report in (*made.values(), *pruned):
+                trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
+        if plan.dry_run:
+            made = {number: _planned(report) for number, report in made.items()}
+            pruned = [_planned(report) for report in pruned]
+        elif settle is not None:
+            settle.accounts |= file.losers
+        kept |= made
+    return [kept[target.number] for target in targets] + pruned
+
+
+async def _unchanged(session: AsyncSession, targets: Sequence[Target]) -> dict[int, AppliedAccount]:
+    """Return the reports of the rows whose accounts are as they say, by number."""
+    known = [(target, target.account) for target in targets if target.account is not None]
+    roles = await RoleRepository(session).of_users([account.id for _, account in known])
+    return {
+        target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
+        for target, account in known
+        if all(getattr(account, name) is value for name, value in target.row.flags.items())
+        and (target.row.roles is None or set(target.row.roles) == roles[account.id])
+    }
 
 
 async def _secrets(
-    settings: Settings, new: Sequence[Declared], *, dry_run: bool, progress: Progress
+    settings: Settings, new: Sequence[Target], *, dry_run: bool, progress: Progress
 ) -> dict[str, Secret]:
     """Return the hash of each new account by its address."""
     secrets: dict[str, Secret] = {}
     others: list[str] = []
-    for row in new:
-        if row.password not in (None, GENERATE):
-            secrets[as_stored(row.email)] = Secret(str(row.password))
+    for target in new:
+        if target.row.password not in (None, GENERATE):
+            secrets[target.email] = Secret(str(target.row.password))
         else:
-            others.append(as_stored(row.email))
+            others.append(target.email)
     if dry_run:
         return secrets | {email: Secret(PLACEHOLDER) for email in others}
     passwords = [generate_password() for _ in others]
@@ -115,95 +158,134 @@ async def _secrets(
     return secrets
 
 
-async def _apply(
-    session: AsyncSession,
-    trail: Trail,
-    declared: Sequence[Declared],
-    secrets: dict[str, Secret],
-    plan: ApplyPlan,
-    settings: Settings,
-) -> list[AppliedAccount]:
-    users = UserRepository(session)
-    before = await lock_superusers(session, settings)
-    pairs = await matched(session, declared, lock=True)
-    others = await _others(users, pairs) if plan.prune else []
-    existing = [user for _, user in pairs if user is not None] + others
-    roles = await RoleRepository(session).of_users([user.id for user in existing])
-    reports = []
-    for row, user in pairs:
-        if user is None:
-            report = await _created(session, row, secrets, settings)
-        else:
-            report = await _updated(Change(session, user, roles[user.id], settings), row)
-        reports.append(report)
-    reports += [
-        await _deactivated(Change(session, user, roles[user.id], settings)) for user in others
-    ]
-    if lost := before.lost(await lock_superusers(session, settings)):
-        gone = before.able or before.active
-        last = ", ".join(sorted(user.email for user in existing if user.id in gone))
-        raise REFUSED.with_context(
-            f"no {lost} would be left: {last}", hint="the file has to keep one"
+class Application:
+    """What is written of a file, in one transaction and in few statements.
+
+    Args:
+        session: A session for writing, alone.
+        settings: The hash parameters.
+        secrets: The hashes of new accounts by address.
+    """
+
+    def __init__(
+        self, session: AsyncSession, settings: Settings, secrets: dict[str, Secret]
+    ) -> None:
+        self.session = session
+        self.settings = settings
+        self.secrets = secrets
+        self.losers: set[UUID] = set()
+        self._granted: list[tuple[UUID, str]] = []
+        self._withdrawn: list[tuple[UUID, str]] = []
+
+    async def write(
+        self, work: Sequence[Target], listed: Optional[set[Optional[UUID]]]
+    ) -> tuple[dict[int, AppliedAccount], list[AppliedAccount]]:
+        """Make the accounts what rows say, once more compared: nobody changes them now.
+
+        Args:
+            work: The rows that change something.
+            listed: The accounts of all other rows; None: don't deactivate further ones.
+
+        Returns:
+            The reports of the rows by number, and those of the accounts of no row.
+
+        Raises:
+            RefusedError: No superuser who can log in would be left.
+            BusyError: Somebody changed the accounts just now.
+        """
+        before = await lock_superusers(self.session, self.settings)
+        targets, others = await matched(self.session, work)
+        others = [] if listed is None else [other for other in others if other.id not in listed]
+        known = {target.account.id for target in targets if target.account is not None}
+        users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})
+        roles = await RoleRepository(self.session).of_users(list(users))
+        made = {
+            target.number: self._created(target)
+            if target.account is None
+            else self._updated(_as_read(users, target.account), target.row, roles)
+            for target in targets
+        }
+        pruned = [self._pruned(_as_read(users, other)) for other in others]
+        await self._flush()
+        if lost := before.lost(await lock_superusers(self.session, self.settings)):
+            gone = before.able or before.active
+            last = ", ".join(sorted(user.email for user in users.values() if user.id in gone))
+            raise REFUSED.with_context(
+                f"no {lost} would be left: {last}", hint="the file has to keep one"
+            )
+        ended = await SessionRepository(self.session).remove_of_users(self.losers)
+        return (
+            {number: _with_ended(report, ended) for number, report in made.items()},
+            [_with_ended(report, ended) for report in pruned],
         )
-    for report in reports:
-        trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
-    return [_planned(report) for report in reports] if plan.dry_run else reports
+
+    async def _flush(self) -> None:
+        """Write what was noted down; the role ``admin`` is made if it does not exist."""
+        await self.session.flush()
+        repository = RoleRepository(self.session)
+        if any(name == ADMIN_ROLE for _, name in self._granted):
+            await repository.add_missing([ADMIN_ROLE])
+        await repository.grant_all(self._granted)
+        await repository.withdraw_each(self._withdrawn)
+
+    def _created(self, target: Target) -> AppliedAccount:
+        row, secret = target.row, self.secrets.get(target.email)
+        if secret is None:  # it was there when the passwords were hashed
+            reason = f"the account {target.email} was deleted meanwhile, nothing was changed"
+            raise BUSY.with_context(reason)
+        user = User(email=target.email, hashed_password=secret.hashed)
+        for name, value in row.flags.items():
+            setattr(user, name, value)
+        self.session.add(user)
+        roles = row.roles or ()
+        self._granted += [(user.id, name) for name in roles]
+        changes = (*(name for name, value in row.flags.items() if value), *_signed("+", roles))
+        return AppliedAccount("+", user.id, user.email, "created", changes, 0, secret.told)
+
+    def _updated(self, user: User, row: Declared, all_roles: Roles) -> AppliedAccount:
+        """Make an account what a row says; whoever loses rights loses the sessions too."""
+        had = all_roles[user.id]
+        wanted = had if row.roles is None else set(row.roles)
+        flags = {
+            name: value for name, value in row.flags.items() if getattr(user, name) is not value
+        }
+        for name, value in flags.items():
+            setattr(user, name, value)
+        if any(name in RIGHTS and not value for name, value in flags.items()):
+            self.losers.add(user.id)
+        self._granted += [(user.id, name) for name in wanted - had]
+        self._withdrawn += [(user.id, name) for name in had - wanted]
+        changes = (
+            *(f"{name}: {_word(not value)} -> {_word(value)}" for name, value in flags.items()),
+            *_signed("+", wanted - had),
+            *_signed("-", had - wanted),
+        )
+        mark, result = ("~", "updated") if changes else ("=", UNCHANGED)
+        return AppliedAccount(mark, user.id, user.email, result, changes, 0)
+
+    def _pruned(self, user: User) -> AppliedAccount:
+        user.is_active = False
+        self.losers.add(user.id)
+        changes = ("is_active: true -> false", "not in the file")
+        return AppliedAccount("~", user.id, user.email, "updated", changes, 0)
 
 
-async def _others(users: UserRepository, pairs: Sequence[Pair]) -> list[User]:
-    """Return the active accounts that no row means, locked."""
-    listed = {user.id for _, user in pairs if user is not None}
-    return await users.active_others(listed)
+def _as_read(users: dict[UUID, User], read: AccountState) -> User:
+    """Return an account that is locked by now, and still the one that was matched.
+
+    Raises:
+        BusyError: It was deleted or has another address.
+    """
+    user = users.get(read.id)
+    if user is None or user.email != read.email:
+        reason = f"the account {read.email} was changed meanwhile, nothing was changed"
+        raise BUSY.with_context(reason)
+    return user
 
 
-async def _created(
-    session: AsyncSession, row: Declared, secrets: dict[str, Secret], settings: Settings
-) -> AppliedAccount:
-    email = as_stored(row.email)
-    secret = secrets.get(email)
-    if secret is None:  # it was there when the passwords were hashed
-        raise BUSY.with_context(f"the account {email} was deleted meanwhile, nothing was changed")
-    user = User(email=email, hashed_password=secret.hashed)
-    for name, value in row.flags.items():
-        setattr(user, name, value)
-    await UserRepository(session).add(user)
-    change = Change(session, user, set(), settings)
-    await change.grant(*(row.roles or ()))
-    changes = (*(name for name, value in row.flags.items() if value), *_signed("+", change.roles))
-    return AppliedAccount("+", user.id, email, "created", changes, 0, secret.told)
-
-
-async def _updated(change: Change, row: Declared) -> AppliedAccount:
-    """Make an account what a row says; whoever loses rights loses the sessions too."""
-    user, roles = change.user, set(change.roles)
-    flags = {name: value for name, value in row.flags.items() if getattr(user, name) is not value}
-    loses = any(name in RIGHTS and not value for name, value in flags.items())
-    wanted = roles if row.roles is None else set(row.roles)
-    await change.set(**flags)
-    await change.grant(*wanted)
-    await change.withdraw(*(roles - wanted))
-    if loses:
-        await change.end_sessions()
-    changes = (
-        *(f"{name}: {_word(not value)} -> {_word(value)}" for name, value in flags.items()),
-        *_signed("+", wanted - roles),
-        *_signed("-", roles - wanted),
-    )
-    return _report(change, changes)
-
-
-async def _deactivated(change: Change) -> AppliedAccount:
-    await change.set(is_active=False)
-    await change.end_sessions()
-    return _report(change, ("is_active: true -> false", "not in the file"))
-
-
-def _report(change: Change, changes: tuple[str, ...]) -> AppliedAccount:
-    mark = "=" if change.result == UNCHANGED else "~"
-    user = change.user
-    return AppliedAccount(
-        mark, user.id, user.email, change.result, changes, change.sessions_revoked
-    )
+def _with_ended(report: AppliedAccount, ended: Counter[UUID]) -> AppliedAccount:
+    number = 0 if report.id is None else ended[report.id]
+    return replace(report, sessions_revoked=number) if number else report
 
 
 def _signed(sign: str, roles: Iterable[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +13,7 @@ from clarinet_cli.results import AccountChange
 from clarinet_cli.services.account_rules import Change
 from clarinet_cli.services.accounts import locked_user
 from clarinet_cli.services.audit import Trail, audited_session
+from clarinet_cli.services.settle import Settle
 from clarinet_cli.settings import Settings
 
 Rule = Callable[[Change], Awaitable[None]]
@@ -19,7 +21,12 @@ WOULD = {"created": "would_create", "updated": "would_update", "deleted": "would
 
 
 async def change_account(
-    settings: Settings, who: str, rule: Rule, *, dry_run: bool = False
+    settings: Settings,
+    who: str,
+    rule: Rule,
+    *,
+    dry_run: bool = False,
+    settle: Optional[Settle] = None,
 ) -> AccountChange:
     """Do something to one account, in one transaction.
 
@@ -28,6 +35,7 @@ async def change_account(
         who: The account, as ``resolve_user`` reads it.
         rule: What to do; see ``account_rules``.
         dry_run: Change nothing, report what would be done.
+        settle: Takes the account down when its sessions ended.
 
     Raises:
         NotFoundError: There is no such account.
@@ -39,8 +47,10 @@ async def change_account(
         roles = await RoleRepository(session).of_user(user.id)
         change = Change(session, user, roles, settings)
         await rule(change)
-        report = change.report  # a roll-back takes the account's fields away
+        report, report_id = change.report, user.id  # a roll-back takes the account's fields away
         note_down(trail, report)
+    if settle is not None and change.sessions_ended and not dry_run:
+        settle.accounts.add(report_id)
     return planned(report) if dry_run else report
 
 

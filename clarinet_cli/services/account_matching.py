@@ -1,15 +1,16 @@
 """Which account each row of a file means, and whether the row can be used."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Optional
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.letter_case import folded
-from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.services.account_files import GENERATE, Declared
 from clarinet_cli.services.accounts import ADMIN_ROLE, as_stored
 from clarinet_cli.services.emails import normalise_email
@@ -20,43 +21,74 @@ SOURCE_HINT = (
     "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
 )
 HASH_HINT = "a password itself belongs in no file"
-Pair = tuple[Declared, Optional[User]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row of a file and the account that it means.
+
+    Attributes:
+        row: The row.
+        number: Its place among the rows.
+        email: Its address in the form that is stored.
+        account: The account, or None for a new one.
+    """
+
+    row: Declared
+    number: int
+    email: str
+    account: Optional[AccountState] = None
+
+
+def targets_of(declared: Iterable[Declared]) -> list[Target]:
+    """Return the rows with the form of their address that would be stored."""
+    return [Target(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
 
 
 async def matched(
-    session: AsyncSession, declared: Sequence[Declared], *, lock: bool = False
-) -> list[Pair]:
-    """Return each row with the account that it means, or None for a new one.
+    session: AsyncSession, targets: Sequence[Target]
+) -> tuple[list[Target], list[AccountState]]:
+    """Return each row with the account that it means, and the active accounts of no row.
+
+    All accounts are read in one pass, and compared here: exactly as written, then in the
+    form that is stored, then without regard to case.
 
     Args:
-        session: A session; one for writing with *lock*.
-        declared: The rows.
-        lock: Let nobody else change those accounts until the end of the transaction.
+        session: A session.
+        targets: The rows.
 
     Raises:
         InvalidInputError: Two rows mean the same account.
         RefusedError: A row could mean several accounts.
     """
-    stored = [as_stored(row.email) for row in declared]
-    spellings = [*stored, *(row.email for row in declared)]
-    known = await UserRepository(session).with_emails(spellings, lock=lock)
-    exact = {user.email: [user] for user in known}
-    by_folded: dict[str, list[User]] = {}
-    for user in known:
-        by_folded.setdefault(folded(user.email), []).append(user)
-    pairs: list[Pair] = []
-    seen: set[str] = set()
-    for row, email in zip(declared, stored, strict=True):
-        found = exact.get(row.email) or exact.get(email) or by_folded.get(folded(email), [])
+    spellings = {text for target in targets for text in (target.row.email, target.email)}
+    wanted = {folded(target.email) for target in targets}
+    exact: dict[str, list[AccountState]] = {}
+    by_folded: dict[str, list[AccountState]] = {}
+    active: dict[UUID, AccountState] = {}
+    async for state in UserRepository(session).states():
+        if state.email in spellings:
+            exact[state.email] = [state]
+        if (key := folded(state.email)) in wanted:
+            by_folded.setdefault(key, []).append(state)
+        if state.is_active:
+            active[state.id] = state
+    pairs: list[Target] = []
+    seen: set[object] = set()
+    for target in targets:
+        row, key = target.row, folded(target.email)
+        found = exact.get(row.email) or exact.get(target.email) or by_folded.get(key, [])
         if len(found) > 1:
-            matches = ", ".join(f"{user.email} ({user.id})" for user in found)
+            matches = ", ".join(f"{state.email} ({state.id})" for state in found)
             raise row.refused("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
-        key = str(found[0].id) if found else folded(email)
-        if key in seen:
+        means = found[0].id if found else key
+        if means in seen:
             raise row.refused("email", INVALID, f"{row.email!r} stands there twice")
-        seen.add(key)
-        pairs.append((row, found[0] if found else None))
-    return pairs
+        seen.add(means)
+        if found:
+            active.pop(found[0].id, None)
+        pairs.append(replace(target, account=found[0] if found else None))
+    return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
 async def require_roles_of(session: AsyncSession, declared: Iterable[Declared]) -> None:

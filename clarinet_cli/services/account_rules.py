@@ -40,6 +40,7 @@ class Change:
         self.roles = roles
         self.result = UNCHANGED
         self.sessions_revoked = 0
+        self.sessions_ended = False
 
     async def set(self, **flags: Any) -> None:
         """Set fields of the account; values that it has already are no change."""
@@ -84,6 +85,7 @@ class Change:
         """End all sessions of the account."""
         ended = await SessionRepository(self.session).remove_of_user(self.user.id)
         self.sessions_revoked += ended
+        self.sessions_ended = True
         self.result = "updated" if ended else self.result
 
     @property

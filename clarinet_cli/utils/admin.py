@@ -22,6 +22,7 @@ from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.hashes import PLACEHOLDER, can_log_in
 from clarinet_cli.services.moments import present_moment
 from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
+from clarinet_cli.services.settle import Settle
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import configured_settings, get_async_session
@@ -78,6 +79,7 @@ async def create_admin(
     update: bool = False,
     if_not_exists: bool = False,
     dry_run: bool = False,
+    settle: Optional[Settle] = None,
 ) -> AccountChange:
     """Create a superuser with the role ``admin``, or bring an existing account to that.
 
@@ -89,6 +91,7 @@ async def create_admin(
         update: Make an existing account an active superuser.
         if_not_exists: Leave an existing account as it is, and say so.
         dry_run: Change nothing, report what would be done.
+        settle: Takes an existing account down that got another password.
 
     Raises:
         ConflictError: The account exists, and neither option was given.
@@ -112,6 +115,7 @@ async def create_admin(
                 session, email, _required(hashed, dry_run=dry_run), roles=roles
             )
         note_down(trail, change)
+    _settle(settle if existing and hashed else None, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -123,6 +127,7 @@ async def reset_admin_password(
     any_user: bool = False,
     keep_sessions: bool = False,
     dry_run: bool = False,
+    settle: Optional[Settle] = None,
 ) -> AccountChange:
     """Set a new password and end the account's sessions, in one transaction.
 
@@ -133,6 +138,7 @@ async def reset_admin_password(
         any_user: Also for accounts that are not superusers.
         keep_sessions: Leave the sessions alone.
         dry_run: Change nothing, report what would be done.
+        settle: Takes the account down when its sessions ended.
 
     Raises:
         NotFoundError: There is no such account.
@@ -152,6 +158,7 @@ async def reset_admin_password(
             keep_sessions=keep_sessions,
         )
         note_down(trail, change)
+    _settle(None if keep_sessions else settle, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -160,6 +167,7 @@ async def ensure_admin_exists(
     password: Optional[NewPassword] = None,
     *,
     dry_run: bool = False,
+    settle: Optional[Settle] = None,
 ) -> AccountChange:
     """Make sure that an active superuser exists; create the one of the settings if not.
 
@@ -173,6 +181,7 @@ async def ensure_admin_exists(
             the project's settings by default.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
+        settle: Takes an existing account down that got another password.
 
     Raises:
         InvalidInputError: A new account is needed and no password is given.
@@ -197,6 +206,7 @@ async def ensure_admin_exists(
             required = _required(hashed, dry_run=dry_run)
             change = await superusers.create_superuser(session, email, required)
         note_down(trail, change)
+    _settle(settle if existing and hashed else None, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
 
@@ -223,6 +233,12 @@ def _first_able(found: Sequence[User], settings: Settings) -> User:
         return not can_log_in(user.hashed_password, settings), user.email
 
     return min(found, key=order)
+
+
+def _settle(settle: Optional[Settle], change: AccountChange, *, dry_run: bool) -> None:
+    """Take an account down whose sessions have ended, once that has committed."""
+    if settle is not None and change.id is not None and not dry_run:
+        settle.accounts.add(change.id)
 
 
 def _prepared_hash(

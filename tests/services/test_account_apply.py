@@ -3,11 +3,14 @@
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Optional
 
 import pytest
 from pwdlib.hashers.bcrypt import BcryptHasher
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import (
@@ -23,7 +26,7 @@ from clarinet_cli.services import account_apply, password_hashing
 from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
 from clarinet_cli.services.account_files import read_accounts
 from clarinet_cli.services.account_look import stream_declared
-from clarinet_cli.services.account_matching import matched
+from clarinet_cli.services.account_matching import matched, targets_of
 from clarinet_cli.services.passwords import NewPassword, hash_password
 from clarinet_cli.settings import Settings
 from tests import oracle
@@ -432,6 +435,45 @@ async def test_no_more_hashes_than_cores_are_under_way(monkeypatch: pytest.Monke
     assert told == [(number, 40) for number in range(1, 41)]
 
 
+@pytest.mark.parametrize("plan", [{}, {"prune": True}, {"dry_run": True}])
+async def test_what_changes_nothing_waits_for_no_writer(
+    project: Project, plan: dict[str, bool]
+) -> None:
+    """No lock for writing is taken, neither of the database nor of a row."""
+    exported = [row("admin@clarinet.ru", is_superuser=True, roles=["admin"])]
+    async with oracle.held_transaction(project, 'UPDATE "user" SET is_verified = is_verified'):
+        (report,) = await apply(project, *exported, **plan)
+    assert report.result == "unchanged"
+
+
+async def test_no_statement_is_made_for_each_change(project: Project) -> None:
+    """Many accounts are created, changed and pruned in as many statements as a few."""
+    counts = []
+    for number in (3, 40):
+        emails = [f"user{number}-{each}@clarinet.example" for each in range(3 * number)]
+        for email in emails[number:]:
+            oracle.add_session(project, oracle.add_user(project, email))
+        kept = row("admin@clarinet.ru")
+        rows = [
+            row(email, password=HASH, roles=["doctor"], is_active=False)
+            for email in emails[: 2 * number]
+        ]
+        made: list[str] = []
+        note = partial(_note, made)
+        event.listen(Engine, "before_cursor_execute", note)
+        reports = await apply(project, kept, *rows, prune=True)
+        event.remove(Engine, "before_cursor_execute", note)
+        results = Counter(report.result for report in reports)
+        assert results == {"unchanged": 1, "created": number, "updated": 2 * number}
+        assert sum(report.sessions_revoked for report in reports) == 2 * number
+        counts.append(len(made))
+    assert counts[0] == counts[1]
+
+
+def _note(made: list[str], *arguments: Any) -> None:
+    made.append(arguments[2])
+
+
 async def test_no_statement_is_made_for_each_row(project: Project) -> None:
     """Rows that are unchanged cost no query of their own."""
     emails = [f"user{number}@clarinet.example" for number in range(30)]
@@ -442,7 +484,7 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
         some = read_accounts(json.dumps([row(email) for email in emails[:number]]).encode(), "file")
         async with oracle.writing(project) as session:
             with oracle.selects(session) as made:
-                await matched(session, some, lock=True)
+                await matched(session, targets_of(some))
                 await _nothing(session)
         counts.append(len(made))
     assert counts[0] == counts[1]

@@ -4,9 +4,16 @@ from typing import TYPE_CHECKING, Optional
 
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.notes import cache_note
-from clarinet_cli.cli.options import DryRun, Output, RoleArgument, UserArgument, Yes
-from clarinet_cli.cli.output import render
+from clarinet_cli.cli.notes import report_change
+from clarinet_cli.cli.options import (
+    SETTLE_SECONDS,
+    DryRun,
+    Output,
+    RoleArgument,
+    SettleTime,
+    UserArgument,
+    Yes,
+)
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.types import OutputFormat
 
@@ -25,14 +32,19 @@ def promote(user: UserArgument, dry_run: DryRun = False, output: Output = None) 
     _change(user, account_rules.promote, output, dry_run=dry_run)
 
 
-def demote(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+def demote(
+    user: UserArgument,
+    settle: SettleTime = SETTLE_SECONDS,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
     """Take the superuser flag and the role admin away, and end the account's sessions.
 
     Example: clarinet admin demote ada@example.org --dry-run
     """
     from clarinet_cli.services import account_rules
 
-    _change(user, account_rules.demote, output, dry_run=dry_run)
+    _change(user, account_rules.demote, output, dry_run=dry_run, settle=settle)
 
 
 def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
@@ -45,18 +57,27 @@ def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None)
     _change(user, account_rules.activate, output, dry_run=dry_run)
 
 
-def deactivate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+def deactivate(
+    user: UserArgument,
+    settle: SettleTime = SETTLE_SECONDS,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
     """Let an account log in no longer, and end its sessions.
 
     Example: clarinet admin deactivate ada@example.org --dry-run
     """
     from clarinet_cli.services import account_rules
 
-    _change(user, account_rules.deactivate, output, dry_run=dry_run)
+    _change(user, account_rules.deactivate, output, dry_run=dry_run, settle=settle)
 
 
 def delete(
-    user: UserArgument, yes: Yes = False, dry_run: DryRun = False, output: Output = None
+    user: UserArgument,
+    yes: Yes = False,
+    settle: SettleTime = SETTLE_SECONDS,
+    dry_run: DryRun = False,
+    output: Output = None,
 ) -> None:
     """Delete an account with its roles and sessions.
 
@@ -68,7 +89,7 @@ def delete(
 
     if not (dry_run or yes):
         user = _confirmed_deletion(project_settings(), user)
-    _change(user, account_rules.delete, output, dry_run=dry_run)
+    _change(user, account_rules.delete, output, dry_run=dry_run, settle=settle)
 
 
 def grant_role(
@@ -95,15 +116,21 @@ def revoke_role(
     _change(user, lambda change: account_rules.revoke_role(change, role), output, dry_run=dry_run)
 
 
-def _change(who: str, rule: "Rule", output: Optional[OutputFormat], *, dry_run: bool) -> None:
-    """Change one account and report it, with what the server's cache may do meanwhile."""
+def _change(
+    who: str,
+    rule: "Rule",
+    output: Optional[OutputFormat],
+    *,
+    dry_run: bool,
+    settle: float = 0.0,
+) -> None:
+    """Change one account and report it."""
     from clarinet_cli.services.account_changes import change_account
+    from clarinet_cli.services.settle import Settle
 
-    settings = project_settings()
-    change = run(change_account(settings, who, rule, dry_run=dry_run))
-    render(change, output)
-    if change.sessions_revoked and not dry_run:
-        cache_note(settings)
+    settings, later = project_settings(), Settle(settle)
+    change = run(change_account(settings, who, rule, dry_run=dry_run, settle=later))
+    report_change(settings, change, output, later)
 
 
 def _confirmed_deletion(settings: "Settings", who: str) -> str:

@@ -8,8 +8,8 @@ import typer
 
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.notes import cache_note
-from clarinet_cli.cli.options import DryRun, GeneratePassword, Output
+from clarinet_cli.cli.notes import report_changes
+from clarinet_cli.cli.options import SETTLE_SECONDS, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.output import Listing, note, render, render_stream
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.exceptions import INVALID, NOT_FOUND
@@ -39,6 +39,7 @@ def apply(
         bool, typer.Option("--prune", help="Deactivate the accounts that are not in the file.")
     ] = False,
     generate_password: GeneratePassword = False,
+    settle: SettleTime = SETTLE_SECONDS,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -54,18 +55,21 @@ def apply(
     from clarinet_cli.results import AppliedAccount
     from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
     from clarinet_cli.services.account_files import read_accounts
+    from clarinet_cli.services.settle import Settle
 
-    settings = project_settings()
+    settings, later = project_settings(), Settle(settle)
     name = "standard input" if file == STDIN else file
     declared = read_accounts(_content(file), name)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
+
+    def show(rows: list[AppliedAccount]) -> None:
+        render(rows, output, Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file"))
+        counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
+        note("{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run))
+
     with progress("hashing passwords") as tell:
-        rows = run(apply_accounts(settings, declared, plan, progress=tell))
-    render(rows, output, Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file"))
-    counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
-    note("{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run))
-    if not dry_run and any(row.sessions_revoked for row in rows):
-        cache_note(settings)
+        rows = run(apply_accounts(settings, declared, plan, progress=tell, settle=later))
+    report_changes(settings, rows, later, show)
 
 
 def _content(file: str) -> bytes:

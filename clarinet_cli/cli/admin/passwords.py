@@ -7,16 +7,17 @@ import typer
 from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.notes import cache_note
+from clarinet_cli.cli.notes import report_change
 from clarinet_cli.cli.options import (
+    SETTLE_SECONDS,
     USER_HELP,
     DryRun,
     GeneratePassword,
     Output,
     PasswordFile,
     PasswordStdin,
+    SettleTime,
 )
-from clarinet_cli.cli.output import render
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
 from clarinet_cli.exceptions import INVALID
 
@@ -44,6 +45,7 @@ def create(
     update: Annotated[
         bool, typer.Option("--update", help="Make an existing account an administrator.")
     ] = False,
+    settle: SettleTime = SETTLE_SECONDS,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
@@ -57,11 +59,12 @@ def create(
     from clarinet_cli.cli.passwords import configured_password
     from clarinet_cli.services.account_look import account_exists
     from clarinet_cli.services.emails import admin_email
+    from clarinet_cli.services.settle import Settle
     from clarinet_cli.utils.admin import create_admin
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
-    settings = project_settings()
+    settings, later = project_settings(), Settle(settle)
     options = PasswordOptions(password_stdin, password_file, generate_password)
     address = admin_email(settings, email=email, username=username)
     password = options.read()
@@ -77,9 +80,10 @@ def create(
             update=update,
             if_not_exists=if_not_exists,
             dry_run=dry_run,
+            settle=later,
         )
     )
-    render(change, output)
+    report_change(settings, change, output, later)
 
 
 def reset_password(
@@ -98,6 +102,7 @@ def reset_password(
     keep_sessions: Annotated[
         bool, typer.Option("--keep-sessions", help="Don't end the account's sessions.")
     ] = False,
+    settle: SettleTime = SETTLE_SECONDS,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
@@ -110,9 +115,10 @@ def reset_password(
     """
     from clarinet_cli.cli.passwords import configured_password
     from clarinet_cli.services.account_look import check_resettable, settings_admin
+    from clarinet_cli.services.settle import Settle
     from clarinet_cli.utils.admin import reset_admin_password
 
-    settings = project_settings()
+    settings, later = project_settings(), Settle(settle)
     who = run(settings_admin(settings)) if user is None else user
     password = PasswordOptions(password_stdin, password_file, generate_password).read()
     account = run(check_resettable(settings, who, any_user=any_user))
@@ -127,14 +133,14 @@ def reset_password(
             any_user=any_user,
             keep_sessions=keep_sessions,
             dry_run=dry_run,
+            settle=later,
         )
     )
-    render(change, output)
-    if change.sessions_revoked and not dry_run:
-        cache_note(settings)
+    report_change(settings, change, output, later)
 
 
 def ensure(
+    settle: SettleTime = SETTLE_SECONDS,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
@@ -147,14 +153,16 @@ def ensure(
     """
     from clarinet_cli.cli.passwords import configured_password
     from clarinet_cli.services.emails import first_admin_email
+    from clarinet_cli.services.settle import Settle
     from clarinet_cli.utils.admin import (
         ensure_admin_exists,
         find_active_superuser,
     )
 
-    settings = project_settings()
+    settings, later = project_settings(), Settle(settle)
     password = PasswordOptions(password_stdin, password_file, generate_password).read()
     if not (dry_run or password or run(find_active_superuser(settings))):
         email = first_admin_email(settings)
         password = required_password(None, configured_password(settings, email), email)
-    render(run(ensure_admin_exists(settings, password, dry_run=dry_run)), output)
+    change = run(ensure_admin_exists(settings, password, dry_run=dry_run, settle=later))
+    report_change(settings, change, output, later)

@@ -1,0 +1,206 @@
+"""Sessions of log-ins that were under way when rights or a password changed.
+
+The server has read the old row and inserts the session after the change has committed; the
+tests do that in the place of the wait, so that no time passes.
+"""
+
+import functools
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from clarinet_cli.services import account_rules, settle
+from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
+from clarinet_cli.services.account_changes import Rule, change_account
+from clarinet_cli.services.account_files import read_accounts
+from clarinet_cli.services.passwords import NewPassword
+from clarinet_cli.services.settle import Settle
+from clarinet_cli.utils.admin import create_admin, ensure_admin_exists, reset_admin_password
+from tests import oracle
+from tests.faults.processes import end_of, running
+from tests.support import PASSWORD, Project
+
+GRACE = "grace@example.org"
+NEW_PASSWORD = NewPassword("staple battery horse")
+RESET = ("admin", "reset-password", GRACE, "--password-stdin")
+DESERTED = "stopped early: 'clarinet session revoke-user USER'"
+
+
+def grace(project: Project, *, superuser: bool = True) -> None:
+    """Insert the account that is changed, without any session."""
+    oracle.add_user(project, GRACE, superuser=superuser)
+
+
+def log_in(project: Project) -> None:
+    """Insert the session of a log-in that read the account before the change."""
+    oracle.add_session(project, oracle.user_id_of(project, GRACE))
+
+
+def logging_in(project: Project) -> Settle:
+    """Return what waits for a log-in under way, which ends meanwhile."""
+
+    async def wait(seconds: float) -> None:
+        assert seconds == 7
+        log_in(project)
+
+    return Settle(7, wait=wait)
+
+
+def unexpected() -> Settle:
+    """Return what must not wait."""
+
+    async def wait(seconds: float) -> None:
+        pytest.fail("there is nothing to wait for")
+
+    return Settle(7, wait=wait)
+
+
+RULES: dict[str, Rule] = {"demote": account_rules.demote, "deactivate": account_rules.deactivate}
+
+
+@pytest.mark.parametrize("name", RULES)
+async def test_less_rights_end_the_session_of_a_log_in_under_way(
+    project: Project, name: str
+) -> None:
+    """It is ended, and nobody else's."""
+    grace(project)
+    other = oracle.add_session(project, oracle.user_id_of(project, "admin@clarinet.ru"))
+    later = logging_in(project)
+    await change_account(project.settings, GRACE, RULES[name], settle=later)
+    assert later.ended == {}
+    await later.sweep(project.settings)
+    assert later.ended == {oracle.user_id_of(project, GRACE): 1}
+    assert oracle.tokens(project) == {other}
+
+
+async def test_a_new_password_ends_the_session_of_a_log_in_under_way(project: Project) -> None:
+    """By each of the commands that set one for an account that exists."""
+    grace(project)
+    user = oracle.user_id_of(project, GRACE)
+    later = logging_in(project)
+    await reset_admin_password(project.settings, GRACE, NEW_PASSWORD, settle=later)
+    await later.sweep(project.settings)
+    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+    later = logging_in(project)
+    await create_admin(project.settings, GRACE, NEW_PASSWORD, update=True, settle=later)
+    await later.sweep(project.settings)
+    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+    project.write_settings(f'admin_email = "{GRACE}"\n')
+    oracle.rows(project, 'UPDATE "user" SET is_superuser = (1 = 0)')
+    later = logging_in(project)
+    await ensure_admin_exists(project.settings, NEW_PASSWORD, settle=later)
+    await later.sweep(project.settings)
+    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+
+
+@pytest.mark.parametrize("prune", [False, True])
+async def test_a_file_ends_the_session_of_a_log_in_under_way(
+    project: Project, *, prune: bool
+) -> None:
+    """Of accounts that lose rights by a row, or by not being in the file."""
+    grace(project)
+    rows = [{"email": "admin@clarinet.ru"}]
+    rows += [] if prune else [{"email": GRACE, "is_superuser": False}]  # type: ignore[dict-item]
+    declared, later = read_accounts(json.dumps(rows).encode(), "file"), logging_in(project)
+    await apply_accounts(project.settings, declared, ApplyPlan(prune=prune), settle=later)
+    await later.sweep(project.settings)
+    assert later.ended == {oracle.user_id_of(project, GRACE): 1}
+    assert oracle.tokens(project) == set()
+
+
+async def test_a_deleted_account_keeps_no_session_either(project: Project) -> None:
+    """SQLite's servers enforce no foreign key; PostgreSQL refuses such a session itself."""
+    grace(project)
+    user = oracle.user_id_of(project, GRACE)
+
+    async def wait(seconds: float) -> None:
+        if project.server is None:
+            oracle.add_session(project, user)
+
+    later = Settle(1, wait=wait)
+    await change_account(project.settings, GRACE, account_rules.delete, settle=later)
+    await later.sweep(project.settings)
+    assert oracle.tokens(project) == set()
+    assert later.accounts == {user}
+
+
+async def test_nothing_is_waited_for_without_need(project: Project) -> None:
+    """Neither a dry run, nor more rights, nor kept sessions, nor what changed nothing."""
+    grace(project)
+    later = unexpected()
+    settings = project.settings
+    for rule in RULES.values():
+        await change_account(settings, GRACE, rule, dry_run=True, settle=later)
+    await change_account(settings, GRACE, account_rules.promote, settle=later)
+    await reset_admin_password(settings, GRACE, NEW_PASSWORD, keep_sessions=True, settle=later)
+    await reset_admin_password(settings, GRACE, None, dry_run=True, settle=later)
+    await create_admin(settings, "new@example.org", NEW_PASSWORD, settle=later)
+    await create_admin(settings, GRACE, None, update=True, settle=later)
+    declared = read_accounts(json.dumps([{"email": GRACE}]).encode(), "file")
+    await apply_accounts(settings, declared, ApplyPlan(), settle=later)
+    await later.sweep(settings)
+    await change_account(settings, GRACE, account_rules.demote)
+    await change_account(settings, GRACE, account_rules.demote, settle=later)
+    await later.sweep(settings)
+
+
+def test_they_are_counted_in_report_and_record(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report counts all sessions that ended, the audit log has a record of the later ones."""
+    grace(project)
+    log_in(project)
+
+    async def wait(seconds: float) -> None:
+        assert seconds == 5
+        log_in(project)
+
+    monkeypatch.setattr(settle, "Settle", functools.partial(Settle, wait=wait))
+    log = tmp_path / "audit.jsonl"
+    words = ("--audit-log", str(log), *RESET, "--settle", "5s", "-o", "json")
+    assert project.run(*words, stdin=PASSWORD).json["sessions_revoked"] == 2
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(it["result"], it["sessions_revoked"]) for it in records] == [
+        ("updated", 1),
+        ("revoked", 1),
+    ]
+    assert oracle.tokens(project) == set()
+
+
+@pytest.mark.parametrize("name", ["", "CLARINET_SETTLE", "--settle"])
+def test_the_wait_can_be_chosen(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A second by default; by option or variable another time, or none."""
+    grace(project)
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(settle, "Settle", functools.partial(Settle, wait=wait))
+    for text in ("", "2m", "0"):
+        option = ("--settle", text) if name == "--settle" and text else ()
+        env = {"CLARINET_SETTLE": text if name == "CLARINET_SETTLE" else ""}
+        assert project.run(*RESET, *option, stdin=PASSWORD, env=env).code == 0
+    assert waits == ([1.0, 120.0] if name else [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_interrupted_while_it_waits_the_change_is_reported(
+    project: Project, number: signal.Signals
+) -> None:
+    """The change is made: it stands on standard output, and what may be left is said."""
+    grace(project)
+    words = ("-v", *RESET[:-1], "--generate-password", "--settle", "300s", "-o", "json")
+    with running(project, *words) as process:
+        assert process.stderr is not None
+        while b"for log-ins under way" not in (line := process.stderr.readline()):
+            assert line, end_of(process)
+        process.send_signal(number)
+        result = end_of(process)
+    assert result.code == 128 + number, result
+    assert (result.json["result"], len(result.json["password"])) == ("updated", 24)
+    assert DESERTED in result.stderr
