@@ -58,10 +58,11 @@ class RoleRepository(BaseRepository[Role]):
             members.setdefault(name, []).append(user_id)
         for name, user_ids in members.items():
             for some in chunks(user_ids):
-                query = delete(RoleLink).where(
-                    col(RoleLink.role_name) == name, col(RoleLink.user_id).in_(some)
+                await self.remove_where(
+                    col(RoleLink.role_name) == name,
+                    col(RoleLink.user_id).in_(some),
+                    model=RoleLink,
                 )
-                await self.session.execute(query)
 
     async def withdraw(self, user_id: UUID, names: Iterable[str]) -> None:
         """Take roles from a user; those that it does not have are passed over."""

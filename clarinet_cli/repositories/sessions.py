@@ -122,12 +122,21 @@ class SessionRepository(BaseRepository[AccessToken]):
         return number
 
     async def remove_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
-        """Delete the sessions of many users; return how many of each."""
+        """Delete the sessions of many users; return how many of each.
+
+        Raises:
+            PreventedError: A trigger or rule kept one from being deleted.
+        """
         removed: Counter[UUID] = Counter()
         for some in chunks(sorted(users)):
             query = delete(AccessToken).where(USER_ID.in_(some)).returning(USER_ID)
             options = {"synchronize_session": False}
-            removed.update(await self.session.scalars(query, execution_options=options))
+            for _ in range(2):  # what is there afterwards came in meanwhile, or is kept
+                removed.update(await self.session.scalars(query, execution_options=options))
+                if not await self.count(USER_ID.in_(some)):
+                    break
+            else:
+                raise prevented(str(AccessToken.__tablename__))
         return removed
 
     async def owners_among(self, users: Collection[UUID]) -> list[UUID]:

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NamedTuple, Optional, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, cast, func, or_, select
+from sqlalchemy import ColumnElement, String, cast, func, insert, or_, select, update
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
 from clarinet_cli.letter_case import folded
 from clarinet_cli.models import AccessToken, RoleLink, User
-from clarinet_cli.repositories.base import BaseRepository, chunks
+from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
 from clarinet_cli.repositories.letter_case import folded_column
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
@@ -19,6 +19,7 @@ from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 ID = col(User.id)
 EMAIL = col(User.email)
 HASH: Any = col(User.hashed_password)
+STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_verified))
 UUID_DIGITS = 32
 ROWS_AT_ONCE = 500
 STATES_AT_ONCE = 5000
@@ -69,27 +70,48 @@ class UserRepository(BaseRepository[User]):
 
     async def states(self) -> AsyncGenerator[AccountState, None]:
         """Yield address and flags of all accounts, in one query and in constant memory."""
-        flags = (col(User.is_active), col(User.is_superuser), col(User.is_verified))
         options = {"yield_per": STATES_AT_ONCE}
-        async for row in await self.session.stream(
-            select(ID, EMAIL, *flags), execution_options=options
-        ):
+        rows = await self.session.stream(select(*STATE), execution_options=options)
+        async for row in rows:
             if isinstance(row[1], str):
                 yield AccountState(*row)
 
-    async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, User]:
+    async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, AccountState]:
         """Return accounts as they are now, and let nobody else change them until the commit.
 
         Args:
             user_ids: Which; those that no longer exist are left out.
         """
-        found: dict[UUID, User] = {}
+        found: dict[UUID, AccountState] = {}
         for some in chunks(sorted(user_ids)):
-            query = select(User).where(ID.in_(some)).order_by(ID).with_for_update()
-            options = {"populate_existing": True}
-            rows = await self.session.scalars(query, execution_options=options)
-            found |= {user.id: user for user in rows}
+            query = select(*STATE).where(ID.in_(some)).order_by(ID).with_for_update()
+            rows = await self.session.execute(query)
+            found |= {row[0]: AccountState(*row) for row in rows}
         return found
+
+    async def add_all(self, users: Sequence[User]) -> None:
+        """Insert accounts, many in a statement.
+
+        Raises:
+            IntegrityError: A constraint forbids it.
+            PreventedError: A trigger or rule kept one from being inserted.
+        """
+        for some in chunks(users):
+            values = [user.model_dump() for user in some]
+            if await changed(self.session, insert(User).values(values)) != len(values):
+                raise prevented(str(User.__tablename__))
+
+    async def set_flags(self, user_ids: Sequence[UUID], flags: dict[str, bool]) -> None:
+        """Set the same flags of many accounts, all of which exist.
+
+        Raises:
+            PreventedError: A trigger or rule kept one from being changed.
+        """
+        for some in chunks(user_ids):
+            if await changed(self.session, update(User).where(ID.in_(some)).values(flags)) != len(
+                some
+            ):
+                raise prevented(str(User.__tablename__))
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.

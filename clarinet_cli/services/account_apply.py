@@ -174,6 +174,8 @@ class Application:
         self.settings = settings
         self.secrets = secrets
         self.losers: set[UUID] = set()
+        self._new: list[User] = []
+        self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
         self._granted: list[tuple[UUID, str]] = []
         self._withdrawn: list[tuple[UUID, str]] = []
 
@@ -221,7 +223,10 @@ class Application:
 
     async def _flush(self) -> None:
         """Write what was noted down; the role ``admin`` is made if it does not exist."""
-        await self.session.flush()
+        users = UserRepository(self.session)
+        await users.add_all(self._new)
+        for flags, user_ids in self._flags.items():
+            await users.set_flags(user_ids, dict(flags))
         repository = RoleRepository(self.session)
         if any(name == ADMIN_ROLE for _, name in self._granted):
             await repository.add_missing([ADMIN_ROLE])
@@ -236,21 +241,21 @@ class Application:
         user = User(email=target.email, hashed_password=secret.hashed)
         for name, value in row.flags.items():
             setattr(user, name, value)
-        self.session.add(user)
+        self._new.append(user)
         roles = row.roles or ()
         self._granted += [(user.id, name) for name in roles]
         changes = (*(name for name, value in row.flags.items() if value), *_signed("+", roles))
         return AppliedAccount("+", user.id, user.email, "created", changes, 0, secret.told)
 
-    def _updated(self, user: User, row: Declared, all_roles: Roles) -> AppliedAccount:
+    def _updated(self, user: AccountState, row: Declared, all_roles: Roles) -> AppliedAccount:
         """Make an account what a row says; whoever loses rights loses the sessions too."""
         had = all_roles[user.id]
         wanted = had if row.roles is None else set(row.roles)
         flags = {
             name: value for name, value in row.flags.items() if getattr(user, name) is not value
         }
-        for name, value in flags.items():
-            setattr(user, name, value)
+        if flags:
+            self._flags.setdefault(tuple(sorted(flags.items())), []).append(user.id)
         if any(name in RIGHTS and not value for name, value in flags.items()):
             self.losers.add(user.id)
         self._granted += [(user.id, name) for name in wanted - had]
@@ -263,14 +268,14 @@ class Application:
         mark, result = ("~", "updated") if changes else ("=", UNCHANGED)
         return AppliedAccount(mark, user.id, user.email, result, changes, 0)
 
-    def _pruned(self, user: User) -> AppliedAccount:
-        user.is_active = False
+    def _pruned(self, user: AccountState) -> AppliedAccount:
+        self._flags.setdefault((("is_active", False),), []).append(user.id)
         self.losers.add(user.id)
         changes = ("is_active: true -> false", "not in the file")
         return AppliedAccount("~", user.id, user.email, "updated", changes, 0)
 
 
-def _as_read(users: dict[UUID, User], read: AccountState) -> User:
+def _as_read(users: dict[UUID, AccountState], read: AccountState) -> AccountState:
     """Return an account that is locked by now, and still the one that was matched.
 
     Raises:
