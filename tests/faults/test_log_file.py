@@ -246,6 +246,7 @@ def test_no_byte_of_a_path_breaks_the_log(tmp_path: Path) -> None:
     directory.mkdir()
     project = Project(directory, "sqlite", "clarinet")
     project.write_settings("log_to_file = true\n")
+    project.file.touch()
     (directory / "clarinet.db.cleanup.lock").mkdir()
     result = project.run("session", "cleanup")
     assert (result.code, len(result.stderr.splitlines())) == (1, 1), result
