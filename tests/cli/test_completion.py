@@ -1,11 +1,15 @@
 """Shell completion: commands, formats, and values from the database when it answers."""
 
+import os
+import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
+from tests.connections.listener import CLEAR_TEXT, asking, listening
 from tests.support import Project, process_environment
 
 SHELLS = ("bash", "zsh", "fish")
@@ -73,3 +77,52 @@ def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
     project.add_user("eve\x1b[31m@clarinet.example")
     words = f"clarinet -C {project.directory} session list-user eve"
     assert eventually("bash", words).split() == ["eve@clarinet.example"]
+
+
+STRANGER = 54321
+
+
+def of_a_stranger(path: Path) -> None:
+    """Give a file to another user."""
+    os.chown(path, STRANGER, STRANGER)
+
+
+def writable_by_all(path: Path) -> None:
+    """Let everybody write."""
+    path.chmod(path.stat().st_mode | stat.S_IWOTH)
+
+
+def writable_by_a_group(path: Path) -> None:
+    """Let a group write that is not the caller's own."""
+    os.chown(path, 0, STRANGER)
+    path.chmod(path.stat().st_mode | stat.S_IWGRP)
+
+
+@pytest.mark.parametrize("change", [of_a_stranger, writable_by_all, writable_by_a_group])
+@pytest.mark.parametrize("name", [".", "settings.toml", "settings.custom.toml", ".env"])
+def test_tab_connects_to_nothing_that_others_may_have_named(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    """In a directory of somebody else, or with one file of theirs, no byte is sent.
+
+    Who presses TAB has not read the settings, and a password may be in the environment.
+    """
+    with listening(asking(CLEAR_TEXT)) as listener:
+        keys = f'database_host = "0.0.0.0"\ndatabase_port = {listener.port}\n'
+        toml = f'database_driver = "postgresql"\n{keys}'
+        for file in ("settings.toml", "settings.custom.toml"):
+            (tmp_path / file).write_text(toml)
+        (tmp_path / ".env").write_text(f"CLARINET_DATABASE_PORT={listener.port}\n")
+        words = f"clarinet -C {tmp_path} session list-user a"
+        env = {"CLARINET_DATABASE_PASSWORD": "CANARY"}
+        for _ in range(5):  # the caller's own settings are followed, within a short limit
+            assert complete("bash", words, env).stdout.strip() == ""
+            if listener.connections:
+                break
+        assert listener.connections
+        assert b"CANARY" not in listener.received
+        listener.connections = 0
+        change(tmp_path / name)
+        done = complete("bash", words, env)
+        assert (done.stdout.strip(), done.stderr) == ("", "")
+        assert listener.connections == 0

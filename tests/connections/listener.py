@@ -4,7 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tests.tls import SSL_REQUEST
 
@@ -28,7 +28,7 @@ class Listener:
     def __init__(self, answers: Sequence[bytes]) -> None:
         self.answers = answers
         self.received = b""
-        self.log_ins = 0
+        self.connections = self.log_ins = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._listen, daemon=True).start()
@@ -41,6 +41,7 @@ class Listener:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
+                self.connections += 1
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
@@ -61,3 +62,13 @@ class Listener:
             client.sendall(b"E" + struct.pack("!i", 4 + len(REFUSAL)) + REFUSAL)
             while data := client.recv(65536):
                 self.received += data
+
+
+@contextlib.contextmanager
+def listening(*answers: bytes) -> Iterator[Listener]:
+    """Listen for as long as a block runs."""
+    listener = Listener(answers)
+    try:
+        yield listener
+    finally:
+        listener.stop()
