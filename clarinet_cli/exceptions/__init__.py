@@ -4,6 +4,7 @@ The constants are templates. ``raise NOT_FOUND.with_context("no user …")`` mak
 exception each time; the constant itself is never raised and never changed.
 """
 
+import re
 from typing import ClassVar, Optional, Self
 
 from clarinet_cli.exceptions.codes import ExitCode
@@ -39,8 +40,12 @@ __all__ = [
 ]
 
 
+# Whatever a message quotes, such as a cell of a file whose columns are mixed up.
+_HASH = re.compile(r"\$(?:argon2\w*|2[abxy]?|scrypt|pbkdf2[\w-]*)\$[^\s'\"]{16,}")
+
+
 class ClarinetError(Exception):
-    """An error in the operator's words.
+    """An error in the operator's words; the hash of a password is never among them.
 
     Args:
         message: One line: what, which and why. Never a secret, never SQL.
@@ -50,6 +55,7 @@ class ClarinetError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
 
     def __init__(self, message: str, *, hint: Optional[str] = None) -> None:
+        message = _HASH.sub("(a hash)", message)
         super().__init__(message)
         self.message = message
         self.hint = hint

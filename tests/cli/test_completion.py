@@ -98,8 +98,17 @@ def writable_by_a_group(path: Path) -> None:
     path.chmod(path.stat().st_mode | stat.S_IWGRP)
 
 
-@pytest.mark.parametrize("change", [of_a_stranger, writable_by_all, writable_by_a_group])
-@pytest.mark.parametrize("name", [".", "settings.toml", "settings.custom.toml", ".env"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (".", of_a_stranger),
+        ("settings.toml", of_a_stranger),
+        ("settings.custom.toml", of_a_stranger),
+        (".env", of_a_stranger),
+        (".", writable_by_all),
+        ("settings.toml", writable_by_a_group),
+    ],
+)
 def test_tab_connects_to_nothing_that_others_may_have_named(
     tmp_path: Path, name: str, change: Callable[[Path], None]
 ) -> None:

@@ -179,6 +179,28 @@ def test_nothing_is_shown_by_refused_changes_of_an_account(revealing: Project) -
     assert project.tokens() == set(TOKENS)
 
 
+MIXED_UP = (
+    f"email,is_active\nada@example.org,{STORED}\n",
+    f"email,is_active\n{STORED},true\n",
+    f"email,roles\nada@example.org,{STORED}\n",
+    f"email,{STORED}\nada@example.org,true\n",
+    f'[{{"email": "{STORED}"}}]',
+    f'[{{"email": "ada@example.org", "is_active": "{STORED}"}}]',
+    f'[{{"email": "ada@example.org", "{STORED}": true}}]',
+    f'[{{"email": "ada@example.org", "hashed_password": "{STORED}", "id": "{STORED}"}}]',
+)
+
+
+@pytest.mark.parametrize("content", MIXED_UP)
+def test_nothing_is_shown_of_a_file_with_mixed_up_columns(secretive: Project, content: str) -> None:
+    """A hash that stands where something else belongs is refused without being quoted."""
+    file = secretive.directory / ("a.json" if content.startswith("[") else "a.csv")
+    file.write_text(content)
+    result = secretive.run("-vv", "admin", "apply", str(file))
+    assert result.code in {2, 3}, result
+    assert_hidden(result, secretive.directory)
+
+
 def test_nothing_is_shown_in_a_dry_run(secretive: Project) -> None:
     """Trying out keeps secrets as well as doing does, and changes nothing."""
     project = secretive
