@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from clarinet_cli.cli import output
+from clarinet_cli.cli.inputs import PASSWORD_LIMIT, read_limited
 from clarinet_cli.cli.invocation import current
 from clarinet_cli.cli.text import printable
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED
@@ -39,7 +40,7 @@ class PasswordOptions:
         """Return the password that the options give, or None when none was used.
 
         Raises:
-            InvalidInputError: Several were given, or the text is not UTF-8.
+            InvalidInputError: Several were given, or the text is not one line of UTF-8.
             NotFoundError: There is no such file.
         """
         from clarinet_cli.services.passwords import NewPassword, generate_password
@@ -51,7 +52,9 @@ class PasswordOptions:
         if self.generate:
             return generate_password()
         if self.stdin:
-            return NewPassword(_one_line_less(sys.stdin.buffer.read(), "standard input"))
+            what = "the password on standard input"
+            content = read_limited(sys.stdin.buffer, PASSWORD_LIMIT, what)
+            return NewPassword(_one_line(content, what))
         return NewPassword(_read_file(self.file)) if self.file is not None else None
 
 
@@ -136,7 +139,9 @@ def _answered(refusal: str) -> Iterator[None]:
 
 def _read_file(path: Path) -> str:
     try:
-        content, mode = path.read_bytes(), path.stat().st_mode
+        with path.open("rb") as stream:
+            content = read_limited(stream, PASSWORD_LIMIT, f"the password file {path}")
+        mode = path.stat().st_mode
     except FileNotFoundError:
         raise NOT_FOUND.with_context(f"no password file {path}") from None
     except OSError as error:
@@ -145,13 +150,27 @@ def _read_file(path: Path) -> str:
         ) from error
     if mode & GROUP_OR_OTHERS_READ:
         output.note(f"warning: others can read the password file {path} (chmod 600 it)")
-    return _one_line_less(content, str(path))
+    return _one_line(content, f"the password file {path}")
 
 
-def _one_line_less(content: bytes, source: str) -> str:
-    """Decode a password; one newline at its end, as an editor or echo adds it, is removed."""
+def _one_line(content: bytes, what: str) -> str:
+    """Decode a password; one newline at its end, as an editor or echo adds it, is removed.
+
+    Raises:
+        InvalidInputError: It is not one line of UTF-8: nobody types the rest at a log-in.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise INVALID.with_context(f"the password on {source} is not UTF-8 text") from None
-    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+        raise INVALID.with_context(f"{what} is not UTF-8 text") from None
+    text = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+    if text.startswith("\ufeff"):
+        raise INVALID.with_context(
+            f"{what} begins with a byte-order mark", hint="save it as UTF-8 without one"
+        )
+    if "\n" in text or "\r" in text:
+        raise INVALID.with_context(
+            f"{what} has several lines, or a carriage return in it",
+            hint="a password is one line; one newline at its end is removed",
+        )
+    return text

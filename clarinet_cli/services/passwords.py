@@ -5,10 +5,12 @@ import string
 from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher
+from argon2.exceptions import HashingError
 from argon2.low_level import Type
 
-from clarinet_cli.exceptions import INVALID
+from clarinet_cli.exceptions import FAILURE, INVALID
 from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
 
 MINIMUM_LENGTH = 8
 MAXIMUM_LENGTH = 1024
@@ -88,6 +90,9 @@ def hash_password(password: NewPassword, settings: Settings) -> str:
         password: The password.
         settings: The cost: ``argon2_time_cost``, ``argon2_memory_cost`` (KiB) and
             ``argon2_parallelism``; the defaults are RFC 9106's low-memory profile.
+
+    Raises:
+        ClarinetError: There is not enough memory for that.
     """
     hasher = PasswordHasher(
         time_cost=settings.argon2_time_cost,
@@ -95,7 +100,14 @@ def hash_password(password: NewPassword, settings: Settings) -> str:
         parallelism=settings.argon2_parallelism,
         type=Type.ID,
     )
-    return hasher.hash(password.text)
+    try:
+        return hasher.hash(password.text)
+    except (HashingError, MemoryError) as error:
+        logger.bind(reported=True).error(f"hashing: {error}")
+        raise FAILURE.with_context(
+            f"the password can't be hashed with {settings.argon2_memory_cost} KiB of memory",
+            hint="argon2_memory_cost in the settings is in KiB; the default is 65536",
+        ) from error
 
 
 def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from clarinet_cli.cli.groups import run
+from clarinet_cli.cli.inputs import FILE_LIMIT, read_limited
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.notes import report_changes
 from clarinet_cli.cli.options import SETTLE_SECONDS, DryRun, GeneratePassword, Output, SettleTime
@@ -74,9 +75,10 @@ def apply(
 
 def _content(file: str) -> bytes:
     if file == STDIN:
-        return sys.stdin.buffer.read()
+        return read_limited(sys.stdin.buffer, FILE_LIMIT, "standard input")
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as stream:
+            return read_limited(stream, FILE_LIMIT, file)
     except FileNotFoundError:
         raise NOT_FOUND.with_context(f"no file {file}") from None
     except (OSError, ValueError) as error:
