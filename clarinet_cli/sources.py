@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.trust import require_settings_file
 
 DOTENV_FILE = ".env"
 TOML_FILES = ("settings.custom.toml", "settings.toml")
@@ -57,7 +58,10 @@ def sources(
 
     Raises:
         ConfigurationError: A file can't be read.
+        RefusedError: A file is not to be trusted; see ``clarinet_cli.trust``.
     """
+    for name in (DOTENV_FILE, *TOML_FILES):
+        require_settings_file(project / name)
     dotenv = project / DOTENV_FILE
     found: list[tuple[str, PydanticBaseSettingsSource]] = [
         ("environment", _Environment(settings_cls)),

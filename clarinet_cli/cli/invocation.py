@@ -63,6 +63,7 @@ def project_settings() -> "Settings":
     """
     from clarinet_cli import settings as module
     from clarinet_cli.utils.logger import (
+        LOG_FILE,
         configure_audit_log,
         configure_file_log,
         configure_logging,
@@ -75,9 +76,14 @@ def project_settings() -> "Settings":
     module.use_project(invocation.project)
     found: Settings = module.settings
     database = _database_file(found)
+    if found.log_to_file:
+        named = "log_dir" if found.log_dir else "storage_path" if found.storage_path else None
+        _require_log_place(found, named or "log_to_file", found.log_directory / LOG_FILE)
     configure_file_log(found, like=database)
     if "\0" in str(found.audit_log):
         raise found.refused("audit_log", "not the name of a file")
+    if found.audit_log and not invocation.audit_log:
+        _require_log_place(found, "audit_log", found.project_dir / found.audit_log)
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
     if audit_log:
         configure_audit_log(audit_log, project=found.project_dir, like=database)
@@ -106,3 +112,12 @@ def _database_file(settings: "Settings") -> Optional[Path]:
         return sqlite_file(database_url(settings))
     except ClarinetError:
         return None
+
+
+def _require_log_place(settings: "Settings", key: str, path: Path) -> None:
+    """Refuse a place for a log that the owner of the settings could not write to himself."""
+    from clarinet_cli.settings import origin_of
+    from clarinet_cli.trust import require_log_place
+
+    source = settings.project_dir / origin_of(key, settings.project_dir)
+    require_log_place(path, key=key, named_by=source)

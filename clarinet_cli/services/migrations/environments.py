@@ -19,9 +19,11 @@ from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
-from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED
+from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED, RefusedError
 from clarinet_cli.ownership import make_directory, open_file, reason_of
 from clarinet_cli.results import FileChange
+from clarinet_cli.services.migrations.reading import is_readable, read_scripts
+from clarinet_cli.trust import require_code
 from clarinet_cli.utils.logger import logger
 
 # What reading files can raise that are Python of anybody's making.
@@ -42,6 +44,7 @@ BASE_REVISION = "c1a90e7f0001"
 INI_FILE = "alembic.ini"
 TOML_FILE = "pyproject.toml"
 SCRIPT_DIRECTORY = "alembic"
+USUAL_DIRECTORIES = (SCRIPT_DIRECTORY, "migrations")  # where servers keep their environment
 INI_TEXT = """\
 # Made by 'clarinet migrate init'. The database is the one of settings.toml.
 [alembic]
@@ -57,32 +60,78 @@ class Environment:
     """An Alembic environment.
 
     Attributes:
-        config: Alembic's own configuration object.
+        project: The project directory.
         location: The directory with ``env.py`` and ``versions``.
         packaged: True for the one inside this package, which nobody writes into.
+        settings_file: What names the location; None for the packaged one.
+        version_locations: The directories of the revisions.
+        import_locations: Directories that Alembic puts before all others in Python's search.
+        recursive: Whether revisions lie in directories below these too.
     """
 
-    config: Config
+    project: Path
     location: Path
     packaged: bool
+    _config: Config
+    settings_file: Optional[Path] = None
+    version_locations: tuple[Path, ...] = ()
+    import_locations: tuple[Path, ...] = ()
+    recursive: bool = False
 
     @property
     def scripts(self) -> ScriptDirectory:
-        """The revisions, read from their files.
+        """The revisions, read from their files, none of which is run.
 
         Raises:
             ClarinetError: A file can't be read, or a revision follows one that is missing.
         """
         try:
-            scripts = ScriptDirectory.from_config(self.config)
+            scripts = read_scripts(self.location, self.version_locations, recursive=self.recursive)
             list(scripts.walk_revisions())
         except UNREADABLE as error:
             logger.bind(reported=True).opt(exception=error).error("reading the revisions")
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise FAILURE.with_context(
-                f"the revisions in {self.location / 'versions'} can't be read: {reason}"
+                f"the revisions in {self.version_locations[0]} can't be read: {reason}"
             ) from error
         return scripts
+
+    @property
+    def config(self) -> Config:
+        """Alembic's own configuration, with which it runs the environment's files.
+
+        Raises:
+            RefusedError: They belong to others, or others may write them.
+        """
+        if not self.packaged:
+            require_code(self._code(), self.project)
+            _leave_no_byte_code(self.location)
+        return self._config
+
+    def why_not_run(self) -> Optional[str]:
+        """Return why the environment's files would not be run, or None."""
+        try:
+            _ = self.config
+        except RefusedError as error:
+            return error.message
+        return None
+
+    def _code(self) -> Iterator[Path]:
+        """Yield what Alembic could run, and where it lies."""
+        yield self.project
+        if self.settings_file is not None:
+            yield from (self.settings_file.resolve().parent, self.settings_file)
+        for directory in (self.location, *self.version_locations, *self.import_locations):
+            real = directory.resolve()
+            parents = [path for path in real.parents if path.is_relative_to(self.project)]
+            yield from parents or [real.parent]
+            yield real
+        for directory in self.import_locations:
+            yield from (file.resolve() for file in directory.glob("*.py"))
+        for directory in {self.location, *self.version_locations}:
+            for file in directory.rglob("*"):
+                yield file.resolve()
+                yield file.resolve().parent
 
 
 def packaged_location() -> Path:
@@ -107,11 +156,38 @@ def find_environment(project: Path) -> Environment:
     own = _project_config(project)
     location = _script_location(own, project) if own is not None else None
     if own is not None and location is not None and _has_our_base(location):
-        _leave_no_byte_code(location)
-        return _environment(own, location, packaged=False)
+        return _own_environment(own, location, project)
     if own is not None:
         logger.info(f"{location}: not an environment of ours, using the packaged one")
-    return _environment(Config(), packaged_location(), packaged=True)
+    return _packaged_environment(project)
+
+
+def foreign_environment(project: Path) -> Optional[Path]:
+    """Return the Alembic environment of another program in a project directory, if any.
+
+    Args:
+        project: The project directory.
+
+    Returns:
+        Its directory, or the file that names one elsewhere.
+
+    Raises:
+        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` can't be read.
+    """
+    own = _project_config(project)
+    if own is not None:
+        location = _script_location(own, project)
+        if location is not None and location.is_dir():
+            return None if _has_our_base(location) else location
+        if _content(project / INI_FILE) == INI_TEXT:  # its files are gone, and no others there
+            return None
+        return project / (INI_FILE if own.config_file_name else TOML_FILE)
+    for name in USUAL_DIRECTORIES:
+        location = project / name
+        scripts = [location / "env.py", *(location / "versions").glob("*.py")]
+        if any(map(is_readable, scripts)) and not _has_our_base(location):
+            return location
+    return None
 
 
 def _leave_no_byte_code(location: Path) -> None:
@@ -135,10 +211,10 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     """
     own = _project_config(project)
     location = _script_location(own, project) if own is not None else None
-    if location is not None and (location / "env.py").exists() and not _has_our_base(location):
-        raise REFUSED.with_context(
-            f"{location} is the migration environment of another program, and is left alone"
-        )
+    target = location or project / SCRIPT_DIRECTORY
+    in_use = own is not None or any((target / "versions").glob("*.py"))
+    if ":" in target.name or (in_use and target == foreign_environment(project)):
+        raise refused_foreign(target)  # with a colon it is a package of that program
     wanted = dict(_files_of_a_new_environment(project))
     differing = [path for path, text in wanted.items() if _content(path) not in (None, text)]
     if differing and not force:
@@ -159,11 +235,75 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     return changes
 
 
-def _environment(config: Config, location: Path, *, packaged: bool) -> Environment:
-    """Tie a configuration to its directory, wherever the process stands."""
+def refused_foreign(location: Path) -> RefusedError:
+    """Return the error that says that an environment is another program's.
+
+    Args:
+        location: Its directory, or the file that names one.
+    """
+    return REFUSED.with_context(
+        f"{location} is the migration environment of another program, and is left alone",
+        hint="that program's revisions are written by 'alembic revision' "
+        "and applied by 'alembic upgrade head'",
+    )
+
+
+def _packaged_environment(project: Path) -> Environment:
+    location, config = packaged_location(), Config()
+    _complete(config, location)
+    return Environment(
+        project=project,
+        location=location,
+        packaged=True,
+        _config=config,
+        version_locations=(location / "versions",),
+    )
+
+
+def _own_environment(config: Config, location: Path, project: Path) -> Environment:
+    """Tie a project's configuration to its directories, wherever the process stands."""
+    file = project / (INI_FILE if config.config_file_name else TOML_FILE)
+    try:
+        versions, imports, recursive = _locations(config)
+    except (CommandError, ConfigParserError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CONFIGURATION.with_context(f"{file}: {reason}") from None
+    found = Environment(
+        project=project,
+        location=location,
+        packaged=False,
+        _config=config,
+        settings_file=file,
+        version_locations=tuple(
+            (project / name).resolve() for name in versions or [str(location / "versions")]
+        ),
+        import_locations=tuple((project / name).resolve() for name in imports),
+        recursive=recursive,
+    )
+    _complete(config, location)
+    config.set_main_option("sourceless", "false")  # byte code can't be read without running it
+    config.set_main_option("path_separator", "newline")
+    _set_paths(config, "version_locations", found.version_locations)
+    _set_paths(config, "prepend_sys_path", found.import_locations)
+    return found
+
+
+def _locations(config: Config) -> tuple[list[str], list[str], bool]:
+    """Return the directories of revisions, those for imports, and whether to go below."""
+    return (
+        config.get_version_locations_list() or [],
+        config.get_prepend_sys_paths_list() or [],
+        config.get_alembic_boolean_option("recursive_version_locations"),
+    )
+
+
+def _set_paths(config: Config, option: str, paths: tuple[Path, ...]) -> None:
+    config.set_main_option(option, "\n".join(map(str, paths)).replace("%", "%%"))
+
+
+def _complete(config: Config, location: Path) -> None:
     config.cmd_opts = SILENT
     config.set_main_option("script_location", str(location).replace("%", "%%"))
-    return Environment(config=config, location=location, packaged=packaged)
 
 
 def _project_config(project: Path) -> Optional[Config]:
@@ -212,7 +352,7 @@ def _script_location(config: Config, project: Path) -> Optional[Path]:
 
 def _has_our_base(location: Path) -> bool:
     ours = re.compile(rf"^revision\b[^=\n]*=\s*[\"']{BASE_REVISION}[\"']", re.MULTILINE)
-    files = sorted((location / "versions").glob("*.py"))
+    files = (file for file in (location / "versions").glob("*.py") if is_readable(file))
     return any(ours.search(file.read_text("utf-8", errors="replace")) for file in files)
 
 

@@ -1,0 +1,160 @@
+"""Whose files a command may run, obey, or write to for somebody else.
+
+The rule, in one place. A command trusts its caller (the effective user) and root.
+
+- **Code** that a command has to run - the files of a project's Alembic environment, those that
+  name it, and their directories up to the project - belongs to the caller or to root, and
+  nobody else may write it: not the world, and not a group that the caller is not in. For root
+  no group but its own counts. Otherwise the command is refused. Commands that only read the
+  revisions never run them, whoever owns them.
+- **Settings files** may belong to the owner of the project directory too: a service's user
+  owns its project, and root looks after it. A file of anybody else, or one that the world may
+  write, is refused: it decides where a password is sent.
+- **Logs** that root writes because a settings file of another user says so stay where that
+  user could write them himself.
+
+``CLARINET_SAFE_DIRECTORY``, as Git's ``safe.directory``, names project directories (separated
+by ``:``, ``*`` for all) in which none of this is asked. It is read from the environment alone.
+"""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Optional
+
+from clarinet_cli.exceptions import REFUSED, ClarinetError
+
+SAFE_VARIABLE = "CLARINET_SAFE_DIRECTORY"
+ROOT = 0
+
+
+def require_code(paths: Iterable[Path], project: Path) -> None:
+    """Refuse to run code that other users own or may write.
+
+    Args:
+        paths: The files, and the directories that they are in.
+        project: The project directory that they belong to.
+
+    Raises:
+        RefusedError: Whose file it is, and the way out.
+    """
+    if _is_safe(project):
+        return
+    for path in paths:
+        _require_code_file(path, project)
+
+
+def require_settings_file(path: Path) -> None:
+    """Refuse a settings file that is neither the caller's, root's nor the project owner's.
+
+    Args:
+        path: The file; a missing one is fine.
+
+    Raises:
+        RefusedError: Whose file it is, and the way out.
+    """
+    found = _status(path)
+    if found is None or _is_safe(path.parent):
+        return
+    if found.st_uid not in {os.geteuid(), ROOT, path.parent.stat().st_uid}:
+        raise REFUSED.with_context(
+            f"{path} belongs to {user_name(found.st_uid)}, who is neither you, root, "
+            "nor the owner of its directory",
+            hint=f"if it is right: chown {user_name(os.geteuid())} '{path}'",
+        )
+    if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        raise REFUSED.with_context(
+            f"{path} can be written by everybody", hint=f"chmod o-w '{path}'"
+        )
+
+
+def require_log_place(path: Path, *, key: str, named_by: Path) -> None:
+    """Refuse, as root, to write a log where the owner of the settings file could not.
+
+    Args:
+        path: The log, or the directory of logs.
+        key: The setting that names it.
+        named_by: The settings file that has this setting.
+
+    Raises:
+        RefusedError: Which setting names a place that is not its owner's.
+    """
+    source = _status(named_by)
+    if os.geteuid() != ROOT or source is None or source.st_uid == ROOT:
+        return
+    if _is_safe(named_by.parent) or _could_write(source.st_uid, path):
+        return
+    owner = user_name(source.st_uid)
+    raise REFUSED.with_context(
+        f"{named_by}: {key}: {path} is not a place where {owner}, whose file this is, may write",
+        hint=f"if it is right: chown root '{named_by}'",
+    )
+
+
+def user_name(number: int) -> str:
+    """Return a user's name, or the number of one without a name.
+
+    Args:
+        number: The user id.
+    """
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _require_code_file(path: Path, project: Path) -> None:
+    found, caller = _status(path), os.geteuid()
+    if found is None:  # of a link to nothing the directory is looked at
+        return
+    if found.st_uid not in (caller, ROOT):
+        owner = user_name(found.st_uid)
+        raise _refused(path, f"belongs to {owner}", f"'sudo -u {owner} clarinet …'", project)
+    if found.st_mode & stat.S_IWOTH and not _is_sticky_parent(path, found, project):
+        raise _refused(path, "can be written by everybody", f"chmod o-w '{path}'", project)
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in _groups_of(caller):
+        reason = f"can be written by the group {found.st_gid}"
+        raise _refused(path, reason, f"chmod g-w '{path}'", project)
+
+
+def _refused(path: Path, reason: str, remedy: str, project: Path) -> ClarinetError:
+    caller = user_name(os.geteuid())
+    return REFUSED.with_context(
+        f"{path} {reason}, and the migration's Python would run as {caller}",
+        hint=f"{remedy}; or {SAFE_VARIABLE}='{project}' if you trust it",
+    )
+
+
+def _is_sticky_parent(path: Path, found: os.stat_result, project: Path) -> bool:
+    """Whether nobody can replace what is in a directory that everybody may write, as /tmp."""
+    return path == project and bool(found.st_mode & stat.S_ISVTX)
+
+
+def _groups_of(caller: int) -> set[int]:
+    return {0} if caller == ROOT else {os.getegid(), *os.getgroups()}
+
+
+def _could_write(user: int, path: Path) -> bool:
+    """Whether a file is a user's, or stands in a directory of his and is nothing else besides."""
+    if "\0" in str(path):  # that it is no name is said by who opens it
+        return True
+    place = path.resolve()
+    found = _status(place)
+    if found is not None and (found.st_uid == user or found.st_nlink > 1):
+        return found.st_uid == user
+    nearest = next(parent for parent in place.parents if parent.exists())
+    return nearest.stat().st_uid == user
+
+
+def _is_safe(project: Path) -> bool:
+    named = os.environ.get(SAFE_VARIABLE, "").split(os.pathsep)
+    return "*" in named or any(name and Path(name).resolve() == project.resolve() for name in named)
+
+
+def _status(path: Path) -> Optional[os.stat_result]:
+    try:
+        return path.stat()
+    except OSError:  # missing, or a loop: reading it says what is wrong
+        return None
