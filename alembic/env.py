@@ -8,10 +8,12 @@ import asyncio
 from typing import Any
 
 from alembic import context
+from alembic.command import upgrade
 from alembic.operations import MigrationScript
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, exclusive
@@ -21,9 +23,11 @@ from clarinet_cli.utils.database import (
     Access,
     configured_settings,
     database_url,
+    display_url,
     get_connection,
+    sqlite_file,
 )
-from clarinet_cli.utils.logger import configure_logging
+from clarinet_cli.utils.logger import configure_logging, logger
 
 
 def drop_empty_revision(_: Any, __: Any, directives: list[MigrationScript]) -> None:
@@ -50,11 +54,22 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
+def require_database(settings: Settings) -> None:
+    """Make a missing SQLite file for ``alembic upgrade``, and say which; for nothing else."""
+    url = database_url(settings)
+    file = sqlite_file(url)
+    (operation, *_) = getattr(context.config.cmd_opts, "cmd", [None])
+    if file is not None and operation is upgrade and create_sqlite_file(file):
+        logger.info(f"created {display_url(url)}")
+    require_sqlite_file(url, settings.project_dir)
+
+
 async def migrate_database(settings: Settings) -> None:
     """Run the revisions on the database that the settings name, under the lock."""
+    require_database(settings)
     async with (
         exclusive(settings, Job.MIGRATION),
-        get_connection(settings, access=Access.CREATE, foreign_keys=False) as connection,
+        get_connection(settings, access=Access.WRITE, foreign_keys=False) as connection,
         connection.begin(),
     ):
         await connection.run_sync(migrate)
@@ -78,7 +93,8 @@ def run_from_command_line() -> None:
         else:
             asyncio.run(migrate_database(settings))
     except ClarinetError as error:
-        raise CommandError(error.message) from error
+        hint = f" (hint: {error.hint})" if error.hint else ""
+        raise CommandError(f"{error.message}{hint}") from error
 
 
 given = context.config.attributes

@@ -12,6 +12,7 @@ from clarinet_cli.cli.options import (
     Output,
     PasswordFile,
     PasswordStdin,
+    SchemaAnyway,
     parse_duration,
 )
 from clarinet_cli.cli.output import Listing, render
@@ -26,6 +27,7 @@ def init(
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
+    schema_anyway: SchemaAnyway = False,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -33,20 +35,25 @@ def init(
 
     Creates it, applies the migrations, makes sure of the roles and (admin_auto_create) of
     the first superuser. Running it again changes nothing. The schema of a database that a
-    server migrates is left alone.
+    server migrates is left alone; where the project has that server's migrations, they come
+    first.
 
     Example: clarinet db init --generate-password
     """
     from clarinet_cli.cli.passwords import first_admin_password
     from clarinet_cli.results import Step
+    from clarinet_cli.services.migrations import require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
     from clarinet_cli.utils.bootstrap import initialise_database
 
     settings = project_settings()
     refuse_accidental_sqlite(settings)
     options = PasswordOptions(password_stdin, password_file, generate_password)
+    if not schema_anyway:  # before anybody is asked for a password
+        run(require_schema_order(settings, creates=True))
     password = options.read() if dry_run else first_admin_password(settings, options)
-    steps = run(initialise_database(settings, password, dry_run=dry_run))
+    work = initialise_database(settings, password, dry_run=dry_run, schema_anyway=schema_anyway)
+    steps = run(work)
     render(steps, output, Listing(Step))
 
 

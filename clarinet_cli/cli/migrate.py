@@ -6,7 +6,7 @@ import typer
 
 from clarinet_cli.cli.groups import HelpfulGroup, RelativeRevisionCommand, run
 from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
+from clarinet_cli.cli.options import DryRun, LockTimeout, Output, SchemaAnyway, Yes
 from clarinet_cli.cli.output import Listing, note, render, write
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.exceptions import ExitCode
@@ -48,11 +48,14 @@ def upgrade(
         str, typer.Argument(metavar="REV", help="A revision, its prefix, 'head', or '+N'.")
     ] = "head",
     sql: Sql = False,
+    schema_anyway: SchemaAnyway = False,
     lock_timeout: LockTimeout = 60.0,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
     """Bring the schema to a revision, in one transaction.
+
+    The database has to exist: 'clarinet db init' makes it.
 
     Example: clarinet migrate upgrade --dry-run
     """
@@ -63,7 +66,13 @@ def upgrade(
     if sql:
         write([migration_sql(settings, revision)])
         return
-    work = bring_up(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
+    work = bring_up(
+        settings,
+        revision,
+        dry_run=dry_run,
+        schema_anyway=schema_anyway,
+        lock_timeout=lock_timeout,
+    )
     render(run(work), output)
 
 
@@ -101,17 +110,20 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Exit with 6 when not at head.")] = False,
     output: Output = None,
 ) -> None:
-    """Show where the schema stands: current, heads, pending, unknown revisions.
+    """Show where the schema stands: current, heads, pending and unknown revisions.
+
+    Revisions are read, not run. Tables that differ from what this tool expects are listed;
+    with --check, missing tables and columns count too.
 
     Example: clarinet migrate status --check
     """
-    from clarinet_cli.services.migrations import migration_status
+    from clarinet_cli.services.migrations import migration_status, status_advice
 
-    found = run(migration_status(project_settings()))
+    found = run(migration_status(project_settings(), compare=True))
     render(found, output)
-    if found.unknown:
-        note("another Alembic environment migrates this database: see the server that owns it")
-    if check and not found.up_to_date:
+    for line in status_advice(found):
+        note(line)
+    if check and not (found.up_to_date and found.complete):
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 

@@ -97,6 +97,13 @@ SettleTime = Annotated[
     ),
 ]
 SETTLE_SECONDS = 1.0
+SchemaAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--schema-anyway",
+        help="Make our tables in an empty database although another program's migrations would.",
+    ),
+]
 PasswordStdin = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password from standard input."),

@@ -23,6 +23,7 @@ from clarinet_cli.exceptions import (
 
 IDNA = "idna"  # the codec of host names
 INIT_HINT = "'clarinet db init' creates what is missing"
+DEPEND_HINT = "remove those tables, views or their foreign keys first, by what made them"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
 TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
 NO_TLS_HINT = "database_sslmode, or sslmode in database_url, asks for TLS"
@@ -30,7 +31,7 @@ CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on t
 HASH_HINT = (
     f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" says that the network is to be trusted'
 )
-SCHEMA_HINT = "see 'clarinet migrate status'"
+SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
 ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide rows
 POLICY_HINT = (
     "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
@@ -57,6 +58,9 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "55006": (BUSY, "in use by another process", None),
     "42P01": (FAILURE, "the tables are missing", INIT_HINT),
     "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
+    "42P07": (CONFLICT, "a table or index of that name exists already", SCHEMA_HINT),
+    "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
+    "2BP01": (CONFLICT, "other tables or views depend on it", DEPEND_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "is this a replica?"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
@@ -84,18 +88,46 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
 # known, and what is taken from them are names of the schema.
 _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
     (re.compile("no such table: "), "the tables are missing", INIT_HINT),
-    (re.compile(r"no such column: ([\w.]+)$"), r"no such column: \1", SCHEMA_HINT),
-    (
-        re.compile(r"table (\w+) has no column named (\w+)$"),
-        r"no such column: \1.\2",
-        SCHEMA_HINT,
-    ),
     (
         re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
         r"a value in column \1 is not UTF-8 text",
         None,
     ),
 )
+
+
+# What a schema lacks or has twice. Names alone are taken from a driver's text: they are from
+# our statements and revisions, where values are parameters.
+_NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str], ...] = tuple(
+    (re.compile(pattern), template, reason)
+    for pattern, template, reason in (
+        (r"no such column: (?:main\.)?(?P<name>[\w.]+)$", FAILURE, "missing column {name}"),
+        (
+            r"table (?P<table>\w+) has no column named (?P<name>\w+)$",
+            FAILURE,
+            "missing column {table}.{name}",
+        ),
+        (
+            r'column "(?P<name>\w+)" of relation "(?P<table>\w+)" does not exist',
+            FAILURE,
+            "missing column {table}.{name}",
+        ),
+        (r'column "?(?P<name>[\w.]+)"? does not exist', FAILURE, "missing column {name}"),
+        (
+            r'(?P<kind>table|index) "?(?P<name>\w+)"? already exists',
+            CONFLICT,
+            "{kind} {name} exists already",
+        ),
+        (r'relation "(?P<name>\w+)" already exists', CONFLICT, "{name} exists already"),
+        (r"duplicate column name: (?P<name>\w+)$", CONFLICT, "column {name} exists already"),
+        (
+            r'column "(?P<name>\w+)" of relation "(?P<table>\w+)" already exists',
+            CONFLICT,
+            "column {table}.{name} exists already",
+        ),
+    )
+)
+_NAMES_STATES = ("42703", "42P07", "42701")
 
 
 def explain_driver_error(
@@ -113,7 +145,10 @@ def explain_driver_error(
         table = _quoted_name(str(error))
         return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
     if isinstance(error, DBAPIError):
-        found = _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
+        found = _explain_names(error.orig)
+        found = found or (
+            _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
+        )
         template, reason, hint = found
         return template.with_context(f"{target}: {reason}", hint=hint)
     not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
@@ -155,6 +190,18 @@ def _explain_network(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such socket"
     return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+    """Return what is missing or there already, by name, when that is the error."""
+    state = getattr(original, "sqlstate", None)
+    if state not in _NAMES_STATES and not isinstance(original, sqlite3.OperationalError):
+        return None
+    text = str(original)
+    for pattern, template, reason in _NAMES:
+        if match := pattern.match(text):
+            return template, reason.format(**match.groupdict()), SCHEMA_HINT
+    return None
 
 
 def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:

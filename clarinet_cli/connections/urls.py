@@ -19,6 +19,7 @@ from clarinet_cli.connections.url_options import PARTS, known_options, read_opti
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.ownership import belongs_to, open_file
 from clarinet_cli.settings import Settings
+from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
 from clarinet_cli.utils.logger import logger
 
 PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
@@ -30,6 +31,8 @@ URL_HINT = (
     "such as postgresql://user:password@host:5432/name, "
     "with '@' and '/' in the password written as %40 and %2F"
 )
+MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
+SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
 POSTGRESQL_NAMES = {"postgres", "postgresql"}
 
 
@@ -96,15 +99,19 @@ def sqlite_file(url: URL) -> Optional[Path]:
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
-def require_sqlite_file(url: URL) -> None:
+def require_sqlite_file(url: URL, project: Optional[Path] = None) -> None:
     """Refuse to go on when the SQLite file is missing.
+
+    Args:
+        url: Of the database.
+        project: The project directory, to be looked at for the reason.
 
     Raises:
         UnreachableError: There is no such file.
     """
     file = sqlite_file(url)
     if file is not None and not file.exists():
-        raise missing_file(file)
+        raise missing_file(file, project)
 
 
 def create_sqlite_file(file: Path) -> bool:
@@ -134,11 +141,23 @@ def create_sqlite_file(file: Path) -> bool:
     return True
 
 
-def missing_file(file: Path) -> ClarinetError:
-    """Return the error that says that a SQLite file does not exist."""
+def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
+    """Return the error that says that a SQLite file does not exist.
+
+    Args:
+        file: It.
+        project: The project directory; when it has no settings, the directories above are
+            looked at for those or for a database of the same name.
+    """
+    message = f"the SQLite file {file} does not exist"
+    if project is None or any((project / name).is_file() for name in SETTINGS_FILES):
+        return UNREACHABLE.with_context(message, hint=MISSING_HINT)
+    wanted = (*TOML_FILES, file.name)
+    found = (up for up in project.parents if any((up / name).is_file() for name in wanted))
+    above = next(found, None)
+    hint = f"'clarinet -C {above} …' is the project above; " if above else ""
     return UNREACHABLE.with_context(
-        f"the SQLite file {file} does not exist",
-        hint="'clarinet db init' creates it; '-C DIR' names another project directory",
+        f"{message}, and there is no {TOML_FILES[-1]} in {project}", hint=f"{hint}{MISSING_HINT}"
     )
 
 

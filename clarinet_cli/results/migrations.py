@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 from typing import Optional
 
+MISSING_PARTS = ("missing table", "missing column")
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """Where the schema stands; ``unknown`` are revisions of another environment."""
+    """Where the schema stands.
+
+    ``unknown`` are revisions of another environment; ``differences`` what distinguishes our
+    tables from what this tool expects, whatever the revision says.
+    """
 
     environment: str
     current: tuple[str, ...]
@@ -14,6 +20,12 @@ class MigrationStatus:
     pending: tuple[str, ...]
     unknown: tuple[str, ...]
     up_to_date: bool
+    differences: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no table and no column is missing."""
+        return not any(text.startswith(MISSING_PARTS) for text in self.differences)
 
 
 @dataclass(frozen=True, slots=True)

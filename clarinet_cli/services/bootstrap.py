@@ -13,6 +13,7 @@ from clarinet_cli.services.audit import audited_session
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import (
     database_url,
+    display_url,
     get_async_session,
     open_maintenance_connection,
     sqlite_file,
@@ -48,13 +49,15 @@ async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
     """
     url = database_url(settings)
     file = sqlite_file(url)
-    name = file.name if file is not None else str(url.database)
+    where = display_url(url)
     if await database_exists(settings):
-        return Step("database", "unchanged", name)
+        return Step("database", "unchanged", where)
     if dry_run:
-        return Step("database", "would_create", name)
-    created = create_sqlite_file(file) if file else await _create_on_server(settings, name)
-    return Step("database", "created" if created else "unchanged", name)
+        return Step("database", "would_create", where)
+    created = (
+        create_sqlite_file(file) if file else await _create_on_server(settings, str(url.database))
+    )
+    return Step("database", "created" if created else "unchanged", where)
 
 
 async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:

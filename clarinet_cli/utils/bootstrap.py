@@ -10,7 +10,11 @@ from clarinet_cli.services.bootstrap import (
     wanted_roles,
 )
 from clarinet_cli.services.emails import first_admin_email
-from clarinet_cli.services.migrations import database_has_tables, ensure_schema
+from clarinet_cli.services.migrations import (
+    database_has_tables,
+    ensure_schema,
+    require_schema_order,
+)
 from clarinet_cli.services.passwords import NewPassword, check_password
 from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
 from clarinet_cli.settings import Settings
@@ -48,7 +52,11 @@ async def superuser_is_missing(settings: Settings) -> bool:
 
 
 async def initialise_database(
-    settings: Settings, password: Optional[NewPassword] = None, *, dry_run: bool = False
+    settings: Settings,
+    password: Optional[NewPassword] = None,
+    *,
+    dry_run: bool = False,
+    schema_anyway: bool = False,
 ) -> list[Step]:
     """Make the database ready: create it, migrate it, add roles and the first superuser.
 
@@ -59,6 +67,8 @@ async def initialise_database(
         settings: Which database; roles, and who the first administrator is.
         password: For the first superuser, if there is none.
         dry_run: Change nothing, report what would be done.
+        schema_anyway: Make our tables also in the empty database of a project with
+            migrations of another program.
 
     Returns:
         One report a step, in order.
@@ -68,12 +78,15 @@ async def initialise_database(
             nothing was created.
         InvalidInputError: The password breaks the policy, or none is given and one is
             needed.
+        RefusedError: The migrations of another program come first; nothing was created.
     """
     _refuse_early(settings, password)
+    if not schema_anyway:
+        await require_schema_order(settings, creates=True)
     steps = [await ensure_database(settings, dry_run=dry_run)]
     if dry_run and steps[0].result != "unchanged":
         return steps + _steps_on_nothing(settings)
-    steps.append(await ensure_schema(settings, dry_run=dry_run))
+    steps.append(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
     if dry_run and steps[1].result == "would_create":
         return steps + _steps_on_nothing(settings)[1:]
     steps.append(await ensure_roles(settings, dry_run=dry_run))

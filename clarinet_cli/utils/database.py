@@ -23,7 +23,12 @@ from clarinet_cli.connections.engines import (
 )
 from clarinet_cli.connections.sqlite_files import explain_file_error
 from clarinet_cli.connections.tls import ca_of
-from clarinet_cli.connections.urls import database_url, display_url, sqlite_file
+from clarinet_cli.connections.urls import (
+    database_url,
+    display_url,
+    require_sqlite_file,
+    sqlite_file,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 from clarinet_cli.utils.tracebacks import traceback_without_values
@@ -61,7 +66,10 @@ async def get_engine(
     Raises:
         ClarinetError: The driver's error, in the operator's words.
     """
-    url = database_url(settings or configured_settings(), replica=access is Access.REPLICA)
+    settings = settings or configured_settings()
+    url = database_url(settings, replica=access is Access.REPLICA)
+    if access is not Access.CREATE:
+        require_sqlite_file(url, settings.project_dir)
     engine = make_engine(url, access=access, **options)
     with driver_errors(url):
         try:

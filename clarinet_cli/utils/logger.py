@@ -58,6 +58,9 @@ STANDARD_LEVELS = {
 }
 
 
+# Warnings of the libraries, and what asyncio says of connections that a server cut: tasks
+# whose exception nobody fetched, transports that were not closed. The command reports itself.
+NOISY = ("py.warnings", "asyncio")
 _sinks: dict[str, int] = {}
 
 # Loguru's own first sink shows variable values in tracebacks; a host program that has set
@@ -273,8 +276,9 @@ class _ToLoguru(logging.Handler):
     """Hands the records of the standard library's logging to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        warning = record.name == "py.warnings"
-        level: Any = "DEBUG" if warning else STANDARD_LEVELS.get(record.levelno, record.levelno)
+        level: Any = STANDARD_LEVELS.get(record.levelno, record.levelno)
+        if record.name in NOISY:
+            level = "DEBUG"
         logger.opt(depth=6, exception=record.exc_info).log(level, record.getMessage().strip())
 
 

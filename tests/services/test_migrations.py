@@ -171,15 +171,11 @@ class TestUpgrade:
         assert twin in caught.value.message
 
     def test_missing_database(self, empty_project: Project) -> None:
-        """A missing SQLite file is created, private; a missing database on a server is not."""
-        if empty_project.server is not None:
-            with pytest.raises(UnreachableError):
-                asyncio.run(upgrade(empty_project.settings))
-            return
-        run = asyncio.run(upgrade(empty_project.settings))
-        assert run.to_revision == BASE_REVISION
-        assert table_names(empty_project) == OURS
-        assert empty_project.file.stat().st_mode & 0o007 == 0
+        """A missing database is not made, neither a file beside it: only 'db init' makes one."""
+        with pytest.raises(UnreachableError) as caught:
+            asyncio.run(upgrade(empty_project.settings))
+        assert "clarinet db init" in str(caught.value.hint)
+        assert set(files(empty_project.directory)) == {"settings.toml"}
 
     def test_dry_run_creates_no_file(self, empty_project: Project) -> None:
         """A dry run on a missing database leaves it missing."""

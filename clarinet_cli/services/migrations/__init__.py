@@ -1,6 +1,7 @@
 """Schema revisions: where a database stands, and moving it. Only here is Alembic imported."""
 
 from clarinet_cli.services.migrations.moves import downgrade, migration_sql, upgrade
+from clarinet_cli.services.migrations.order import require_schema_order, status_advice
 from clarinet_cli.services.migrations.position import (
     FOREIGN,
     current_heads,
@@ -20,5 +21,7 @@ __all__ = [
     "history",
     "migration_sql",
     "migration_status",
+    "require_schema_order",
+    "status_advice",
     "upgrade",
 ]

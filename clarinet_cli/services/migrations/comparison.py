@@ -1,12 +1,16 @@
-"""How Alembic compares our models with a database: its options, in one place."""
+"""How Alembic compares our models with a database, and what it finds in words: in one place."""
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
-from sqlalchemy import Column
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection
 from sqlalchemy.types import NUMERIC, TypeEngine, Uuid
 
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models import TABLE_NAMES, metadata
 from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.results.migrations import MISSING_PARTS
 
 
 def _only_our_tables(name: Optional[str], kind: str, _: Any) -> bool:
@@ -38,3 +42,65 @@ COMPARISON: dict[str, Any] = {
     "compare_type": _types_differ,
     "render_as_batch": True,
 }
+
+MISSING = "missing "
+
+
+def differences(connection: Connection) -> tuple[str, ...]:
+    """Name what distinguishes the tables from our models, such as ``missing column t.c``.
+
+    Args:
+        connection: Where the tables are.
+    """
+    context = MigrationContext.configure(connection, opts=COMPARISON)
+    found = compare_metadata(context, metadata)
+    flat = [part for item in found for part in (item if isinstance(item, list) else [item])]
+    tables = {item[1].name for item in flat if item[0] == "add_table"}
+    return tuple(
+        sorted(
+            {_in_words(item) for item in flat if _table_of(item) not in tables}
+            | {f"{MISSING}table {name}" for name in tables}
+        )
+    )
+
+
+def missing_parts(found: Iterable[str]) -> list[str]:
+    """Return those differences without which commands on rows fail.
+
+    Args:
+        found: What ``differences`` returned.
+    """
+    return [text for text in found if text.startswith(MISSING_PARTS)]
+
+
+def _table_of(item: tuple[Any, ...]) -> str:
+    kind, subject = item[0], item[1]
+    if kind.endswith("_table"):
+        return str(subject.name)
+    return str(subject.table.name) if hasattr(subject, "table") else str(item[2])
+
+
+def _in_words(item: tuple[Any, ...]) -> str:
+    kind, table = item[0], _table_of(item)
+    match kind.split("_", 1):
+        case ["modify", what]:
+            return _changed(what, f"{table}.{item[3]}", item[5], item[6])
+        case [verb, "column"]:
+            return f"{_state(verb)}column {table}.{item[3].name}"
+        case [verb, "fk"]:
+            columns = ", ".join(f"{table}.{column.name}" for column in item[1].columns)
+            return f"{_state(verb)}foreign key of {columns}"
+        case [verb, what]:
+            name = getattr(item[1], "name", None)
+            return f"{_state(verb)}{what} {name or 'without a name'} on {table}"
+    return f"{kind} {table}"
+
+
+def _state(verb: str) -> str:
+    return MISSING if verb == "add" else "extra "
+
+
+def _changed(what: str, column: str, found: Any, wanted: Any) -> str:
+    if what == "nullable":
+        return f"column {column} {'may' if found else 'may not'} be null"
+    return f"{what} of {column} is {found}, expected {wanted}"

@@ -8,11 +8,19 @@ from typing import Any
 
 from alembic import command
 from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from clarinet_cli.connections.urls import require_sqlite_file
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, exclusive
-from clarinet_cli.services.migrations.environments import find_environment
+from clarinet_cli.services.migrations.dependents import (
+    references_to_nothing,
+    require_no_dependents,
+    require_no_more_to_nothing,
+)
+from clarinet_cli.services.migrations.environments import Environment, find_environment
+from clarinet_cli.services.migrations.order import require_no_tables, require_schema_order
 from clarinet_cli.services.migrations.position import (
     alembic_errors,
     current_heads,
@@ -25,7 +33,8 @@ from clarinet_cli.services.migrations.position import (
     steps_up,
 )
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import Access, get_connection
+from clarinet_cli.utils.database import Access, database_url, get_connection
+from clarinet_cli.utils.logger import logger
 
 
 async def upgrade(
@@ -33,23 +42,31 @@ async def upgrade(
     target: str = "head",
     *,
     dry_run: bool = False,
+    schema_anyway: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> MigrationRun:
-    """Bring the schema to *target*, in one transaction, and create a missing SQLite file.
+    """Bring the schema to *target*, in one transaction.
 
     Args:
         settings: Which database and which project directory.
         target: A revision, a prefix of one, ``head``, or a relative one such as ``+1``.
         dry_run: Change nothing, report what would be done.
+        schema_anyway: Make our tables in the empty database of a project with migrations of
+            another program.
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
         NotFoundError: There is no such revision.
-        RefusedError: Another Alembic environment migrates this database.
+        ConflictError: Our tables exist without a revision, or other tables point at ones
+            that would be dropped.
+        RefusedError: Another Alembic environment migrates this database, or the project has
+            one; or the project's revisions belong to others.
+        UnreachableError: There is no database.
         BusyError: The lock was not free in time.
     """
-    access = Access.READ if dry_run else Access.CREATE
-    return await _move(settings, target, UP, access, lock_timeout)
+    if not schema_anyway:
+        await require_schema_order(settings)
+    return await _move(settings, target, UP, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 async def downgrade(
@@ -69,11 +86,12 @@ async def downgrade(
 
     Raises:
         NotFoundError: There is no such revision below the current one.
-        RefusedError: Another Alembic environment migrates this database.
+        ConflictError: Other tables point at ones that would be dropped.
+        RefusedError: Another Alembic environment migrates this database, or the project's
+            revisions belong to others.
         BusyError: The lock was not free in time.
     """
-    access = Access.READ if dry_run else Access.WRITE
-    return await _move(settings, target, DOWN, access, lock_timeout)
+    return await _move(settings, target, DOWN, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str:
@@ -89,16 +107,16 @@ def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str
     """
     for revision in target.split(":"):
         require_revision(revision)
-    environment = find_environment(settings.project_dir)
+    config = find_environment(settings.project_dir).config
     buffer = io.StringIO()
-    environment.config.output_buffer = buffer
-    environment.config.attributes["settings"] = settings
+    config.output_buffer = buffer
+    config.attributes["settings"] = settings
     with alembic_errors(target):
         if not down:
-            command.upgrade(environment.config, target, sql=True)
+            command.upgrade(config, target, sql=True)
         else:
             way = target if ":" in target else f"head:{target}"
-            command.downgrade(environment.config, way, sql=True)
+            command.downgrade(config, way, sql=True)
     return buffer.getvalue()
 
 
@@ -110,6 +128,11 @@ class _Direction:
     steps: Callable[[ScriptDirectory, tuple[str, ...], str], list[Script]]
     after: Callable[[Script], tuple[str, ...]]
 
+    @property
+    def name(self) -> str:
+        """``upgrade`` or ``downgrade``: the function of a revision too."""
+        return self.command.__name__
+
 
 def _steps_down(scripts: ScriptDirectory, current: tuple[str, ...], target: str) -> list[Script]:
     return list(scripts.iterate_revisions(current, target, select_for_downgrade=True))
@@ -120,11 +143,11 @@ DOWN = _Direction(command.downgrade, _steps_down, parents_of)
 
 
 async def _move(
-    settings: Settings, target: str, direction: _Direction, access: Access, lock_timeout: float
+    settings: Settings, target: str, direction: _Direction, *, dry_run: bool, lock_timeout: float
 ) -> MigrationRun:
     require_revision(target)
     environment = find_environment(settings.project_dir)
-    dry_run = access is Access.READ
+    access = Access.READ if dry_run else Access.WRITE
     async with migration_connection(settings, access, lock_timeout) as connection:
         before = await connection.run_sync(current_heads)
         require_ours(status_of(environment, before))
@@ -132,9 +155,13 @@ async def _move(
             steps = direction.steps(environment.scripts, before, target)
         if not steps:
             return MigrationRun("unchanged", joined(before), joined(before), ())
+        if direction is UP and not before:
+            await connection.run_sync(require_no_tables)
+        await connection.run_sync(require_no_dependents, steps, direction.name)
         if not dry_run:
-            with alembic_errors(target):
-                await connection.run_sync(on(environment, direction.command, target))
+            await connection.run_sync(_run, environment, direction, target)
+        elif reason := environment.why_not_run():
+            logger.warning(f"the {direction.name} itself would be refused: {reason}")
     return MigrationRun(
         result="would_update" if dry_run else "updated",
         from_revision=joined(before),
@@ -143,11 +170,26 @@ async def _move(
     )
 
 
+def _run(
+    connection: Connection, environment: Environment, direction: _Direction, target: str
+) -> None:
+    """Run the revisions; what leaves tables pointing at nothing is taken back."""
+    before = references_to_nothing(connection)
+    with alembic_errors(target):
+        on(environment, direction.command, target)(connection)
+    require_no_more_to_nothing(connection, before)
+
+
 @asynccontextmanager
 async def migration_connection(
     settings: Settings, access: Access, lock_timeout: float
 ) -> AsyncIterator[AsyncConnection]:
-    """Open a connection with a transaction begun and, unless for reading, the lock taken."""
+    """Open a connection with a transaction begun and, unless for reading, the lock taken.
+
+    Raises:
+        UnreachableError: The SQLite file is missing; nothing is made beside it.
+    """
+    require_sqlite_file(database_url(settings), settings.project_dir)
     async with AsyncExitStack() as stack:
         if access is not Access.READ:
             await stack.enter_async_context(

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Optional
 
-from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError
@@ -18,9 +18,9 @@ from clarinet_cli.exceptions import (
     REFUSED,
     ClarinetError,
 )
-from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import MigrationStatus
-from clarinet_cli.services.migrations.comparison import COMPARISON
+from clarinet_cli.services.migrations.comparison import differences
 from clarinet_cli.services.migrations.environments import Environment, find_environment
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_connection
@@ -32,16 +32,27 @@ HISTORY_HINT = "'clarinet migrate history' lists them"
 REVISION = re.compile(r"(?:\w+@)?(?:\w+(?:[+-]\d+)?|[+-]\d+)")
 
 
-async def migration_status(settings: Settings) -> MigrationStatus:
+async def migration_status(settings: Settings, *, compare: bool = False) -> MigrationStatus:
     """Compare the database's revision with the environment's.
 
     Args:
         settings: Which database and which project directory.
+        compare: Compare the tables with our models too, if there are any.
     """
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
         current = await connection.run_sync(current_heads)
-    return status_of(environment, current)
+        found = await connection.run_sync(_differences_of_present) if compare else ()
+    return replace(status_of(environment, current), differences=found)
+
+
+def our_tables(connection: Connection) -> set[str]:
+    """Return which of our tables exist."""
+    return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
+
+
+def _differences_of_present(connection: Connection) -> tuple[str, ...]:
+    return differences(connection) if our_tables(connection) else ()
 
 
 def current_heads(connection: Connection) -> tuple[str, ...]:
@@ -109,21 +120,19 @@ async def database_has_tables(settings: Settings) -> bool:
     return set(TABLE_NAMES) <= set(tables)
 
 
-def differences(connection: Connection) -> list[str]:
-    """Name what an upgrade of the existing tables to our models would have to do."""
-    found = compare_metadata(MigrationContext.configure(connection, opts=COMPARISON), metadata)
-    flat = [item[0] if isinstance(item, list) else item for item in found]
-    return sorted({str(item[0]) for item in flat})
-
-
 def on(
     environment: Environment, action: Callable[..., Any], *arguments: Any, **options: Any
 ) -> Callable[..., Any]:
-    """Return *action* as a function of the connection that the environment is to use."""
+    """Return *action* as a function of the connection that the environment is to use.
+
+    Raises:
+        RefusedError: From the function: the environment's files are not to be run.
+    """
 
     def run(connection: Connection) -> object:
-        environment.config.attributes["connection"] = connection
-        return action(environment.config, *arguments, **options)
+        config = environment.config
+        config.attributes["connection"] = connection
+        return action(config, *arguments, **options)
 
     return run
 

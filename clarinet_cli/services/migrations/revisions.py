@@ -8,11 +8,15 @@ from alembic.script import Script
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, REFUSED
 from clarinet_cli.ownership import hand_over
 from clarinet_cli.results import FileChange, RevisionRow
-from clarinet_cli.services.migrations.environments import find_environment
+from clarinet_cli.services.migrations.comparison import differences
+from clarinet_cli.services.migrations.environments import (
+    find_environment,
+    foreign_environment,
+    refused_foreign,
+)
 from clarinet_cli.services.migrations.position import (
     alembic_errors,
     current_heads,
-    differences,
     joined,
     on,
     parents_of,
@@ -68,6 +72,8 @@ async def create_revision(
             "--message: one line of text without quotation marks and backslashes"
         )
     environment = find_environment(settings.project_dir)
+    if environment.packaged and (foreign := foreign_environment(settings.project_dir)):
+        raise refused_foreign(foreign)
     if environment.packaged:
         raise REFUSED.with_context(
             "this project has no migration environment of its own", hint=CREATE_HINT
@@ -76,8 +82,9 @@ async def create_revision(
     if empty and dry_run:
         return [FileChange(str(directory), "would_create")]
     if empty:
+        config = environment.config
         with alembic_errors(message):
-            return _files(command.revision(environment.config, message))
+            return _files(command.revision(config, message))
     async with get_connection(settings) as connection, connection.begin():
         status = status_of(environment, await connection.run_sync(current_heads))
         require_ours(status)

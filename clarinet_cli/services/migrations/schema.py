@@ -1,28 +1,34 @@
 """Making sure of the schema, whatever the database's state."""
 
-from alembic import command
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
-from clarinet_cli.exceptions import CONFLICT, REFUSED
+from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import Step
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
-from clarinet_cli.services.migrations.environments import Environment, find_environment
+from clarinet_cli.services.migrations.comparison import differences, missing_parts
+from clarinet_cli.services.migrations.environments import (
+    Environment,
+    find_environment,
+    foreign_environment,
+)
 from clarinet_cli.services.migrations.moves import migration_connection, upgrade
+from clarinet_cli.services.migrations.order import incomplete, unversioned
 from clarinet_cli.services.migrations.position import (
     FOREIGN,
     alembic_errors,
     current_heads,
-    differences,
     joined,
-    on,
     status_of,
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, get_connection
 
 
-async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
+async def ensure_schema(
+    settings: Settings, *, dry_run: bool = False, schema_anyway: bool = False
+) -> Step:
     """Bring the schema to head, unless somebody else looks after it.
 
     Tables that another Alembic environment migrates, or that another program made among
@@ -32,9 +38,11 @@ async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
     Args:
         settings: Which database and which project directory.
         dry_run: Change nothing, report what would be done.
+        schema_anyway: See ``upgrade``.
 
     Raises:
         ConflictError: Some of our tables exist, but not as our revisions make them.
+        RefusedError: The database is empty and the project has another environment.
     """
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
@@ -49,21 +57,21 @@ async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
         )
     if status.unknown:
         return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
+    if status.up_to_date and (parts := missing_parts(found)):
+        raise incomplete(joined(status.current), parts)
     if status.up_to_date:
         return Step("schema", "unchanged", f"revision {joined(status.current)}")
     present = tables.intersection(TABLE_NAMES)
     if status.current or not present:
-        run = await upgrade(settings, dry_run=dry_run)
+        run = await upgrade(settings, dry_run=dry_run, schema_anyway=schema_anyway)
         verb = {"updated": "created" if run.from_revision is None else "updated"}
         verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
         return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
-    if tables - present - {"alembic_version"} and len(present) == len(TABLE_NAMES):
+    others = tables - present - {"alembic_version"} or foreign_environment(settings.project_dir)
+    if others and len(present) == len(TABLE_NAMES):
         return Step("schema", "unchanged", "made by another program, left alone")
     if found:
-        raise CONFLICT.with_context(
-            f"tables exist already, but not as our revisions make them: {', '.join(found)}",
-            hint="name an empty database, or run the migrations of the server that owns this one",
-        )
+        raise unversioned(found)
     if not dry_run:
         await _stamp_head(settings, environment)
     return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
@@ -72,4 +80,6 @@ async def ensure_schema(settings: Settings, *, dry_run: bool = False) -> Step:
 async def _stamp_head(settings: Settings, environment: Environment) -> None:
     async with migration_connection(settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS) as connection:
         with alembic_errors("head"):
-            await connection.run_sync(on(environment, command.stamp, "head"))
+            await connection.run_sync(
+                lambda sync: MigrationContext.configure(sync).stamp(environment.scripts, "head")
+            )

@@ -205,7 +205,7 @@ async def _opened(
             yield session, (), ServerRepository(session).ping
         return
     url = database_url(settings)
-    require_sqlite_file(url)  # before the lock leaves a file beside nothing
+    require_sqlite_file(url, settings.project_dir)  # before the lock leaves a file beside nothing
     async with AsyncExitStack() as opened:
         still_held = await opened.enter_async_context(exclusive(settings, Job.CLEANUP, timeout=0))
         # After a power cut the last batches may have to be done again.
