@@ -34,7 +34,8 @@ def open_file(
             that the kernel's protection of sticky directories does not refuse root.
         like: The database whose owner, group and mode a new file gets, if its owner may
             make files in that directory; otherwise they are those of the directory.
-        mode: Of a new file, less the umask, instead of that of its model.
+        mode: Of a new file, less the umask, instead of that of its model; in a directory
+            that its group may write to, the group may write the file too.
 
     Returns:
         The descriptor.
@@ -206,7 +207,10 @@ def _open_in(
             raise
         return os.open(name, flags & ~os.O_CREAT, dir_fd=directory)
     model = _model(directory, like)
-    _give(made, model, _file_mode(model) if mode is None else None)
+    wanted = _file_mode(model)
+    if mode is not None:
+        wanted = stat.S_IMODE(os.fstat(made).st_mode) | (wanted & GROUP_READ_WRITE)
+    _give(made, model, wanted)
     return made
 
 
@@ -242,8 +246,9 @@ def _give(made: int, model: os.stat_result, mode: Optional[int]) -> None:
     with suppress(OSError):
         os.fchown(made, owner, model.st_gid)
     if mode is not None:
-        if os.fstat(made).st_gid != model.st_gid:  # another group than the mode is meant for
-            mode &= ~stat.S_IWGRP if stat.S_ISDIR(os.fstat(made).st_mode) else ~stat.S_IRWXG
+        now = os.fstat(made)
+        if now.st_gid != model.st_gid:  # another group than the mode is meant for
+            mode = (mode & ~stat.S_IRWXG) | (now.st_mode & stat.S_IRWXG)
         os.fchmod(made, mode)
 
 

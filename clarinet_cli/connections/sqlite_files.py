@@ -121,9 +121,15 @@ def _unusable(file: Path) -> Optional[str]:
         return "a directory"
     if len(os.fsencode(os.path.realpath(file))) > LONGEST_PATH:
         return f"a path of more than the {LONGEST_PATH} bytes that SQLite takes"
-    if file.is_symlink() and not file.exists():
+    return _broken_link(file) if file.is_symlink() else None
+
+
+def _broken_link(file: Path) -> Optional[str]:
+    try:
+        file.stat()
+    except OSError as error:
         target = os.readlink(file)  # noqa: PTH115 - its text, and not a cleaned-up one
-        return f"a link to {target}, which does not exist or leads back to it"
+        return f"a link to {target}: {error.strerror}"
     return None
 
 

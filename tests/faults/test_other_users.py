@@ -137,6 +137,24 @@ def test_a_database_that_root_makes_is_the_services(home: Path) -> None:
         assert run_as(SERVICE, project, *words).code in (0, 5), words
 
 
+@pytest.mark.parametrize("user", [MEMBER, ROOT])
+@pytest.mark.parametrize("mode", [0o770, 0o2770])
+def test_a_database_made_in_a_groups_directory_is_the_groups(
+    home: Path, user: User, mode: int
+) -> None:
+    """Also with a umask that keeps everybody out: the directory says who shares it."""
+    os.chown(home, SERVICE.uid, TEAM)
+    home.chmod(mode)
+    project = Project(home, "sqlite", "clarinet")
+    project.write_settings()
+    words = ("db", "init", "--password-stdin")
+    assert run_as(user, project, *words, stdin=PASSWORD, umask=0o077).code == 0
+    assert owner_of(project.file)[1:] == (TEAM, 0o660)
+    assert run_as(OTHER_MEMBER, project, *NIGHTLY, umask=0o077).code == 0
+    assert run_as(OTHER_MEMBER, project, "migrate", "init", umask=0o077).code == 0
+    assert run_as(MEMBER, project, "migrate", "upgrade").code == 0
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_sqlites_own_files_are_the_owners_also_by_root(shared: Project, suffix: str) -> None:
     """SQLite itself gives them away; they are seen while a transaction of root's is open."""
@@ -150,6 +168,18 @@ def test_sqlites_own_files_are_the_owners_also_by_root(shared: Project, suffix: 
             return owner_of(shared.file.with_name(f"{shared.file.name}{suffix}"))
 
     assert as_user(ROOT, owner) == [SERVICE.uid, SERVICE.gid, 0o660]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_beside_a_server_files_are_the_directorys(project: Project, home: Path) -> None:
+    """With PostgreSQL root's log, audit log and migrations belong to the project's owner."""
+    moved = Project(home, "postgresql", project.database, project.server)
+    moved.write_settings(LOGGING)
+    for words in (("migrate", "init"), ("admin", "demote", "admin@clarinet.ru"), NIGHTLY):
+        assert run_as(ROOT, moved, *words, umask=0o077).code in (0, 5), words
+    left = [path for path in everything_below(home) if path.name != "settings.toml"]
+    assert {path.name for path in left} >= {"audit", "logs", "clarinet-cli.log", "alembic.ini"}
+    assert belongs_to(SERVICE, left) == {}
 
 
 # --- Locks --------------------------------------------------------------------------------
