@@ -4,8 +4,8 @@ An option has an effect, or it is known to need none here, or it is refused with
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Optional
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Optional
 
 from clarinet_cli.connections.tls import SSL_MODES, TLS_OPTIONS
 
@@ -61,32 +61,49 @@ NEEDLESS = frozenset(
         "uselibpqcompat",
     }
 )
-KERBEROS = "this tool logs in by password or certificate, not by Kerberos"
-WITHOUT_CERTIFICATES = "a certificate that was revoked is not looked for"
-NOT_POSSIBLE = {
+NO_KERBEROS = ("this tool has no Kerberos", "log in by password or certificate")
+NO_SERVICE = ("this tool reads no service file", "write the parts of the service into the URL")
+NO_LIST = ("this tool looks for no certificate that was revoked", None)
+NOT_POSSIBLE: dict[str, tuple[str, Optional[str]]] = {
     "channel_binding=require": (
-        "the driver can't bind the log-in to the TLS connection; sslmode=verify-full and "
-        "sslrootcert=system or a CA file instead prove who the server is"
+        "the driver can't bind the log-in to the TLS connection",
+        "sslmode=verify-full, with sslrootcert=system or a CA's file, proves who the server is",
     ),
-    "gssencmode=require": "the driver has TLS alone",
-    "hostaddr": "write the address as the host",
-    "krbsrvname": KERBEROS,
-    "gsslib": KERBEROS,
-    "gssdelegation": KERBEROS,
-    "passfile": "set database_password, or CLARINET_DATABASE_PASSWORD in the environment",
-    "service": "write the parts of the service into the URL",
-    "servicefile": "write the parts of the service into the URL",
-    "sslcrl": WITHOUT_CERTIFICATES,
-    "sslcrldir": WITHOUT_CERTIFICATES,
-    "sslaccept": "use sslmode",
-    "sslidentity": "use sslcert and sslkey",
-    "requiressl": "use sslmode=require",
-    "replication": "this tool runs statements",
+    "gssencmode=require": ("the driver encrypts by TLS alone", "use sslmode=require"),
+    "hostaddr": ("this tool looks up the host itself", "write the address as the host"),
+    "krbsrvname": NO_KERBEROS,
+    "gsslib": NO_KERBEROS,
+    "gssdelegation": NO_KERBEROS,
+    "passfile": (
+        "this tool reads no password file of PostgreSQL",
+        "set database_password, or CLARINET_DATABASE_PASSWORD in the environment",
+    ),
+    "service": NO_SERVICE,
+    "servicefile": NO_SERVICE,
+    "sslcrl": NO_LIST,
+    "sslcrldir": NO_LIST,
+    "sslaccept": ("not an option of libpq", "use sslmode"),
+    "sslidentity": ("not an option of libpq", "use sslcert and sslkey"),
+    "requiressl": ("not an option of libpq any more", "use sslmode=require"),
+    "replication": ("this tool runs statements", None),
 }
 BINDINGS = ("disable", "prefer", "require")
+ONE_OF: dict[str, Collection[str]] = {
+    "ssl": SSL_VALUES,
+    "target_session_attrs": TARGETS,
+    "channel_binding": BINDINGS,
+    "gssencmode": BINDINGS,
+}
 
 
-def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[str]]:
+class Problem(NamedTuple):
+    """What is wrong with an option, and the way out."""
+
+    reason: str
+    hint: Optional[str] = None
+
+
+def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Problem]]:
     """Return the options that have an effect, under their usual names, and what is wrong.
 
     Args:
@@ -96,45 +113,41 @@ def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[str
     for name, value in query.items():
         if problem := _problem(name, value, query):
             return {}, problem
-        if name in NEEDLESS or name in ("channel_binding", "gssencmode"):
+        if name not in EFFECTIVE:
             continue
         key, text = OTHER_NAMES.get(name, name), str(value)
         if name == "ssl":
             key, text = "sslmode", SSL_VALUES[text.lower()]
         if found.setdefault(key, text) != text:
-            return {}, f"{name} contradicts {key}={found[key]}"
+            return {}, Problem(f"{name} contradicts {key}={found[key]}")
     return found, None
 
 
-def known_options() -> str:
-    """Return what an operator may write, for a hint."""
-    return f"known: {', '.join(sorted({*EFFECTIVE, *PARTS}))}"
-
-
-def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[str]:
+def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[Problem]:
     """Return why an option can't be used, or None."""
-    if not isinstance(value, str):
-        return f"{name} is given several times" if name in EFFECTIVE else _unknown(name, value)
-    if "\0" in value:
-        return f"{name} has a NUL character"
-    if reason := NOT_POSSIBLE.get(name) or NOT_POSSIBLE.get(f"{name}={value}"):
-        # Who verifies the server has what a channel binding is for.
-        if name != "channel_binding" or query.get("sslmode") != "verify-full":
-            return f"{name}{f'={value}' if name not in NOT_POSSIBLE else ''}: {reason}"
-    elif name == "ssl" and value.lower() not in SSL_VALUES:
-        return f"ssl is not one of {', '.join(SSL_VALUES)}"
-    elif name == "target_session_attrs" and value not in TARGETS:
-        return f"target_session_attrs is not one of {', '.join(TARGETS)}"
-    elif name == "connect_timeout" and not (value.isascii() and value.isdigit()):
-        return "connect_timeout is not a number of seconds"
-    elif name in ("channel_binding", "gssencmode"):
-        return None if value in BINDINGS else f"{name} is not one of {', '.join(BINDINGS)}"
-    elif name not in EFFECTIVE and name not in NEEDLESS:
+    if name not in (*EFFECTIVE, *NEEDLESS, *ONE_OF) and name not in NOT_POSSIBLE:
         return _unknown(name, value)
+    if not isinstance(value, str):
+        return Problem(f"{name} is given several times")
+    if "\0" in value:
+        return Problem(f"{name} has a NUL character")
+    text = value.lower() if name == "ssl" else value
+    if name in ONE_OF and text not in ONE_OF[name]:
+        return Problem(f"{name} is not one of {', '.join(ONE_OF[name])}")
+    if name == "connect_timeout" and not (text.isascii() and text.isdigit()):
+        return Problem("connect_timeout is not a number of seconds")
+    # Who verifies the server has what a channel binding is for.
+    if name == "channel_binding" and query.get("sslmode") == "verify-full":
+        return None
+    for written in (name, f"{name}={value}"):
+        if written in NOT_POSSIBLE:
+            reason, hint = NOT_POSSIBLE[written]
+            return Problem(f"{written}: {reason}", hint)
     return None
 
 
-def _unknown(name: str, value: object) -> str:
+def _unknown(name: str, value: object) -> Problem:
     """Say so; what stands before an '@' may be the rest of a password, and not an option."""
     is_name = re.fullmatch(r"\w{1,40}", name) and "@" not in str(value)
-    return f"unknown option {name!r}" if is_name else "what follows the '?' is not options"
+    reason = f"unknown option {name!r}" if is_name else "what follows the '?' is not options"
+    return Problem(reason, f"known: {', '.join(sorted({*EFFECTIVE, *PARTS}))}")

@@ -15,7 +15,7 @@ from clarinet_cli.connections.tls import (
     tls_problem,
     with_whole_paths,
 )
-from clarinet_cli.connections.url_options import PARTS, known_options, read_options
+from clarinet_cli.connections.url_options import PARTS, read_options
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.ownership import belongs_to, open_file
 from clarinet_cli.settings import Settings
@@ -189,7 +189,7 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
             raise settings.refused(key, f"{name} is given several times")
     options, problem = read_options(query)
     if problem:
-        raise settings.refused(key, problem, hint=known_options())
+        raise settings.refused(key, problem.reason, hint=problem.hint)
     return URL.create(
         url.drivername,
         username=url.username or parts.get("user"),  # type: ignore[arg-type]  # see above

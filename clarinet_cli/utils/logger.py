@@ -279,7 +279,10 @@ class _ToLoguru(logging.Handler):
         level: Any = STANDARD_LEVELS.get(record.levelno, record.levelno)
         if record.name in NOISY:
             level = "DEBUG"
-        logger.opt(depth=6, exception=record.exc_info).log(level, record.getMessage().strip())
+        text = record.getMessage().strip()
+        if record.name == "asyncio":  # what follows are objects, with the text of their errors
+            text = text.partition("\n")[0]
+        logger.opt(depth=6, exception=record.exc_info).log(level, text)
 
 
 def _take_over_standard_logging(level: str) -> None:

@@ -100,12 +100,12 @@ def test_parts_may_stand_among_the_options(project: Project, front: TlsFront) ->
 REFUSED = {
     "sslmode=require&channel_binding=require": "channel_binding=require: the driver can't bind",
     "channel_binding=sometimes": "channel_binding is not one of disable, prefer, require",
-    "gssencmode=require": "gssencmode=require: the driver has TLS alone",
-    "passfile=x": "passfile: set database_password",
-    "service=x": "service: write the parts",
-    "sslcrl=x": "sslcrl: a certificate that was revoked is not looked for",
-    "krbsrvname=x": "krbsrvname: this tool logs in by password or certificate",
-    "hostaddr=127.0.0.1": "hostaddr: write the address as the host",
+    "gssencmode=require": "gssencmode=require: the driver encrypts by TLS alone",
+    "passfile=x": "passfile: this tool reads no password file",
+    "service=x": "service: this tool reads no service file",
+    "sslcrl=x": "sslcrl: this tool looks for no certificate that was revoked",
+    "krbsrvname=x": "krbsrvname: this tool has no Kerberos",
+    "hostaddr=127.0.0.1": "hostaddr: this tool looks up the host itself",
     "ssl=maybe": "ssl is not one of true, 1",
     "ssl=require&sslmode=disable": "sslmode contradicts sslmode=require",
     "sslmode=require&sslmode=disable": "sslmode is given several times",
@@ -127,14 +127,26 @@ REFUSED = {
 def test_what_has_no_effect_here_is_refused(
     empty_project: Project, front: TlsFront, query: str
 ) -> None:
-    """78, what is wrong with which option, and the ones that are known; nothing is connected."""
+    """78, and what is wrong with which option; nothing is connected."""
     write(empty_project, front, query)
     result = empty_project.run("db", "status")
     assert result.code == 78, result
     assert f"settings.toml: database_url: {REFUSED[query]}" in result.stderr
-    if "needs" not in REFUSED[query] and "sslnegotiation" not in query and "user" not in query:
-        assert "hint: known: application_name, connect_timeout, currentSchema," in result.stderr
     assert not front.encrypted
+
+
+HINTS = {
+    "sslmod=require": "known: application_name, connect_timeout, currentSchema, dbname, host,",
+    "channel_binding=require": "sslmode=verify-full, with sslrootcert=system or a CA's file,",
+    "passfile=x": "set database_password, or CLARINET_DATABASE_PASSWORD in the environment",
+}
+
+
+@pytest.mark.parametrize("query", HINTS)
+def test_the_way_out_is_told(empty_project: Project, front: TlsFront, query: str) -> None:
+    """What is known, or what to do instead."""
+    write(empty_project, front, query)
+    assert f"hint: {HINTS[query]}" in empty_project.run("db", "status").stderr
 
 
 def test_a_verified_server_needs_no_channel_binding(

@@ -1,5 +1,6 @@
 """Logging: levels on standard error, the log file, and no secret in any traceback."""
 
+import asyncio
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +183,33 @@ def test_statements_and_their_values_are_never_logged(
     text = capsys.readouterr().err
     assert "the disk is slow" in text
     assert CANARY not in text
+
+
+def test_asyncio_tells_of_a_lost_error_without_its_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error that nobody waited for: its kind and place, on the terminal and in the file."""
+
+    async def lose(secret: str) -> None:
+        async def failing() -> None:
+            raise ValueError(secret)
+
+        context: dict[str, Any] = {
+            "message": "an error was lost",
+            "task": asyncio.create_task(failing()),
+            "exception": ValueError(secret),
+        }
+        await asyncio.wait([context["task"]])
+        asyncio.get_running_loop().call_exception_handler(context)
+
+    configure_logging(2)
+    configure_file_log(configured(tmp_path))
+    asyncio.run(lose(CANARY))
+    logger.complete()
+    for text in (capsys.readouterr().err, log_file(tmp_path).read_text()):
+        assert "an error was lost" in text
+        assert "ValueError" in text
+        assert CANARY not in text
 
 
 @pytest.mark.parametrize("options", [(), ("-v",), ("-vv",), ("-q",)])
