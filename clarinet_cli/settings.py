@@ -220,9 +220,11 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _has_no_control_characters(cls, value: object, info: ValidationInfo) -> object:
-        key = info.field_name or ""
-        if isinstance(value, str) and (reason := _control_character(value, secret=_is_secret(key))):
-            raise ValueError(reason)
+        secret = _is_secret(info.field_name or "")
+        inner = value if isinstance(value, (list, dict)) else [value]
+        for text in inner:
+            if isinstance(text, str) and (reason := _control_character(text, secret=secret)):
+                raise ValueError(reason)
         return value
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from dotenv.parser import parse_stream
 from pydantic_settings import (
@@ -73,25 +73,40 @@ def sources(
     return found
 
 
-def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield each key that a source has, ours or not: the source, as written, the bare key.
+class WrittenKey(NamedTuple):
+    """A key that a source has, ours or not.
 
-    A key inside a table is given with the table's name before it, as ``table.key``.
+    Attributes:
+        source: The source, by the name that an operator knows it by.
+        written: As it is written there.
+        key: The key; one inside a table as ``table.key``; None for a variable that has not
+            our prefix.
+    """
+
+    source: str
+    written: str
+    key: Optional[str]
+
+
+def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[WrittenKey]:
+    """Yield each key that a source has.
 
     Args:
         settings_cls: The class that they fill.
         project: The directory of the files.
     """
-    prefix = str(settings_cls.model_config.get("env_prefix", ""))
+    prefix = str(settings_cls.model_config.get("env_prefix", "")).lower()
     for name, source in sources(settings_cls, project):
         if isinstance(source, TomlConfigSettingsSource):
             for key, value in source.toml_data.items():
-                inner = value if isinstance(value, dict) else {}
-                yield name, key, key
-                yield from ((name, f"[{key}] {under}", f"{key}.{under}") for under in inner)
+                yield WrittenKey(name, key, key)
+                for inner in value if isinstance(value, dict) else ():
+                    yield WrittenKey(name, f"[{key}] {inner}", f"{key}.{inner}")
         elif isinstance(source, EnvSettingsSource):
-            for variable in source.env_vars:
-                yield name, variable.upper(), variable.lower().removeprefix(prefix.lower())
+            for variable in map(str.lower, source.env_vars):
+                ours = variable.startswith(prefix)
+                bare = variable.removeprefix(prefix) if ours else None
+                yield WrittenKey(name, variable.upper(), bare)
 
 
 def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:

@@ -674,6 +674,16 @@ def test_a_control_character_in_a_value_is_refused(tmp_path: Path, key: str, let
     assert f"{tmp_path}/settings.toml: {key}: contains a" in refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "line", ['extra_roles = ["a\\r"]', '"role_capabilities" = { "a\\r" = [] }']
+)
+def test_a_line_end_in_a_roles_name_is_refused(tmp_path: Path, line: str) -> None:
+    """It would be a role of its own in the database."""
+    text = refused(write(tmp_path, toml=line))
+    assert f"{tmp_path}/settings.toml: " in text
+    assert "ends with a carriage return" in text
+
+
 @pytest.mark.parametrize("key", ["admin_password", "database_password"])
 def test_a_password_may_have_control_characters_inside(tmp_path: Path, key: str) -> None:
     """Only its ends are judged: the rest is somebody's password."""

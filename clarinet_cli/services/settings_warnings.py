@@ -41,10 +41,9 @@ def misspelt_keys(settings: Settings) -> list[tuple[str, str, list[str]]]:
     ours = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
     for where, written, key in written_keys(Settings, settings.project_dir):
-        if where == "environment" and not written.startswith(ENV_PREFIX):
-            meant = _with_misspelt_prefix(written, ours)
-        else:
-            meant = list(_meant(key, tuple(ours)))
+        meant = (
+            _with_misspelt_prefix(written, ours) if key is None else list(_meant(key, tuple(ours)))
+        )
         if meant:
             found.append((where, written, meant))
     return found

@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import typer
 
 from clarinet_cli import __version__
+from clarinet_cli.cli.root import app
 from clarinet_cli.cli.suggestions import ELSEWHERE
 from tests.cli.scenes import (
     ADA,
@@ -91,6 +93,22 @@ def test_without_either_the_current_directory_is_the_project(
     for env in ({}, {"CLARINET_PROJECT": ""}):
         result = run_in_process(["admin", "list", "-o", "json"], env=env)
         assert result.json[0]["email"] == ADMIN
+
+
+def variables() -> set[str]:
+    """Return the variables that stand for an option of the root or of any command."""
+    commands = [typer.main.get_command(app), *all_commands().values()]
+    named = [parameter.envvar for command in commands for parameter in command.params]
+    return {name for name in named if isinstance(name, str)}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("words", [("session", "stats"), ("admin", "list"), ("db", "init")])
+def test_an_empty_variable_stands_for_no_option(project: Project, words: tuple[str, ...]) -> None:
+    """Compose files pass an empty variable for a missing one: options have them too."""
+    assert {"CLARINET_PROJECT", "CLARINET_OUTPUT"} <= variables()
+    empty = dict.fromkeys(variables(), "")
+    assert project.run(*words, env=empty) == project.run(*words)
 
 
 @pytest.mark.parametrize("by_variable", [True, False])

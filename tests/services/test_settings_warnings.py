@@ -63,6 +63,22 @@ def test_a_misspelt_prefix_is_named(tmp_path: Path, prefix: str) -> None:
     assert f"{prefix}_DATABASE_HOST (did you mean CLARINET_DATABASE_HOST?)" in line
 
 
+@pytest.mark.parametrize(
+    "name", ["DATABASE_HOSTS", "DATABASE_PASS", "ADMIN_EMIAL", "OTHER_LOG_DIRS"]
+)
+def test_variables_of_other_programs_in_dotenv_are_theirs(tmp_path: Path, name: str) -> None:
+    """A .env is shared: without our prefix nothing in it is ours, however alike."""
+    (tmp_path / ".env").write_text(f"{name}=x\n")
+    assert warnings(tmp_path) == []
+
+
+def test_a_misspelt_prefix_in_dotenv_is_named(tmp_path: Path) -> None:
+    """As among the variables of the process."""
+    (tmp_path / ".env").write_text("CLARINT_DATABASE_HOST=db\n")
+    (line,) = warnings(tmp_path)
+    assert f"{tmp_path}/.env: unknown key CLARINT_DATABASE_HOST" in line
+
+
 def test_a_table_that_should_be_a_prefix_is_named(tmp_path: Path) -> None:
     """[database] host is not database_host, for the server neither."""
     found = warnings(tmp_path, '[database]\nhost = "db"\necho = true\n[dicom]\nport = 104\n')
