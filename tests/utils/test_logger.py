@@ -203,7 +203,7 @@ def test_asyncio_tells_of_a_lost_error_without_its_text(
         asyncio.get_running_loop().call_exception_handler(context)
 
     configure_logging(2)
-    configure_file_log(configured(tmp_path))
+    configure_file_log(configured(tmp_path, 'log_level = "DEBUG"\n'))
     asyncio.run(lose(CANARY))
     logger.complete()
     for text in (capsys.readouterr().err, log_file(tmp_path).read_text()):
@@ -278,9 +278,10 @@ def test_the_files_level_holds_for_libraries_too(tmp_path: Path) -> None:
 
 def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
     """Mode 0600, whatever the umask, and after a rotation too."""
+    settings = configured(tmp_path, 'log_rotation = "400 B"\n')
     before = os.umask(0)
     try:
-        configure_file_log(configured(tmp_path, 'log_rotation = "400 B"\n'))
+        configure_file_log(settings)
         for number in range(5):
             logger.info(f"record {number}")
     finally:
