@@ -15,6 +15,7 @@ from clarinet_cli.exceptions import (
     CONFLICT,
     FAILURE,
     LOGIN_REFUSED,
+    NO_SPACE,
     PREVENTED,
     UNKNOWN_DATABASE,
     UNREACHABLE,
@@ -65,7 +66,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "25006": (FAILURE, "the database is read-only", "is this a replica?"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
     "42P04": (CONFLICT, "the database exists already", None),
-    "53100": (FAILURE, "the server's disk is full", None),
+    "53100": (NO_SPACE, "the server's disk is full", None),
 }
 _POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
@@ -80,7 +81,9 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_NOTADB": (LOGIN_REFUSED, "the file is not a SQLite database", None),
     "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
     "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
-    "SQLITE_FULL": (FAILURE, "the disk is full", None),
+    "SQLITE_FULL": (NO_SPACE, "the disk is full", None),
+    # Of errors in writing SQLite calls only one a full disk: a quota is another.
+    "SQLITE_IOERR_WRITE": (NO_SPACE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }

@@ -19,6 +19,7 @@ __all__ = [
     "INVALID",
     "LOGIN_REFUSED",
     "NOT_FOUND",
+    "NO_SPACE",
     "PREVENTED",
     "REFUSED",
     "UNKNOWN_DATABASE",
@@ -32,6 +33,7 @@ __all__ = [
     "ExitCode",
     "InvalidInputError",
     "LoginRefusedError",
+    "NoSpaceError",
     "NotFoundError",
     "PreventedError",
     "RefusedError",
@@ -98,6 +100,10 @@ class ClocksDifferError(ClarinetError):
     """The clocks of the database and of this machine differ too much to delete by one of them."""
 
 
+class NoSpaceError(ClarinetError):
+    """A disk of the database is full."""
+
+
 class PreventedError(ClarinetError):
     """A trigger or rule of the database kept a statement from changing the rows."""
 
@@ -138,6 +144,7 @@ FAILURE = ClarinetError("the operation failed")
 INVALID = InvalidInputError("the value can't be used")
 NOT_FOUND = NotFoundError("not found")
 CONFLICT = ConflictError("exists already")
+NO_SPACE = NoSpaceError("the disk is full")
 PREVENTED = PreventedError(
     "a trigger or rule of the database prevented the change", hint="nothing was changed"
 )

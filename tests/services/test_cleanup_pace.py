@@ -196,3 +196,18 @@ async def test_expired_only_by_the_index(project: Project) -> None:
     assert (report.matched, report.deleted, report.batches) == (30, 30, 4)
     assert report.complete
     assert oracle.tokens(project) == {idle}
+
+
+def test_batches_grow_again_bit_by_bit() -> None:
+    """Half of what did not fit, then a sixteenth more each time; never above the limit."""
+    pace = Pace(goal=1.0, size=1000, largest=520)
+    assert pace.shrink()
+    assert (pace.size, pace.room) == (500, 500)
+    sizes = []
+    for _ in range(3):
+        pace.learn(0.0)
+        sizes.append(pace.size)
+    assert sizes == [520, 520, 520]
+    while pace.shrink():
+        pass
+    assert pace.size == 1

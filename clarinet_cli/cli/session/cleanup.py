@@ -122,8 +122,13 @@ def cleanup(
     )
     if every is not None:
         raise typer.Exit(_serve(settings, plan, every, output))
+    from clarinet_cli.services.session_cleanup import CleanupStoppedError
+
     try:
         report, code = _clean_once(settings, plan)
+    except CleanupStoppedError as error:
+        render(error.report, output)
+        raise
     except BusyError as error:
         if not skip_if_locked:
             raise

@@ -73,6 +73,11 @@ class KeyOrder(NoUpkeep):
             here = and_(TOKEN.in_(free), self._dead)
         return await changed(self._session, delete(AccessToken).where(here))
 
+    async def begin_again(self, span: Span) -> bool:
+        """Take the same keys again; see ``DeadSessions.begin_again``."""
+        self._walked = span.low
+        return True
+
     async def count(self, span: Span) -> int:
         """Return how many are dead between two keys; see ``DeadSessions.count``."""
         return await number_of(self._session, self._in(span))

@@ -122,6 +122,12 @@ class RowidSlices:
         self._log.grow(number)
         return number
 
+    async def begin_again(self, span: Span) -> bool:
+        """Keep the log short from now on; see ``DeadSessions.begin_again``."""
+        self._walked = span.low
+        await self._log.stay_short()
+        return True
+
     async def count(self, span: Span) -> int:
         """Return how many of a slice are dead; see ``DeadSessions.count``."""
         return await number_of(self._session, self._in(span))

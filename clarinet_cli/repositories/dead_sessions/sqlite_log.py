@@ -47,6 +47,7 @@ class WriteAheadLog:
         self._file = Path()
         self._rows = 0
         self._checkpoints = 0  # since the log last began anew
+        self._short = False
 
     async def prepare(self) -> None:
         """Look whether there is one; our commits will not copy it themselves."""
@@ -78,9 +79,17 @@ class WriteAheadLog:
         """
         if last:
             return self.in_use and self._rows + self._checkpoints > 0
+        if self._short:
+            return self.in_use and self._rows > 0
         return self.in_use and self._rows >= (
             ROWS_A_CHECKPOINT_ALONE if alone else ROWS_A_CHECKPOINT
         )
+
+    async def stay_short(self) -> None:
+        """Let the log begin anew now and after each transaction: there is no room for it."""
+        self._short = True
+        if self.in_use:
+            await self.copy(alone=False, last=True)
 
     async def copy(self, *, alone: bool, last: bool) -> None:
         """Copy it into the file, outside of any transaction.
@@ -96,7 +105,7 @@ class WriteAheadLog:
         """
         self._rows = 0
         self._checkpoints += 1
-        if alone:
+        if alone and not self._short:
             await self._checkpoint(ALL)
             self._checkpoints = 0  # who copies the last page of it, syncs the file
             return
@@ -104,7 +113,7 @@ class WriteAheadLog:
         self._readers.reverse()
         await _run(self._readers[0], READ)
         await self._checkpoint(PASSIVE, reader=1)
-        if last or self._checkpoints == CHECKPOINTS_A_RESTART:
+        if last or self._short or self._checkpoints == CHECKPOINTS_A_RESTART:
             await asyncio.to_thread(_sync, self._file)
             await self._checkpoint(RESTART)
             self._checkpoints = 0

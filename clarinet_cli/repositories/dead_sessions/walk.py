@@ -84,6 +84,13 @@ class DeadSessions(Protocol):
     async def count(self, span: Span) -> int:
         """Return how many are dead in a stretch; asked where ``keys_stay``."""
 
+    async def begin_again(self, span: Span) -> bool:
+        """Make what room one can for a stretch that did not fit on the disk, and go back to it.
+
+        Returns:
+            False when smaller stretches need no less room.
+        """
+
     def upkeep_is_due(self, *, last: bool) -> bool:
         """Return whether the engine needs some work after a transaction.
 
@@ -109,6 +116,11 @@ class NoUpkeep:
     """For engines that look after themselves, and whose writers wait for no one."""
 
     alone = False
+
+    async def begin_again(self, span: Span) -> bool:
+        """Return that nothing helps: deleted rows take no room but in the server's log."""
+        del span
+        return False
 
     async def look_around(self) -> None:
         """Do nothing."""

@@ -19,7 +19,7 @@ from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.moments import compare_clocks, moment_of
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
-from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
 from clarinet_cli.services.session_cleanup.transactions import (
     LOCK_SECONDS,
     Ended,
@@ -63,6 +63,7 @@ async def clean_up(
 
     Raises:
         BusyError: Another clean-up is running, or somebody else held a lock all the time.
+        CleanupStoppedError: The disk is full; it has the report of what was done.
     """
     clock = asyncio.get_running_loop().time
     started = clock()
@@ -80,11 +81,15 @@ async def clean_up(
             return run.report(None, 0, clock() - started)
         try:
             await walk.go()
+            if walk.no_space is not None and not walk.deleted:
+                raise walk.no_space
         finally:
             if walk.deleted:
                 done = f"{walk.deleted} sessions were deleted"
                 record_done("deleted", done, deleted=walk.deleted, matched=walk.matched)
         remaining = await run.remaining(walk)
+        if walk.no_space is not None:
+            raise CleanupStoppedError(walk.no_space, run.report(walk, remaining, clock() - started))
         if remaining and walk.has_tried_all:
             logger.warning(
                 f"{remaining} dead sessions remain: "
@@ -139,7 +144,8 @@ class _Run:
         """Return how many dead sessions are left, without a second look where one can."""
         if walk.has_met_all:
             return walk.kept
-        if self.plan.dry_run or self.transactions.ended or self.moment is None:
+        over = self.plan.dry_run or self.transactions.ended or walk.no_space is not None
+        if over or self.moment is None:
             return max(walk.matched - walk.settled, 0) + walk.kept
         moment = self.moment
         dead = await self.transactions.patiently(Access.READ, lambda: self._way(moment, keep=False))

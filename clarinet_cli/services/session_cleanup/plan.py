@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Optional
 
+from clarinet_cli.exceptions import NoSpaceError
+from clarinet_cli.results import CleanupReport
+
 
 @dataclass(frozen=True, slots=True)
 class CleanupPlan:
@@ -31,6 +34,19 @@ class CleanupPlan:
     pause: Optional[float] = None
     trust_clock: bool = False
     dry_run: bool = False
+
+
+class CleanupStoppedError(NoSpaceError):
+    """A full disk ended a clean-up before its time.
+
+    Args:
+        error: What the database said.
+        report: What was done until then.
+    """
+
+    def __init__(self, error: NoSpaceError, report: CleanupReport) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.report = report
 
 
 @dataclass(slots=True)

@@ -5,16 +5,27 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from clarinet_cli.exceptions import BusyError, ClarinetError, ClocksDifferError, UnreachableError
+from clarinet_cli.exceptions import (
+    BusyError,
+    ClarinetError,
+    ClocksDifferError,
+    NoSpaceError,
+    UnreachableError,
+)
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.session_cleanup.once import clean_up
-from clarinet_cli.services.session_cleanup.plan import CleanupPlan, Stop
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
 from clarinet_cli.services.supervisor import Supervisor
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FIRST_RETRY_SECONDS = 1.0
-PASSING = (UnreachableError, BusyError, ClocksDifferError)  # may be over by the next run
+PASSING = (
+    UnreachableError,
+    BusyError,
+    ClocksDifferError,
+    NoSpaceError,
+)  # may be over by the next run
 JITTER = 0.1  # several hosts that started together shall not clean together
 
 Chance = Callable[[], float]
@@ -59,6 +70,8 @@ async def clean_up_for_ever(
                 if not waits.survives(error):
                     raise
                 seconds = waits.after_failure()
+                if isinstance(error, CleanupStoppedError):
+                    report(error.report)
                 message = f"clean-up failed, next try in {seconds:.0f} s: {error.message}"
                 logger.warning(message)
                 supervisor.tell(STATUS=message)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Optional
 
-from clarinet_cli.exceptions import BusyError
+from clarinet_cli.exceptions import BusyError, NoSpaceError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
 from clarinet_cli.services.locks import StillHeld
 from clarinet_cli.services.session_cleanup.look import LookAtAll
@@ -58,6 +58,7 @@ class Walk:
         settled: Those that are gone, or were seen to be alive again, or were kept.
         kept: Those that are dead and still there after their delete.
         ended: Whether the removal did.
+        no_space: Why it ended before: a full disk.
         lock_seen: When the lock was last seen to be held, by the event loop's clock.
         contested: Stretches with rows that somebody else had locked, and how many went.
     """
@@ -76,6 +77,7 @@ class Walk:
     settled: int = 0
     kept: int = 0
     ended: bool = False
+    no_space: Optional[NoSpaceError] = None
     lock_seen: float = 0.0
     contested: deque[tuple[Span, int]] = field(default_factory=deque)
 
@@ -85,6 +87,9 @@ class Walk:
             await self._look_and_remove()
         except Ended:
             logger.debug("clean-up: ended while it waited for a lock")
+        except NoSpaceError as error:
+            logger.debug("clean-up: the disk is full")
+            self.no_space = error
 
     @property
     def matched(self) -> int:
@@ -105,8 +110,12 @@ class Walk:
 
     async def _look_and_remove(self) -> None:
         if self.look.transactions is self.transactions or self.plan.dry_run:
-            await self.look.go()
-            if self.look.complete and not self.plan.dry_run:
+            try:
+                await self.look.go()
+            except NoSpaceError as error:
+                logger.debug("clean-up: no room to note down what is dead")
+                self.no_space = error
+            if (self.look.complete or self.no_space) and not self.plan.dry_run:
                 await self._remove_all()
             return
         ahead = asyncio.create_task(self.look.go())
@@ -158,7 +167,14 @@ class Walk:
         """Leave a gap, unless this was the last batch."""
         if self._may_go_on and not (self.look.over and self.settled >= self.matched):
             over = self.transactions.since_the_last if self.plan.pause is None else 0.0
-            await self.transactions.sleep(self.pause - over)
+            await self.transactions.sleep(self._pause - over)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between two batches; where there is no room for more, they are short ones."""
+        if self.pace.room is None or self.plan.pause is not None:
+            return self.pause
+        return min(self.pause, 2 * self.transactions.seconds)
 
     async def _remove_next(self) -> bool:
         """Delete the next stretch; what somebody else has locked waits to the end.
@@ -182,12 +198,22 @@ class Walk:
                 return True
             # It was not the rows: nobody else may write now.
             removed = await self._write(self.transactions.patiently, work)
+        except NoSpaceError as error:
+            logger.debug(f"clean-up: {error.message}")
+            if span is None or not self.pace.shrink() or not await self._begin_again(span):
+                raise
+            return True
         if span is None:
             return False
         if span.full:
             self.pace.learn(self.transactions.seconds)
         self._add(removed, settled=span.number)
         return True
+
+    async def _begin_again(self, span: Span) -> bool:
+        """Make room for a stretch, and let smaller ones take its place."""
+        with driver_errors(self.transactions.url):
+            return await self.dead.begin_again(span)
 
     async def _remove(self, span: Span, number: int, *, skip_locked: bool = False) -> Removed:
         """Delete a stretch; where fewer go than were seen, count what is dead and still there."""
