@@ -10,7 +10,7 @@ import os
 import pwd
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Optional
@@ -97,15 +97,6 @@ def hand_over(path: Path) -> None:
             _give(made, os.fstat(directory), None)
 
 
-def are_callers_alone(paths: Iterable[Path]) -> bool:
-    """Return whether nobody but the caller and root can have written any of some files.
-
-    Args:
-        paths: The files; a missing one is nobody's.
-    """
-    return all(_is_callers_alone(path) for path in paths)
-
-
 def belongs_to(path: Path) -> str:
     """Return owner, group and mode of a file, for a message.
 
@@ -165,19 +156,6 @@ def as_owner_of(path: Path) -> str:
         return "run it as the owner"
     name = _user_name(number)
     return f"sudo -u {name if not name.isdigit() else shlex.quote(f'#{name}')} clarinet …"
-
-
-def _is_callers_alone(path: Path) -> bool:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return not path.is_symlink()
-    except OSError:
-        return False
-    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & stat.S_IWOTH:
-        return False
-    # The group of a user's own, as many systems have it, has nobody else in it.
-    return not found.st_mode & stat.S_IWGRP or found.st_gid == os.getegid()
 
 
 def _names(found: os.stat_result) -> str:

@@ -10,6 +10,7 @@ The rule, in one place. A command trusts its caller (the effective user) and roo
 - **Settings files** may belong to the owner of the project directory too: a service's user
   owns its project, and root looks after it. A file of anybody else, or one that the world may
   write, is refused: it decides where a password is sent.
+- **Completion** follows settings files under the rule for code: who presses TAB asked for nothing.
 - **Logs** that root writes because a settings file of another user says so stay where that
   user could write them himself.
 
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
-from clarinet_cli.exceptions import REFUSED, ClarinetError
+from clarinet_cli.exceptions import REFUSED, ClarinetError, RefusedError
 
 SAFE_VARIABLE = "CLARINET_SAFE_DIRECTORY"
 ROOT = 0
@@ -44,6 +45,20 @@ def require_code(paths: Iterable[Path], project: Path) -> None:
         return
     for path in paths:
         _require_code_file(path, project)
+
+
+def is_callers_own(paths: Iterable[Path], project: Path) -> bool:
+    """Return whether files can be relied on as code can: for what is done without being asked.
+
+    Args:
+        paths: The files, and the directories that they are in.
+        project: The project directory that they belong to.
+    """
+    try:
+        require_code(paths, project)
+    except RefusedError:
+        return False
+    return True
 
 
 def require_settings_file(path: Path) -> None:

@@ -52,14 +52,15 @@ def _asked(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]
     import asyncio
 
     from clarinet_cli import settings as module
-    from clarinet_cli.ownership import are_callers_alone
     from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
+    from clarinet_cli.trust import is_callers_own
     from clarinet_cli.utils.logger import configure_logging
 
     configure_logging(-1)
     module.use_project(ctx.find_root().params.get("project"))
     project = module.current_project().resolve()
-    if not are_callers_alone([project, *(project / name for name in (DOTENV_FILE, *TOML_FILES))]):
+    files = [project / name for name in (DOTENV_FILE, *TOML_FILES)]
+    if not is_callers_own([project, *files], project):
         return []  # a key that is pressed in passing opens nothing that others have named
     question = work(module.settings)  # what it imports does not count
 
