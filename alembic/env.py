@@ -19,6 +19,7 @@ from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, exclusive
 from clarinet_cli.services.migrations.comparison import COMPARISON
 from clarinet_cli.settings import Settings
+from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.database import (
     Access,
     configured_settings,
@@ -26,6 +27,7 @@ from clarinet_cli.utils.database import (
     display_url,
     get_connection,
     sqlite_file,
+    writing,
 )
 from clarinet_cli.utils.logger import configure_logging, logger
 
@@ -70,7 +72,7 @@ async def migrate_database(settings: Settings) -> None:
     async with (
         exclusive(settings, Job.MIGRATION),
         get_connection(settings, access=Access.WRITE, foreign_keys=False) as connection,
-        connection.begin(),
+        writing(connection),
     ):
         await connection.run_sync(migrate)
 
@@ -91,7 +93,8 @@ def run_from_command_line() -> None:
         if context.is_offline_mode():
             write_sql(settings)
         else:
-            asyncio.run(migrate_database(settings))
+            with SIGNALS.handled():
+                asyncio.run(migrate_database(settings))
     except ClarinetError as error:
         hint = f" (hint: {error.hint})" if error.hint else ""
         raise CommandError(f"{error.message}{hint}") from error

@@ -21,7 +21,9 @@ CODES = {
     7: "database",
     75: "busy",
     78: "configuration",
+    129: "SIGHUP",
     130: "SIGINT",
+    131: "SIGQUIT",
     143: "SIGTERM",
 }
 CLASS_CODES = {

@@ -6,7 +6,6 @@ import importlib
 import itertools
 import os
 import re
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import redirect_stdout
@@ -19,6 +18,7 @@ from typer.exceptions import TyperException
 
 from clarinet_cli.cli.invocation import Invocation, current, use
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
+from clarinet_cli.signals import SIGNALS, Interrupted
 
 if TYPE_CHECKING:
     from clarinet_cli.services.session_cleanup import Stop
@@ -167,8 +167,15 @@ def execute(command: Any, arguments: list[str]) -> int:
     if os.environ.get(COMPLETION_VARIABLE):
         _complete_without_coercion()
     use(Invocation(quiet=_asks_for_quiet(arguments)))
+    with SIGNALS.handled():
+        return _execute(command, arguments)
+
+
+def _execute(command: Any, arguments: list[str]) -> int:
     try:
         code = _invoke(command, arguments)
+    except Interrupted as stop:
+        return int(stop.code or ExitCode.FAILURE)
     except ClarinetError as error:
         return _report(error)
     except TyperException as error:
@@ -179,25 +186,35 @@ def execute(command: Any, arguments: list[str]) -> int:
         return _no_space(error) if error.errno == errno.ENOSPC else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
         return _unexpected(error)
-    return code
+    return _or_signal(code)
 
 
 def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run asynchronous work to its end."""
     import asyncio
 
+    async def interruptible() -> ResultT:
+        task = asyncio.current_task()
+        if task is None:
+            return await work
+        with SIGNALS.cancelling(task):
+            return await work
+
     _collect_garbage_from_now_on()
-    return asyncio.run(work)
+    try:
+        return asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        SIGNALS.end()
 
 
 def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[ResultT, int]:
-    """Run work that ends by itself soon after SIGINT or SIGTERM.
+    """Run work that ends by itself soon after a signal.
 
     Args:
         work: Takes the request to stop, which it looks at between two batches.
 
     Returns:
-        The result and the exit code: 0, or 130 or 143 when a signal ended the work.
+        The result and the exit code: 0, or 128 and the number of the signal that ended it.
     """
     import asyncio
 
@@ -205,10 +222,8 @@ def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[Res
 
     async def guarded() -> tuple[ResultT, int]:
         stop = Stop()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.ask, int(number))
-        result = await work(stop)
+        with SIGNALS.asking(stop.ask, asyncio.get_running_loop()):
+            result = await work(stop)
         return result, ExitCode.OK if stop.signal is None else 128 + stop.signal
 
     _collect_garbage_from_now_on()
@@ -228,6 +243,8 @@ def _invoke(command: Any, arguments: list[str]) -> int:
         sys.stdout.flush()
     except typer.Abort:
         raise REFUSED.with_context("cancelled, nothing was changed") from None
+    except Interrupted:
+        raise
     except SystemExit as stop:
         # Completion ends so; else it is Rich, when the reader of the help went away.
         completing = bool(os.environ.get(COMPLETION_VARIABLE))
@@ -253,7 +270,12 @@ def _report(error: ClarinetError) -> int:
     from clarinet_cli.cli import output
 
     output.report_error(error)
-    return error.exit_code
+    return error.exit_code if error.outcome_unknown else _or_signal(error.exit_code)
+
+
+def _or_signal(code: int) -> int:
+    """Return the code of the signal that was remembered while a transaction committed."""
+    return code if SIGNALS.number is None else 128 + SIGNALS.number
 
 
 def _usage_error(error: TyperException) -> ClarinetError:

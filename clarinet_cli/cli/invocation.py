@@ -62,9 +62,9 @@ def project_settings() -> "Settings":
         ConfigurationError: A settings file or a value in it can't be used.
     """
     from clarinet_cli import settings as module
+    from clarinet_cli.services.audit_log import configure_audit_log
     from clarinet_cli.utils.logger import (
         LOG_FILE,
-        configure_audit_log,
         configure_file_log,
         configure_logging,
         use_command,

@@ -12,12 +12,16 @@ POSSIBLE_SIZE = re.compile(r"[1-9][0-9]{1,2}")
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from clarinet_cli.signals import SIGNALS
+
+    SIGNALS.install()
     _start_quickly()
     if None in (sys.stdin, sys.stdout, sys.stderr):
         from clarinet_cli.cli.output import open_missing_streams
 
         open_missing_streams()
     code = run_command_line(sys.argv[1:])
+    SIGNALS.leave_to_the_system()
     gc.freeze()  # the end of the process would look once more for garbage among all that
     sys.exit(code)
 

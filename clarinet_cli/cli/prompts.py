@@ -13,6 +13,7 @@ from clarinet_cli.cli.inputs import PASSWORD_LIMIT, read_limited
 from clarinet_cli.cli.invocation import current
 from clarinet_cli.cli.text import printable
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED
+from clarinet_cli.signals import Interrupted
 
 if TYPE_CHECKING:
     from clarinet_cli.services.passwords import NewPassword
@@ -132,7 +133,7 @@ def _answered(refusal: str) -> Iterator[None]:
     except EOFError:
         output.end_line()
         raise REFUSED.with_context(refusal) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         output.end_line()
         raise
 

@@ -37,6 +37,9 @@ ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide 
 POLICY_HINT = (
     "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
 )
+OUTCOME_HINT = (
+    "'clarinet admin show USER', 'session stats' or 'migrate status' tells what is there now"
+)
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # What SQLite says of a schema; both name things of the schema, and no values.
@@ -163,6 +166,24 @@ def explain_driver_error(
         return LOGIN_REFUSED.with_context(f"{target}: {reason}", hint=hint)
     reason, hint = _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
     return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
+
+
+def outcome_unknown(error: Exception, backend: str, target: str) -> ClarinetError:
+    """Return the error to show when nobody can say whether a commit has come to be.
+
+    Args:
+        error: The cause is what SQLAlchemy, the driver or the operating system raised.
+        backend: ``sqlite`` or ``postgresql``.
+        target: The redacted URL, for the message.
+    """
+    cause = error.__cause__
+    found = explain_driver_error(cause, backend, target) if isinstance(cause, Exception) else None
+    found = found or UNREACHABLE.with_context(f"{target}: no answer in time")
+    return found.with_context(
+        f"{found.message}, inside the commit: whether the change was made is unknown",
+        hint=OUTCOME_HINT,
+        outcome_unknown=True,
+    )
 
 
 def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str]]:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
@@ -21,6 +22,7 @@ from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_fil
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.letter_case import folded
 from clarinet_cli.ownership import as_owner_of, belongs_to
+from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -117,6 +119,8 @@ def _sqlite_engine(
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
+    commit = partial(_commit_when_free, busy_timeout=busy_timeout)
+    event.listen(engine.sync_engine, "commit", commit)
     return engine
 
 
@@ -139,6 +143,26 @@ def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout:
                 raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
         await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
     _wait_at_most(connection, busy_timeout)
+
+
+def _commit_when_free(connection: Connection, busy_timeout: float) -> None:
+    """Commit as soon as nobody reads who is in the way.
+
+    As with the beginning, the wait is made of short ones: each time the transaction is as it
+    was. After a signal nobody waits as long as a migration may be told to.
+    """
+    deadline = monotonic() + busy_timeout
+    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    while _in_transaction(connection):
+        try:
+            _execute(connection, ["COMMIT"])
+        except sqlite3.DatabaseError as error:
+            if SIGNALS.number is not None:
+                deadline = min(deadline, monotonic() + BUSY_TIMEOUT_SECONDS)
+            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not busy or monotonic() >= deadline:
+                raise DatabaseError("COMMIT", None, error, hide_parameters=True) from error
+            await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -52,24 +52,32 @@ class ClarinetError(Exception):
     Args:
         message: One line: what, which and why. Never a secret, never SQL.
         hint: The command or setting that helps, when there is one.
+        outcome_unknown: Whether nobody can say if the change was made.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
 
-    def __init__(self, message: str, *, hint: Optional[str] = None) -> None:
+    def __init__(
+        self, message: str, *, hint: Optional[str] = None, outcome_unknown: bool = False
+    ) -> None:
         message = _HASH.sub("(a hash)", message)
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.outcome_unknown = outcome_unknown
 
-    def with_context(self, message: str, *, hint: Optional[str] = None) -> Self:
+    def with_context(
+        self, message: str, *, hint: Optional[str] = None, outcome_unknown: bool = False
+    ) -> Self:
         """Return a new exception of this class about one case.
 
         Args:
             message: What, which and why, in one line.
             hint: The way out; without it, the hint of this exception is kept.
+            outcome_unknown: Whether nobody can say if the change was made.
         """
-        return type(self)(message, hint=self.hint if hint is None else hint)
+        hint = self.hint if hint is None else hint
+        return type(self)(message, hint=hint, outcome_unknown=outcome_unknown)
 
 
 class InvalidInputError(ClarinetError):

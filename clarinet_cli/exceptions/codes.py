@@ -6,7 +6,7 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """What the process tells its caller.
 
-    75 and 78 are ``EX_TEMPFAIL`` and ``EX_CONFIG`` of ``sysexits.h``; 130 and 143 are
+    75 and 78 are ``EX_TEMPFAIL`` and ``EX_CONFIG`` of ``sysexits.h``; 129 and more are
     128 plus the number of the signal, as shells report it.
     """
 
@@ -20,7 +20,9 @@ class ExitCode(IntEnum):
     UNREACHABLE = 7
     BUSY = 75
     CONFIGURATION = 78
+    HUNG_UP = 129
     INTERRUPTED = 130
+    QUIT = 131
     TERMINATED = 143
 
     @property
@@ -40,6 +42,8 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.UNREACHABLE: "the database can't be reached, refuses the log-in, or is too slow",
     ExitCode.BUSY: "busy, try again: locked, or another clean-up or migration is running",
     ExitCode.CONFIGURATION: "the configuration is invalid",
+    ExitCode.HUNG_UP: "stopped by SIGHUP; what was under way finished or rolled back",
     ExitCode.INTERRUPTED: "stopped by SIGINT; what was under way finished or rolled back",
+    ExitCode.QUIT: "stopped by SIGQUIT; what was under way finished or rolled back",
     ExitCode.TERMINATED: "stopped by SIGTERM; what was under way finished or rolled back",
 }

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli import instants
+from clarinet_cli.connections.commits import until_done
 from clarinet_cli.models import TABLE_NAMES, metadata
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
@@ -139,6 +140,6 @@ async def create_database(connection: AsyncConnection, name: str) -> None:
     statement = f"CREATE DATABASE {quoted} ENCODING 'UTF8' TEMPLATE template0"
     driver: Any = (await connection.get_raw_connection()).driver_connection
     try:
-        await driver.execute(statement)
+        await until_done(driver.execute(statement))
     except PostgresError as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from error

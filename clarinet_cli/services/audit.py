@@ -1,15 +1,26 @@
 """The record of each change: who did what to which row, with which result.
 
-A record is written before its transaction commits: there is no change without one. Should
-the change not come to be after all, a second record with the result ``failed`` says so.
+A record is written, and on the disk, before its transaction commits: there is no change
+without one. What became of the transaction is then one of three:
+
+- It committed: the record stands alone.
+- It was certainly rolled back: a second record has the result ``failed``.
+- The server or the connection went away inside the commit: a second record has the result
+  ``unknown`` and the ``reason``.
+
+A job of many transactions writes ``started`` before its first commit, and at its end how
+many rows its committed transactions changed. A ``started`` without an end means that the job
+was killed: how much it did is not on record. When the outcome of its last transaction is
+unknown, the end is ``unknown``, with the ``reason`` and the number of its rows as
+``uncertain``.
 """
 
 import json
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Optional
@@ -17,21 +28,37 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import FAILURE, ClarinetError
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.services.audit_log import NOTHING_CHANGED, AuditLog, open_audit_log
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, get_async_session
-from clarinet_cli.utils.logger import AUDIT, command_name, logger, open_audit_log
+from clarinet_cli.utils.logger import AUDIT, command_name, logger
 
 FAILED = "failed"
+STARTED = "started"
 UNCHANGED = "unchanged"
+UNKNOWN = "unknown"
+
+
+class _Entry(dict[str, object]):
+    """A record: an object in a structured log, one line of JSON elsewhere."""
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return json.dumps(self)
 
 
 @dataclass(slots=True)
 class Trail:
-    """What one transaction changes, to be recorded when it commits."""
+    """What one transaction changes, to be recorded before it commits.
 
-    _changes: list[tuple[Optional[str], str, dict[str, Any]]] = field(default_factory=list)
-    _uncertain: list[Optional[str]] = field(default_factory=list)
+    Attributes:
+        log: Where the records go.
+    """
+
+    log: AuditLog
+    _entries: list[_Entry] = field(default_factory=list)
+    _uncertain: list[_Entry] = field(default_factory=list)
 
     def add(self, target: Optional[UUID | str], result: str, **counts: object) -> None:
         """Remember a change; what is unchanged is none.
@@ -42,26 +69,39 @@ class Trail:
             **counts: What went with it, such as ``sessions_revoked``; no secret, no address.
         """
         if result != UNCHANGED:
-            self._changes.append((None if target is None else str(target), result, counts))
+            self._entries.append(_entry(target, result, **counts))
 
     def write(self) -> None:
-        """Write a record for each change; they are uncertain until the commit."""
-        for target, result, counts in self._changes:
-            self._uncertain.append(target)
-            record(target, result, **counts)
+        """Write a record for each change; they are uncertain until the commit.
+
+        Raises:
+            ClarinetError: They can't be written.
+        """
+        self._uncertain = self._entries
+        try:
+            _record(self.log, self._entries, hint=NOTHING_CHANGED)
+        except ClarinetError:
+            if self.log.takes_back:
+                self._uncertain = []
+            raise
 
     def committed(self) -> None:
         """The changes have come to be."""
-        self._uncertain.clear()
+        self._uncertain = []
 
-    def write_failed(self) -> None:
-        """Write of each change that was recorded and is not committed that it failed.
+    def close(self, error: Optional[ClarinetError] = None) -> None:
+        """Write of each change that was recorded and is not committed what became of it.
 
         An audit log that can't take that either is not the error to be shown.
+
+        Args:
+            error: Why it is not known whether the changes were made; None: they were not.
         """
-        for target in self._uncertain:
-            with suppress(ClarinetError):
-                record(target, FAILED)
+        result = FAILED if error is None else UNKNOWN
+        counts = {} if error is None else {"reason": error.message}
+        entries = [_entry(entry.get("target"), result, **counts) for entry in self._uncertain]
+        with suppress(ClarinetError):
+            _record(self.log, entries)
 
 
 @asynccontextmanager
@@ -79,51 +119,119 @@ async def audited_session(
 
     Raises:
         ClarinetError: The driver's error, in the operator's words, or a record can't be
-            written; nothing was changed.
+            written; nothing was changed. With ``outcome_unknown`` set nobody knows whether.
     """
-    trail = Trail()
-    if not dry_run:
-        open_audit_log()
-    try:
-        async with get_async_session(settings, access=Access.WRITE, dry_run=dry_run) as session:
+    if dry_run:
+        async with get_async_session(settings, access=Access.WRITE, dry_run=True) as session:
+            yield session, Trail(AuditLog())
+        return
+    with open_audit_log() as log, _closing(Trail(log)) as trail:
+        async with get_async_session(
+            settings,
+            access=Access.WRITE,
+            before_commit=trail.write,
+            committed=trail.committed,
+        ) as session:
             yield session, trail
-            if not dry_run:
-                _write_or_refuse(trail)
-        trail.committed()
-    finally:
-        trail.write_failed()
 
 
-def _write_or_refuse(trail: Trail) -> None:
-    """Write the records before the commit; without them nothing is changed."""
+@contextmanager
+def _closing(trail: Trail) -> Iterator[Trail]:
+    unknown: Optional[ClarinetError] = None
     try:
-        trail.write()
+        yield trail
     except ClarinetError as error:
-        logger.bind(reported=True).error(f"audit log: {error.message}")
-        raise FAILURE.with_context(error.message, hint="nothing was changed") from error
+        unknown = error if error.outcome_unknown else None
+        raise
+    finally:
+        trail.close(unknown)
 
 
-class _Entry(dict[str, object]):
-    """A record: an object in a structured log, one line of JSON elsewhere."""
+@dataclass(slots=True)
+class JobRecord:
+    """The records of a job of many transactions; see the module.
 
-    def __str__(self) -> str:
-        """Return the line."""
-        return json.dumps(self)
+    Attributes:
+        log: Where they go.
+        result: What the job does to rows: ``deleted``, ``revoked``.
+        count: The name of their number.
+        further: More counts of the last record.
+        done: The rows that committed transactions changed.
+    """
+
+    log: AuditLog
+    result: str
+    count: str
+    further: dict[str, object] = field(default_factory=dict)
+    done: int = 0
+    _started: bool = False
+    _uncertain: int = 0
+
+    def before_commit(self, rows: int) -> None:
+        """A transaction has changed rows, and is about to commit.
+
+        Raises:
+            ClarinetError: The first record can't be written.
+        """
+        if rows and not self._started:
+            _record(self.log, [_entry(None, STARTED)], hint=NOTHING_CHANGED)
+            self._started = True
+        self._uncertain = rows
+
+    def committed(self) -> None:
+        """The last transaction has come to be."""
+        self.done += self._uncertain
+        self._uncertain = 0
+
+    def close(self, error: Optional[ClarinetError] = None) -> None:
+        """Write the last record, if there was a first one.
+
+        Args:
+            error: Why it is not known whether the last transaction came to be.
+
+        Raises:
+            ClarinetError: It can't be written; the hint says what was done.
+        """
+        if not self._started:
+            return
+        counts: dict[str, object] = {self.count: self.done, **self.further}
+        if error is not None:
+            counts |= {"uncertain": self._uncertain, "reason": error.message}
+            entry = _entry(None, UNKNOWN, **counts)
+        else:
+            entry = _entry(None, self.result if self.done else FAILED, **counts)
+        verb = "was" if self.done == 1 else "were"
+        _record(self.log, [entry], hint=f"{self.done} sessions {verb} {self.result}")
 
 
-def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
-    """Write the record of a change to the log, and to the audit log if there is one.
+@asynccontextmanager
+async def recorded_job(
+    result: str, *, count: str, dry_run: bool = False
+) -> AsyncIterator[JobRecord]:
+    """Yield the records of a job, whose log is open before anything begins.
 
     Args:
-        target: The id of the account, or of the session; None for many.
-        result: What happened to it.
-        **counts: What went with it; no secret, no address.
+        result: See ``JobRecord``.
+        count: See ``JobRecord``.
+        dry_run: Leave no record.
 
     Raises:
-        ClarinetError: The audit log can't be written.
+        ClarinetError: The audit log can't be opened or written.
     """
-    open_audit_log()
-    fields = {
+    unknown: Optional[ClarinetError] = None
+    with nullcontext(AuditLog()) if dry_run else open_audit_log() as log:
+        job = JobRecord(log, result, count)
+        try:
+            yield job
+        except ClarinetError as error:
+            unknown = error if error.outcome_unknown else None
+            raise
+        finally:
+            job.close(unknown)
+
+
+def _entry(target: object, result: str, **counts: object) -> _Entry:
+    fields: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "user": _user_name(),
         "sudo_user": os.environ.get("SUDO_USER"),
@@ -133,30 +241,17 @@ def record(target: Optional[UUID | str], result: str, **counts: object) -> None:
         "result": result,
         **counts,
     }
-    entry = _Entry({name: value for name, value in fields.items() if value is not None})
-    try:
+    return _Entry({name: value for name, value in fields.items() if value is not None})
+
+
+def _record(log: AuditLog, entries: Iterable[_Entry], *, hint: Optional[str] = None) -> None:
+    """Write records to the audit log, if there is one, and then to the ordinary one."""
+    entries = list(entries)
+    if not entries:
+        return
+    log.append([str(entry) for entry in entries], hint=hint)
+    for entry in entries:
         logger.bind(**{AUDIT: entry}).info(f"audit: {entry}")
-    except OSError as error:
-        logger.bind(reported=True).error(f"audit log: {error}")
-        raise FAILURE.with_context(f"can't write the audit log: {error.strerror}") from error
-
-
-def record_done(result: str, done: str, **counts: object) -> None:
-    """Write the record of a job that took several transactions, after them.
-
-    Args:
-        result: What happened.
-        done: What was done, in words, for the hint of an error: it can't be taken back.
-        **counts: See ``record``.
-
-    Raises:
-        ClarinetError: The audit log can't be written.
-    """
-    try:
-        record(None, result, **counts)
-    except ClarinetError as error:
-        logger.bind(reported=True).error(f"audit log: {error.message}; {done}")
-        raise FAILURE.with_context(error.message, hint=done) from error
 
 
 def _user_name() -> str:

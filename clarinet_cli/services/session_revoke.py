@@ -17,11 +17,11 @@ from clarinet_cli.repositories.sessions import FoundSession, OwnSession, Session
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
 from clarinet_cli.services.accounts import resolve_user
-from clarinet_cli.services.audit import audited_session, record_done
+from clarinet_cli.services.audit import JobRecord, audited_session, recorded_job
 from clarinet_cli.services.session_ids import one_session
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import Access, get_async_session, open_session
-from clarinet_cli.utils.logger import logger, open_audit_log
+from clarinet_cli.utils.database import Access, get_async_session, open_session, writing
+from clarinet_cli.utils.logger import logger
 
 REVOKED = "revoked"
 WOULD_REVOKE = "would_revoke"
@@ -145,28 +145,24 @@ async def revoke_all(
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
-    open_audit_log()  # what can't be recorded is not begun
-    async with get_async_session(settings) as session:
-        spared_ids = await _ids_of(session, spared)
-        doomed = await SessionRepository(session).count_others(spared_ids)
-    revoked = 0
+    async with recorded_job(REVOKED, count="sessions_revoked") as record:
+        async with get_async_session(settings) as session:
+            spared_ids = await _ids_of(session, spared)
+            doomed = await SessionRepository(session).count_others(spared_ids)
 
-    def note_down(number: int) -> None:
-        nonlocal revoked
-        revoked += number
-        if tell is not None:
-            tell(revoked, max(doomed, revoked))
+        def note_down() -> None:
+            record.committed()
+            if tell is not None:
+                tell(record.done, max(doomed, record.done))
 
-    try:
-        await _remove_others(settings, spared_ids, note_down, stopped)
-    except PreventedError as error:
-        logger.bind(reported=True).error(f"after {revoked} sessions: {error.message}")
-        raise error.with_context(error.message, hint=f"{revoked} sessions were ended") from error
-    finally:
-        if revoked:
-            done = f"{revoked} sessions were ended"
-            record_done(REVOKED, done, sessions_revoked=revoked)
-            logger.info(f"{REVOKED} {revoked} sessions of everybody")
+        try:
+            await _remove_others(settings, spared_ids, record, note_down, stopped)
+        except PreventedError as error:
+            done = f"{record.done} sessions were ended"
+            logger.bind(reported=True).error(f"{error.message}; {done}")
+            raise error.with_context(error.message, hint=done) from error
+    revoked = record.done
+    logger.info(f"{REVOKED} {revoked} sessions of everybody")
     async with get_async_session(settings) as session:
         kept = await SessionRepository(session).count()
     return RevokeAllReport(REVOKED if revoked else UNCHANGED, revoked, kept)
@@ -175,7 +171,8 @@ async def revoke_all(
 async def _remove_others(
     settings: Settings,
     spared: Collection[UUID],
-    note_down: Callable[[int], None],
+    record: JobRecord,
+    note_down: Callable[[], None],
     stopped: Callable[[], bool],
 ) -> None:
     """Walk through all sessions in slices, each in a transaction of its own."""
@@ -186,11 +183,12 @@ async def _remove_others(
             last = await repository.last_key()
         after = None
         while last is not None and not stopped():
-            async with session.begin():
+            async with writing(session):
                 after, removed = await repository.remove_slice(after, last, SLICE, spared=spared)
+                record.before_commit(removed)
+            note_down()
             if after is None:
                 return
-            note_down(removed)
             await asyncio.sleep(pause)
 
 

@@ -4,7 +4,7 @@ Who opens one ends it here: commit, roll back, close, and the driver's errors in
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Optional
 
@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
-from clarinet_cli.connections.driver_errors import explain_driver_error
+from clarinet_cli.connections.commits import OutcomeUnknownError, commit
+from clarinet_cli.connections.driver_errors import explain_driver_error, outcome_unknown
 from clarinet_cli.connections.engines import (
     ACCESS_OPTION,
     PARAMETERS_OPTION,
@@ -49,6 +50,7 @@ __all__ = [
     "open_session",
     "sqlite_file",
     "transaction",
+    "writing",
 ]
 
 
@@ -89,7 +91,12 @@ async def get_connection(
 
 @asynccontextmanager
 async def get_async_session(
-    settings: Optional[Settings] = None, *, access: Access = Access.READ, dry_run: bool = False
+    settings: Optional[Settings] = None,
+    *,
+    access: Access = Access.READ,
+    dry_run: bool = False,
+    before_commit: Callable[[], None] = lambda: None,
+    committed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[AsyncSession]:
     """Yield a session: commit at the end, roll back on an error, close the engine.
 
@@ -98,14 +105,18 @@ async def get_async_session(
         access: WRITE when the session will change rows.
         dry_run: Roll back at the end, so that the very statements of the real run are
             tried and nothing is written.
+        before_commit: Called when nothing can interrupt the commit any more.
+        committed: Called when the commit is known to have come to be.
 
     Raises:
         ClarinetError: The driver's error, in the operator's words.
     """
-    async with open_session(settings, access=access) as session, session.begin() as transaction:
+    async with open_session(settings, access=access) as session, session.begin() as begun:
         yield session
         if dry_run:
-            await transaction.rollback()
+            await begun.rollback()
+        else:
+            await commit(begun, before_commit, committed, changes=access is Access.WRITE)
 
 
 @asynccontextmanager
@@ -162,9 +173,22 @@ async def transaction(
             the names of its settings; ours, and no text from outside.
     """
     options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
-    async with session.begin():
+    async with session.begin() as begun:
         await session.connection(execution_options=options)
         yield
+        await commit(begun, changes=access is Access.WRITE)
+
+
+@asynccontextmanager
+async def writing(connection: AsyncConnection | AsyncSession) -> AsyncIterator[None]:
+    """Hold one transaction of a connection or session that was opened for writing.
+
+    Args:
+        connection: Whose; the caller opened it.
+    """
+    async with connection.begin() as begun:
+        yield
+        await commit(begun)
 
 
 @asynccontextmanager
@@ -196,6 +220,10 @@ def driver_errors(url: URL) -> Iterator[None]:
     """Turn the driver's errors inside the block into errors in the operator's words."""
     try:
         yield
+    except OutcomeUnknownError as error:
+        unknown = outcome_unknown(error, url.get_backend_name(), display_url(url))
+        _log_without_values(error, unknown.message)
+        raise unknown from error
     except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:
         file, backend, target = sqlite_file(url), url.get_backend_name(), display_url(url)
         explained = (file and explain_file_error(error, file)) or explain_driver_error(

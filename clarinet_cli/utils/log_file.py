@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Optional, Protocol
 
+from clarinet_cli.links import nofollow, trusted_path
 from clarinet_cli.ownership import open_file, reason_of
 
 LINE_END = b"\n"
@@ -74,14 +75,15 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
     A line that a full disk cut short is ended, so that the next record has one of its own.
 
     Args:
-        path: The file.
+        path: The file; a link to it, or in its name, has to be the user's own or root's.
         flags: For appending.
         like: The database.
 
     Raises:
         OSError: It can't be opened.
     """
-    descriptor = open_file(path, flags, like=like)
+    path = trusted_path(path)
+    descriptor = open_file(path, flags | nofollow(path), like=like)
     with suppress(OSError):
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_cut_short(path):
             os.write(descriptor, LINE_END)

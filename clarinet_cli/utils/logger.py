@@ -4,9 +4,7 @@ Records go to standard error and, when the settings ask for it, to a rotating fi
 sink shows variable values in tracebacks (``diagnose=False``): they may be secrets.
 """
 
-import errno
 import logging
-import os
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
@@ -19,8 +17,7 @@ from loguru import logger
 # Its sink for files; as a sink of our own its errors come to us, and not forty lines on stderr.
 from loguru._file_sink import FileSink
 
-from clarinet_cli.exceptions import FAILURE
-from clarinet_cli.ownership import make_directory, open_file, reason_of
+from clarinet_cli.ownership import make_directory
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
 from clarinet_cli.utils.tracebacks import traceback_without_values
 
@@ -33,12 +30,10 @@ __all__ = [
     "AUDIT",
     "LOG_FILE",
     "command_name",
-    "configure_audit_log",
     "configure_file_log",
     "configure_logging",
     "logger",
     "logging_is_configured",
-    "open_audit_log",
     "use_command",
 ]
 
@@ -46,9 +41,6 @@ LOG_FILE = "clarinet-cli.log"
 AUDIT = "audit"  # what a record is bound with that tells of a change
 
 _command: ContextVar[str] = ContextVar("command", default="")
-_audit_path: ContextVar[Optional[Path]] = ContextVar("audit_path", default=None)
-_audit_home: ContextVar[Optional[Path]] = ContextVar("audit_home", default=None)
-_audit_like: ContextVar[Optional[Path]] = ContextVar("audit_like", default=None)
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
 # Libraries add levels of their own, and names, which loguru does not know.
@@ -175,85 +167,6 @@ def _log_file(path: Path, settings: "Settings", like: Optional[Path]) -> LogFile
 def _file_sink(path: str, **options: object) -> Any:
     """Open a file of loguru's, whose types are its own business."""
     return FileSink(path, **options)  # type: ignore[no-untyped-call]  # it has none
-
-
-def configure_audit_log(path: Path, *, project: Path, like: Optional[Path] = None) -> None:
-    """Name the append-only file that gets a line for each change, and nothing else.
-
-    It is opened with the first change: who only looks, or tries out, needs no right to
-    write it and does not create it.
-
-    Args:
-        path: The file.
-        project: Only in this directory a missing directory is made for it.
-        like: The database whose owner, group and mode a new file gets.
-    """
-    _audit_path.set(path)
-    _audit_like.set(like)
-    _audit_home.set(project)
-
-
-def open_audit_log() -> None:
-    """Open the file for the records of changes, if one is named and not open yet.
-
-    It is created as the database's owner would have made it. Its directory has to exist,
-    unless it is in the project: a mistyped one would hide the records. An error in writing it
-    is raised where the record is made, so that a change that can't be recorded is not made.
-
-    Raises:
-        ClarinetError: The file can't be opened.
-    """
-    path = _audit_path.get()
-    if path is None or AUDIT in _sinks:
-        return
-    try:
-        sink = _AuditFile(path, home=_audit_home.get(), like=_audit_like.get())
-    except OSError as error:
-        logger.bind(reported=True).error(f"audit log {path}: {error}")
-        raise FAILURE.with_context(
-            f"can't open the audit log {path}: {reason_of(error, path)}",
-            hint="nothing was changed",
-        ) from error
-    _sinks[AUDIT] = logger.add(
-        sink, level="INFO", filter=_is_audit_record, format=_audit_line, catch=False
-    )
-
-
-class _AuditFile:
-    """An append-only file that takes each line in one write: nothing stays in a buffer.
-
-    Nobody is waited for, since a change may hold locks: a pipe without a reader, or a full
-    one, is an error.
-
-    Args:
-        path: The file.
-        home: In this directory the file's own is made when it is missing.
-        like: The database.
-    """
-
-    def __init__(self, path: Path, *, home: Optional[Path], like: Optional[Path]) -> None:
-        if home is not None and path.is_relative_to(home):
-            make_directory(path.parent, like=like)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        self.descriptor = open_file(path, flags, like=like)
-
-    def write(self, line: str) -> None:
-        """Append a line."""
-        content = line.encode()
-        if os.write(self.descriptor, content) < len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def stop(self) -> None:
-        """Close the file."""
-        os.close(self.descriptor)
-
-
-def _is_audit_record(record: "Record") -> bool:
-    return AUDIT in record["extra"]
-
-
-def _audit_line(_: "Record") -> str:
-    return "{extra[" + AUDIT + "]}\n"
 
 
 def _hide_values(record: "Record") -> None:

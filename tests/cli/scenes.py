@@ -25,7 +25,7 @@ from tests.support import Project, Result
 ADMIN = "admin@clarinet.ru"
 ADA = "ada@example.org"
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
-EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 75, 78, 130, 143}
+EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 75, 78, 129, 130, 131, 143}
 OUR_TABLES = ("user", "userrole", "userroleslink", "access_token")
 
 Dump = Optional[dict[str, list[str]]]

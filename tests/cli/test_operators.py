@@ -29,14 +29,15 @@ def test_what_cannot_be_recorded_is_not_begun(
 
 
 @pytest.mark.parametrize("line", JOBS[:2])
-def test_a_job_that_is_done_and_not_recorded_says_so(project: Project, line: str) -> None:
-    """A disk that is full at the end: an error, and how much was done all the same."""
+def test_a_full_disk_refuses_a_job_before_its_first_row(project: Project, line: str) -> None:
+    """The first record stands before the first transaction commits: else nothing is changed."""
     populate(project)
+    before = everything(project)[0]
     result = project.run_process("--audit-log", "/dev/full", *line.split())
-    assert result.code == 1
+    assert_failed(result, 1)
     assert "can't write the audit log" in result.stderr
-    assert "nothing was changed" not in result.stderr
-    assert "sessions were" in result.stderr
+    assert "hint: nothing was changed" in result.stderr
+    assert everything(project)[0] == before
 
 
 @pytest.mark.parametrize("words", [("show",), ("revoke",), ("revoke-user", ADA, "--keep-current")])

@@ -434,7 +434,9 @@ def test_help_lists_the_exit_codes() -> None:
         7: "can't be reached",
         75: "try again",
         78: "configuration is invalid",
+        129: "SIGHUP",
         130: "SIGINT",
+        131: "SIGQUIT",
         143: "SIGTERM",
     }
     for code, words in promised.items():

@@ -94,5 +94,6 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
     assert 0 < report["sessions_revoked"] < 4_000
     assert report["sessions_kept"] == project.count("access_token")
     assert report["sessions_revoked"] + report["sessions_kept"] == 4_000
-    (record,) = [json.loads(line) for line in audit.read_text().splitlines()]
+    started, record = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert (started["result"], record["result"]) == ("started", "revoked")
     assert record["sessions_revoked"] == report["sessions_revoked"]

@@ -159,7 +159,7 @@ class TestEverybody:
 RECORDS = [
     ("session revoke 11111111 44444444", [("11111111", {}), ("44444444", {})]),
     (f"session revoke-user {ADA}", [("ada", {"sessions_revoked": 3})]),
-    ("session revoke-all --yes", [(None, {"sessions_revoked": 4})]),
+    ("session revoke-all --yes", [(None, {}), (None, {"sessions_revoked": 4})]),
 ]
 
 
@@ -180,6 +180,7 @@ def test_each_end_is_recorded(
         names.get(str(target), target) for target, _ in expected
     ]
     for record, (_, counts) in zip(records, expected, strict=True):
-        assert record["result"] == "revoked"
+        # A job of many transactions is on record before the first of them commits.
+        assert record["result"] == ("started" if "revoke-all" in line and not counts else "revoked")
         assert record["command"] == " ".join(line.split()[:2])
         assert counts.items() <= record.items()

@@ -33,7 +33,7 @@ from clarinet_cli.services.migrations.position import (
     steps_up,
 )
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import Access, database_url, get_connection
+from clarinet_cli.utils.database import Access, database_url, get_connection, writing
 from clarinet_cli.utils.logger import logger
 
 
@@ -198,5 +198,8 @@ async def migration_connection(
         connection = await stack.enter_async_context(
             get_connection(settings, access=access, foreign_keys=False, busy_timeout=lock_timeout)
         )
-        await stack.enter_async_context(connection.begin())
+        if access is Access.READ:
+            await stack.enter_async_context(connection.begin())
+        else:
+            await stack.enter_async_context(writing(connection))
         yield connection

@@ -14,7 +14,7 @@ from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_se
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.audit import record_done
+from clarinet_cli.services.audit import JobRecord, recorded_job
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.moments import compare_clocks, moment_of
 from clarinet_cli.services.session_cleanup.look import LookAtAll
@@ -33,7 +33,7 @@ from clarinet_cli.services.session_cleanup.walk import (
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import Access, database_url, open_pinned_session
-from clarinet_cli.utils.logger import logger, open_audit_log
+from clarinet_cli.utils.logger import logger
 
 
 async def clean_up(
@@ -67,14 +67,15 @@ async def clean_up(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
-    if not plan.dry_run:
-        open_audit_log()  # what can't be recorded is not begun
-    async with _opened(settings, dry_run=plan.dry_run) as (session, beside, still_held):
+    async with (
+        recorded_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
+        _opened(settings, dry_run=plan.dry_run) as (session, beside, still_held),
+    ):
         deadline = None if plan.max_time is None else started + plan.max_time
         url, stop = database_url(settings), stop or Stop()
         transactions = Transactions(session, url, stop, deadline)
         looking = Transactions(beside[0], url, stop, deadline) if beside else transactions
-        run = _Run(settings, plan, transactions, looking, beside)
+        run = _Run(settings, plan, record, transactions, looking, beside)
         try:
             walk = await run.prepared(now, still_held, progress)
         except Ended:
@@ -84,9 +85,7 @@ async def clean_up(
             if walk.no_space is not None and not walk.deleted:
                 raise walk.no_space
         finally:
-            if walk.deleted:
-                done = f"{walk.deleted} sessions were deleted"
-                record_done("deleted", done, deleted=walk.deleted, matched=walk.matched)
+            record.further["matched"] = walk.matched
         remaining = await run.remaining(walk)
         if walk.no_space is not None:
             raise CleanupStoppedError(walk.no_space, run.report(walk, remaining, clock() - started))
@@ -104,6 +103,7 @@ class _Run:
 
     settings: Settings
     plan: CleanupPlan
+    record: JobRecord
     transactions: Transactions
     looking: Transactions
     beside: Sequence[AsyncSession]
@@ -131,6 +131,7 @@ class _Run:
         return Walk(
             self.transactions,
             plan,
+            self.record,
             dead,
             LookAtAll(self.looking if dead.looks_ahead else self.transactions, dead),
             Pace(goal, first, plan.largest_batch),

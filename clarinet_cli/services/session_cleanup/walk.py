@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import BusyError, NoSpaceError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
+from clarinet_cli.services.audit import JobRecord
 from clarinet_cli.services.locks import StillHeld
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
@@ -45,6 +46,7 @@ class Walk:
     Attributes:
         transactions: What removes sessions runs in.
         plan: What to remove, and how fast.
+        record: The records of what is removed.
         dead: The way through the sessions.
         look: The look at all of them; with a connection of its own it runs ahead.
         pace: The size of the batches.
@@ -65,6 +67,7 @@ class Walk:
 
     transactions: Transactions
     plan: CleanupPlan
+    record: JobRecord
     dead: DeadSessions
     look: LookAtAll
     pace: Pace
@@ -264,7 +267,14 @@ class Walk:
     async def _write(
         self, way: Callable[..., Awaitable[Removed]], work: Callable[[], Awaitable[Removed]]
     ) -> Removed:
-        return await way(Access.WRITE, work, lock_seconds=ROW_LOCK_SECONDS)
+        async def recorded() -> Removed:
+            removed = await work()
+            self.record.before_commit(removed.deleted)
+            return removed
+
+        removed = await way(Access.WRITE, recorded, lock_seconds=ROW_LOCK_SECONDS)
+        self.record.committed()
+        return removed
 
     def _add(self, removed: Removed, *, settled: int) -> None:
         self.deleted += removed.deleted
