@@ -25,7 +25,7 @@ TOKENS = [f"{name}-{CANARY}-{name}" for name in IDS]
 LOGGING = 'log_to_file = true\nlog_level = "TRACE"\naudit_log = "logs/audit.jsonl"\n'
 LOOK_SECONDS = 0.03
 HASHES = ("$argon2", "$2b$")
-STORED = f"$argon2id$v=19$m=7168,t=5,p=1${CANARY}{CANARY}${CANARY}{CANARY}{CANARY}"
+STORED = f"$argon2id$v=19$m=7168,t=5,p=1${CANARY * 3}CANA${CANARY * 7}A"
 
 
 def settings_text(project: Project) -> str:
