@@ -75,16 +75,15 @@ def test_everything_works_under_an_odd_name(odd: Project, journal: str) -> None:
     }
 
 
-@pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv", "plain"])
-def test_an_odd_name_is_shown_in_each_format(odd: Project, output: str) -> None:
+def test_an_odd_name_is_shown_in_each_format(odd: Project) -> None:
     """The path is in the data, as an escape where it could not be text, and breaks no line."""
     assert odd.run("db", "init", "--password-stdin", stdin=PASSWORD).code == 0
-    for words in (("db", "status"), ("migrate", "status")):
-        result = odd.run(*words, "-o", output)
-        assert (result.code, result.stderr) == (0, ""), result
-        assert "\udce9" not in result.stdout
-    if output == "json":
-        assert odd.json("db", "status")["url"] == f"sqlite:///{odd.file}"
+    for output in ("table", "json", "jsonl", "csv", "plain"):
+        for words in (("db", "status"), ("migrate", "status")):
+            result = odd.run(*words, "-o", output)
+            assert (result.code, result.stderr) == (0, ""), (output, result)
+            assert "\udce9" not in result.stdout
+    assert odd.json("db", "status")["url"] == f"sqlite:///{odd.file}"
 
 
 @pytest.mark.parametrize("env", [{}, C_LOCALE], ids=["utf-8", "C"])
