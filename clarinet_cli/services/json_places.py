@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json import JSONDecodeError
@@ -35,12 +36,14 @@ class JsonReader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
+        self._ends = [match.start() for match in re.finditer("\n", text)]
         self._decoder = json.JSONDecoder()
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column of an offset, from 1."""
-        start = self.text.rfind("\n", 0, offset) + 1
-        return self.text.count("\n", 0, offset) + 1, offset - start + 1
+        line = bisect_left(self._ends, offset)
+        start = self._ends[line - 1] + 1 if line else 0
+        return line + 1, offset - start + 1
 
     def place_of(self, error: Exception) -> tuple[int, int]:
         """Return where an error of ``objects`` was met."""

@@ -13,6 +13,7 @@ from clarinet_cli.cli import formats
 from clarinet_cli.exceptions import ClarinetError, InvalidInputError
 from clarinet_cli.results import DeclaredAccount
 from clarinet_cli.services.account_files import Declared, read_accounts
+from clarinet_cli.services.json_places import JsonReader
 from clarinet_cli.types import OutputFormat
 
 FIELDS = ["email", "is_active", "is_superuser", "is_verified", "roles"]
@@ -233,3 +234,22 @@ def test_the_field_size_of_csv_is_limited() -> None:
     buffer = io.StringIO()
     csv.writer(buffer).writerows([["email"], ["a" * 200_000]])
     assert "line 2" in refusal(buffer.getvalue())
+
+
+def test_a_place_costs_no_search_from_the_beginning() -> None:
+    """Places are right everywhere, and found without counting the lines before each."""
+
+    class Text(str):
+        """Text that refuses to be counted through."""
+
+        __slots__ = ()
+
+        def count(self, *arguments: object) -> int:
+            """Fail: for 50,000 accounts that took minutes."""
+            pytest.fail("each place was searched from the beginning")
+
+    text = Text('[{"a": 1,\n"b": "x\\n"},\n\n {"c": 2}]\n\n')
+    reader = JsonReader(text)
+    for offset in range(len(text) + 1):
+        lines = text[:offset].split("\n")
+        assert reader.place(offset) == (len(lines), len(lines[-1]) + 1)
