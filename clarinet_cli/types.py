@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Literal, Optional
 
-SessionState = Literal["active", "idle", "expired", "blocked"]
+SessionState = Literal["active", "idle", "expired", "blocked", "invalid"]
 """What the server would do with a session: see ``repositories.session_state``."""
 
 
@@ -79,6 +79,7 @@ class StateName(StrEnum):
     IDLE = "idle"
     EXPIRED = "expired"
     BLOCKED = "blocked"
+    INVALID = "invalid"
 
 
 class GroupBy(StrEnum):

@@ -11,14 +11,15 @@ from clarinet_cli.cli.text import printable
 if TYPE_CHECKING:
     from clarinet_cli.results import SessionGroup, SessionStats
 
-STATES = ("active", "idle", "expired", "blocked")
+STATES = ("active", "idle", "expired", "blocked", "invalid")
 
 
 def stats_metrics(stats: "SessionStats") -> Iterator[str]:
     """Yield the lines for all sessions; what is unknown on an empty database is left out."""
     yield from _head("clarinet_sessions", "Log-in sessions by state.")
     for state in STATES:
-        yield _sample("clarinet_sessions", getattr(stats, state), state=state)
+        if (number := getattr(stats, state)) is not None:
+            yield _sample("clarinet_sessions", number, state=state)
     yield from _head("clarinet_session_age", "Log-in sessions by the time since log-in.")
     for age, count in stats.age.items():
         yield _sample("clarinet_session_age", count, age=age)
@@ -45,7 +46,8 @@ def group_metrics(groups: Iterable["SessionGroup"], by: str) -> Iterator[str]:
     yield from _head(name, f"Log-in sessions by {by} and state.")
     for group in groups:
         for state in STATES:
-            yield _sample(name, getattr(group, state), **{by: group.key or "", "state": state})
+            if (number := getattr(group, state)) is not None:
+                yield _sample(name, number, **{by: group.key or "", "state": state})
 
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[str]:

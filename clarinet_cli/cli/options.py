@@ -10,7 +10,8 @@ import typer
 from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.types import OutputFormat, StatsFormat
 
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE)
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
+LARGEST_NUMBER = 2**63 - 1  # that a database can count to
 LONGEST_SECONDS = 366 * 86400
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -44,7 +45,7 @@ def parse_age(text: str | float) -> float:
     """
     if isinstance(text, float):
         return text
-    if re.fullmatch(r"[\d.]+", text.strip()):
+    if re.fullmatch(r"[0-9.]+", text.strip()):
         message = f"{text!r} has no unit; write {text}d or {text}h"
         raise typer.BadParameter(message)
     return parse_duration(text) if DURATION.fullmatch(text.strip()) else _seconds_since(text)
@@ -53,7 +54,7 @@ def parse_age(text: str | float) -> float:
 def _seconds_since(text: str) -> float:
     """Return the seconds since an instant such as ``2026-11-22`` or ``2026-11-22T18:00Z``."""
     try:
-        instant = datetime.fromisoformat(text.strip())
+        instant = datetime.fromisoformat(text.strip() if text.isascii() else "")
     except ValueError:
         message = f"{text!r} is neither a duration such as 7d nor an instant such as 2026-11-22"
         raise typer.BadParameter(message) from None

@@ -20,6 +20,8 @@ from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.types import OutputFormat
 
 _closed: set[str] = set()
+LONGEST_MESSAGE = 2000  # characters: what is quoted in it may be as long as anybody likes
+BEGINNING_SHOWN, END_SHOWN = 600, 300
 TABLE_LIMIT = 500  # of a table that is made as a whole: Rich takes about 0.9 s for 1000 rows
 UTF_8 = "utf-8"
 LINE = "─"
@@ -153,9 +155,16 @@ def note(text: str) -> None:
 
 def report_error(error: ClarinetError) -> None:
     """Write an error as one line, then its hint; with ``-q`` only the line."""
-    _to_stderr(f"{_styled('error:', '1;31')} {printable(error.message)}\n")
+    _to_stderr(f"{_styled('error:', '1;31')} {_one_line(error.message)}\n")
     if error.hint and not current().quiet:
-        _to_stderr(f"{_styled('hint:', '1;36')} {printable(error.hint)}\n")
+        _to_stderr(f"{_styled('hint:', '1;36')} {_one_line(error.hint)}\n")
+
+
+def _one_line(text: str) -> str:
+    """Return a message harmless, and not much longer than it is without what it quotes."""
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:BEGINNING_SHOWN]} … {text[-END_SHOWN:]}"
+    return printable(text)
 
 
 def end_line() -> None:

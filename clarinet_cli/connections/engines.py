@@ -23,6 +23,7 @@ from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.letter_case import folded
 from clarinet_cli.ownership import as_owner_of, belongs_to
 from clarinet_cli.signals import SIGNALS
+from clarinet_cli.stored_forms import same_id
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -35,6 +36,7 @@ FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock wi
 ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
 PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
 FOLD = "clarinet_fold"  # a function of each SQLite connection
+SAME_ID = "clarinet_same_id"  # another one
 
 
 class Access(StrEnum):
@@ -96,11 +98,14 @@ def _sqlite_engine(
     def prepare(connection: Any, _: object) -> None:
         # The driver's own implicit transactions leave DDL and reads outside of them.
         connection.isolation_level = None
+        # Bytes that are no text: such a row would be the end of a listing.
+        connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         cursor = connection.cursor()
         cursor.execute("PRAGMA encoding")
         (encoding,) = cursor.fetchone()
         # Under a name of its own: an index may be made with a function of SQLite's.
         connection.create_function(FOLD, 1, lambda value: _folded(value, encoding))
+        connection.create_function(SAME_ID, 1, same_id)
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.execute("PRAGMA journal_mode")

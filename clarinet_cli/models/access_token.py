@@ -4,12 +4,11 @@ from datetime import datetime
 from typing import Optional
 from uuid import UUID
 
-import sqlalchemy
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index
 from sqlmodel import Field
 
 from clarinet_cli.models.base import Base
-from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime
 
 
 class AccessToken(Base, table=True):
@@ -26,14 +25,14 @@ class AccessToken(Base, table=True):
         Index("ix_access_token_user_id", "user_id"),
     )
 
-    token: str = Field(sa_type=String, primary_key=True, repr=False)
+    token: str = Field(sa_type=StoredText, primary_key=True, repr=False)
     user_id: UUID = Field(
-        sa_type=sqlalchemy.UUID,
+        sa_type=StoredId,
         sa_column_args=(ForeignKey("user.id", ondelete="CASCADE"),),
         nullable=False,
     )
     created_at: datetime = Field(sa_type=UTCDateTime, nullable=False)
     expires_at: datetime = Field(sa_type=UTCDateTime, nullable=False)
     last_accessed: datetime = Field(sa_type=UTCDateTime, nullable=False)
-    user_agent: Optional[str] = Field(default=None, sa_type=String(512), nullable=True)
-    ip_address: Optional[str] = Field(default=None, sa_type=String(45), nullable=True)
+    user_agent: Optional[str] = Field(default=None, sa_type=StoredText(512), nullable=True)
+    ip_address: Optional[str] = Field(default=None, sa_type=StoredText(45), nullable=True)

@@ -1,24 +1,55 @@
-"""Column types: the one place where stored forms become Python values and back."""
+"""Column types: the one place where stored forms become Python values and back.
+
+A value that a column should not have is no error: it is read as what can be said of it, so
+that one such row is not the end of every listing.
+"""
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Optional
+from typing import Any, Optional, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import DateTime
+import sqlalchemy
+from sqlalchemy import ColumnElement, DateTime, String
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
 from clarinet_cli.instants import iso_text
+from clarinet_cli.stored_forms import HEX_ID, as_text, uuid_of
 
 _FORM = "0000-00-00 00:00:00.000000"
 _ANY_DIGIT = str.maketrans("123456789", "000000000")
+PYTHON_YEARS = "BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
 _NUMBER = re.compile(r"\d+(e\d+)?")
 
 
+class in_python_years(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
+    """An instant that the driver can read; else NULL.
+
+    PostgreSQL has instants before the year 1 and behind 9999, and infinite ones; on SQLite
+    whatever is stored is read as it is.
+    """
+
+    type = DateTime(timezone=True)
+    inherit_cache = True
+
+
+@compiles(in_python_years, "sqlite")
+def _sqlite_years(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(in_python_years, "postgresql")
+def _postgresql_years(element: Any, compiler: Any, **options: Any) -> str:
+    instant = compiler.process(element.clauses, **options)
+    return f"CASE WHEN {instant} {PYTHON_YEARS} THEN {instant} END"
+
+
 class UTCDateTime(TypeDecorator[datetime]):
-    """An instant, timezone-aware UTC in Python.
+    """An instant, timezone-aware UTC in Python; None when what is stored can't be read.
 
     PostgreSQL stores ``timestamptz``. SQLite stores the naive text
     ``YYYY-MM-DD HH:MM:SS.ffffff``, meaning UTC, as the server writes it.
@@ -26,6 +57,10 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return what is selected of a column."""
+        return in_python_years(column, type_=self)
 
     def process_bind_param(self, value: Optional[datetime], dialect: Dialect) -> Optional[datetime]:
         """Return *value* as the driver wants it.
@@ -51,30 +86,112 @@ class UTCDateTime(TypeDecorator[datetime]):
         self, value: Optional[datetime], dialect: Dialect
     ) -> Optional[datetime]:
         """Return the stored instant as aware UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return None if value is None else _in_utc(value)
 
 
-def _from_text(value: Optional[str]) -> Optional[datetime]:
-    """Return the instant that SQLite's text means; ValueError when it is none."""
-    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
+def _from_text(value: object) -> Optional[datetime]:
+    """Return the instant that SQLite's text means, or None when it means none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return _in_utc(found)
 
 
-def iso_texts(stored: Sequence[str]) -> list[str]:
+def _in_utc(found: datetime) -> Optional[datetime]:
+    """Return an instant as aware UTC, or None when that is in no year that Python has."""
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def iso_texts(stored: Sequence[object], *, sound: bool = False) -> list[Optional[str]]:
     """Return the instants that SQLite's texts mean, as ISO 8601 in UTC with ``Z``.
 
-    Many at once: when all have the form that the server writes, none is taken apart.
+    One that is no instant is None.
 
-    Raises:
-        ValueError: One is no instant.
+    Args:
+        stored: What the column has.
+        sound: They are instants, whatever their form: where all have the one that the server
+            writes, many are turned at once, and none is taken apart.
     """
-    if set(map(type, stored)) == {str}:
-        lines = "\n".join(stored)
+    if sound and set(map(type, stored)) == {str}:
+        lines = "\n".join(map(str, stored))
         if lines.translate(_ANY_DIGIT) == "\n".join([_FORM] * len(stored)):
             lines = lines.replace(" ", "T").replace("\n", "Z\n") + "Z"
-            return lines.replace(".000000Z", "Z").split("\n")
-    return [iso_text(datetime.fromisoformat(f"{text}+00:00")) for text in stored]
+            return list(lines.replace(".000000Z", "Z").split("\n"))
+    found = map(_from_text, stored)
+    return [None if instant is None else iso_text(instant) for instant in found]
+
+
+class OddId(str):
+    """An id in another form than the server's, or none at all, as text.
+
+    Attributes:
+        stored: The value as it is stored, by which the row is found again.
+    """
+
+    __slots__ = ("stored",)
+
+    stored: object
+
+    def __new__(cls, stored: object) -> Self:
+        """Return an id for a stored value."""
+        made = super().__new__(cls, as_text(stored))
+        made.stored = stored
+        return made
+
+    @property
+    def means(self) -> Optional[UUID]:
+        """The UUID that it is another form of, or None."""
+        return uuid_of(self.stored)
+
+
+def id_of(stored: object) -> Optional[UUID | OddId]:
+    """Return the id that SQLite stores."""
+    if isinstance(stored, str) and HEX_ID.fullmatch(stored):
+        return UUID(stored)
+    return None if stored is None else OddId(stored)
+
+
+class StoredId(TypeDecorator[UUID]):
+    """The id of an account: a UUID, or ``OddId`` for what SQLite has in another form."""
+
+    impl = sqlalchemy.UUID
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return what makes a stored value of an id."""
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
+        return lambda value: value.stored if isinstance(value, OddId) else value and value.hex
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes an id of a stored value."""
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        return id_of
+
+
+class StoredText(TypeDecorator[str]):
+    """A text; SQLite may have a number or bytes in its place."""
+
+    impl = String
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes a text of a stored value."""
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        return text_of
+
+
+def text_of(stored: object) -> Optional[str]:
+    """Return a stored value as text, or None for none."""
+    return stored if stored is None or isinstance(stored, str) else as_text(stored)
 
 
 def new_user_id() -> UUID:

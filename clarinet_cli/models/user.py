@@ -2,12 +2,11 @@
 
 from uuid import UUID
 
-import sqlalchemy
-from sqlalchemy import Boolean, ForeignKey, Index, String
+from sqlalchemy import Boolean, ForeignKey, Index
 from sqlmodel import Field
 
 from clarinet_cli.models.base import Base
-from clarinet_cli.models.types import new_user_id
+from clarinet_cli.models.types import StoredId, StoredText, new_user_id
 
 
 class User(Base, table=True):
@@ -16,12 +15,12 @@ class User(Base, table=True):
     __tablename__ = "user"
     __table_args__ = (Index("ix_user_email", "email", unique=True),)
 
-    email: str = Field(sa_type=String, nullable=False)
-    hashed_password: str = Field(sa_type=String, nullable=False, repr=False)
+    email: str = Field(sa_type=StoredText, nullable=False)
+    hashed_password: str = Field(sa_type=StoredText, nullable=False, repr=False)
     is_active: bool = Field(default=True, sa_type=Boolean, nullable=False)
     is_superuser: bool = Field(default=False, sa_type=Boolean, nullable=False)
     is_verified: bool = Field(default=False, sa_type=Boolean, nullable=False)
-    id: UUID = Field(default_factory=new_user_id, sa_type=sqlalchemy.UUID, primary_key=True)
+    id: UUID = Field(default_factory=new_user_id, sa_type=StoredId, primary_key=True)
 
 
 class Role(Base, table=True):
@@ -29,7 +28,7 @@ class Role(Base, table=True):
 
     __tablename__ = "userrole"
 
-    name: str = Field(sa_type=String(50), primary_key=True)
+    name: str = Field(sa_type=StoredText(50), primary_key=True)
 
 
 class RoleLink(Base, table=True):
@@ -38,8 +37,8 @@ class RoleLink(Base, table=True):
     __tablename__ = "userroleslink"
 
     user_id: UUID = Field(
-        sa_type=sqlalchemy.UUID, sa_column_args=(ForeignKey("user.id"),), primary_key=True
+        sa_type=StoredId, sa_column_args=(ForeignKey("user.id"),), primary_key=True
     )
     role_name: str = Field(
-        sa_type=String, sa_column_args=(ForeignKey("userrole.name"),), primary_key=True
+        sa_type=StoredText, sa_column_args=(ForeignKey("userrole.name"),), primary_key=True
     )

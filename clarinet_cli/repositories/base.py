@@ -102,10 +102,8 @@ class BaseRepository(Generic[ModelT]):
 
     async def find(self, *criteria: ColumnElement[bool]) -> Sequence[ModelT]:
         """Return the rows for which all *criteria* hold, in no particular order."""
-        rows: Sequence[ModelT] = (
-            await self.session.scalars(select(self.model).where(*criteria))
-        ).all()
-        return rows
+        rows = (await self.session.scalars(select(self.model).where(*criteria))).all()
+        return [row for row in rows if row is not None]  # one without a key is none
 
     async def count(self, *criteria: ColumnElement[bool]) -> int:
         """Return the number of rows for which all *criteria* hold."""

@@ -3,12 +3,12 @@
 from typing import Optional
 from uuid import UUID
 
-import sqlalchemy
 from sqlalchemy import Column, MetaData, Table, func, inspect, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.models import TABLE_NAMES, User
+from clarinet_cli.models.types import StoredId
 
 INFORMATION = "information_schema"  # views of the server's own
 
@@ -35,7 +35,7 @@ class ReferenceRepository:
         connection = await self.session.connection()
         found = {}
         for schema, table, column in await connection.run_sync(_columns_to_user):
-            place = Table(table, MetaData(), Column(column, sqlalchemy.UUID), schema=schema)
+            place = Table(table, MetaData(), Column(column, StoredId), schema=schema)
             query = select(func.count()).select_from(place).where(place.c[column] == user_id)
             if count := int(await self.session.scalar(query) or 0):
                 found[f"{place.fullname}.{column}"] = count

@@ -19,11 +19,13 @@ class RoleRepository(BaseRepository[Role]):
 
     async def names(self) -> set[str]:
         """Return the names of all roles."""
-        return set(await self.session.scalars(select(col(Role.name))))
+        query = select(col(Role.name)).where(col(Role.name).is_not(None))
+        return set(await self.session.scalars(query))
 
     async def of_user(self, user_id: UUID) -> set[str]:
         """Return the names of a user's roles."""
-        query = select(col(RoleLink.role_name)).where(col(RoleLink.user_id) == user_id)
+        named = col(RoleLink.role_name).is_not(None)
+        query = select(col(RoleLink.role_name)).where(col(RoleLink.user_id) == user_id, named)
         return set(await self.session.scalars(query))
 
     async def of_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
@@ -31,7 +33,8 @@ class RoleRepository(BaseRepository[Role]):
         found: dict[UUID, set[str]] = {user_id: set() for user_id in user_ids}
         for some in chunks(user_ids):
             query = select(col(RoleLink.user_id), col(RoleLink.role_name))
-            rows = await self.session.execute(query.where(col(RoleLink.user_id).in_(some)))
+            named = col(RoleLink.role_name).is_not(None)
+            rows = await self.session.execute(query.where(col(RoleLink.user_id).in_(some), named))
             for user_id, name in rows:
                 found[user_id].add(name)
         return found
@@ -87,7 +90,8 @@ class RoleRepository(BaseRepository[Role]):
             .group_by(col(Role.name))
             .order_by(col(Role.name))
         )
-        return [RoleRow(*row) for row in await self.session.execute(query)]
+        rows = await self.session.execute(query)
+        return [RoleRow(name or "", *counts) for name, *counts in map(tuple[Any, ...], rows)]
 
     async def _insert_missing(self, model: type[Any], rows: list[dict[str, Any]]) -> None:
         """Insert the rows that are not there.

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     delete,
     func,
     insert,
@@ -35,6 +36,7 @@ from clarinet_cli.models import AccessToken, User
 from clarinet_cli.repositories.session_columns import sqlite_page
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID
+from clarinet_cli.repositories.stored_forms import id_in_one_form, usual_id
 from clarinet_cli.results import SessionPage, SessionRow
 
 TEMPORARY: Final = "temp"  # the schema of this connection's own tables
@@ -44,8 +46,21 @@ PUBLIC_ID: Final = func.substr(TOKEN, 1, ID_LENGTH)
 NEWEST_FIRST: Final = (CREATED.desc(), PUBLIC_ID)
 ADDRESS: Final = col(AccessToken.ip_address)
 AGENT: Final = col(AccessToken.user_agent)
-COPIED: Final = (PUBLIC_ID.label("token"), USER_ID, CREATED, EXPIRES, LAST_ACCESSED, ADDRESS, AGENT)
-COPIED_OF_USERS: Final = (col(User.id), col(User.email), col(User.is_active))
+COPIED: Final = (
+    PUBLIC_ID.label("token"),
+    id_in_one_form(USER_ID).label("user_id"),
+    CREATED,
+    EXPIRES,
+    LAST_ACCESSED,
+    ADDRESS,
+    AGENT,
+)
+# The server finds no account by an id in another form: it lets nobody in with such a session.
+COPIED_OF_USERS: Final = (
+    id_in_one_form(col(User.id)).label("id"),
+    col(User.email),
+    and_(col(User.is_active), usual_id(col(User.id))).label("is_active"),
+)
 
 
 def _texts(names: Iterable[str]) -> list[Column[str]]:
@@ -108,9 +123,10 @@ class CopiedPages:
         for table in (SESSIONS, USERS, LISTING):
             await connection.run_sync(table.create)
         sessions = self.wanted.with_only_columns(*COPIED, maintain_column_froms=True)
-        # Of all sessions the database has the users in an index, in their order.
-        owners = select(USER_ID if self.all_wanted else SESSIONS.c.user_id)
-        users = select(*COPIED_OF_USERS).where(col(User.id).in_(owners))
+        users = select(*COPIED_OF_USERS).where(col(User.id).is_not(None))
+        if not self.all_wanted:
+            owners = select(SESSIONS.c.user_id)
+            users = users.where(id_in_one_form(col(User.id)).in_(owners))
         await self._fill(SESSIONS, sessions, IN_DATABASE)
         await self._fill(USERS, users, IN_DATABASE)
         await self._fill(LISTING, self.rows.limit(self.first), IN_COPY)
@@ -133,4 +149,6 @@ class CopiedPages:
     ) -> None:
         """Put the rows of a query, made of the database or of the copies, into a table."""
         names = [column.name for column in query.selected_columns]
-        await self.session.execute(insert(table).from_select(names, query), execution_options=place)
+        # Of two accounts with one id, in different forms, a listing shows one.
+        copy = insert(table).prefix_with("OR IGNORE").from_select(names, query)
+        await self.session.execute(copy, execution_options=place)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     and_,
     any_,
+    case,
     func,
     literal,
     or_,
@@ -31,13 +32,16 @@ from clarinet_cli.repositories.letter_case import folded_column
 from clarinet_cli.repositories.session_columns import server_page
 from clarinet_cli.repositories.session_copies import ADDRESS, AGENT, CopiedPages
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
-from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID, FoundSession
+from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
+from clarinet_cli.repositories.stored_forms import OLDEST, readable_instant
 from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.types import SessionFilter
 
 FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
+BEGAN: ColumnElement[datetime] = case((readable_instant(CREATED), CREATED), else_=OLDEST)
+ITS_USER = col(User.id) == USER_ID
 KEYS = 40_000  # each lot costs one pass over the table; a key takes about 100 bytes
 
 
@@ -78,7 +82,7 @@ async def session_pages(
     return KeysetPages(session, query, where.limit)
 
 
-def session_rows(moment: Moment) -> Select[Any]:
+def session_rows(moment: Moment, same_user: ColumnElement[bool] = ITS_USER) -> Select[Any]:
     """Return the query for the fields of ``SessionRow``, in no particular order."""
     return select(
         func.substr(TOKEN, 1, ID_LENGTH).label("id"),
@@ -90,13 +94,15 @@ def session_rows(moment: Moment) -> Select[Any]:
         LAST_ACCESSED,
         ADDRESS,
         AGENT,
-    ).outerjoin(User, col(User.id) == USER_ID)
+    ).outerjoin(User, same_user)
 
 
 async def session_row(session: AsyncSession, moment: Moment, found: FoundSession) -> SessionRow:
     """Return the fields of one session."""
-    query = session_rows(moment).where(TOKEN == found.token)
-    return SessionRow(*(await session.execute(query)).one())
+    query = session_rows(moment, SAME_USER).where(TOKEN == found.token)
+    row = SessionRow(*(await session.execute(query)).one())
+    row.id, row.user_id = row.id or "", "" if row.user_id is None else row.user_id
+    return row
 
 
 class KeysetPages:
@@ -115,7 +121,7 @@ class KeysetPages:
 
     def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
         self.session = session
-        self.query = query.add_columns(TOKEN.label("token")).order_by(CREATED.desc(), TOKEN)
+        self.query = query.add_columns(TOKEN.label("token")).order_by(BEGAN.desc(), TOKEN)
         self.left = limit
         self.last: Optional[tuple[datetime, str]] = None
         self.tokens: list[str] = []
@@ -148,8 +154,8 @@ class KeysetPages:
         if not self.more or not size:
             return False
         created, token = last
-        behind = or_(CREATED < created, and_(CREATED == created, token < TOKEN))
-        query = self.query.where(CREATED <= created, behind).limit(size)
+        behind = or_(BEGAN < created, and_(BEGAN == created, token < TOKEN))
+        query = self.query.where(BEGAN <= created, behind).limit(size)
         keys = query.with_only_columns(TOKEN, maintain_column_froms=True).subquery()
         # One value: the driver's object for each row would take more than the token.
         found = await self.session.scalar(select(func.array_agg(keys.c.token)))
@@ -166,7 +172,7 @@ class KeysetPages:
         if self.left is not None:
             self.left -= len(rows)
         if rows:
-            self.last = rows[-1].created_at, rows[-1].token
+            self.last = rows[-1].created_at or OLDEST, rows[-1].token
         return server_page(rows)
 
 
@@ -178,7 +184,7 @@ def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool
     if where.ip is not None:
         found.append(ADDRESS == where.ip)
     if where.older_than is not None:
-        found.append(moment.now - where.older_than > CREATED)
+        found += [moment.ago(where.older_than) > CREATED, readable_instant(CREATED)]
     if where.idle_for is not None:
-        found.append(moment.now - where.idle_for >= LAST_ACCESSED)
+        found += [moment.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
     return found

@@ -2,7 +2,8 @@
 
 The server lets a request in when the row exists and ``expires_at > now``, when
 ``session_idle_timeout_minutes`` is 0 or ``now - last_accessed`` is at most that long, and
-when the user exists and is active (Clarinet 0.10.20).
+when the user exists and is active (Clarinet 0.10.20). It can't read a session with an
+instant in another form than its own: that is ``invalid``, and nobody can judge it.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
+from clarinet_cli.repositories.stored_forms import OLDEST, all_instants_readable
 
 EXPIRES = col(AccessToken.expires_at)
 LAST_ACCESSED = col(AccessToken.last_accessed)
@@ -34,6 +36,18 @@ class Moment:
     now: datetime
     idle_after: Optional[timedelta]
 
+    def ago(self, age: timedelta) -> datetime:
+        """Return the instant that long before this one, or the first there is."""
+        try:
+            return self.now - age
+        except OverflowError:
+            return OLDEST
+
+    @property
+    def invalid(self) -> ColumnElement[bool]:
+        """One of the session's instants can't be read."""
+        return not_(all_instants_readable())
+
     @property
     def expired(self) -> ColumnElement[bool]:
         """The session's time is over."""
@@ -44,30 +58,31 @@ class Moment:
         """Not expired, but unused for too long."""
         if self.idle_after is None:
             return and_(self.now < EXPIRES, literal(0) == 1)
-        return and_(self.now < EXPIRES, self.now - self.idle_after > LAST_ACCESSED)
+        return and_(self.now < EXPIRES, self.ago(self.idle_after) > LAST_ACCESSED)
 
     @property
     def live(self) -> ColumnElement[bool]:
         """Neither expired nor idle; whether the user may log in is not looked at."""
         if self.idle_after is None:
             return self.now < EXPIRES
-        return and_(self.now < EXPIRES, self.now - self.idle_after <= LAST_ACCESSED)
+        return and_(self.now < EXPIRES, self.ago(self.idle_after) <= LAST_ACCESSED)
 
     @property
     def state(self) -> ColumnElement[str]:
         """The state's name; the query joins ``user`` by an outer join."""
         usable = and_(col(User.id).is_not(None), col(User.is_active))
         return case(
+            (self.invalid, "invalid"),
             (self.expired, "expired"),
             (self.idle, "idle"),
-            (not_(usable), "blocked"),
-            else_="active",
+            (usable, "active"),
+            else_="blocked",
         )
 
     def dead(
         self, *, expired_only: bool = False, older_than: Optional[timedelta] = None
     ) -> ColumnElement[bool]:
-        """The sessions that a clean-up removes.
+        """The sessions that a clean-up removes; never one that can't be judged.
 
         Args:
             expired_only: Leave idle ones.
@@ -75,10 +90,10 @@ class Moment:
         """
         conditions = [self.expired]
         if not expired_only and self.idle_after is not None:
-            conditions.append(self.now - self.idle_after > LAST_ACCESSED)
+            conditions.append(self.ago(self.idle_after) > LAST_ACCESSED)
         if older_than is not None:
-            conditions.append(self.now - older_than > CREATED)
-        return or_(*conditions)
+            conditions.append(self.ago(older_than) > CREATED)
+        return and_(or_(*conditions), all_instants_readable())
 
 
 class life_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function

@@ -1,21 +1,42 @@
 """Counts of log-in sessions."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    func,
+    literal,
+    literal_column,
+    not_,
+    select,
+    true,
+)
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.models.types import text_of
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import (
     CREATED,
     EXPIRES,
+    LAST_ACCESSED,
     Moment,
     utc_day,
 )
 from clarinet_cli.repositories.sessions import USER_ID
+from clarinet_cli.repositories.stored_forms import (
+    all_instants_readable,
+    id_in_one_form,
+    readable_instant,
+    usual_id,
+)
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy
 
@@ -40,23 +61,32 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
     model = AccessToken
 
     async def stats(self, moment: Moment) -> SessionStats:
-        """Count all sessions in one statement, so at one moment."""
-        on_sqlite = self.session.get_bind().dialect.name == "sqlite"
-        query = _in_one_pass(moment) if on_sqlite else _by_user(moment)
-        row = (await self.session.execute(query)).one()
-        total, live, active, expired, users = (int(value or 0) for value in row[:5])
+        """Count all sessions in one statement, so at one moment.
+
+        On SQLite a second one, of the same moment, judges each form when one is in doubt.
+        """
+        if self.session.get_bind().dialect.name == "sqlite":
+            row = await self._row(_in_one_pass(moment, exact=False))
+            row = await self._row(_in_one_pass(moment, exact=True)) if row[-1] else row
+        else:
+            row = await self._row(_by_user(moment))
+        total, sound, live, active, expired, users = (int(value or 0) for value in row[:6])
         return SessionStats(
             total=total,
             active=active,
-            idle=total - live - expired,
+            idle=sound - live - expired,
             expired=expired,
             blocked=live - active,
             users=users,
-            average_life_seconds=round(_seconds(row[5]) / total, 3) if total else None,
-            longest_life_seconds=round(_seconds(row[6]), 3) if total else None,
-            next_expiry=row[7],
-            age=_buckets(total, [int(value or 0) for value in row[8:]]),
+            average_life_seconds=round(_seconds(row[6]) / sound, 3) if sound else None,
+            longest_life_seconds=round(_seconds(row[7]), 3) if sound else None,
+            next_expiry=row[8],
+            age=_buckets(sound, [int(value or 0) for value in row[9:-1]]),
+            invalid=total - sound or None,
         )
+
+    async def _row(self, query: Select[Any]) -> Sequence[Any]:
+        return tuple((await self.session.execute(query)).one())
 
     async def grouped(self, moment: Moment, by: GroupBy) -> list[SessionGroup]:
         """Count sessions by state for each value of something, the most frequent first.
@@ -68,73 +98,107 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         key = _GROUP_KEYS[by]
         states = ("active", "idle", "expired", "blocked")
         total = func.count()
-        query = (
+        # The server finds no account by an id in another form.
+        same_user = col(User.id) == id_in_one_form(USER_ID)
+        query: Select[Any] = (
             select(
                 key,
                 total,
                 *(func.count().filter(moment.state == state) for state in states),
-                func.count(USER_ID.distinct()),
+                func.count(id_in_one_form(USER_ID).distinct()),
+                func.count().filter(moment.invalid),
             )
             .select_from(AccessToken)
-            .outerjoin(User, col(User.id) == USER_ID)
+            .outerjoin(User, same_user)
             .group_by(key)
             .order_by(*([key.desc()] if by is GroupBy.DAY else [total.desc(), key]))
         )
         if by is GroupBy.ROLE:
-            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == USER_ID)
-        return [SessionGroup(*row) for row in await self.session.execute(query)]
+            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == id_in_one_form(USER_ID))
+        rows = await self.session.execute(query)
+        return [_group(*row) for row in rows]
 
 
-def _in_one_pass(moment: Moment) -> Select[Any]:
+def _group(value: object, *counts: int) -> SessionGroup:
+    total, active, idle, expired, blocked, users, invalid = counts
+    return SessionGroup(
+        text_of(value), total, active, idle, expired, blocked, users, invalid or None
+    )
+
+
+def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
     """Return the query for SQLite: one pass in the order of the file.
 
     Every index leads to the rows in another order, each a page of its own: counting by one
     takes many times as long. The users are the steps of a walk through their index.
+
+    Args:
+        moment: When to judge the state.
+        exact: Judge the form of each id and instant too, which takes half as long again; else
+            the last column is the number of those in doubt.
     """
-    usable = USER_ID.in_(select(col(User.id)).where(col(User.is_active)))
+    sound = all_instants_readable() if exact else true()
+    owner = id_in_one_form(USER_ID) if exact else USER_ID
+    active = select(col(User.id)).where(col(User.is_active), usual_id(col(User.id)))
     life = func.life_between(CREATED, EXPIRES)
     columns: list[ColumnElement[Any]] = [
         func.count(),
-        _number(moment.live),
-        _number(and_(moment.live, usable)),
-        _number(moment.expired),
-        _distinct_users(),
-        func.sum(life),
-        func.max(life),
+        _number(sound),
+        _number(and_(moment.live, sound)),
+        _number(and_(moment.live, owner.in_(active), sound)),
+        _number(and_(moment.expired, sound)),
+        func.count(owner.distinct()) if exact else _distinct_users(),
+        func.sum(life).filter(sound),
+        func.max(life).filter(sound),
         _next_expiry(moment),
-        *_ages(moment),
+        *(_number(and_(young, sound)) for young in _young(moment)),
+        literal(0) if exact else func.count() - _number(_usual_instants(life)) + _odd_users(),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
     return query
 
 
+def _usual_instants(life: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return whether instants have the length and the signs of the server's, which is quick."""
+    form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
+    shaped = (instant.op("GLOB")(form) for instant in (CREATED, EXPIRES, LAST_ACCESSED))
+    return and_(*shaped, life.is_not(None))
+
+
 def _by_user(moment: Moment) -> Select[Any]:
     """Return the query for PostgreSQL: sums of the users' sums, which may run in parallel."""
+    sound = all_instants_readable()
     life = func.life_between(CREATED, EXPIRES)
     each = (
         select(
             USER_ID.label("user_id"),
+            sound.label("sound"),
             func.count().label("total"),
             _number(moment.expired).label("expired"),
             _number(moment.live).label("live"),
-            func.sum(life).label("life"),
-            func.max(life).label("longest"),
-            *(age.label(name) for name, age in zip(AGE_BUCKETS, _ages(moment), strict=True)),
+            func.sum(life).filter(sound).label("life"),
+            func.max(life).filter(sound).label("longest"),
+            *(
+                _number(young).label(name)
+                for name, young in zip(AGE_BUCKETS, _young(moment), strict=True)
+            ),
         )
-        .group_by(USER_ID)
+        .group_by(USER_ID, sound)
         .subquery()
     )
     usable = func.coalesce(col(User.is_active), False)
     columns: list[ColumnElement[Any]] = [
         func.sum(each.c.total),
-        func.sum(each.c.live),
-        func.sum(each.c.live).filter(usable),
-        func.sum(each.c.expired),
-        func.count(),
+        func.sum(each.c.total).filter(each.c.sound),
+        func.sum(each.c.live).filter(each.c.sound),
+        func.sum(each.c.live).filter(each.c.sound, usable),
+        func.sum(each.c.expired).filter(each.c.sound),
+        func.count(each.c.user_id.distinct()),
         func.sum(each.c.life),
         func.max(each.c.longest),
         _next_expiry(moment),
-        *(func.sum(each.c[name]) for name in AGE_BUCKETS),
+        *(func.sum(each.c[name]).filter(each.c.sound) for name in AGE_BUCKETS),
+        literal(0),
     ]
     query: Select[Any] = select(*columns)
     return query.select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
@@ -144,22 +208,34 @@ def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _ages(moment: Moment) -> list[ColumnElement[int]]:
-    """Return the counts of sessions younger than each limit."""
-    return [_number(moment.now - age < CREATED) for age in AGE_BUCKETS.values()]
+def _young(moment: Moment) -> list[ColumnElement[bool]]:
+    """Return the conditions for sessions younger than each limit."""
+    return [moment.now - age < CREATED for age in AGE_BUCKETS.values()]
 
 
 def _next_expiry(moment: Moment) -> ScalarSelect[Any]:
     """Return the first expiry after the moment, which the index finds."""
-    return select(func.min(EXPIRES)).where(moment.now < EXPIRES).scalar_subquery()
+    ahead = and_(moment.now < EXPIRES, readable_instant(EXPIRES))
+    return select(EXPIRES).where(ahead).order_by(EXPIRES).limit(1).scalar_subquery()
+
+
+def _users(name: str) -> CTE:
+    """Return the ids of the users with sessions: from each the index leads to the next."""
+    step = select(func.min(USER_ID).label("user_id")).cte(name, recursive=True)
+    following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
+    return step.union_all(select(following).where(step.c.user_id.is_not(None)))
 
 
 def _distinct_users() -> ScalarSelect[Any]:
-    """Return the number of users with sessions: from each the index leads to the next."""
-    step = select(func.min(USER_ID).label("user_id")).cte("step", recursive=True)
-    following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
-    steps = step.union_all(select(following).where(step.c.user_id.is_not(None)))
-    return select(func.count(steps.c.user_id)).scalar_subquery()
+    """Return the number of users with sessions."""
+    return select(func.count(_users("step").c.user_id)).scalar_subquery()
+
+
+def _odd_users() -> ScalarSelect[Any]:
+    """Return the number of ids of users with sessions that are in another form."""
+    user_id = _users("other_step").c.user_id
+    odd = and_(user_id.is_not(None), not_(usual_id(user_id)))
+    return select(_number(odd)).scalar_subquery()
 
 
 def _seconds(life: timedelta | float) -> float:

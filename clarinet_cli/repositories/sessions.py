@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     true,
 )
@@ -30,11 +31,13 @@ from clarinet_cli.repositories.base import (
     prevented,
 )
 from clarinet_cli.repositories.session_state import CREATED
+from clarinet_cli.repositories.stored_forms import OLDEST, id_in_one_form
 
 ID_LENGTH = 8
 MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
+SAME_USER = or_(col(User.id) == USER_ID, col(User.id) == id_in_one_form(USER_ID))
 LONGER_THAN_A_TOKEN = "z" * 200  # what sorts behind every rest of a token
 VISIBLE = range(33, 127)  # the characters that a token can have
 HIGHEST_CODE_POINT = 0x10FFFF
@@ -45,7 +48,7 @@ class OwnSession(NamedTuple):
     """A session of a known user: its token stays inside the services."""
 
     token: str
-    created_at: datetime
+    created_at: Optional[datetime]
 
     @property
     def id(self) -> str:
@@ -57,7 +60,7 @@ class FoundSession(NamedTuple):
     """A session found by its id, and whose it is; its token stays inside the services."""
 
     token: str
-    created_at: datetime
+    created_at: Optional[datetime]
     user_id: UUID
     email: Optional[str]
 
@@ -79,8 +82,8 @@ class SessionRepository(BaseRepository[AccessToken]):
         """
         query = select(TOKEN, CREATED).where(USER_ID == user_id)
         found = [OwnSession(*row) for row in await self.session.execute(query)]
-        found.sort(key=lambda session: session.token)
-        return sorted(found, key=lambda session: session.created_at, reverse=True)
+        found.sort(key=lambda session: session.token or "")
+        return sorted(found, key=lambda session: session.created_at or OLDEST, reverse=True)
 
     async def with_id(
         self, session_id: str, *, user_id: Optional[UUID] = None
@@ -110,9 +113,9 @@ class SessionRepository(BaseRepository[AccessToken]):
         Raises:
             PreventedError: A trigger or rule kept one from being deleted.
         """
-        kept = {session.token for session in keep}
+        kept = {session.token for session in keep if session.token is not None}
         if len(kept) <= VALUES_AT_ONCE:
-            others_only = [TOKEN.not_in(kept)] if kept else []
+            others_only = [or_(TOKEN.is_(None), TOKEN.not_in(kept))] if kept else []
             return await self.remove_where(USER_ID == user_id, *others_only)
         tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
         others = [token for token in tokens if token not in kept]
@@ -227,7 +230,7 @@ class SessionRepository(BaseRepository[AccessToken]):
     ) -> list[FoundSession]:
         query = (
             select(TOKEN, CREATED, USER_ID, col(User.email))
-            .outerjoin(User, col(User.id) == USER_ID)
+            .outerjoin(User, SAME_USER)
             .where(exact)
             .order_by(CREATED.desc(), TOKEN)
             .limit(MATCHES_SHOWN + 1)

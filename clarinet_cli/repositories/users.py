@@ -4,15 +4,32 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NamedTuple, Optional, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, cast, func, insert, or_, select, update
-from sqlalchemy.orm import defer
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Subquery,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlmodel import col
 
+from clarinet_cli.exceptions import FAILURE
 from clarinet_cli.letter_case import folded
 from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.models.types import OddId
 from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
 from clarinet_cli.repositories.letter_case import folded_column
 from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.stored_forms import (
+    all_instants_readable,
+    id_in_one_form,
+    readable_instant,
+)
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 
@@ -24,6 +41,7 @@ UUID_DIGITS = 32
 ROWS_AT_ONCE = 500
 STATES_AT_ONCE = 5000
 STATES: tuple[SessionState, ...] = get_args(SessionState)
+NO_ID_HINT = "give the row an id, or delete it: the server can't read it either"
 SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
 
 
@@ -52,17 +70,27 @@ class UserRepository(BaseRepository[User]):
         Args:
             email: The address.
             *also: Further spellings of it, which count after it.
+
+        Raises:
+            ClarinetError: The account has no id.
         """
         spellings = dict.fromkeys((email, *also))
         for text in spellings:
-            if exact := await self.find(EMAIL == text):
+            if exact := await self._accounts(EMAIL == text):
                 return exact
         for text in spellings:
             same = func.lower(EMAIL) == func.lower(text)
             same = or_(same, await self._folded(text) == folded(text))
-            if found := await self.find(same):
+            if found := await self._accounts(same):
                 return found
         return []
+
+    async def _accounts(self, criterion: ColumnElement[bool]) -> Sequence[User]:
+        """Return the accounts for which this holds; an account without an id is an error."""
+        found = await self.find(criterion)
+        if not found and await self.count(criterion):
+            raise FAILURE.with_context("user.id of this account is NULL", hint=NO_ID_HINT)
+        return found
 
     async def _folded(self, text: str) -> ColumnElement[str]:
         """Return the address without regard to the case of the letters in *text*."""
@@ -73,7 +101,7 @@ class UserRepository(BaseRepository[User]):
         options = {"yield_per": STATES_AT_ONCE}
         rows = await self.session.stream(select(*STATE), execution_options=options)
         async for row in rows:
-            if isinstance(row[1], str):
+            if row[0] is not None and isinstance(row[1], str):
                 yield AccountState(*row)
 
     async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, AccountState]:
@@ -83,7 +111,7 @@ class UserRepository(BaseRepository[User]):
             user_ids: Which; those that no longer exist are left out.
         """
         found: dict[UUID, AccountState] = {}
-        for some in chunks(sorted(user_ids)):
+        for some in chunks(sorted(user_ids, key=str)):
             query = select(*STATE).where(ID.in_(some)).order_by(ID).with_for_update()
             rows = await self.session.execute(query)
             found |= {row[0]: AccountState(*row) for row in rows}
@@ -117,10 +145,12 @@ class UserRepository(BaseRepository[User]):
         """Return the accounts whose UUID begins with these hexadecimal digits.
 
         SQLite compares the column as text: its declared type gives it numeric affinity,
-        which makes a number of a bound such as ``99999999000…``.
+        which makes a number of a bound such as ``99999999000…``. There the id may be stored
+        in another form, or be a number.
         """
         if self.session.get_bind().dialect.name == "sqlite":
-            return await self.find(func.substr(cast(ID, String), 1, len(digits)) == digits)
+            same = cast(id_in_one_form(ID), String)
+            return await self.find(func.substr(same, 1, len(digits)) == digits)
         first = UUID(digits.ljust(UUID_DIGITS, "0"))
         last = UUID(digits.ljust(UUID_DIGITS, "f"))
         return await self.find(first <= ID, last >= ID)
@@ -173,7 +203,8 @@ class UserRepository(BaseRepository[User]):
         )
         query = owned.select_from(AccessToken).outerjoin(User, ID == col(AccessToken.user_id))
         row = (await self.session.execute(query.where(col(AccessToken.user_id) == user_id))).one()
-        return dict(zip(("total", *STATES), row, strict=True))
+        counts = dict(zip(("total", *STATES), row, strict=True))
+        return {name: count for name, count in counts.items() if count or name != "invalid"}
 
     async def stream(
         self,
@@ -191,28 +222,33 @@ class UserRepository(BaseRepository[User]):
             where: Only those for which this holds too.
             user_id: Only this one.
         """
+        used_at = col(AccessToken.last_accessed)
         used_by: Any = select(
             col(AccessToken.user_id).label("user_id"),
-            func.count().filter(moment.live).label("live"),
-            func.max(col(AccessToken.last_accessed)).label("last_accessed"),
+            func.count().filter(moment.live, all_instants_readable()).label("live"),
+            func.max(used_at).filter(readable_instant(used_at)).label("last_accessed"),
         ).group_by(col(AccessToken.user_id))
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)
-        used = used_by.subquery()
+        used = _in_one_form(used_by.subquery())
+        role_id = id_in_one_form(col(RoleLink.user_id))
         roles = (
             select(
-                col(RoleLink.user_id).label("user_id"),
+                role_id.label("user_id"),
                 func.aggregate_strings(col(RoleLink.role_name), SEPARATOR).label("names"),
             )
-            .group_by(col(RoleLink.user_id))
+            .group_by(role_id)
             .subquery()
         )
-        query = (
-            select(User, roles.c.names, used.c.live, used.c.last_accessed)
-            .outerjoin(used, used.c.user_id == ID)
-            .outerjoin(roles, roles.c.user_id == ID)
+        # Columns, as no hash is wanted: what is sorted may go to a file.
+        flags = map(col, (User.is_active, User.is_superuser, User.is_verified))
+        fields: list[Any] = [ID, EMAIL, *flags, roles.c.names, used.c.live, used.c.last_accessed]
+        query: Select[Any] = (
+            select(*fields)
+            .select_from(User)
+            .outerjoin(used, used.c.user_id == id_in_one_form(ID))
+            .outerjoin(roles, roles.c.user_id == id_in_one_form(ID))
             .order_by(EMAIL)
-            .options(defer(HASH, raiseload=True))  # what is sorted may go to a file
         )
         if superusers_only:
             query = query.where(col(User.is_superuser))
@@ -230,17 +266,16 @@ class UserRepository(BaseRepository[User]):
         if user_id is not None:
             query = query.where(ID == user_id)
         options = {"yield_per": ROWS_AT_ONCE}
-        async for user, names, live, last_accessed in await self.session.stream(
-            query, execution_options=options
-        ):
+        found = await self.session.stream(query, execution_options=options)
+        async for id_, email, active, superuser, verified, names, live, last_accessed in found:
             yield UserRow(
-                id=user.id,
-                email=user.email,
-                is_active=user.is_active,
-                is_superuser=user.is_superuser,
-                is_verified=user.is_verified,
+                id="" if id_ is None else id_,
+                email=email or "",
+                is_active=bool(active),
+                is_superuser=bool(superuser),
+                is_verified=bool(verified),
                 roles=tuple(sorted(names.split(SEPARATOR))) if names else (),
-                sessions=(live or 0) if user.is_active else 0,
+                sessions=int(live or 0) if active and not isinstance(id_, OddId) else 0,
                 last_accessed=last_accessed,
             )
 
@@ -255,3 +290,17 @@ class UserRepository(BaseRepository[User]):
         """Return what ``stream`` yields, as a list."""
         found = self.stream(moment, superusers_only=superusers_only, where=where, user_id=user_id)
         return [row async for row in found]
+
+
+def _in_one_form(used: Subquery) -> Subquery:
+    """Return what is known by the stored ids by the ids in one form: few, for many sessions."""
+    same = id_in_one_form(used.c.user_id)
+    return (
+        select(
+            same.label("user_id"),
+            func.sum(used.c.live).label("live"),
+            func.max(used.c.last_accessed).label("last_accessed"),
+        )
+        .group_by(same)
+        .subquery()
+    )

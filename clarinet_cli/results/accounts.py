@@ -8,9 +8,12 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """An account; ``sessions`` counts those that the server would accept."""
+    """An account; ``sessions`` counts those that the server would accept.
 
-    id: UUID
+    An id that is no UUID is the text that it is; an id or an address that is NULL is empty.
+    """
+
+    id: UUID | str
     email: str
     is_active: bool
     is_superuser: bool
@@ -47,7 +50,7 @@ class AccountDetail:
         sessions_by_state: All sessions of the account.
     """
 
-    id: UUID
+    id: UUID | str
     email: str
     is_active: bool
     is_superuser: bool

@@ -1,7 +1,7 @@
 """Results about log-in sessions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Optional, Self
 from uuid import UUID
@@ -14,16 +14,18 @@ from clarinet_cli.types import SessionState
 class SessionRow:
     """A log-in session; ``id`` is the first eight characters of its token.
 
+    An instant that can't be read is None, and the state is ``invalid`` then.
+
     It may be made by the hundred thousand: a frozen one takes twice the time.
     """
 
     id: str
-    user_id: UUID
+    user_id: UUID | str
     email: Optional[str]
     state: SessionState
-    created_at: datetime
-    expires_at: datetime
-    last_accessed: datetime
+    created_at: Optional[datetime]
+    expires_at: Optional[datetime]
+    last_accessed: Optional[datetime]
     ip_address: Optional[str]
     user_agent: Optional[str]
 
@@ -34,7 +36,7 @@ class SessionPage:
 
     Attributes:
         columns: The values of each field of ``SessionRow``, in the order of the fields. Ids
-            are text, and instants are ISO 8601 in UTC with ``Z``.
+            are text, and instants are ISO 8601 in UTC with ``Z``; None: nobody can read it.
     """
 
     columns: tuple[Sequence[Any], ...]
@@ -48,9 +50,9 @@ class SessionPage:
         for name, user_id, email, state, *instants, address, agent in zip(
             *self.columns, strict=True
         ):
-            created, expires, accessed = map(datetime.fromisoformat, instants)
+            created, expires, accessed = map(_instant, instants)
             yield SessionRow(
-                name, UUID(user_id), email, state, created, expires, accessed, address, agent
+                name, _id(user_id), email, state, created, expires, accessed, address, agent
             )
 
     def first(self, number: int) -> Self:
@@ -58,17 +60,29 @@ class SessionPage:
         return type(self)(tuple(column[:number] for column in self.columns))
 
 
+def _instant(text: Optional[str]) -> Optional[datetime]:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _id(text: str) -> UUID | str:
+    """Return an id as a UUID, or as the text that it is in the database."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class SessionDetail:
     """A log-in session and its user; ``sessions`` counts all that the user is logged in with."""
 
     id: str
-    user_id: UUID
+    user_id: UUID | str
     email: Optional[str]
     state: SessionState
-    created_at: datetime
-    expires_at: datetime
-    last_accessed: datetime
+    created_at: Optional[datetime]
+    expires_at: Optional[datetime]
+    last_accessed: Optional[datetime]
     ip_address: Optional[str]
     user_agent: Optional[str]
     is_active: Optional[bool]
@@ -100,7 +114,11 @@ class SessionDetail:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """All sessions at one moment; a life is the time from creation to expiry."""
+    """All sessions at one moment; a life is the time from creation to expiry.
+
+    ``invalid`` is there only when there are such: one of their instants can't be read, so
+    that they are in none of the other states, and have neither life nor age.
+    """
 
     total: int
     active: int
@@ -112,13 +130,15 @@ class SessionStats:
     longest_life_seconds: Optional[float]
     next_expiry: Optional[datetime]
     age: dict[str, int]
+    invalid: Optional[int] = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)
 class SessionGroup:
     """The sessions that have ``key`` in common: an e-mail, a role, an address, a day.
 
-    A session of a user with several roles counts for each of them.
+    A session of a user with several roles counts for each of them. ``invalid`` is there only
+    when there are such.
     """
 
     key: Optional[str]
@@ -128,6 +148,7 @@ class SessionGroup:
     expired: int
     blocked: int
     users: int
+    invalid: Optional[int] = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,8 @@ class CleanupReport:
     Attributes:
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
             below 0: behind.
+        invalid: There only when there are such: sessions that stay, as one of their instants
+            can't be read.
     """
 
     matched: int
@@ -147,6 +170,7 @@ class CleanupReport:
     complete: bool
     dry_run: bool
     clock_difference_seconds: float
+    invalid: Optional[int] = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

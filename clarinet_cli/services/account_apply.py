@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
+from clarinet_cli.repositories.known_forms import require_usual_owners
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
@@ -99,6 +100,7 @@ async def apply_accounts(
         BusyError: Somebody else changed the accounts meanwhile.
     """
     async with get_async_session(settings) as session:
+        await require_usual_owners(session)
         targets, others = await matched(session, targets_of(declared))
         await require_roles_of(session, declared)
         kept = await _unchanged(session, targets)

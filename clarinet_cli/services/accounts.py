@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.exceptions import NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.letter_case import folded
 from clarinet_cli.models import User
+from clarinet_cli.repositories.known_forms import require_one_form
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.services.emails import normalise_email
@@ -57,7 +58,9 @@ async def resolve_user(users: UserRepository, who: str) -> User:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if not found:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
-    return only_one(found, who)
+    user = only_one(found, who)
+    await require_one_form(users.session, user)
+    return user
 
 
 def only_one(found: Sequence[User], who: str) -> User:

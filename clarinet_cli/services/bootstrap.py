@@ -33,7 +33,7 @@ async def database_exists(settings: Settings) -> bool:
     if file is not None:
         return file.exists()
     try:
-        async with get_async_session(settings) as session:
+        async with get_async_session(settings, any_tables=True) as session:
             await ServerRepository(session).ping()
     except UnknownDatabaseError:
         return False

@@ -31,7 +31,7 @@ async def database_status(settings: Settings) -> DatabaseStatus:
         settings: Which database and which project directory.
     """
     url = database_url(settings)
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, any_tables=True) as session:
         server = ServerRepository(session)
         version, size = await server.version(), await server.size()
         rows = await server.row_counts()
@@ -99,7 +99,7 @@ async def _why_not_ready(
 
 
 async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, any_tables=True) as session:
         await ServerRepository(session).ping()
     if readiness is Readiness.CONNECTION:
         return None

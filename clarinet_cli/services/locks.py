@@ -65,7 +65,7 @@ async def exclusive(
         async with _locked_file(_followed(file), job, timeout):
             yield _always_held
         return
-    async with get_async_session(settings) as session:
+    async with get_async_session(settings, any_tables=True) as session:
         await _advisory_lock(session, job, timeout)
         # The lock ends with its connection: while that answers, the lock is ours.
         yield ServerRepository(session).hold

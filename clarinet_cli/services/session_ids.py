@@ -1,9 +1,10 @@
 """Which session an id means."""
 
+from datetime import datetime
 from typing import Optional
 from uuid import UUID
 
-from clarinet_cli.exceptions import NOT_FOUND, REFUSED
+from clarinet_cli.exceptions import FAILURE, NOT_FOUND, REFUSED
 from clarinet_cli.repositories.sessions import (
     ID_LENGTH,
     MATCHES_SHOWN,
@@ -14,6 +15,7 @@ from clarinet_cli.services.accounts import storable
 
 UNKNOWN_HINT = "'clarinet session list' shows the ids"
 OWN_HINT = "'clarinet session list-user USER' shows the ids"
+REPLACED = "\ufffd"  # what bytes become that are no text
 
 
 async def one_session(
@@ -47,12 +49,21 @@ async def one_session(
             if user_id
             else "--user USER narrows it",
         )
+    if REPLACED in found[0].token:
+        raise FAILURE.with_context(
+            f"access_token.token of session {wanted[:ID_LENGTH]!r} is not UTF-8 text",
+            hint="'clarinet session revoke-user' ends all of a user's sessions",
+        )
     return found[0]
 
 
 def _listed(found: list[FoundSession]) -> str:
     texts = [
-        f"created {session.created_at:%Y-%m-%dT%H:%M:%SZ} ({session.email or session.user_id})"
+        f"created {_moment(session.created_at)} ({session.email or session.user_id})"
         for session in found[:MATCHES_SHOWN]
     ]
     return ", ".join([*texts, "and more"] if len(found) > MATCHES_SHOWN else texts)
+
+
+def _moment(instant: Optional[datetime]) -> str:
+    return "at an unknown time" if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"

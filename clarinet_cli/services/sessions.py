@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.repositories.session_list import session_pages, session_row
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
@@ -42,6 +43,7 @@ async def list_sessions(
     """
     async with open_session(settings, access=Access.REPLICA) as session:
         async with session.begin():
+            await require_known_forms(session)
             user_id = await _id_of(session, who)
             moment = await present_moment(session, settings, now)
             pages = await session_pages(session, moment, where, user_id=user_id)

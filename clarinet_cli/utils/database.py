@@ -30,6 +30,7 @@ from clarinet_cli.connections.urls import (
     require_sqlite_file,
     sqlite_file,
 )
+from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 from clarinet_cli.utils.tracebacks import traceback_without_values
@@ -97,12 +98,14 @@ async def get_async_session(
     dry_run: bool = False,
     before_commit: Callable[[], None] = lambda: None,
     committed: Callable[[], None] = lambda: None,
+    any_tables: bool = False,
 ) -> AsyncIterator[AsyncSession]:
     """Yield a session: commit at the end, roll back on an error, close the engine.
 
     Args:
         settings: Which database; the project's settings by default.
         access: WRITE when the session will change rows.
+        any_tables: Do not look first whether the tables are those of the server.
         dry_run: Roll back at the end, so that the very statements of the real run are
             tried and nothing is written.
         before_commit: Called when nothing can interrupt the commit any more.
@@ -112,6 +115,8 @@ async def get_async_session(
         ClarinetError: The driver's error, in the operator's words.
     """
     async with open_session(settings, access=access) as session, session.begin() as begun:
+        if not any_tables:
+            await require_known_forms(session)
         yield session
         if dry_run:
             await begun.rollback()

@@ -43,7 +43,7 @@ class Command:
     words: tuple[str, ...]
     row: type
     many: bool = False
-    omitted: frozenset[str] = frozenset({"password"})
+    omitted: frozenset[str] = frozenset({"password", "invalid"})
 
     @property
     def fields(self) -> list[str]:

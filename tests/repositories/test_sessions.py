@@ -326,8 +326,12 @@ async def test_instants_are_aware_utc(server_project: Project) -> None:
     """Whatever the backend stores, Python gets aware UTC and can compare it."""
     found = await rows_at(server_project, AT_FIXTURE_NOW)
     instants = [
-        instant for row in found for instant in (row.created_at, row.expires_at, row.last_accessed)
+        instant
+        for row in found
+        for instant in (row.created_at, row.expires_at, row.last_accessed)
+        if instant is not None
     ]
+    assert len(instants) == 3 * len(found)
     next_expiry = (await stats_at(server_project)).next_expiry
     assert next_expiry is not None
     assert {instant.tzinfo for instant in [*instants, next_expiry]} == {UTC}

@@ -66,7 +66,10 @@ async def test_sessions_of_one_moment_are_all_listed(
     assert [row.id for row in found] == [f"same-{number:03d}" for number in range(7)]
 
 
-@pytest.mark.parametrize("states", [(state,) for state in StateName] + [tuple(StateName)[:2]])
+JUDGED = tuple(state for state in StateName if state is not StateName.INVALID)
+
+
+@pytest.mark.parametrize("states", [(state,) for state in JUDGED] + [JUDGED[:2]])
 async def test_states(server_project: Project, states: tuple[StateName, ...]) -> None:
     """Those in one of the states, as the server judges them."""
     oracle.deactivate(server_project, BOB)

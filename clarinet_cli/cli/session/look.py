@@ -10,6 +10,7 @@ from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.listings import render_pages
 from clarinet_cli.cli.options import (
+    LARGEST_NUMBER,
     OnlyOfUser,
     Output,
     SessionArgument,
@@ -99,6 +100,7 @@ def list_all(
         Optional[int],
         typer.Option(
             min=1,
+            max=LARGEST_NUMBER,
             help="At most so many, the newest.",
             show_default=f"{TERMINAL_LIMIT} on a terminal, else all",
         ),

@@ -6,10 +6,10 @@ from typing import Any, Optional
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection
-from sqlalchemy.types import NUMERIC, TypeEngine, Uuid
+from sqlalchemy.types import NUMERIC, TypeEngine
 
 from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.models.types import UTCDateTime
+from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime
 from clarinet_cli.results.migrations import MISSING_PARTS
 
 
@@ -22,6 +22,11 @@ def _render_item(kind: str, item: Any, _: Any) -> str | bool:
     """Write plain SQLAlchemy types into revisions, so that they outlive this package."""
     if kind == "type" and isinstance(item, UTCDateTime):
         return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, StoredId):
+        return "sa.UUID()"
+    if kind == "type" and isinstance(item, StoredText):
+        length = getattr(item.impl, "length", None)
+        return "sa.String()" if length is None else f"sa.String(length={length})"
     return False
 
 
@@ -33,7 +38,7 @@ def _types_differ(
     wanted: TypeEngine[Any],
 ) -> Optional[bool]:
     """SQLite has no UUID type and reports the declared ``UUID`` by its affinity, NUMERIC."""
-    return False if isinstance(found, NUMERIC) and isinstance(wanted, Uuid) else None
+    return False if isinstance(found, NUMERIC) and isinstance(wanted, StoredId) else None
 
 
 COMPARISON: dict[str, Any] = {

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED, R
 from clarinet_cli.ownership import make_directory, open_file, reason_of
 from clarinet_cli.results import FileChange
 from clarinet_cli.services.migrations.reading import is_readable, read_scripts
-from clarinet_cli.trust import require_code, require_project_place
+from clarinet_cli.trust import require_code
 from clarinet_cli.utils.logger import logger
 
 # What reading files can raise that are Python of anybody's making.
@@ -179,10 +179,7 @@ def foreign_environment(project: Path) -> Optional[Path]:
         location = _script_location(own, project)
         if location is not None and location.is_dir():
             return None if _has_our_base(location) else location
-        if _content(project / INI_FILE) in {
-            INI_TEXT,
-            _ini_text(project),
-        }:  # its files are gone, and no others there
+        if _content(project / INI_FILE) == INI_TEXT:  # its files are gone, and no others there
             return None
         return project / (INI_FILE if own.config_file_name else TOML_FILE)
     for name in USUAL_DIRECTORIES:
@@ -225,7 +222,6 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
             "exists already with other content: " + ", ".join(map(str, differing)),
             hint="--force overwrites it",
         )
-    require_project_place(wanted, project)
     changes = []
     for path, text in wanted.items():
         before = _content(path)
@@ -286,14 +282,9 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
     )
     _complete(config, location)
     config.set_main_option("sourceless", "false")  # byte code can't be read without running it
-    paths = {
-        "version_locations": found.version_locations,
-        "prepend_sys_path": found.import_locations,
-    }
-    name, separator = _separator(path for several in paths.values() for path in several)
-    config.set_main_option("path_separator", name)
-    for option, several in paths.items():
-        config.set_main_option(option, separator.join(map(str, several)).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    _set_paths(config, "version_locations", found.version_locations)
+    _set_paths(config, "prepend_sys_path", found.import_locations)
     return found
 
 
@@ -306,11 +297,8 @@ def _locations(config: Config) -> tuple[list[str], list[str], bool]:
     )
 
 
-def _separator(paths: Iterable[Path]) -> tuple[str, str]:
-    """Return a separator that is in no path, after its name in Alembic's settings."""
-    text = "".join(map(str, paths))
-    names = {"newline": "\n", ":": ":", ";": ";"}
-    return next((item for item in names.items() if item[1] not in text), ("newline", "\n"))
+def _set_paths(config: Config, option: str, paths: tuple[Path, ...]) -> None:
+    config.set_main_option(option, "\n".join(map(str, paths)).replace("%", "%%"))
 
 
 def _complete(config: Config, location: Path) -> None:

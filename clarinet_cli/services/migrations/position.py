@@ -23,6 +23,7 @@ from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.migrations.comparison import differences
 from clarinet_cli.services.migrations.environments import Environment, find_environment
 from clarinet_cli.settings import Settings
+from clarinet_cli.stored_forms import as_text
 from clarinet_cli.utils.database import get_connection
 from clarinet_cli.utils.logger import logger
 
@@ -57,7 +58,8 @@ def _differences_of_present(connection: Connection) -> tuple[str, ...]:
 
 def current_heads(connection: Connection) -> tuple[str, ...]:
     """Return the revisions that the database says it is at; empty when it never migrated."""
-    return tuple(MigrationContext.configure(connection).get_current_heads())
+    heads = MigrationContext.configure(connection).get_current_heads()
+    return tuple(map(as_text, heads))  # SQLite may have bytes or a number there
 
 
 def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationStatus:
@@ -142,6 +144,9 @@ def alembic_errors(target: str) -> Iterator[None]:
     """Turn Alembic's errors inside the block into errors in the operator's words."""
     try:
         yield
+    except AssertionError as error:  # a relative name that Alembic has no answer to
+        logger.bind(reported=True).error(f"alembic: no answer to {target!r}")
+        raise NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT) from error
     except (CommandError, RevisionError) as error:
         logger.bind(reported=True).error(f"alembic: {error}")
         raise _explained(error, target) from error
@@ -158,6 +163,7 @@ def _explained(error: Exception, target: str) -> ClarinetError:
         or "Relative revision" in text
         or "not a valid" in text
         or "not an ancestor" in text
+        or "Walked too far" in text
     ):
         return NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT)
     return FAILURE.with_context(text)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.connections.urls import require_sqlite_file
 from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
+from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
@@ -89,6 +90,7 @@ async def clean_up(
         remaining = await run.remaining(walk)
         if walk.no_space is not None:
             raise CleanupStoppedError(walk.no_space, run.report(walk, remaining, clock() - started))
+        await run.count_invalid()
         if remaining and walk.has_tried_all:
             logger.warning(
                 f"{remaining} dead sessions remain: "
@@ -109,6 +111,7 @@ class _Run:
     beside: Sequence[AsyncSession]
     moment: Optional[Moment] = None
     clock_difference: float = 0.0
+    invalid: int = 0
 
     async def prepared(
         self, now: Optional[datetime], still_held: StillHeld, progress: Progress
@@ -117,6 +120,7 @@ class _Run:
 
         async def ask() -> tuple[Moment, DeadSessions, float]:
             session = self.transactions.session
+            await require_known_forms(session)
             moment = moment_of(self.settings, now or await self._present())
             pause = await ServerRepository(session).pause_between_batches()
             way = await self._way(moment, keep=not self.plan.dry_run, beside=self.beside)
@@ -154,6 +158,25 @@ class _Run:
         await look.go()
         return look.found
 
+    async def count_invalid(self) -> None:
+        """Count the sessions that nobody can judge, and say so: they stay."""
+        if self.transactions.ended or self.moment is None:
+            return
+        doubtful = self.moment.invalid
+
+        async def way() -> DeadSessions:
+            session = self.transactions.session
+            return await way_to_dead_sessions(session, doubtful, by_expiry=False, keep=False)
+
+        look = LookAtAll(self.transactions, await self.transactions.patiently(Access.READ, way))
+        await look.go()
+        self.invalid = look.found
+        if self.invalid:
+            logger.warning(
+                f"{self.invalid} sessions stay, as one of their instants can't be read: "
+                "'clarinet session list --state invalid' shows them"
+            )
+
     def report(self, walk: Optional[Walk], remaining: int, seconds: float) -> CleanupReport:
         """Return what the clean-up did, and log it."""
         report = CleanupReport(
@@ -165,6 +188,7 @@ class _Run:
             complete=walk is not None and walk.look.complete and remaining == 0,
             dry_run=self.plan.dry_run,
             clock_difference_seconds=self.clock_difference,
+            invalid=self.invalid or None,
         )
         logger.info(
             f"clean-up: matched {report.matched}, deleted {report.deleted}, "

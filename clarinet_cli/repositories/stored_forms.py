@@ -1,0 +1,91 @@
+"""Ids and instants in other forms than the server's, in queries.
+
+SQLite takes any value in any column, and PostgreSQL has instants that the server can't read.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, and_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+from sqlmodel import col
+
+from clarinet_cli.connections.engines import SAME_ID
+from clarinet_cli.models import AccessToken
+from clarinet_cli.models.types import PYTHON_YEARS, StoredId
+
+OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of an instant that can't be read
+
+
+class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
+    """Whether the server can read an instant, so that a comparison of it means something.
+
+    SQLite: it is text that begins with a date and time in UTC. PostgreSQL: neither infinite
+    nor in a year that Python does not have.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(readable_instant, "sqlite")
+def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
+    text = compiler.process(element.clauses, **options)
+    begins, ends = f"substr({text}, 1, 19)", f"substr({text}, 20)"
+    in_utc = f"{ends} NOT GLOB '*[^.0-9]*' OR {ends} GLOB '*+00:00' OR {ends} GLOB '*Z'"
+    # Of the whole text datetime() would round the fraction, perhaps to the next second.
+    # Without a modifier it takes 31 February as it is.
+    same = f"datetime({begins}, '+0 days') = {begins} AND {begins} NOT LIKE '0000%'"
+    return f"coalesce(typeof({text}) = 'text' AND {same} AND ({in_utc}), 0)"
+
+
+@compiles(readable_instant, "postgresql")
+def _postgresql_readable(element: Any, compiler: Any, **options: Any) -> str:
+    return f"(({compiler.process(element.clauses, **options)}) {PYTHON_YEARS}) IS TRUE"
+
+
+class usual_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
+    """Whether an id has the form that the server writes and looks for."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(usual_id, "sqlite")
+def _sqlite_usual(element: Any, compiler: Any, **options: Any) -> str:
+    return f"({_is_hex(compiler.process(element.clauses, **options))})"
+
+
+@compiles(usual_id, "postgresql")
+def _postgresql_usual(element: Any, compiler: Any, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} IS NOT NULL)"
+
+
+class id_in_one_form(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
+    """An id so that all forms of one are equal."""
+
+    type = StoredId()
+    inherit_cache = True
+
+
+@compiles(id_in_one_form, "sqlite")
+def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
+    value = compiler.process(element.clauses, **options)
+    return f"CASE WHEN {_is_hex(value)} THEN {value} ELSE {SAME_ID}({value}) END"
+
+
+@compiles(id_in_one_form, "postgresql")
+def _postgresql_id(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+def _is_hex(value: str) -> str:
+    is_text = f"typeof({value}) = 'text' AND length({value}) = 32"
+    return f"{is_text} AND {value} NOT GLOB '*[^0-9a-f]*'"
+
+
+def all_instants_readable() -> ColumnElement[bool]:
+    """Return whether a session's state can be judged."""
+    instants = (AccessToken.expires_at, AccessToken.last_accessed, AccessToken.created_at)
+    return and_(*(readable_instant(col(instant)) for instant in instants))
