@@ -130,3 +130,34 @@ def test_the_listing_uses_a_temporary_file(crowded: Project, temporary: Temporar
     """All sessions are more than memory is used for: without a file the test above is void."""
     assert crowded.run("session", "list", "-o", "jsonl").code == 0
     assert temporary.bytes_seen > 1_000_000
+
+
+@pytest.fixture
+def referred(crowded: Project) -> Project:
+    """The same, all sessions expired, and a table of somebody else's that points at each."""
+    crowded.rows(
+        "CREATE TABLE sums (token varchar REFERENCES access_token (token) ON DELETE CASCADE)"
+    )
+    crowded.rows("INSERT INTO sums SELECT token FROM access_token")
+    crowded.rows("CREATE INDEX sums_token ON sums (token)")
+    crowded.rows("UPDATE access_token SET expires_at = '2020-01-01 00:00:00.000001'")
+    return crowded
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("session", "revoke-user", "ada@example.org", "--keep-newest", "600"),
+        ("session", "revoke-all", "--yes"),
+        ("session", "cleanup"),
+        ("admin", "delete", "ada@example.org", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_no_secret_is_in_a_temporary_file_when_a_statement_may_be_undone(
+    referred: Project, temporary: TemporaryFiles, words: tuple[str, ...]
+) -> None:
+    """Where another table points at sessions, SQLite keeps the pages that a statement changes."""
+    result = referred.run(*words)
+    assert not temporary.found
+    assert result.code == 0, result
