@@ -37,12 +37,13 @@ class Authority:
         signed = certificate.sign(self.key, hashes.SHA256())
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *hosts: str) -> tuple[Path, Path]:
+    def issue(self, name: str, *hosts: str, phrase: str = "") -> tuple[Path, Path]:
         """Return the files of a certificate and its key.
 
         Args:
             name: The name of the server or the database user.
             *hosts: The addresses that it is good for.
+            phrase: What the key is encrypted with.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -57,7 +58,9 @@ class Authority:
             key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
+                serialization.BestAvailableEncryption(phrase.encode())
+                if phrase
+                else serialization.NoEncryption(),
             )
         )
         files[1].chmod(0o600)
@@ -97,10 +100,12 @@ class TlsFront:
     ) -> None:
         self.target = f"{server.host}/.s.PGSQL.{server.port}"
         self.encrypted: list[str] = []
+        self.direct: list[Optional[str]] = []  # the protocols named by who begins with TLS
         self.context: Optional[ssl.SSLContext] = None
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
+            self.context.set_alpn_protocols(["postgresql"])
             if clients is not None:
                 self.context.load_verify_locations(clients)
                 self.context.verify_mode = ssl.CERT_REQUIRED
@@ -125,6 +130,11 @@ class TlsFront:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
+            if self.context and client.recv(1, socket.MSG_PEEK) == TLS_RECORD:
+                with self.context.wrap_socket(client, server_side=True) as secured:
+                    self.direct.append(secured.selected_alpn_protocol())
+                    self._relay(secured, b"")
+                return
             first = client.recv(8)
             asked = first == SSL_REQUEST
             if asked:
@@ -148,6 +158,7 @@ class TlsFront:
             back.join()
 
 
+TLS_RECORD = b"\x16"  # the first byte of a handshake
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's manual, section 54.7
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from tests.tls import SSL_REQUEST
 
 OK, CLEAR_TEXT, MD5, SASL = 0, 3, 5, 10
-REFUSAL = b"SFATAL\0VFATAL\0C28P01\0Mno\0\0"
 PARAMETER = b"S" + struct.pack("!i", 4 + len(b"a\0b\0")) + b"a\0b\0"
 
 
@@ -18,15 +17,23 @@ def asking(kind: int, rest: bytes = b"") -> bytes:
     return b"R" + struct.pack("!ii", 8 + len(rest), kind) + rest
 
 
+def error_message(state: bytes) -> bytes:
+    """Return the message that ends a log-in."""
+    body = b"SFATAL\0VFATAL\0C" + state + b"\0Mno\0\0"
+    return b"E" + struct.pack("!i", 4 + len(body)) + body
+
+
 class Listener:
     """It has no TLS, and an answer to the log-in that its test gives.
 
     Args:
         answers: What it sends, each part by itself.
+        unknown: A database that it says it does not have.
     """
 
-    def __init__(self, answers: Sequence[bytes]) -> None:
+    def __init__(self, answers: Sequence[bytes], *, unknown: str = "") -> None:
         self.answers = answers
+        self.unknown = unknown
         self.received = b""
         self.connections = self.log_ins = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -55,11 +62,15 @@ class Listener:
             if not first:  # whoever wants TLS goes away
                 return
             self.log_ins += 1
-            self.received += first + client.recv(65536)
+            begin = first + client.recv(65536)
+            self.received += begin
+            if self.unknown and f"database\0{self.unknown}\0".encode() in begin:
+                client.sendall(error_message(b"3D000"))
+                return
             for part in self.answers:
                 client.sendall(part)
             self.received += client.recv(65536)
-            client.sendall(b"E" + struct.pack("!i", 4 + len(REFUSAL)) + REFUSAL)
+            client.sendall(error_message(b"28P01"))
             while data := client.recv(65536):
                 self.received += data
 

@@ -130,6 +130,18 @@ def test_urls_are_guarded_too(empty_project: Project, listener: LISTENERS, given
     assert CANARY.encode() not in hostile.received
 
 
+def test_the_maintenance_database_is_guarded_too(
+    empty_project: Project, listener: LISTENERS
+) -> None:
+    """'db init' goes on to the database 'postgres' where its own does not exist yet."""
+    hostile = listener(asking(CLEAR_TEXT))
+    hostile.unknown = "main"
+    write(empty_project, hostile)
+    assert "it was not sent" in run(empty_project, ("db", "init")).stderr
+    assert b"database\0postgres\0" in hostile.received
+    assert CANARY.encode() not in hostile.received
+
+
 def test_waiting_ends_at_once(empty_project: Project, listener: LISTENERS) -> None:
     """What the server asks for does not change: 'db wait' asks it once, and not for an hour."""
     hostile = listener(asking(CLEAR_TEXT))

@@ -97,6 +97,33 @@ def test_a_client_certificate_is_shown(
     demanding.stop()
 
 
+def test_a_key_with_a_pass_phrase_needs_it(
+    empty_project: Project, scene: Scene, postgres: PostgresServer
+) -> None:
+    """Its option gives it; without it nobody is asked, and the option is named."""
+    certificate = scene.authority.issue("demanding", "127.0.0.1")
+    demanding = TlsFront(postgres, certificate, clients=scene.authority.file)
+    cert, key = scene.authority.issue("postgres", phrase="CANARY")
+    options = {"sslmode": "require", "sslcert": cert, "sslkey": key}
+    refused = wait(empty_project, demanding.url(options))
+    assert refused.code == 78, refused
+    assert str(key) in refused.stderr
+    assert "hint: a key with a pass phrase needs sslpassword" in refused.stderr
+    wrong = wait(empty_project, demanding.url({**options, "sslpassword": "CANARY-wrong"}))
+    assert wrong.code == 78, wrong
+    assert "CANARY" not in wrong.stderr
+    assert wait(empty_project, demanding.url({**options, "sslpassword": "CANARY"})).code == 0
+    demanding.stop()
+
+
+def test_direct_tls_begins_without_a_question(empty_project: Project, scene: Scene) -> None:
+    """sslnegotiation=direct, for PostgreSQL 17: the first byte is TLS, for this protocol."""
+    options = {"sslmode": "require", "sslnegotiation": "direct"}
+    assert wait(empty_project, scene.front.url(options)).code == 0
+    assert set(scene.front.direct) == {"postgresql"}
+    assert scene.front.encrypted == []
+
+
 def test_names_of_files_start_at_the_project(empty_project: Project, scene: Scene) -> None:
     """A relative name is read from the directory of the settings."""
     (empty_project.directory / "ca.pem").write_bytes(scene.authority.file.read_bytes())
