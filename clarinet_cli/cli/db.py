@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from clarinet_cli.cli.delivery import Delivery
 from clarinet_cli.cli.groups import HelpfulGroup, run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.options import (
@@ -17,6 +18,7 @@ from clarinet_cli.cli.options import (
 )
 from clarinet_cli.cli.output import Listing, render
 from clarinet_cli.cli.prompts import PasswordOptions
+from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import Readiness
 
 app = typer.Typer(cls=HelpfulGroup, help="Create the database, look at it, wait for it.")
@@ -52,9 +54,25 @@ def init(
     if not schema_anyway:  # before anybody is asked for a password
         run(require_schema_order(settings, creates=True))
     password = options.read() if dry_run else first_admin_password(settings, options)
-    work = initialise_database(settings, password, dry_run=dry_run, schema_anyway=schema_anyway)
-    steps = run(work)
-    render(steps, output, Listing(Step))
+    done: list[Step] = []
+    delivery = Delivery(output, Listing(Step))
+    work = initialise_database(
+        settings,
+        password,
+        dry_run=dry_run,
+        schema_anyway=schema_anyway,
+        progress=done,
+        deliver=delivery,
+    )
+    try:
+        with delivery.checked():
+            steps = run(work)
+    except Interrupted:
+        if any(step.result != "unchanged" for step in done) and not (dry_run or delivery.done):
+            render(done, output, Listing(Step), done=True)
+        raise
+    if not delivery.done:
+        render(steps, output, Listing(Step), done=not dry_run)
 
 
 @app.command()

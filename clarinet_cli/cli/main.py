@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+from typing import Any
 
 SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
 POSSIBLE_SIZE = re.compile(r"[1-9][0-9]{1,2}")
@@ -20,10 +21,34 @@ def main() -> None:
         from clarinet_cli.cli.output import open_missing_streams
 
         open_missing_streams()
+    _lose_what_standard_error_does_not_take()
     code = run_command_line(sys.argv[1:])
     SIGNALS.leave_to_the_system()
     gc.freeze()  # the end of the process would look once more for garbage among all that
     sys.exit(code)
+
+
+class _Forgiving(io.FileIO):
+    """A stream that loses what it can't write, as on a full disk or a terminal that is gone."""
+
+    def write(self, content: Any, /) -> int:
+        """Write, or lose, the whole content."""
+        try:
+            return super().write(content) or len(content)
+        except OSError:
+            return len(content)
+
+
+def _lose_what_standard_error_does_not_take() -> None:
+    """Let no message that can't be written stop the work: this is for every writer to it."""
+    if sys.stderr is not sys.__stderr__ or sys.stderr is None:  # a stand-in takes everything
+        return
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Forgiving(sys.stderr.fileno(), "w", closefd=False)),
+        encoding=sys.stderr.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
 
 
 def _start_quickly() -> None:

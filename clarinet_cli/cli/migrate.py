@@ -39,7 +39,12 @@ def init(
     from clarinet_cli.services.migrations.environments import init_environment
 
     project = project_settings().project_dir
-    render(init_environment(project, force=force, dry_run=dry_run), output, Listing(FileChange))
+    render(
+        init_environment(project, force=force, dry_run=dry_run),
+        output,
+        Listing(FileChange),
+        done=not dry_run,
+    )
 
 
 @app.command()
@@ -73,7 +78,7 @@ def upgrade(
         schema_anyway=schema_anyway,
         lock_timeout=lock_timeout,
     )
-    render(run(work), output)
+    render(run(work), output, done=not dry_run)
 
 
 @app.command(cls=RelativeRevisionCommand)
@@ -102,7 +107,7 @@ def downgrade(
         planned = run(take_back(settings, revision, dry_run=True))
         _confirm_downgrade(settings, planned)
     work = take_back(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
-    render(run(work), output)
+    render(run(work), output, done=not dry_run)
 
 
 @app.command()
@@ -162,7 +167,7 @@ def create(
     if not files:
         note("nothing to do: the database is what the models say")
     if files or output not in (None, OutputFormat.TABLE):
-        render(files, output, Listing(FileChange))
+        render(files, output, Listing(FileChange), done=not dry_run)
 
 
 def _confirm_downgrade(settings: "Settings", planned: "MigrationRun") -> None:

@@ -31,9 +31,26 @@ def report_change(
     change: "AccountChange",
     output: "Optional[OutputFormat]",
     settle: "Settle",
+    *,
+    done: bool,
+    shown: bool = False,
 ) -> None:
-    """Report what became of one account, as ``report_changes`` does."""
-    report_changes(settings, [change], settle, lambda changes: render(changes[0], output))
+    """Report what became of one account, as ``report_changes`` does.
+
+    Args:
+        settings: See there.
+        change: What was done.
+        output: The format.
+        settle: See there.
+        done: No dry run.
+        shown: It stands on standard output already.
+    """
+
+    def show(changes: "list[AccountChange]") -> None:
+        if not shown:
+            render(changes[0], output, done=done)
+
+    report_changes(settings, [change], settle, show)
 
 
 def report_changes(

@@ -4,11 +4,14 @@ Standard output carries the data alone, one document. Everything else goes to st
 error: notes, hints, prompts, progress, errors.
 """
 
+import errno
 import io
 import os
+import select
+import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, TextIO
@@ -22,6 +25,8 @@ from clarinet_cli.types import OutputFormat
 _closed: set[str] = set()
 LONGEST_MESSAGE = 2000  # characters: what is quoted in it may be as long as anybody likes
 BEGINNING_SHOWN, END_SHOWN = 600, 300
+_required: list[bool] = []
+READER_SECONDS = 10.0  # a transaction waits meanwhile
 TABLE_LIMIT = 500  # of a table that is made as a whole: Rich takes about 0.9 s for 1000 rows
 UTF_8 = "utf-8"
 LINE = "─"
@@ -46,6 +51,8 @@ def render(
     result: Any,
     output: Optional[OutputFormat],
     listing: Optional[Listing] = None,
+    *,
+    done: bool = False,
 ) -> None:
     """Write a result to standard output.
 
@@ -54,19 +61,20 @@ def render(
         output: The format; None when nobody asked for one: a table, and with ``-q``
             nothing but a generated password.
         listing: What a list looks like; None for a single result.
+        done: Whether it tells of a change that is made. The exit code is about the change
+            then: a result that can't be written is a warning.
+
+    Raises:
+        ClarinetError: Standard output can't be written.
     """
     rows = [result] if listing is None else list(result)
     values = [formats.fields_of(row) for row in rows]
-    secret = any(row.get("password") for row in values)
     try:
         _show(values, output, listing)
     except ClarinetError as error:
-        if not secret:
+        if not done:
             raise
-        raise FAILURE.with_context(
-            f"the new password is set, but can't be shown: {error.message}",
-            hint="'clarinet admin reset-password' sets another one",
-        ) from error
+        warn(f"the result can't be shown: {error.message}")
 
 
 def _show(
@@ -136,6 +144,9 @@ def write(pieces: Iterable[str], *, flush: bool = True, encoding: str = UTF_8) -
     if _closed:
         _refuse_if_any(pieces)
         return True
+    if _required:
+        _hand_over("".join(pieces).encode(encoding, "backslashreplace"))
+        return True
     try:
         _write_all(pieces, flush=flush, encoding=encoding)
     except BrokenPipeError:
@@ -145,6 +156,21 @@ def write(pieces: Iterable[str], *, flush: bool = True, encoding: str = UTF_8) -
         forget_stdout()
         raise FAILURE.with_context(f"standard output: {error.strerror}") from error
     return True
+
+
+@contextmanager
+def required() -> Iterator[None]:
+    """Let no text in the block be lost: nobody who reads it is an error too."""
+    _required.append(True)
+    try:
+        yield
+    finally:
+        _required.pop()
+
+
+def warn(text: str) -> None:
+    """Tell of something that went wrong beside the work, also with ``-q``."""
+    _to_stderr(f"warning: {printable(text)}\n")
 
 
 def note(text: str) -> None:
@@ -315,6 +341,39 @@ def _refuse_if_any(pieces: Iterable[str]) -> None:
         raise FAILURE.with_context("standard output is closed")
 
 
+def _hand_over(content: bytes) -> None:
+    """Write all of it now, and see that it can still be read.
+
+    Raises:
+        ClarinetError: The reader went away, or reads nothing for a while, or the disk is full.
+    """
+    try:
+        sys.stdout.flush()
+        _hand_over_to(sys.stdout.buffer, content)
+    except OSError as error:
+        forget_stdout()
+        raise FAILURE.with_context(f"standard output: {error.strerror}") from error
+
+
+def _hand_over_to(stream: Any, content: bytes) -> None:
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # in memory
+        stream.write(content)
+        return
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    while content:
+        if not ready.poll(READER_SECONDS * 1000):
+            raise OSError(errno.ETIMEDOUT, "nobody reads it")
+        # As much as a pipe that is ready takes without waiting.
+        content = content[os.write(descriptor, content[: select.PIPE_BUF]) :]
+    if any(state & select.POLLERR for _, state in ready.poll(0)):
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fsync(descriptor)
+
+
 def _write_all(pieces: Iterable[str], *, flush: bool, encoding: str) -> None:
     stream = sys.stdout.buffer
     for piece in pieces:
@@ -339,8 +398,10 @@ def forget_stdout() -> None:
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(_encodable(text, sys.stderr.encoding))
-    sys.stderr.flush()
+    """Write a message; where that is impossible the exit code still tells of the work."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(_encodable(text, sys.stderr.encoding))
+        sys.stderr.flush()
 
 
 def _encodable(text: str, encoding: Optional[str]) -> str:

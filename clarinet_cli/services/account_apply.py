@@ -8,7 +8,7 @@ the server's log-ins would wait for them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 from uuid import UUID
@@ -75,6 +75,7 @@ async def apply_accounts(
     *,
     progress: Progress = lambda done, total: None,
     settle: Optional[Settle] = None,
+    deliver: Optional[Callable[[list[AppliedAccount]], None]] = None,
 ) -> list[AppliedAccount]:
     """Make the accounts what a file says of them.
 
@@ -88,6 +89,7 @@ async def apply_accounts(
         plan: How to apply it.
         progress: Called after each hash with those done so far and all.
         settle: Takes the accounts down that lost rights.
+        deliver: Shows the reports with generated passwords before the commit.
 
     Returns:
         One report a row, in the file's order, then those of pruned accounts.
@@ -118,6 +120,10 @@ async def apply_accounts(
             made, pruned = await file.write(work, listed if plan.prune else None)
             for report in (*made.values(), *pruned):
                 trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
+            if deliver is not None and any(secret.told for secret in secrets.values()):
+                await session.flush()
+                done = kept | made
+                deliver([done[target.number] for target in targets] + pruned)
         if plan.dry_run:
             made = {number: _planned(report) for number, report in made.items()}
             pruned = [_planned(report) for report in pruned]

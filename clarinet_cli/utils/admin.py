@@ -3,7 +3,7 @@
 Another Python program can use them; the command line does.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Optional
@@ -26,6 +26,8 @@ from clarinet_cli.services.settle import Settle
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
 from clarinet_cli.utils.database import configured_settings, get_async_session
+
+Deliver = Callable[[AccountChange], None]
 
 
 async def list_admin_users(
@@ -80,6 +82,7 @@ async def create_admin(
     if_not_exists: bool = False,
     dry_run: bool = False,
     settle: Optional[Settle] = None,
+    deliver: Optional[Deliver] = None,
 ) -> AccountChange:
     """Create a superuser with the role ``admin``, or bring an existing account to that.
 
@@ -92,6 +95,7 @@ async def create_admin(
         if_not_exists: Leave an existing account as it is, and say so.
         dry_run: Change nothing, report what would be done.
         settle: Takes an existing account down that got another password.
+        deliver: Shows a generated password before the commit; fails when it can't.
 
     Raises:
         ConflictError: The account exists, and neither option was given.
@@ -115,6 +119,7 @@ async def create_admin(
                 session, email, _required(hashed, dry_run=dry_run), roles=roles
             )
         note_down(trail, change)
+        await _deliver(session, deliver, _reported(change, password, dry_run=dry_run))
     _settle(settle if existing and hashed else None, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
@@ -128,6 +133,7 @@ async def reset_admin_password(
     keep_sessions: bool = False,
     dry_run: bool = False,
     settle: Optional[Settle] = None,
+    deliver: Optional[Deliver] = None,
 ) -> AccountChange:
     """Set a new password and end the account's sessions, in one transaction.
 
@@ -139,6 +145,7 @@ async def reset_admin_password(
         keep_sessions: Leave the sessions alone.
         dry_run: Change nothing, report what would be done.
         settle: Takes the account down when its sessions ended.
+        deliver: Shows a generated password before the commit; fails when it can't.
 
     Raises:
         NotFoundError: There is no such account.
@@ -158,6 +165,7 @@ async def reset_admin_password(
             keep_sessions=keep_sessions,
         )
         note_down(trail, change)
+        await _deliver(session, deliver, _reported(change, password, dry_run=dry_run))
     _settle(None if keep_sessions else settle, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
@@ -168,6 +176,7 @@ async def ensure_admin_exists(
     *,
     dry_run: bool = False,
     settle: Optional[Settle] = None,
+    deliver: Optional[Deliver] = None,
 ) -> AccountChange:
     """Make sure that an active superuser exists; create the one of the settings if not.
 
@@ -182,6 +191,7 @@ async def ensure_admin_exists(
         password: For a new account.
         dry_run: Change nothing, report what would be done.
         settle: Takes an existing account down that got another password.
+        deliver: Shows a generated password before the commit; fails when it can't.
 
     Raises:
         InvalidInputError: A new account is needed and no password is given.
@@ -206,6 +216,7 @@ async def ensure_admin_exists(
             required = _required(hashed, dry_run=dry_run)
             change = await superusers.create_superuser(session, email, required)
         note_down(trail, change)
+        await _deliver(session, deliver, _reported(change, password, dry_run=dry_run))
     _settle(settle if existing and hashed else None, change, dry_run=dry_run)
     return _reported(change, password, dry_run=dry_run)
 
@@ -239,6 +250,15 @@ def _settle(settle: Optional[Settle], change: AccountChange, *, dry_run: bool) -
     """Take an account down whose sessions have ended, once that has committed."""
     if settle is not None and change.id is not None and not dry_run:
         settle.accounts.add(change.id)
+
+
+async def _deliver(
+    session: AsyncSession, deliver: Optional[Deliver], change: AccountChange
+) -> None:
+    """Let a generated password be shown when all but the commit is done."""
+    if deliver is not None and change.password is not None:
+        await session.flush()
+        deliver(change)
 
 
 def _prepared_hash(

@@ -1,5 +1,6 @@
 """Making a database ready, whatever its state: entry points that own the transactions."""
 
+from collections.abc import Callable
 from typing import Optional
 
 from clarinet_cli.results import AccountChange, Step
@@ -18,7 +19,8 @@ from clarinet_cli.services.migrations import (
 from clarinet_cli.services.passwords import NewPassword, check_password
 from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.utils.admin import Deliver, ensure_admin_exists, find_active_superuser
 from clarinet_cli.utils.logger import logger
 
 
@@ -27,6 +29,7 @@ async def create_admin_user(
     password: Optional[NewPassword] = None,
     *,
     dry_run: bool = False,
+    deliver: Optional[Deliver] = None,
 ) -> AccountChange:
     """Make sure that a first superuser exists; repeating it changes nothing.
 
@@ -35,11 +38,12 @@ async def create_admin_user(
             by default.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
+        deliver: Shows a generated password before the commit; fails when it can't.
 
     Raises:
         InvalidInputError: A new account is needed and no password is given.
     """
-    return await ensure_admin_exists(settings, password, dry_run=dry_run)
+    return await ensure_admin_exists(settings, password, dry_run=dry_run, deliver=deliver)
 
 
 async def superuser_is_missing(settings: Settings) -> bool:
@@ -57,6 +61,8 @@ async def initialise_database(
     *,
     dry_run: bool = False,
     schema_anyway: bool = False,
+    progress: Optional[list[Step]] = None,
+    deliver: Optional[Callable[[list[Step]], None]] = None,
 ) -> list[Step]:
     """Make the database ready: create it, migrate it, add roles and the first superuser.
 
@@ -69,6 +75,8 @@ async def initialise_database(
         dry_run: Change nothing, report what would be done.
         schema_anyway: Make our tables also in the empty database of a project with
             migrations of another program.
+        progress: Gets the steps that are done, for who interrupts the others.
+        deliver: Shows the steps with a generated password before the last commit.
 
     Returns:
         One report a step, in order.
@@ -83,14 +91,23 @@ async def initialise_database(
     _refuse_early(settings, password)
     if not schema_anyway:
         await require_schema_order(settings, creates=True)
-    steps = [await ensure_database(settings, dry_run=dry_run)]
+    steps = [] if progress is None else progress
+    steps.append(await ensure_database(settings, dry_run=dry_run))
+    SIGNALS.next_step()
     if dry_run and steps[0].result != "unchanged":
         return steps + _steps_on_nothing(settings)
     steps.append(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
+    SIGNALS.next_step()
     if dry_run and steps[1].result == "would_create":
         return steps + _steps_on_nothing(settings)[1:]
     steps.append(await ensure_roles(settings, dry_run=dry_run))
-    steps.append(await _superuser(settings, password, dry_run=dry_run))
+    SIGNALS.next_step()
+
+    def show(change: AccountChange) -> None:
+        if deliver is not None:
+            deliver([*steps, _step_of(change)])
+
+    steps.append(await _superuser(settings, password, show, dry_run=dry_run))
     for step in steps:
         logger.info(f"db init: {step.step}: {step.result}")
     return steps
@@ -107,10 +124,15 @@ def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
             check_password(password.text, email=email, strong=strong)
 
 
-async def _superuser(settings: Settings, password: Optional[NewPassword], *, dry_run: bool) -> Step:
+async def _superuser(
+    settings: Settings, password: Optional[NewPassword], deliver: Deliver, *, dry_run: bool
+) -> Step:
     if not settings.admin_auto_create:
         return Step("superuser", "unchanged", "admin_auto_create is off")
-    change = await create_admin_user(settings, password, dry_run=dry_run)
+    return _step_of(await create_admin_user(settings, password, dry_run=dry_run, deliver=deliver))
+
+
+def _step_of(change: AccountChange) -> Step:
     return Step("superuser", change.result, change.email, change.password)
 
 

@@ -130,7 +130,7 @@ def _change(
 
     settings, later = project_settings(), Settle(settle)
     change = run(change_account(settings, who, rule, dry_run=dry_run, settle=later))
-    report_change(settings, change, output, later)
+    report_change(settings, change, output, later, done=not dry_run)
 
 
 def _confirmed_deletion(settings: "Settings", who: str) -> str:

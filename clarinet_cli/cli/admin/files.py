@@ -1,11 +1,13 @@
 """Commands that write accounts to a file and bring a file's accounts to the database."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clarinet_cli.cli.delivery import Delivery
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.inputs import FILE_LIMIT, read_limited
 from clarinet_cli.cli.invocation import project_settings
@@ -63,13 +65,22 @@ def apply(
     declared = read_accounts(_content(file), name)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
+    listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file")
+    delivery = None if dry_run else Delivery(output, listing)
+
     def show(rows: list[AppliedAccount]) -> None:
-        render(rows, output, Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file"))
+        if delivery is None or not delivery.done:
+            render(rows, output, listing, done=not dry_run)
         counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
         note("{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run))
 
-    with progress("hashing passwords") as tell:
-        rows = run(apply_accounts(settings, declared, plan, progress=tell, settle=later))
+    with (
+        nullcontext() if delivery is None else delivery.checked(),
+        progress("hashing passwords") as tell,
+    ):
+        rows = run(
+            apply_accounts(settings, declared, plan, progress=tell, settle=later, deliver=delivery)
+        )
     report_changes(settings, rows, later, show)
 
 

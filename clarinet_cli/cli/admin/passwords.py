@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 import typer
 
 from clarinet_cli.cli.completion import complete_emails, complete_roles
+from clarinet_cli.cli.delivery import Delivery
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.invocation import project_settings
 from clarinet_cli.cli.notes import report_change
@@ -71,19 +72,22 @@ def create(
     if not (dry_run or password) and not run(account_exists(settings, address)):
         configured = configured_password(settings, address)
         password = required_password(None, configured, address)
-    change = run(
-        create_admin(
-            settings,
-            address,
-            password,
-            roles=role or (),
-            update=update,
-            if_not_exists=if_not_exists,
-            dry_run=dry_run,
-            settle=later,
+    delivery = Delivery(output)
+    with delivery.checked():
+        change = run(
+            create_admin(
+                settings,
+                address,
+                password,
+                roles=role or (),
+                update=update,
+                if_not_exists=if_not_exists,
+                dry_run=dry_run,
+                settle=later,
+                deliver=delivery,
+            )
         )
-    )
-    report_change(settings, change, output, later)
+    report_change(settings, change, output, later, shown=delivery.done, done=not dry_run)
 
 
 def reset_password(
@@ -125,18 +129,21 @@ def reset_password(
     if not dry_run:
         configured = configured_password(settings, account.email)
         password = required_password(password, configured, account.email)
-    change = run(
-        reset_admin_password(
-            settings,
-            str(account.id),
-            password,
-            any_user=any_user,
-            keep_sessions=keep_sessions,
-            dry_run=dry_run,
-            settle=later,
+    delivery = Delivery(output)
+    with delivery.checked():
+        change = run(
+            reset_admin_password(
+                settings,
+                str(account.id),
+                password,
+                any_user=any_user,
+                keep_sessions=keep_sessions,
+                dry_run=dry_run,
+                settle=later,
+                deliver=delivery,
+            )
         )
-    )
-    report_change(settings, change, output, later)
+    report_change(settings, change, output, later, shown=delivery.done, done=not dry_run)
 
 
 def ensure(
@@ -164,5 +171,8 @@ def ensure(
     if not (dry_run or password or run(find_active_superuser(settings))):
         email = first_admin_email(settings)
         password = required_password(None, configured_password(settings, email), email)
-    change = run(ensure_admin_exists(settings, password, dry_run=dry_run, settle=later))
-    report_change(settings, change, output, later)
+    delivery = Delivery(output)
+    work = ensure_admin_exists(settings, password, dry_run=dry_run, settle=later, deliver=delivery)
+    with delivery.checked():
+        change = run(work)
+    report_change(settings, change, output, later, shown=delivery.done, done=not dry_run)

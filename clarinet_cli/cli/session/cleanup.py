@@ -127,14 +127,14 @@ def cleanup(
     try:
         report, code = _clean_once(settings, plan)
     except CleanupStoppedError as error:
-        render(error.report, output)
+        render(error.report, output, done=not dry_run)
         raise
     except BusyError as error:
         if not skip_if_locked:
             raise
         note(f"skipped: {error.message}")
         return
-    render(report, output)
+    render(report, output, done=not dry_run)
     if dry_run:
         note(f"dry run: {report.matched} sessions would be deleted")
     if code == ExitCode.OK and fail_incomplete and not report.complete:
@@ -181,7 +181,7 @@ def _serve(
 def _tell(report: "CleanupReport", lines: Optional[OutputFormat]) -> None:
     """Write one line about a run; with ``-v`` the log has it already."""
     if lines not in (None, OutputFormat.TABLE):
-        render(report, lines)
+        render(report, lines, done=True)
     elif not current().verbosity:
         note(
             f"clean-up: matched {report.matched}, deleted {report.deleted}, "

@@ -40,7 +40,7 @@ def revoke(
 
     settings = project_settings()
     changes = run(revoke_sessions(settings, sessions, who=user, dry_run=dry_run))
-    render(changes, output, Listing(SessionChange))
+    render(changes, output, Listing(SessionChange), done=not dry_run)
     if any(change.result == "revoked" for change in changes):
         cache_note(settings)
 
@@ -69,7 +69,7 @@ def revoke_user(
             settings, user, keep_current=keep_current, keep_newest=keep_newest, dry_run=dry_run
         )
     )
-    render(report, output)
+    render(report, output, done=not dry_run)
     if report.result == "revoked":
         cache_note(settings)
 
@@ -105,7 +105,7 @@ def revoke_all(
         if report is not None:
             _confirm(settings, report)
         report, code = _revoke_all(settings, spared or [])
-    render(report, output)
+    render(report, output, done=not dry_run)
     if report is not None and report.result == "revoked":
         cache_note(settings)
     raise typer.Exit(code)

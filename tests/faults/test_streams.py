@@ -1,0 +1,202 @@
+"""Standard streams that are full, closed or without a reader: the code tells about the rows."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.scenes import ADA, admin_id, dump, populate
+from tests.faults.processes import eventually, number_of_dead
+from tests.faults.test_kill_accounts import VERIFIER
+from tests.support import Project, Result, process_environment
+
+# What a shell writes behind the command.
+FULL_STDERR, NO_STDERR = "2>/dev/full", "2>&-"
+FULL_STDOUT, NO_STDOUT, NO_STDIN = ">/dev/full", ">&-", "<&-"
+GRACE = "grace@example.org"
+HOUR = timedelta(hours=1)
+
+
+def run_with(project: Project, redirection: str, *words: str) -> Result:
+    """Run a command in a shell, its streams redirected."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *project.process(*words)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=process_environment(project.environment),
+        timeout=120,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def without_reader(project: Project, *words: str) -> Result:
+    """Run a command whose standard output is a pipe that nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            project.process(*words),
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=process_environment(project.environment),
+            timeout=120,
+            check=False,
+        )
+    return Result(done.returncode, "", done.stderr)
+
+
+@pytest.fixture
+def peopled(project: Project) -> Project:
+    """A project with ada, who has sessions, and a second superuser, grace."""
+    populate(project)
+    project.add_user(GRACE, superuser=True)
+    return project
+
+
+@pytest.mark.parametrize("redirection", [FULL_STDERR, NO_STDERR])
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("admin show nobody@example.org", 3),
+        ("admin show --nothing", 2),
+        (f"session revoke-user {ADA}", 0),
+        ("-v session cleanup", 0),
+        ("-vv admin list", 0),
+        (f"admin promote {ADA}", 0),
+    ],
+)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_no_message_changes_the_code(
+    peopled: Project, redirection: str, line: str, code: int
+) -> None:
+    """Errors, notes and the log have nowhere to go: the code is the same, the work is done."""
+    result = run_with(peopled, redirection, *line.split())
+    assert result.code == code, result
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_apply_is_done_without_standard_error(peopled: Project, tmp_path: Path) -> None:
+    """The note about its counts is lost, and nothing else."""
+    file = tmp_path / "accounts.json"
+    file.write_text(f'[{{"email": "{ADA}", "is_superuser": true}}]')
+    assert run_with(peopled, FULL_STDERR, "admin", "apply", str(file)).code == 0
+    assert (ADA,) in peopled.rows('SELECT email FROM "user" WHERE is_superuser')
+
+
+@pytest.mark.parametrize("redirection", [FULL_STDERR, f"{FULL_STDOUT} {NO_STDERR}"])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_service_goes_on(project: Project, redirection: str) -> None:
+    """'cleanup --every' cleans again and again, whoever reads of it or not."""
+    user = admin_id(project)
+    words = project.process("session", "cleanup", "--every", "1s", "-o", "json")
+    shell = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *words]
+    with subprocess.Popen(shell, env=process_environment({})) as process:
+        for number in range(2):
+            for _ in range(3):
+                project.add_session(user, token=f"dead-{number}-{_}", expires=-HOUR)
+            eventually(lambda: number_of_dead(project) == 0, process)
+        process.terminate()
+        assert process.wait(60) == 143
+
+
+CHANGES = [
+    f"admin delete {ADA} --yes",
+    f"admin promote {ADA} -o json",
+    f"session revoke-user {ADA}",
+    "session revoke-all --yes -o csv",
+    "session cleanup",
+]
+
+
+@pytest.mark.parametrize("redirection", [FULL_STDOUT, NO_STDOUT])
+@pytest.mark.parametrize("line", CHANGES)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_change_that_is_made_is_a_success(peopled: Project, redirection: str, line: str) -> None:
+    """A report that could not be written is a warning; a dry run and a listing are lost: 1."""
+    before = dump(peopled)
+    dry = run_with(peopled, redirection, *line.split(), "--dry-run")
+    assert dry.code == 1, dry
+    assert dump(peopled) == before
+    result = run_with(peopled, redirection, *line.split())
+    assert result.code == 0, result
+    assert result.stderr.startswith("warning: the result can't be shown: standard output")
+    assert dump(peopled) != before
+
+
+@pytest.mark.parametrize("line", ["admin list", "session stats", "admin export -o csv"])
+@pytest.mark.parametrize("redirection", [FULL_STDOUT, NO_STDOUT])
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_data_that_is_lost_is_a_failure(project: Project, redirection: str, line: str) -> None:
+    """Who asked for data and does not get it is told by the code."""
+    result = run_with(project, redirection, *line.split())
+    assert result.code == 1, result
+    assert result.stderr.startswith("error: standard output")
+
+
+def generating(tmp_path: Path) -> list[tuple[str, ...]]:
+    """Return the commands that can make up a password."""
+    file = tmp_path / "accounts.json"
+    file.write_text('[{"email": "new@example.org", "password": "generate"}]')
+    return [
+        ("admin", "create", "--email", "new@example.org", "--generate-password"),
+        ("admin", "reset-password", GRACE, "--generate-password", "-o", "json"),
+        ("-q", "admin", "reset-password", GRACE, "--generate-password"),
+        ("admin", "apply", str(file)),
+    ]
+
+
+def full(project: Project, *words: str) -> Result:
+    """Run a command whose standard output is a full disk."""
+    return run_with(project, FULL_STDOUT, *words)
+
+
+def closed(project: Project, *words: str) -> Result:
+    """Run a command without standard output."""
+    return run_with(project, NO_STDOUT, *words)
+
+
+@pytest.mark.parametrize("run", [full, closed, without_reader])
+def test_a_password_that_nobody_can_read_is_not_set(
+    peopled: Project, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    """A full disk, a closed stream, a reader that went away: 1, and nothing is changed."""
+    log = tmp_path / "audit.jsonl"
+    before = dump(peopled)
+    for words in generating(tmp_path):
+        result = run(peopled, "--audit-log", str(log), *words)
+        assert result.code == 1, (words, result)
+        assert result.stderr.startswith("error: the new password can't be shown: "), words
+        assert dump(peopled) == before, words
+        assert log.read_text() == ""
+
+
+@pytest.mark.parametrize("run", [full, closed, without_reader])
+def test_the_first_superuser_is_not_made_with_a_password_that_nobody_can_read(
+    empty_project: Project, run: Callable[..., Result]
+) -> None:
+    """'db init' and 'admin ensure': 1, no account; run again, they make it."""
+    for words in (("db", "init"), ("admin", "ensure")):
+        result = run(empty_project, *words, "--generate-password")
+        assert result.code == 1, result
+        assert empty_project.count("user") == 0
+    made = empty_project.json("db", "init", "--generate-password")
+    [row] = empty_project.rows('SELECT hashed_password FROM "user"')
+    assert VERIFIER.verify(made[-1]["password"], row[0])
+
+
+def test_a_password_of_a_change_that_failed_is_called_so(peopled: Project, tmp_path: Path) -> None:
+    """The record can't be written after it was shown: standard error says that it is void."""
+    words = ("admin", "reset-password", GRACE, "--generate-password", "-o", "json")
+    before = dump(peopled)
+    result = peopled.run("--audit-log", "/dev/full", *words)
+    assert result.code == 1
+    assert result.json["password"]
+    assert "warning: the password that was shown is not valid, nothing was changed" in result.stderr
+    assert dump(peopled) == before
