@@ -481,6 +481,7 @@ def test_a_misspelt_command_is_suggested(
         (("session", "cleanup-all"), "Did you mean"),
         (("session", "cleanup-once"), "Did you mean"),
         (("admin", "reactivate"), "deactivate"),
+        (("admin", "eactivate"), "deactivate"),
         (("admin", "revoke"), "'revoke-role'"),
         (("session", "list-all"), "Did you mean"),
         (("session", "nonsense"), "Did you mean"),

@@ -7,6 +7,7 @@ import pytest
 
 from clarinet_cli.services.settings_warnings import SERVER_PARTS, settings_warnings
 from clarinet_cli.settings import load_settings
+from tests.cli.terminal import terminal
 from tests.support import Project, Result, replaced_environment, run_in_process
 
 CANARY = "c4n4ry-s3cr3t"
@@ -197,6 +198,18 @@ def test_every_command_warns_once_in_one_line(project: Project) -> None:
         assert all(key in line for key in ("databse_port", "log_levl", "database_password")), line
         assert "warning" not in result.stdout
         assert warned(project.run("-q", *words)) == []
+
+
+@on_sqlite
+def test_a_command_that_asks_first_warns_once(project: Project) -> None:
+    """It reads the settings for the question and for the work."""
+    project.add_user("ada@example.org")
+    project.write_settings("databse_port = 5\n")
+    with terminal(project, "admin", "delete", "ada@example.org", columns=400) as shown:
+        shown.answer("Delete ada@example.org", "y")
+        assert shown.end() == 0
+    assert shown.text.count("warning: ") == 1
+    assert project.count("user") == 1
 
 
 @on_sqlite
