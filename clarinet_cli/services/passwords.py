@@ -2,6 +2,7 @@
 
 import secrets
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher
@@ -9,6 +10,12 @@ from argon2.exceptions import HashingError
 from argon2.low_level import Type
 
 from clarinet_cli.exceptions import FAILURE, INVALID
+from clarinet_cli.services.password_strength import (
+    LEAST_GUESSES,
+    STRONG_LEAST_GUESSES,
+    weakness,
+    words_of,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
@@ -59,27 +66,50 @@ class NewPassword:
     generated: bool = False
 
 
-def check_password(text: str, *, email: str, strong: bool = False) -> None:
+def check_password(
+    text: str, *, email: str, strong: bool = False, words: Iterable[str] = ()
+) -> None:
     """Refuse a password that breaks the policy.
 
     Args:
         text: The password; any Unicode.
-        email: The account's address, which is not a password.
+        email: The account's address, which is not a password, nor are its parts.
         strong: Ask for more (``admin_require_strong_password``).
+        words: What else somebody who knows the place would try first.
 
     Raises:
         InvalidInputError: It names each rule that failed, and never the password.
     """
-    failed = list(_failed_rules(text, email, strong=strong))
+    failed = _failed_rules(text, email, strong=strong)
+    if not failed:
+        least = STRONG_LEAST_GUESSES if strong else LEAST_GUESSES
+        reason = weakness(text, [*words_of(email), *words], least=least)
+        failed = [f"is easy to guess, {reason}"] if reason else []
     if failed:
         raise INVALID.with_context(f"the password is refused: {'; '.join(failed)}")
+
+
+def require_acceptable(password: NewPassword, email: str, settings: Settings) -> None:
+    """Refuse a password that breaks the policy of the settings.
+
+    Args:
+        password: The password.
+        email: The account's address.
+        settings: The policy, and names that are no passwords.
+
+    Raises:
+        InvalidInputError: It names each rule that failed, and never the password.
+    """
+    strong = settings.admin_require_strong_password
+    words = (settings.cookie_name, settings.database_name, settings.admin_username)
+    check_password(password.text, email=email, strong=strong, words=words)
 
 
 def generate_password() -> NewPassword:
     """Return a random password that also meets the strong policy (140 bits)."""
     while True:
         text = "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
-        if not list(_failed_rules(text, "", strong=True)):
+        if not _failed_rules(text, "", strong=True):
             return NewPassword(text, generated=True)
 
 

@@ -21,7 +21,7 @@ from clarinet_cli.services.account_look import check_resettable
 from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.hashes import PLACEHOLDER, can_log_in
 from clarinet_cli.services.moments import present_moment
-from clarinet_cli.services.passwords import NewPassword, check_password, hash_password
+from clarinet_cli.services.passwords import NewPassword, hash_password, require_acceptable
 from clarinet_cli.services.settle import Settle
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
@@ -267,7 +267,7 @@ def _prepared_hash(
     """Check and hash a password before any transaction begins: hashing takes long."""
     if password is None:
         return None
-    check_password(password.text, email=email, strong=settings.admin_require_strong_password)
+    require_acceptable(password, email, settings)
     return PLACEHOLDER if dry_run else hash_password(password, settings)
 
 

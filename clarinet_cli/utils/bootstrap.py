@@ -16,7 +16,7 @@ from clarinet_cli.services.migrations import (
     ensure_schema,
     require_schema_order,
 )
-from clarinet_cli.services.passwords import NewPassword, check_password
+from clarinet_cli.services.passwords import NewPassword, require_acceptable
 from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
@@ -120,8 +120,7 @@ def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
     if settings.admin_auto_create:
         email = first_admin_email(settings)
         if password is not None:
-            strong = settings.admin_require_strong_password
-            check_password(password.text, email=email, strong=strong)
+            require_acceptable(password, email, settings)
 
 
 async def _superuser(
