@@ -18,6 +18,10 @@ from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, exclusive
 from clarinet_cli.services.migrations.comparison import COMPARISON
+from clarinet_cli.services.migrations.dependents import (
+    references_to_nothing,
+    require_no_more_to_nothing,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.database import (
@@ -74,7 +78,9 @@ async def migrate_database(settings: Settings) -> None:
         get_connection(settings, access=Access.WRITE, foreign_keys=False) as connection,
         writing(connection),
     ):
+        before = await connection.run_sync(references_to_nothing)
         await connection.run_sync(migrate)
+        await connection.run_sync(require_no_more_to_nothing, before)
 
 
 def write_sql(settings: Settings) -> None:

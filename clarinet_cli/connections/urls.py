@@ -3,6 +3,7 @@
 import os
 from ipaddress import IPv6Address
 from pathlib import Path
+from shlex import quote
 from typing import Optional
 
 from sqlalchemy import URL, make_url
@@ -155,7 +156,7 @@ def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
     wanted = (*TOML_FILES, file.name)
     found = (up for up in project.parents if any((up / name).is_file() for name in wanted))
     above = next(found, None)
-    hint = f"'clarinet -C {above} …' is the project above; " if above else ""
+    hint = f"'clarinet -C {quote(str(above))} …' is the project above; " if above else ""
     return UNREACHABLE.with_context(
         f"{message}, and there is no {TOML_FILES[-1]} in {project}", hint=f"{hint}{MISSING_HINT}"
     )

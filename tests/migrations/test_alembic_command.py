@@ -97,6 +97,32 @@ def test_up_and_down(created: Project) -> None:
     assert versions(created) == []
 
 
+def test_downgrade_under_tables_of_others(project: Project) -> None:
+    """Tables that another program's table points at stay, and nothing changed."""
+    kind = "uuid" if project.server else "char(32)"
+    project.rows(f'CREATE TABLE record (user_id {kind} REFERENCES "user" (id))')
+    before = snapshot(project)
+    result = alembic(project, "downgrade", "base")
+    assert result.code != 0
+    assert "FAILED: " in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert snapshot(project) == before
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_only_upgrade_makes_a_missing_file(empty_project: Project) -> None:
+    """Any other command fails with the way out and makes none; upgrade says which it made."""
+    for words in (["current"], ["downgrade", "base"], ["stamp", "head"], ["check"]):
+        result = alembic(empty_project, *words)
+        assert result.code != 0
+        assert "clarinet db init" in result.stdout + result.stderr
+        assert [path.name for path in empty_project.directory.iterdir()] == ["settings.toml"]
+    up = alembic(empty_project, "upgrade", "head")
+    assert up.code == 0
+    assert f"created sqlite:///{empty_project.file}" in up.stderr
+    assert table_names(empty_project) == OURS
+
+
 def test_autogenerate_with_nothing_to_do(project: Project, copy_of_repository: Path) -> None:
     """Models and database agree: no file is written, the database is as it was."""
     before = files(copy_of_repository), snapshot(project)
