@@ -12,7 +12,7 @@ The rule, in one place. A command trusts its caller (the effective user) and roo
   write, is refused: it decides where a password is sent.
 - **Completion** follows settings files under the rule for code: who presses TAB asked for nothing.
 - **Logs** that root writes because a settings file of another user says so stay where that
-  user could write them himself.
+  user could write them himself, and so do the files of a new environment for his project.
 
 ``CLARINET_SAFE_DIRECTORY``, as Git's ``safe.directory``, names project directories (separated
 by ``:``, ``*`` for all) in which none of this is asked. It is read from the environment alone.
@@ -108,6 +108,28 @@ def require_log_place(path: Path, *, key: str, named_by: Path) -> None:
     )
 
 
+def require_project_place(paths: Iterable[Path], project: Path) -> None:
+    """Refuse, as root, to put files for a project where its owner could not.
+
+    Args:
+        paths: The files; a link in the project may lead out of it.
+        project: The project directory.
+
+    Raises:
+        RefusedError: Which file it is, and the way out.
+    """
+    owner = project.stat().st_uid
+    if os.geteuid() != ROOT or owner == ROOT or _is_safe(project):
+        return
+    for path in paths:
+        if not _could_write(owner, path):
+            name = user_name(owner)
+            raise REFUSED.with_context(
+                f"{path.resolve()} is not a place where {name}, whose project this is, may write",
+                hint=f"'sudo -u {name} clarinet …'",
+            )
+
+
 def user_name(number: int) -> str:
     """Return a user's name, or the number of one without a name.
 
@@ -152,15 +174,34 @@ def _groups_of(caller: int) -> set[int]:
 
 
 def _could_write(user: int, path: Path) -> bool:
-    """Whether a file is a user's, or stands in a directory of his and is nothing else besides."""
+    """Whether a user may write a file, or make it, or put another in its place."""
     if "\0" in str(path):  # that it is no name is said by who opens it
         return True
     place = path.resolve()
     found = _status(place)
-    if found is not None and (found.st_uid == user or found.st_nlink > 1):
-        return found.st_uid == user
-    nearest = next(parent for parent in place.parents if parent.exists())
-    return nearest.stat().st_uid == user
+    nearest = next(parent for parent in place.parents if parent.exists()).stat()
+    if found is None or stat.S_ISDIR(found.st_mode):
+        return _may_write(user, found or nearest)
+    if _may_write(user, found):
+        return True
+    replaceable = found.st_nlink == 1 and not nearest.st_mode & stat.S_ISVTX
+    return replaceable and _may_write(user, nearest)
+
+
+def _may_write(user: int, found: os.stat_result) -> bool:
+    if found.st_uid == user:
+        return bool(found.st_mode & stat.S_IWUSR)
+    if found.st_gid in _groups_by_name(user):
+        return bool(found.st_mode & stat.S_IWGRP)
+    return bool(found.st_mode & stat.S_IWOTH)
+
+
+def _groups_by_name(user: int) -> list[int]:
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:
+        return []
+    return os.getgrouplist(entry.pw_name, entry.pw_gid)
 
 
 def _is_safe(project: Path) -> bool:

@@ -1,6 +1,7 @@
 """Whose files a command runs, obeys or writes for: root, the service's user, a stranger."""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,8 +74,9 @@ def own(place: Path, marker: Path) -> Project:
 
 
 def give_all(user: User, directory: Path) -> None:
-    """Give a directory and everything in it to a user."""
-    give(user, directory, *directory.rglob("*"))
+    """Give a directory and everything in it to a user; links, not what they lead to."""
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
 
 
 class TestReading:
@@ -290,6 +292,29 @@ class TestLogs:
         assert list(ours.iterdir()) == []
         assert list(theirs.iterdir()) != []
 
+    def test_where_a_group_may_write(self, own: Project) -> None:
+        """A directory of root's that the service's group may write, as in /var/log, will do."""
+        account = pwd.getpwnam("nobody")
+        user = User(account.pw_uid, account.pw_gid)
+        place = own.directory.parent / "log"
+        place.mkdir()
+        own.write_settings(f'audit_log = "{place}/log"\n')
+        give(user, own.directory, own.directory / "settings.toml")
+        for mode, code in ((0o755, 5), (0o775, 0)):
+            os.chown(place, 0, user.gid)
+            place.chmod(mode)
+            assert own.run(*CREATE, f"a{code}@clarinet.example").code == code
+
+    def test_hard_link_to_a_file_of_root(self, own: Project) -> None:
+        """Root's file under a second name in the service's directory is not written."""
+        precious = own.directory.parent / "precious"
+        precious.write_text("as it was")
+        (own.directory / "log").hardlink_to(precious)
+        own.write_settings('audit_log = "log"\n')
+        give(SERVICE, own.directory / "settings.toml")
+        assert own.run(*CREATE, "a@clarinet.example").code == 5
+        assert precious.read_text() == "as it was"
+
     def test_of_root_itself_may_be_anywhere(self, own: Project) -> None:
         """Settings of root's, or the command line, name any place."""
         give(ROOT, own.directory / "settings.toml")
@@ -297,3 +322,28 @@ class TestLogs:
         own.write_settings(f'audit_log = "{log}"\n')
         assert own.run(*CREATE, "a@clarinet.example").code == 0
         assert log.exists()
+
+
+class TestNewEnvironment:
+    """What 'migrate init' writes as root."""
+
+    @pytest.mark.parametrize("how", ["link", "pyproject.toml"])
+    def test_stays_where_the_owner_of_the_project_could_write(self, place: Path, how: str) -> None:
+        """A link, or a script_location, that leads out of the project: refused, no file made."""
+        directory, system = place / "project", place / "system"
+        directory.mkdir()
+        system.mkdir()
+        project = Project(directory, "sqlite", "clarinet")
+        project.write_settings()
+        if how == "link":
+            (directory / "alembic").symlink_to(system)
+        else:
+            (directory / how).write_text(f'[tool.alembic]\nscript_location = "{system}/x"\n')
+        give_all(SERVICE, directory)
+        before = files(directory)
+        for words in (["init"], ["init", "--dry-run"]):
+            result = project.run("migrate", *words)
+            assert result.code == 5, result
+            assert f"sudo -u {SERVICE.uid}" in result.stderr
+        assert list(system.iterdir()) == []
+        assert files(directory) == before

@@ -44,15 +44,16 @@ def init(
     """
     from clarinet_cli.cli.passwords import first_admin_password
     from clarinet_cli.results import Step
-    from clarinet_cli.services.migrations import require_schema_order
+    from clarinet_cli.services.migrations import require_known_schema, require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
     from clarinet_cli.utils.bootstrap import initialise_database
 
     settings = project_settings()
     refuse_accidental_sqlite(settings)
     options = PasswordOptions(password_stdin, password_file, generate_password)
-    if not schema_anyway:  # before anybody is asked for a password
+    if not schema_anyway:
         run(require_schema_order(settings, creates=True))
+    run(require_known_schema(settings))  # before anybody is asked for a password
     password = options.read() if dry_run else first_admin_password(settings, options)
     done: list[Step] = []
     delivery = Delivery(output, Listing(Step))

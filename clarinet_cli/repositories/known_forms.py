@@ -20,7 +20,7 @@ from clarinet_cli.repositories.stored_forms import id_in_one_form, usual_id
 from clarinet_cli.stored_forms import uuid_of
 
 FOREIGN_HINT = "are these the tables of another application?"
-SCHEMA_HINT = "the server's migrations, or 'clarinet migrate upgrade', add it"
+SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
 ROW_HINT = "correct that row; 'clarinet session revoke ID' ends a single session whatever its user"
 HEX_DIGITS = "32 hexadecimal digits"
 IDS: tuple[Any, ...] = (col(User.id), col(RoleLink.user_id), col(AccessToken.user_id))

@@ -145,7 +145,7 @@ class TestWords:
         [
             (
                 "ALTER TABLE access_token DROP COLUMN ip_address",
-                "missing column access_token.ip_address",
+                "no column ip_address",
                 "session list",
             ),
             ('ALTER TABLE "user" DROP COLUMN is_verified', "is_verified", "admin list"),

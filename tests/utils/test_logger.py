@@ -481,3 +481,20 @@ def test_a_hosts_own_sinks_are_left_alone() -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == ("host heard\n", "")
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
+def test_asyncio_is_heard_with_vv_alone(capfd: pytest.CaptureFixture[str], verbosity: int) -> None:
+    """What asyncio says of a connection that was cut is no error of the command's own.
+
+    With -vv its first line is shown; what it shows of the objects may quote a row.
+    """
+    configure_logging(verbosity)
+    noise = logging.getLogger("asyncio")
+    noise.error(f"Task exception was never retrieved\nfuture: <Task exception={CANARY}>")
+    noise.error("Future exception was never retrieved", exc_info=ValueError(CANARY))
+    noise.warning("Fatal error on SSL transport")
+    text = capfd.readouterr().err
+    assert CANARY not in text
+    assert ("never retrieved" in text) == (verbosity == 2)
+    assert "error" not in text.lower() or verbosity == 2

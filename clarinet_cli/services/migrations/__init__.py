@@ -9,7 +9,7 @@ from clarinet_cli.services.migrations.position import (
     migration_status,
 )
 from clarinet_cli.services.migrations.revisions import create_revision, history
-from clarinet_cli.services.migrations.schema import ensure_schema
+from clarinet_cli.services.migrations.schema import ensure_schema, require_known_schema
 
 __all__ = [
     "FOREIGN",
@@ -21,6 +21,7 @@ __all__ = [
     "history",
     "migration_sql",
     "migration_status",
+    "require_known_schema",
     "require_schema_order",
     "status_advice",
     "upgrade",

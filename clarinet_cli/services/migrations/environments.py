@@ -23,7 +23,7 @@ from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED, R
 from clarinet_cli.ownership import make_directory, open_file, reason_of
 from clarinet_cli.results import FileChange
 from clarinet_cli.services.migrations.reading import is_readable, read_scripts
-from clarinet_cli.trust import require_code
+from clarinet_cli.trust import require_code, require_project_place
 from clarinet_cli.utils.logger import logger
 
 # What reading files can raise that are Python of anybody's making.
@@ -179,8 +179,8 @@ def foreign_environment(project: Path) -> Optional[Path]:
         location = _script_location(own, project)
         if location is not None and location.is_dir():
             return None if _has_our_base(location) else location
-        if _content(project / INI_FILE) == INI_TEXT:  # its files are gone, and no others there
-            return None
+        if _content(project / INI_FILE) in {INI_TEXT, _ini_text(project)}:
+            return None  # ours, and its files are gone
         return project / (INI_FILE if own.config_file_name else TOML_FILE)
     for name in USUAL_DIRECTORIES:
         location = project / name
@@ -222,6 +222,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
             "exists already with other content: " + ", ".join(map(str, differing)),
             hint="--force overwrites it",
         )
+    require_project_place(wanted, project)
     changes = []
     for path, text in wanted.items():
         before = _content(path)

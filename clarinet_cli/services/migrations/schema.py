@@ -1,11 +1,14 @@
 """Making sure of the schema, whatever the database's state."""
 
+from dataclasses import dataclass
+
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.results import Step
+from clarinet_cli.results import MigrationStatus, Step
+from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.migrations.comparison import differences, missing_parts
 from clarinet_cli.services.migrations.environments import (
@@ -44,37 +47,68 @@ async def ensure_schema(
         ConflictError: Some of our tables exist, but not as our revisions make them.
         RefusedError: The database is empty and the project has another environment.
     """
+    found = await _require_known(settings)
+    status, revision = found.status, joined(found.status.current)
+    if status.unknown:
+        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
+    if status.up_to_date:
+        return Step("schema", "unchanged", f"revision {revision}")
+    if status.current or not found.ours:
+        run = await upgrade(settings, dry_run=dry_run, schema_anyway=schema_anyway)
+        verb = {"updated": "created" if run.from_revision is None else "updated"}
+        verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
+        return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
+    if found.of_another_program:
+        return Step("schema", "unchanged", "made by another program, left alone")
+    if not dry_run:
+        await _stamp_head(settings, found.environment)
+    return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
+
+
+async def require_known_schema(settings: Settings) -> None:
+    """Refuse an existing schema that ``ensure_schema`` would refuse, before anything is asked.
+
+    Args:
+        settings: Which database and which project directory.
+
+    Raises:
+        ConflictError: Some of our tables exist, but not as our revisions make them.
+        RefusedError: Another program's migrations come first.
+    """
+    if await database_exists(settings):
+        await _require_known(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """What is there: our tables, where they stand, and whose they are."""
+
+    environment: Environment
+    status: MigrationStatus
+    ours: set[str]
+    of_another_program: bool
+
+
+async def _require_known(settings: Settings) -> _Schema:
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
         # First the tables: a migration that commits between the two looks shows in both.
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         status = status_of(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
-    if status.unknown and not tables.issuperset(TABLE_NAMES):
+    ours = tables.intersection(TABLE_NAMES)
+    others = tables - ours - {"alembic_version"} or foreign_environment(settings.project_dir)
+    schema = _Schema(environment, status, ours, bool(others) and len(ours) == len(TABLE_NAMES))
+    if status.unknown and len(ours) < len(TABLE_NAMES):
         raise REFUSED.with_context(
             f"{FOREIGN} ({joined(status.unknown)}), and has not made our tables yet",
             hint="run the migrations of the server that owns it",
         )
-    if status.unknown:
-        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
     if status.up_to_date and (parts := missing_parts(found)):
         raise incomplete(joined(status.current), parts)
-    if status.up_to_date:
-        return Step("schema", "unchanged", f"revision {joined(status.current)}")
-    present = tables.intersection(TABLE_NAMES)
-    if status.current or not present:
-        run = await upgrade(settings, dry_run=dry_run, schema_anyway=schema_anyway)
-        verb = {"updated": "created" if run.from_revision is None else "updated"}
-        verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
-        return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
-    others = tables - present - {"alembic_version"} or foreign_environment(settings.project_dir)
-    if others and len(present) == len(TABLE_NAMES):
-        return Step("schema", "unchanged", "made by another program, left alone")
-    if found:
+    if ours and found and not status.current and not schema.of_another_program:
         raise unversioned(found)
-    if not dry_run:
-        await _stamp_head(settings, environment)
-    return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
+    return schema
 
 
 async def _stamp_head(settings: Settings, environment: Environment) -> None:
