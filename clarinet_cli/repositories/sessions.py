@@ -16,10 +16,13 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     true,
+    update,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
@@ -30,7 +33,8 @@ from clarinet_cli.repositories.base import (
     chunks,
     prevented,
 )
-from clarinet_cli.repositories.session_state import CREATED
+from clarinet_cli.repositories.references import SESSIONS, Reference, references_to, referred
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES
 from clarinet_cli.repositories.stored_forms import OLDEST, id_in_one_form
 
 ID_LENGTH = 8
@@ -75,6 +79,10 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     model = AccessToken
 
+    def __init__(self, session: AsyncSession) -> None:
+        super().__init__(session)
+        self._references: Optional[tuple[Reference, ...]] = None
+
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first.
 
@@ -106,7 +114,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         return await self._found(TOKEN == token, None, user_id)
 
     async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
-        """Delete a user's sessions but those to keep; return how many.
+        """End a user's sessions but those to keep; return how many.
 
         A long list of values would be one that SQLite puts into a temporary file.
 
@@ -116,27 +124,38 @@ class SessionRepository(BaseRepository[AccessToken]):
         kept = {session.token for session in keep if session.token is not None}
         if len(kept) <= VALUES_AT_ONCE:
             others_only = [or_(TOKEN.is_(None), TOKEN.not_in(kept))] if kept else []
-            return await self.remove_where(USER_ID == user_id, *others_only)
+            return await self._end(USER_ID == user_id, *others_only)
         tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
         others = [token for token in tokens if token not in kept]
         number = 0
         for some in chunks(others):
-            number += await self.remove_where(TOKEN.in_(some))
+            number += await self._end(TOKEN.in_(some))
         return number
 
+    async def delete_of_user(self, user_id: UUID) -> int:
+        """Delete a user's sessions, whatever goes with them; return how many.
+
+        Raises:
+            IntegrityError: Rows of another table refer to one and don't go along.
+            PreventedError: A trigger or rule kept one from being deleted.
+        """
+        return await self.remove_where(USER_ID == user_id)
+
     async def remove_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
-        """Delete the sessions of many users; return how many of each.
+        """End the sessions of many users; return how many of each.
 
         Raises:
             PreventedError: A trigger or rule kept one from being deleted.
         """
         removed: Counter[UUID] = Counter()
         for some in chunks(sorted(users)):
-            query = delete(AccessToken).where(USER_ID.in_(some)).returning(USER_ID)
+            removed.update([owner for _, owner in await self._expire(USER_ID.in_(some))])
+            here = and_(USER_ID.in_(some), *await self._free())
+            query = delete(AccessToken).where(here).returning(USER_ID)
             options = {"synchronize_session": False}
             for _ in range(2):  # what is there afterwards came in meanwhile, or is kept
                 removed.update(await self.session.scalars(query, execution_options=options))
-                if not await self.count(USER_ID.in_(some)):
+                if not await self.count(here):
                     break
             else:
                 raise prevented(str(AccessToken.__tablename__))
@@ -151,7 +170,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         return sorted(found)
 
     async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
-        """Delete sessions; return the tokens of those that were still there.
+        """End sessions; return the tokens of those that were still there.
 
         Raises:
             PreventedError: A trigger or rule kept one from being deleted.
@@ -159,16 +178,23 @@ class SessionRepository(BaseRepository[AccessToken]):
         options = {"synchronize_session": False}
         gone: set[str] = set()
         for some in chunks([session.token for session in sessions]):
-            query = delete(AccessToken).where(TOKEN.in_(some)).returning(TOKEN)
+            gone |= {token for token, _ in await self._expire(TOKEN.in_(some))}
+            free = await self._free()
+            query = delete(AccessToken).where(TOKEN.in_(some), *free).returning(TOKEN)
             gone |= set(await self.session.scalars(query, execution_options=options))
             left = set(some) - gone
-            if left and await self.count(TOKEN.in_(left)):
+            if left and await self.count(TOKEN.in_(left), *free):
                 raise prevented(str(AccessToken.__tablename__))
         return gone
 
     async def count_others(self, users: Collection[UUID]) -> int:
         """Return the number of sessions of everybody but some users."""
         return await self.count(*_of_others(users))
+
+    async def count_kept(self) -> int:
+        """Return the number of sessions but those that ended by expiring; see ``_expire``."""
+        not_ended = EXPIRES > CREATED
+        return await self.count(*([not_ended] if await self._referring() else []))
 
     async def last_key(self) -> Any:
         """Return the highest key by which ``remove_slice`` walks; None without a session."""
@@ -177,7 +203,7 @@ class SessionRepository(BaseRepository[AccessToken]):
     async def remove_slice(
         self, after: Any, last: Any, size: int, *, spared: Collection[UUID]
     ) -> tuple[Any, int]:
-        """Delete the sessions in the next stretch of keys.
+        """End the sessions in the next stretch of keys.
 
         Rows keep their key whatever the server writes into them: a walk to the last key
         meets every session that was there when it began.
@@ -190,7 +216,7 @@ class SessionRepository(BaseRepository[AccessToken]):
 
         Returns:
             The key where this slice ended, None when there is nothing behind it; and how
-            many sessions were deleted.
+            many sessions were ended.
 
         Raises:
             PreventedError: A trigger or rule kept a session from being deleted.
@@ -210,10 +236,50 @@ class SessionRepository(BaseRepository[AccessToken]):
         if end is None:
             return None, 0
         here = [*ahead, self._key <= end, *_of_others(spared)]
-        removed = await changed(self.session, delete(AccessToken).where(*here))
-        if removed < number:  # who is faster, or a trigger
-            removed += await self.remove_where(*here)
-        return end, removed
+        ended = len(await self._expire(*here))
+        here += await self._free()
+        ended += await changed(self.session, delete(AccessToken).where(*here))
+        if ended < number:  # who is faster, or a trigger
+            ended += await self.remove_where(*here)
+        return end, ended
+
+    async def _end(self, *criteria: ColumnElement[bool]) -> int:
+        """End the sessions for which all *criteria* hold; return how many."""
+        expired = len(await self._expire(*criteria))
+        return expired + await self.remove_where(*criteria, *await self._free())
+
+    async def _expire(self, *criteria: ColumnElement[bool]) -> Sequence[tuple[str, UUID]]:
+        """Let sessions end that rows of other tables refer to; return tokens and users.
+
+        They are not deleted: the other rows would go along, or forbid it. No clock says that
+        they still live.
+
+        Raises:
+            PreventedError: A trigger or rule kept one from being changed.
+        """
+        references = await self._referring()
+        if not references:
+            return []
+        here = [*criteria, referred(references), EXPIRES > CREATED]
+        query = update(AccessToken).where(*here).values(expires_at=CREATED)
+        options = {"synchronize_session": False}
+        expired = await self.session.execute(
+            query.returning(TOKEN, USER_ID), execution_options=options
+        )
+        found = [(token, owner) for token, owner in expired]
+        if await self.count(*here):
+            raise prevented(str(AccessToken.__tablename__))
+        return found
+
+    async def _free(self) -> list[ColumnElement[bool]]:
+        """Return the condition for sessions that no other table refers to; none: all are."""
+        references = await self._referring()
+        return [not_(referred(references))] if references else []
+
+    async def _referring(self) -> tuple[Reference, ...]:
+        if self._references is None:
+            self._references = await references_to(self.session, SESSIONS)
+        return self._references
 
     @property
     def _key(self) -> ColumnElement[Any]:

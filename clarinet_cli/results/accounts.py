@@ -27,7 +27,8 @@ class UserRow:
 class AccountChange:
     """What happened to one account.
 
-    ``password`` is there only when this command generated it.
+    ``password`` is there only when this command generated it, ``cascaded`` when rows of other
+    tables go with the account: their number by ``table.column``.
     """
 
     id: Optional[UUID]
@@ -36,6 +37,7 @@ class AccountChange:
     roles: tuple[str, ...]
     sessions_revoked: int
     password: Optional[str] = field(default=None, repr=False, metadata={"omit_none": True})
+    cascaded: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,24 +153,31 @@ class SessionGroup:
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What a clean-up found and did; ``complete`` when nothing dead is left.
+    """What a clean-up found and did; ``complete`` when nothing is left that can be deleted.
 
     Attributes:
+        matched: The dead sessions that can be deleted, as ``remaining`` those that are left.
+        protected: Those that can't, since rows of other tables refer to them.
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
             below 0: behind.
         invalid: There only when there are such: sessions that stay, as one of their instants
             can't be read.
+        protected_by: Where there are such rows, their number by ``table.column``.
+        cascaded: Where rows of other tables went along, or would, their number likewise.
     """
 
     matched: int
     deleted: int
     remaining: int
+    protected: int
     batches: int
     seconds: float
     complete: bool
     dry_run: bool
     clock_difference_seconds: float
     invalid: Optional[int] = field(default=None, metadata={"omit_none": True})
+    protected_by: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
+    cascaded: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Change:
         self.roles = roles
         self.result = UNCHANGED
         self.sessions_revoked = 0
+        self.cascaded: dict[str, int] = {}
         self.sessions_ended = False
 
     async def set(self, **flags: Any) -> None:
@@ -76,7 +77,8 @@ class Change:
 
     async def remove(self) -> None:
         """Delete the account with its roles and sessions."""
-        await self.end_sessions()
+        self.sessions_revoked += await SessionRepository(self.session).delete_of_user(self.user.id)
+        self.sessions_ended = True
         await RoleRepository(self.session).withdraw_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
         self.result = "deleted"
@@ -92,7 +94,14 @@ class Change:
     def report(self) -> AccountChange:
         """What happened to the account."""
         user, roles = self.user, tuple(sorted(self.roles))
-        return AccountChange(user.id, user.email, self.result, roles, self.sessions_revoked)
+        return AccountChange(
+            user.id,
+            user.email,
+            self.result,
+            roles,
+            self.sessions_revoked,
+            cascaded=self.cascaded or None,
+        )
 
 
 async def promote(change: Change) -> None:
@@ -140,14 +149,14 @@ async def deactivate(change: Change) -> None:
 
 
 async def delete(change: Change) -> None:
-    """Delete an account with its roles and its sessions.
+    """Delete an account with its roles, its sessions, and what the database deletes with them.
 
     Raises:
-        ConflictError: Rows of the server's other tables refer to it.
+        ConflictError: Rows of the server's other tables refer to it and would not go along.
         RefusedError: It is the last active superuser.
     """
     await change.give_up_rights()
-    await _require_no_references(change.session, change.user)
+    change.cascaded = await _cascaded(change.session, change.user)
     await change.remove()
 
 
@@ -171,15 +180,17 @@ async def revoke_role(change: Change, role: str) -> None:
     await change.withdraw(role)
 
 
-async def _require_no_references(session: AsyncSession, user: User) -> None:
-    """Refuse to delete an account that the server's other tables refer to.
+async def _cascaded(session: AsyncSession, user: User) -> dict[str, int]:
+    """Return how many rows of other tables go with an account, by ``table.column``.
 
-    That holds for references that would be deleted along, too: those tables are not ours.
+    Raises:
+        ConflictError: Some refer to it, or to one of its sessions, and would not go along.
     """
-    found = await ReferenceRepository(session).to_user(user.id)
-    if found:
-        counts = ", ".join(f"{count} in {place}" for place, count in found.items())
+    stay, go = await ReferenceRepository(session).to_user(user.id)
+    if stay:
+        counts = ", ".join(f"{count} in {place}" for place, count in stay.items())
         raise CONFLICT.with_context(
             f"other rows refer to {user.email}: {counts}",
             hint=f"'clarinet admin deactivate {user.email}' locks the account and keeps them",
         )
+    return go

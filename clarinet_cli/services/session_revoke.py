@@ -164,7 +164,7 @@ async def revoke_all(
     revoked = record.done
     logger.info(f"{REVOKED} {revoked} sessions of everybody")
     async with get_async_session(settings) as session:
-        kept = await SessionRepository(session).count()
+        kept = await SessionRepository(session).count_kept()
     return RevokeAllReport(REVOKED if revoked else UNCHANGED, revoked, kept)
 
 

@@ -18,7 +18,7 @@ from tests import oracle
 from tests.support import FIXTURE_NOW, Project
 
 ADMIN = "admin@clarinet.ru"
-DONE = CleanupReport(3, 3, 0, 1, 0.1, complete=True, dry_run=False, clock_difference_seconds=0.0)
+DONE = CleanupReport(3, 3, 0, 0, 1, 0.1, complete=True, dry_run=False, clock_difference_seconds=0.0)
 
 
 @pytest.mark.parametrize(

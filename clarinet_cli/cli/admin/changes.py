@@ -81,7 +81,8 @@ def delete(
 ) -> None:
     """Delete an account with its roles and sessions.
 
-    Refused while rows of the server's other tables refer to it: deactivate it then.
+    Rows of other tables that the database deletes with it (ON DELETE CASCADE) are counted
+    first. Refused while other rows refer to it: deactivate it then.
 
     Example: clarinet admin delete ada@example.org --dry-run
     """
@@ -143,9 +144,10 @@ def _confirmed_deletion(settings: "Settings", who: str) -> str:
     from clarinet_cli.utils.database import database_url, display_url
 
     plan = run(change_account(settings, who, account_rules.delete, dry_run=True))
+    along = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
         f"Delete {plan.email} ({plan.id}) from {display_url(database_url(settings))} "
-        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked})?",
+        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{along})?",
         yes=False,
     )
     return str(plan.id)

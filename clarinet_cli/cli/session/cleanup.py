@@ -101,6 +101,8 @@ def cleanup(
     leaves others their turn, and a session that the server revives meanwhile survives.
     Where the clocks of the database and of this machine differ, the earlier one counts;
     by more than 5 min: nothing is deleted.
+    Those that rows of other tables refer to stay, unless these go along (ON DELETE CASCADE);
+    both are counted.
     SIGINT and SIGTERM end it after the batch at hand.
 
     Example: clarinet -q session cleanup --max-time 10m
@@ -128,6 +130,7 @@ def cleanup(
         report, code = _clean_once(settings, plan)
     except CleanupStoppedError as error:
         render(error.report, output, done=not dry_run)
+        _note_others(error.report)
         raise
     except BusyError as error:
         if not skip_if_locked:
@@ -135,6 +138,7 @@ def cleanup(
         note(f"skipped: {error.message}")
         return
     render(report, output, done=not dry_run)
+    _note_others(report)
     if dry_run:
         note(f"dry run: {report.matched} sessions would be deleted")
     if code == ExitCode.OK and fail_incomplete and not report.complete:
@@ -155,6 +159,16 @@ def _clean_once(settings: "Settings", plan: "CleanupPlan") -> "tuple[CleanupRepo
 
     with progress("cleaning up") as tell:
         return run_until_stopped(lambda stop: clean_up(settings, plan, stop=stop, progress=tell))
+
+
+def _note_others(report: "CleanupReport") -> None:
+    """Tell what other tables keep, and lose."""
+    if report.protected:
+        where = ", ".join(report.protected_by or ())
+        note(f"{report.protected} dead sessions are kept, other rows refer to them: {where}")
+    if report.cascaded:
+        counts = ", ".join(f"{count} in {place}" for place, count in report.cascaded.items())
+        note(f"rows of other tables that go along: {counts}")
 
 
 def _serve(

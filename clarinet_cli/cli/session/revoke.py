@@ -33,6 +33,8 @@ def revoke(
 ) -> None:
     """End sessions by their ids: all that are named, or none.
 
+    One that rows of other tables refer to expires instead of being deleted.
+
     Example: clarinet session revoke 8f3kQ2xZ --user ada@example.org
     """
     from clarinet_cli.results import SessionChange
@@ -58,6 +60,8 @@ def revoke_user(
     output: Output = None,
 ) -> None:
     """End all sessions of a user.
+
+    Those that rows of other tables refer to expire instead of being deleted.
 
     Example: clarinet session revoke-user ada@example.org --keep-newest 1
     """
@@ -92,7 +96,8 @@ def revoke_all(
 
     Every session that is there at the start is ended; one that begins meanwhile may stay.
     Many are ended in several transactions, so that log-ins need not wait; when it is stopped
-    half-way, run it again.
+    half-way, run it again. Those that rows of other tables refer to expire instead of being
+    deleted.
 
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """

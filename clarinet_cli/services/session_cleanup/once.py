@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.connections.urls import require_sqlite_file
 from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
 from clarinet_cli.repositories.known_forms import require_known_forms
+from clarinet_cli.repositories.references import SESSIONS, references_to
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
@@ -19,6 +20,7 @@ from clarinet_cli.services.audit import JobRecord, recorded_job
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
 from clarinet_cli.services.moments import compare_clocks, moment_of
 from clarinet_cli.services.session_cleanup.look import LookAtAll
+from clarinet_cli.services.session_cleanup.others import OtherTables
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
 from clarinet_cli.services.session_cleanup.transactions import (
@@ -54,6 +56,8 @@ async def clean_up(
     In the report ``matched`` is what the look at all sessions found, as far as it came, and
     ``remaining`` what is still dead by the same instant. A run that was asked to stop, or
     whose time is over, does not count again: there it is what was found and not yet visited.
+    Dead sessions that rows of other tables refer to without going along stay; they count as
+    ``protected`` alone.
 
     Args:
         settings: Which database, and the idle limit.
@@ -88,6 +92,7 @@ async def clean_up(
         finally:
             record.further["matched"] = walk.matched
         remaining = await run.remaining(walk)
+        await run.count_after()
         if walk.no_space is not None:
             raise CleanupStoppedError(walk.no_space, run.report(walk, remaining, clock() - started))
         await run.count_invalid()
@@ -112,6 +117,7 @@ class _Run:
     moment: Optional[Moment] = None
     clock_difference: float = 0.0
     invalid: int = 0
+    others: Optional[OtherTables] = None
 
     async def prepared(
         self, now: Optional[datetime], still_held: StillHeld, progress: Progress
@@ -123,10 +129,13 @@ class _Run:
             await require_known_forms(session)
             moment = moment_of(self.settings, now or await self._present())
             pause = await ServerRepository(session).pause_between_batches()
+            self.others = await self._others(moment)
             way = await self._way(moment, keep=not self.plan.dry_run, beside=self.beside)
             return moment, way, pause
 
         self.moment, dead, pause = await self.transactions.patiently(Access.READ, ask)
+        if self.others is not None:
+            await self.others.count_before(self.transactions)
         self.transactions.parameters = self.looking.parameters = dead.parameters
         plan = self.plan
         sqlite = self.transactions.url.get_backend_name() == "sqlite"
@@ -144,6 +153,12 @@ class _Run:
             still_held,
             progress,
         )
+
+    async def count_after(self) -> None:
+        """Count what other tables lost or keep, unless somebody else is in the way."""
+        if self.others is not None:
+            with suppress(Ended):
+                await self.others.count_after(self.transactions, dry_run=self.plan.dry_run)
 
     async def remaining(self, walk: Walk) -> int:
         """Return how many dead sessions are left, without a second look where one can."""
@@ -179,20 +194,25 @@ class _Run:
 
     def report(self, walk: Optional[Walk], remaining: int, seconds: float) -> CleanupReport:
         """Return what the clean-up did, and log it."""
+        others = self.others
         report = CleanupReport(
             matched=walk.matched if walk else 0,
             deleted=walk.deleted if walk else 0,
             remaining=remaining,
+            protected=others.protected if others else 0,
             batches=walk.batches if walk else 0,
             seconds=round(seconds, 3),
             complete=walk is not None and walk.look.complete and remaining == 0,
             dry_run=self.plan.dry_run,
             clock_difference_seconds=self.clock_difference,
             invalid=self.invalid or None,
+            protected_by=(others.protected_by if others else None) or None,
+            cascaded=(others.cascaded if others else None) or None,
         )
         logger.info(
             f"clean-up: matched {report.matched}, deleted {report.deleted}, "
-            f"remaining {report.remaining}, {report.batches} batches, {report.seconds} s"
+            f"remaining {report.remaining}, protected {report.protected}, "
+            f"{report.batches} batches, {report.seconds} s"
         )
         return report
 
@@ -208,13 +228,17 @@ class _Run:
         clocks.warn()
         return clocks.earlier
 
+    async def _others(self, moment: Moment) -> OtherTables:
+        dead = moment.dead(expired_only=self.plan.expired_only, older_than=self.plan.older_than)
+        return OtherTables(dead, await references_to(self.transactions.session, SESSIONS))
+
     async def _way(
         self, moment: Moment, *, keep: bool, beside: Sequence[AsyncSession] = ()
     ) -> DeadSessions:
         plan = self.plan
         return await way_to_dead_sessions(
             self.transactions.session,
-            moment.dead(expired_only=plan.expired_only, older_than=plan.older_than),
+            (self.others or await self._others(moment)).removable,
             by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             keep=keep,

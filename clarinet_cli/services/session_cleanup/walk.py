@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Optional
 
-from clarinet_cli.exceptions import BusyError, NoSpaceError
+from clarinet_cli.exceptions import BusyError, ConflictError, NoSpaceError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
 from clarinet_cli.services.audit import JobRecord
 from clarinet_cli.services.locks import StillHeld
@@ -272,7 +272,12 @@ class Walk:
             self.record.before_commit(removed.deleted)
             return removed
 
-        removed = await way(Access.WRITE, recorded, lock_seconds=ROW_LOCK_SECONDS)
+        try:
+            removed = await way(Access.WRITE, recorded, lock_seconds=ROW_LOCK_SECONDS)
+        except ConflictError as error:
+            # Another table began to refer to one meanwhile: it is left out the second time.
+            logger.debug(f"clean-up: {error.message}")
+            removed = await way(Access.WRITE, recorded, lock_seconds=ROW_LOCK_SECONDS)
         self.record.committed()
         return removed
 
