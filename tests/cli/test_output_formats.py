@@ -43,7 +43,7 @@ class Command:
     words: tuple[str, ...]
     row: type
     many: bool = False
-    omitted: frozenset[str] = frozenset({"password", "invalid"})
+    omitted: frozenset[str] = frozenset({"password", "invalid", "protected_by", "cascaded"})
 
     @property
     def fields(self) -> list[str]:
