@@ -34,8 +34,11 @@ COMMANDS = (
     "migrate init",
     "migrate upgrade",
     "migrate create -m more --empty",
+    "migrate history",
     "migrate upgrade",
     "migrate status --check",
+    "migrate downgrade -1 --yes",
+    "session cleanup",
     "admin promote admin@clarinet.ru",
 )
 
@@ -50,8 +53,10 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     return project
 
 
-def test_everything_works_under_an_odd_name(odd: Project) -> None:
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_everything_works_under_an_odd_name(odd: Project, journal: str) -> None:
     """Each command ends with 0 and no warning, and all that is made is in the directory."""
+    odd.rows(f"PRAGMA journal_mode={journal}")
     for line in COMMANDS:
         result = odd.run(*line.split(), stdin=PASSWORD)
         assert result.code == 0, (line, result)
@@ -129,6 +134,7 @@ def test_an_environment_made_before_works_too(tmp_path: Path) -> None:
     directory.mkdir()
     project = Project(directory, "sqlite", "clarinet")
     project.write_settings()
+    assert project.run("db", "init", "--password-stdin", stdin=PASSWORD).code == 0
     assert project.run("migrate", "init").code == 0
     ini = directory / "alembic.ini"
     ini.write_text(ini.read_text().replace("= alembic", "= %(here)s/alembic"))

@@ -55,8 +55,10 @@ class WriteAheadLog:
         if mode != "wal" or not self._sessions:
             return
         await self._session.execute(text("PRAGMA wal_autocheckpoint = 0"))
-        files = await self._session.execute(text("PRAGMA database_list"))
-        self._file = next(Path(row.file) for row in files if row.name == "main")
+        # As bytes: a path need not be text.
+        query = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+        file: bytes = (await self._session.scalars(text(query))).one()
+        self._file = Path(os.fsdecode(file))
         for session in self._sessions:
             opened = await (await session.connection()).get_raw_connection()
             self._readers.append(opened.driver_connection)

@@ -76,7 +76,10 @@ def _references(connection: Connection) -> list[tuple[Optional[str], str, str]]:
     """Return schema and table of each foreign key into the default schema, and its target."""
     inspector = inspect(connection)
     own = inspector.default_schema_name
-    others = [name for name in inspector.get_schema_names() if name not in (own, INFORMATION)]
+    # SQLite has none but those that a connection attaches, and names them by their files, which
+    # need not be text.
+    names = [] if connection.dialect.name == "sqlite" else inspector.get_schema_names()
+    others = [name for name in names if name not in (own, INFORMATION)]
     return [
         (schema, table if schema is None else f"{schema}.{table}", key["referred_table"])
         for schema in (None, *sorted(others))

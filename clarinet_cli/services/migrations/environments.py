@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -283,9 +283,14 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
     )
     _complete(config, location)
     config.set_main_option("sourceless", "false")  # byte code can't be read without running it
-    config.set_main_option("path_separator", "newline")
-    _set_paths(config, "version_locations", found.version_locations)
-    _set_paths(config, "prepend_sys_path", found.import_locations)
+    paths = {
+        "version_locations": found.version_locations,
+        "prepend_sys_path": found.import_locations,
+    }
+    name, separator = _separator(path for several in paths.values() for path in several)
+    config.set_main_option("path_separator", name)
+    for option, several in paths.items():
+        config.set_main_option(option, separator.join(map(str, several)).replace("%", "%%"))
     return found
 
 
@@ -298,8 +303,11 @@ def _locations(config: Config) -> tuple[list[str], list[str], bool]:
     )
 
 
-def _set_paths(config: Config, option: str, paths: tuple[Path, ...]) -> None:
-    config.set_main_option(option, "\n".join(map(str, paths)).replace("%", "%%"))
+def _separator(paths: Iterable[Path]) -> tuple[str, str]:
+    """Return a separator that is in no path, after its name in Alembic's settings."""
+    text = "".join(map(str, paths))
+    names = {"newline": "\n", ":": ":", ";": ";"}
+    return next((item for item in names.items() if item[1] not in text), ("newline", "\n"))
 
 
 def _complete(config: Config, location: Path) -> None:
