@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Optional, TypeVar
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.output import note, render
 from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
@@ -75,6 +76,8 @@ def report_changes(
     """
     complete = False
     try:
+        if settle.is_due:
+            SIGNALS.next_step()
         run(settle.sweep(settings))
         complete = True
     except ClarinetError as error:
@@ -82,6 +85,8 @@ def report_changes(
         message = f"the change is made, but: {error.message}"
         raise error.with_context(message, hint=SWEEP_HINT) from error
     finally:
+        if settle.is_due:
+            SIGNALS.changed()
         show([_counted(change, settle) for change in changes])
         _rights_note(settings, [change.result for change in changes])
         if not complete:

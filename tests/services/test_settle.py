@@ -188,7 +188,7 @@ def test_the_wait_can_be_chosen(
     assert waits == ([1.0, 120.0] if name else [1.0, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_while_it_waits_the_change_is_reported(
     project: Project, number: signal.Signals
 ) -> None:
