@@ -38,6 +38,9 @@ CLASS_CODES = {
     "UnknownDatabaseError": 7,
     "BusyError": 75,
     "ConfigurationError": 78,
+    "PreventedError": 1,
+    "NoSpaceError": 1,
+    "ClocksDifferError": 1,
 }
 CONSTANTS = {
     "FAILURE": "ClarinetError",
@@ -51,6 +54,9 @@ CONSTANTS = {
     "UNKNOWN_DATABASE": "UnknownDatabaseError",
     "BUSY": "BusyError",
     "CONFIGURATION": "ConfigurationError",
+    "PREVENTED": "PreventedError",
+    "NO_SPACE": "NoSpaceError",
+    "CLOCKS_DIFFER": "ClocksDifferError",
 }
 
 
@@ -84,8 +90,9 @@ def fail_with(error: ClarinetError) -> None:
 
 
 def subclasses(kind: type[ClarinetError]) -> Iterator[type[ClarinetError]]:
-    """Yield a class and all below it that the package defines."""
-    yield kind
+    """Yield a class and all below it that the module defines; services may refine them."""
+    if kind.__module__ == exceptions.__name__:
+        yield kind
     for child in kind.__subclasses__():
         yield from subclasses(child)
 

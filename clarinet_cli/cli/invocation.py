@@ -85,8 +85,7 @@ def project_settings() -> "Settings":
     if found.audit_log and not invocation.audit_log:
         _require_log_place(found, "audit_log", found.project_dir / found.audit_log)
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)
-    if audit_log:
-        configure_audit_log(audit_log, project=found.project_dir, like=database)
+    configure_audit_log(audit_log or None, project=found.project_dir, like=database)
     _warn_about(found)
     return found
 

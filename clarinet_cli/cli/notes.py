@@ -79,11 +79,12 @@ def report_changes(
         if settle.is_due:
             SIGNALS.next_step()
         run(settle.sweep(settings))
-        complete = True
     except ClarinetError as error:
         complete = True
         message = f"the change is made, but: {error.message}"
         raise error.with_context(message, hint=SWEEP_HINT) from error
+    else:
+        complete = True
     finally:
         if settle.is_due:
             SIGNALS.changed()

@@ -36,18 +36,20 @@ class _Place:
 _place: ContextVar[Optional[_Place]] = ContextVar("audit_log", default=None)
 
 
-def configure_audit_log(path: Path, *, project: Path, like: Optional[Path] = None) -> None:
+def configure_audit_log(
+    path: Optional[Path], *, project: Path, like: Optional[Path] = None
+) -> None:
     """Name the file that gets a line for each change, and nothing else.
 
     It is opened with the first change: who only looks, or tries out, needs no right to
     write it and does not create it.
 
     Args:
-        path: The file.
+        path: The file; None: records go to the ordinary log alone.
         project: Only in this directory a missing directory is made for it.
         like: The database whose owner, group and mode a new file gets.
     """
-    _place.set(_Place(path, project, like))
+    _place.set(None if path is None else _Place(path, project, like))
 
 
 class AuditLog:

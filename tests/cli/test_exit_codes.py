@@ -93,7 +93,7 @@ def referred(project: Project) -> None:
     """Let a row of a table that is not ours refer to ada."""
     ada = populate(project)
     kind = "uuid" if project.server else "CHAR(32)"
-    project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id) ON DELETE CASCADE)')
+    project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id))')
     project.rows("INSERT INTO notes (author) VALUES (?)", ada)
 
 
