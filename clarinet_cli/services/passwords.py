@@ -84,7 +84,7 @@ def check_password(
     if not failed:
         least = STRONG_LEAST_GUESSES if strong else LEAST_GUESSES
         reason = weakness(text, [*words_of(email), *words], least=least)
-        failed = [f"is easy to guess, {reason}"] if reason else []
+        failed = [f"too easy to guess ({reason})"] if reason else []
     if failed:
         raise INVALID.with_context(f"the password is refused: {'; '.join(failed)}")
 

@@ -35,7 +35,11 @@ LOCAL = st.text(
     min_size=1,
     max_size=40,
 )
-TAKEN = ["\U0001f986\u00fc\t \u2028" * 200, "\v\f  8 \u00a0&=+% \ufeff", "50%+50% = 1&x"]
+TAKEN = [
+    "".join(chr(0x4E00 + i * 7919 % 20000) for i in range(1024)),
+    "\v\f  8 \u00a0&=+% \ufeff",
+    "50%+50% = 1&x",
+]
 ADDRESSES = st.one_of(
     st.emails(),
     st.builds(
