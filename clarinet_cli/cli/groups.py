@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import redirect_stdout
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,18 +161,20 @@ def unwrapped(text: str) -> str:
 def execute(command: Any, arguments: list[str]) -> int:
     """Run the command line and return its exit code; every error ends here.
 
+    What a run sets for itself, such as its audit log, ends with it.
+
     Args:
         command: The root command.
         arguments: The words after the program's name.
     """
     if os.environ.get(COMPLETION_VARIABLE):
         _complete_without_coercion()
-    use(Invocation(quiet=_asks_for_quiet(arguments)))
     with SIGNALS.handled():
-        return _execute(command, arguments)
+        return copy_context().run(_execute, command, arguments)
 
 
 def _execute(command: Any, arguments: list[str]) -> int:
+    use(Invocation(quiet=_asks_for_quiet(arguments)))
     try:
         code = _invoke(command, arguments)
     except Interrupted as stop:

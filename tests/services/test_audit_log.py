@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ def test_a_host_program_that_resets_its_logging_loses_no_record(
 ) -> None:
     """The audit log is none of the logging library's sinks."""
     populate(project)
-    configure_audit_log(log, project=project.directory)
+    program = copy_context()
+    program.run(configure_audit_log, log, project=project.directory)
     logger.remove()
-    asyncio.run(change_account(project.settings, ADA, promote))
+    program.run(asyncio.run, change_account(project.settings, ADA, promote))
     assert json.loads(log.read_text())["result"] == "updated"
