@@ -174,7 +174,7 @@ def test_a_downgrade_is_done_after_a_yes(project: Project) -> None:
         question = " ".join(shown.text.split())
         shown.type("y\n")
         assert shown.end() == 0, shown.screen
-    assert project.database in question
+    assert project.database in question.replace(" ", "")  # a long path is wrapped
     assert "2 in user," in question
     assert "4 in access_token" in question
     assert set(dump(project) or {}) <= {"alembic_version"}
