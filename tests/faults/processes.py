@@ -147,10 +147,12 @@ def seconds_of(action: Callable[[], Result]) -> float:
 
 
 def start_again(project: Project, *, database: bool) -> None:
-    """Take the database away; on PostgreSQL leave an empty one when *database* is set."""
+    """Take the database away; leave an empty one when *database* is set."""
     if project.server is None:
         for file in project.directory.glob(f"{project.database}.db*"):
             file.unlink()
+        if database:
+            project.file.touch()
         return
     project.server.drop(project.database)
     if database:

@@ -148,7 +148,7 @@ def test_a_reference_that_the_server_is_adding(project: Project) -> None:
     """The deletion waits for the row that refers to the account, and names its table."""
     two_superusers(project)
     kind = "uuid" if project.server else "CHAR(32)"
-    project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id) ON DELETE CASCADE)')
+    project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id))')
     add = f"INSERT INTO notes (author) SELECT id FROM \"user\" WHERE email = '{GRACE}'"
     with open_transaction(project, add) as end, running(project, *DELETE) as process:
         eventually(lambda: waits_for_lock(project, process), process)
