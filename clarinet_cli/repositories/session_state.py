@@ -84,6 +84,16 @@ class Moment:
     ) -> ColumnElement[bool]:
         """The sessions that a clean-up removes; never one that can't be judged.
 
+        The arguments are those of ``dead_if_valid``.
+        """
+        which = self.dead_if_valid(expired_only=expired_only, older_than=older_than)
+        return and_(which, all_instants_readable())
+
+    def dead_if_valid(
+        self, *, expired_only: bool = False, older_than: Optional[timedelta] = None
+    ) -> ColumnElement[bool]:
+        """Those among sessions that can be judged, by plain comparisons.
+
         Args:
             expired_only: Leave idle ones.
             older_than: Remove those created longer ago than this, whatever their state.
@@ -93,7 +103,7 @@ class Moment:
             conditions.append(self.ago(self.idle_after) > LAST_ACCESSED)
         if older_than is not None:
             conditions.append(self.ago(older_than) > CREATED)
-        return and_(or_(*conditions), all_instants_readable())
+        return or_(*conditions)
 
 
 class life_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function

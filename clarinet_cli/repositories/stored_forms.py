@@ -31,13 +31,31 @@ class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQ
 
 @compiles(readable_instant, "sqlite")
 def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
+    """Return the cheapest test that settles it: the first does for nearly all instants."""
     text = compiler.process(element.clauses, **options)
     begins, ends = f"substr({text}, 1, 19)", f"substr({text}, 20)"
     in_utc = f"{ends} NOT GLOB '*[^.0-9]*' OR {ends} GLOB '*+00:00' OR {ends} GLOB '*Z'"
-    # Of the whole text datetime() would round the fraction, perhaps to the next second.
-    # Without a modifier it takes 31 February as it is.
+    # Without a modifier datetime() takes 31 February and 24:00 as they are. Of the whole text
+    # it would round the fraction, perhaps to the next second.
     same = f"datetime({begins}, '+0 days') = {begins} AND {begins} NOT LIKE '0000%'"
-    return f"coalesce(typeof({text}) = 'text' AND {same} AND ({in_utc}), 0)"
+    usual = (
+        f"{text} GLOB (datetime({text}, '+0 days') || '.?????[0-9]') AND {text} NOT GLOB '0000*'"
+    )
+    is_text = f"typeof({text}) = 'text'"
+    return (
+        f"CASE WHEN {_is_plain_instant(text)} THEN 1"
+        f" WHEN {usual} AND {is_text} THEN 1"
+        f" ELSE coalesce({is_text} AND {same} AND ({in_utc}), 0) END"
+    )
+
+
+def _is_plain_instant(text: str) -> str:
+    """Return the test for the server's form, on days and in hours that each month and day has.
+
+    ``julianday()`` reads the digits, up to 31 days a month and 24 hours a day.
+    """
+    form = "'[1-9]???-??-[0-2][0-8] [01]?:??:??.?????[0-9]'"
+    return f"{text} GLOB {form} AND julianday({text}) IS NOT NULL AND typeof({text}) = 'text'"
 
 
 @compiles(readable_instant, "postgresql")

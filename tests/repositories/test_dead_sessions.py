@@ -190,6 +190,25 @@ async def test_a_session_revived_after_the_look_survives(project: Project, way: 
     assert oracle.tokens(project) == {revived}
 
 
+@each_way
+async def test_a_session_that_becomes_unreadable_after_the_look_survives(
+    project: Project, way: Maker
+) -> None:
+    """What nobody can judge is spared, though the rest of it says that it is dead."""
+    oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
+    odd = sorted(oracle.tokens(project))[2]
+    value = "yesterday, or so" if project.server is None else "infinity"
+
+    def spoil() -> None:
+        query = f"UPDATE access_token SET created_at = '{value}' WHERE token = ?"
+        oracle.rows(project, query, odd)
+
+    dead = MOMENT.dead_if_valid() if way is by_rowid else MOMENT.dead()
+    found, _, removed = await walk(project, way, dead, before_delete=spoil)
+    assert (found, removed) == (6, 5)
+    assert oracle.rows(project, "SELECT token FROM access_token") == [(odd,)]
+
+
 @pytest.mark.parametrize("way", [by_block, by_measure, by_key, by_name])
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 async def test_locked_rows_are_gone_around(project: Project, way: Maker) -> None:

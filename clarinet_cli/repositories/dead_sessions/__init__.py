@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.repositories.dead_sessions.key_order import KeyOrder
@@ -13,7 +13,7 @@ from clarinet_cli.repositories.dead_sessions.postgresql import (
     number_of_blocks,
 )
 from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices, has_rowids
-from clarinet_cli.repositories.dead_sessions.walk import DeadSessions, Look, Span
+from clarinet_cli.repositories.dead_sessions.walk import VALID, DeadSessions, Look, Span
 
 __all__ = ["DeadSessions", "Look", "Span", "way_to_dead_sessions"]
 
@@ -31,7 +31,7 @@ async def way_to_dead_sessions(
 
     Args:
         session: For all queries, on one connection.
-        dead: Which sessions.
+        dead: Which sessions, among those that can be judged; others are never removed.
         by_expiry: Whether the predicate looks at ``expires_at`` alone, which has an index.
         exact: No transaction may remove more sessions than asked for.
         keep: Whether the sessions will be removed, not only counted.
@@ -40,10 +40,11 @@ async def way_to_dead_sessions(
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
-            return KeyOrder(session, dead)
+            return KeyOrder(session, and_(dead, VALID))
         slices = RowidSlices(session, dead, keep=keep, readers=beside)
         await slices.prepare()
         return slices
+    dead = and_(dead, VALID)
     tokens = await few_expired(session, dead) if by_expiry else None
     if tokens is not None:
         return NamedSessions(session, dead, tokens)

@@ -9,6 +9,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken
 from clarinet_cli.repositories.base import changed
 from clarinet_cli.repositories.dead_sessions.walk import (
+    INVALID,
     NO_PARAMETERS,
     Look,
     NoUpkeep,
@@ -44,12 +45,14 @@ class KeyOrder(NoUpkeep):
     async def look(self, size: int) -> Look:
         """Count among the next keys; see ``DeadSessions.look``."""
         is_dead = case((self._dead, 1), else_=0).label("dead")
-        rows = select(TOKEN.label("token"), is_dead).where(_after(self._looked))
+        is_invalid = case((INVALID, 1), else_=0).label("invalid")
+        rows = select(TOKEN.label("token"), is_dead, is_invalid).where(_after(self._looked))
         step = rows.order_by(TOKEN).limit(size).subquery()
-        query = select(func.max(step.c.token), func.count(), func.sum(step.c.dead))
-        high, number, found = (await self._session.execute(query.select_from(step))).one()
+        sums = (func.sum(step.c.dead), func.sum(step.c.invalid))
+        query = select(func.max(step.c.token), func.count(), *sums).select_from(step)
+        high, number, found, invalid = (await self._session.execute(query)).one()
         self._looked = high or self._looked
-        return Look(int(found or 0), done=number < size)
+        return Look(int(found or 0), done=number < size, invalid=int(invalid or 0))
 
     async def next_span(self, size: int) -> Optional[Span]:
         """Find the end of the next dead keys; see ``DeadSessions.next_span``."""

@@ -29,6 +29,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken
 from clarinet_cli.repositories.base import changed
 from clarinet_cli.repositories.dead_sessions.walk import (
+    INVALID,
     NO_PARAMETERS,
     Look,
     NoUpkeep,
@@ -130,15 +131,16 @@ class BlockRanges(NoUpkeep):
     async def look(self, size: int) -> Look:
         """Count in the next blocks; see ``DeadSessions.look``."""
         low, high = self._looked, min(self._looked + size, self._end)
-        here = and_(CTID >= _start_of(low), CTID < _start_of(high), self._dead)
-        query = select(func.count()).select_from(AccessToken).where(here)
-        found = (await self._ahead.scalars(query)).one()
+        here = and_(CTID >= _start_of(low), CTID < _start_of(high))
+        numbers = (func.count().filter(self._dead), func.count().filter(INVALID))
+        query = select(*numbers).select_from(AccessToken).where(here)
+        found, invalid = (await self._ahead.execute(query)).one()
         if found:
             blocks = _Blocks(low, high, found)
             self._ranges.append(blocks)
             self._density = max(self._density, blocks.density)
         self._looked = high
-        return Look(found, done=high >= self._end)
+        return Look(found, done=high >= self._end, invalid=invalid)
 
     async def next_span(self, size: int) -> Optional[Span]:
         """Take the next blocks that have dead rows; see ``DeadSessions.next_span``."""
@@ -214,7 +216,7 @@ class NamedSessions(NoUpkeep):
 
     async def look(self, size: int) -> Look:
         """Tell what is found already; see ``DeadSessions.look``."""
-        return Look(len(self._tokens), done=True)
+        return Look(len(self._tokens), done=True, invalid=None)
 
     async def next_span(self, size: int) -> Optional[Span]:
         """Take the next keys; see ``DeadSessions.next_span``."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    case,
     delete,
     func,
     insert,
@@ -32,7 +33,14 @@ from clarinet_cli.repositories.dead_sessions.sqlite_log import (
     ROWS_A_CHECKPOINT_ALONE,
     WriteAheadLog,
 )
-from clarinet_cli.repositories.dead_sessions.walk import NO_PARAMETERS, Look, Span, number_of
+from clarinet_cli.repositories.dead_sessions.walk import (
+    INVALID,
+    NO_PARAMETERS,
+    VALID,
+    Look,
+    Span,
+    number_of,
+)
 
 TABLE = str(AccessToken.__tablename__)
 ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
@@ -61,7 +69,7 @@ class RowidSlices:
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
-        dead: Which sessions.
+        dead: Which sessions, among those that can be judged, by comparisons alone.
         keep: Note the rowids down for deleting.
         readers: See ``WriteAheadLog``; without them the way is never alone.
     """
@@ -97,19 +105,26 @@ class RowidSlices:
 
     async def look(self, size: int) -> Look:
         """Note the dead ones among the next rows down; see ``DeadSessions.look``."""
-        rows = select(ROWID.label("id")).select_from(AccessToken).where(ROWID > self._looked)
-        high, number = await self._end_of(rows.order_by(ROWID).limit(size))
+        is_invalid = case((INVALID, 1), else_=0).label("invalid")
+        rows = select(ROWID.label("id"), is_invalid).where(ROWID > self._looked)
+        step = rows.order_by(ROWID).limit(size).subquery()
+        query = select(func.max(step.c.id), func.count(), func.sum(step.c.invalid))
+        high, number, invalid = (await self._session.execute(query.select_from(step))).one()
         if high is None:
-            return Look(0, done=True)
+            return Look(0, done=True, invalid=0)
         here = and_(ROWID > self._looked, ROWID <= high, self._dead)
+        if invalid:  # else the test of each is not made again
+            here = and_(here, VALID)
         found = await (self._note(here) if self._keep else self._count(here))
         self._looked = high
-        return Look(found, done=number < size)
+        return Look(found, done=number < size, invalid=invalid)
 
     async def next_span(self, size: int) -> Optional[Span]:
         """Take the next rowids of the temporary table; see ``DeadSessions.next_span``."""
         victims = select(VICTIM.label("id")).where(VICTIM > self._walked)
-        high, number = await self._end_of(victims.order_by(VICTIM).limit(size))
+        step = victims.order_by(VICTIM).limit(size).subquery()
+        query = select(func.max(step.c.id), func.count()).select_from(step)
+        high, number = (await self._session.execute(query)).one()
         if high is None:
             return None
         span = Span(self._walked, high, number, full=number == size)
@@ -117,7 +132,14 @@ class RowidSlices:
         return span
 
     async def remove(self, span: Span, *, skip_locked: bool = False) -> int:
-        """Delete a slice; SQLite has no locks on rows. See ``DeadSessions.remove``."""
+        """Delete a slice; SQLite has no locks on rows. See ``DeadSessions.remove``.
+
+        With a function among its conditions SQLite would copy each page that the delete is
+        going to change, as a function may fail half-way: so the instants are tested before.
+        """
+        noted = self._noted(span)
+        invalid = select(ROWID).select_from(AccessToken).where(ROWID.in_(noted), INVALID)
+        await changed(self._session, delete(VICTIMS).where(VICTIM.in_(invalid)))
         number = await changed(self._session, delete(AccessToken).where(self._in(span)))
         self._log.grow(number)
         return number
@@ -133,8 +155,11 @@ class RowidSlices:
         return await number_of(self._session, self._in(span))
 
     def _in(self, span: Span) -> ColumnElement[bool]:
-        victims = select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
-        return and_(ROWID.in_(victims), self._dead)
+        return and_(ROWID.in_(self._noted(span)), self._dead)
+
+    @staticmethod
+    def _noted(span: Span) -> Select[Any]:
+        return select(VICTIM).where(VICTIM > span.low, VICTIM <= span.high)
 
     async def look_around(self) -> None:
         """Ask whether somebody else has written; see ``DeadSessions.look_around``.
@@ -159,13 +184,6 @@ class RowidSlices:
     async def keep_up(self, *, last: bool) -> None:
         """Copy the log into the file; see ``DeadSessions.keep_up``."""
         await self._log.copy(alone=self.alone, last=last)
-
-    async def _end_of(self, rows: Select[Any]) -> tuple[Optional[int], int]:
-        """Return the last rowid of a query, and how many it has."""
-        found = rows.subquery()
-        query = select(func.max(found.c.id), func.count())
-        high, number = (await self._session.execute(query.select_from(found))).one()
-        return high, number
 
     async def _note(self, here: ColumnElement[bool]) -> int:
         return await changed(

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Protocol
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.stored_forms import all_instants_readable
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+VALID = all_instants_readable()
+INVALID: ColumnElement[bool] = not_(VALID)
 
 
 class Look(NamedTuple):
@@ -18,10 +21,12 @@ class Look(NamedTuple):
     Attributes:
         found: Dead sessions in this step.
         done: Whether it was the last step.
+        invalid: Sessions in it that nobody can judge; None where it does not meet all sessions.
     """
 
     found: int
     done: bool
+    invalid: Optional[int]
 
 
 class Span(NamedTuple):

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Optional
 
 from clarinet_cli.repositories.dead_sessions import DeadSessions
 from clarinet_cli.services.session_cleanup.pace import Pace
@@ -20,6 +21,7 @@ class LookAtAll:
         transactions: What the steps run in.
         dead: The way through the sessions.
         found: The dead sessions that were found so far.
+        invalid: The sessions so far that nobody can judge; None where it does not meet all.
         complete: Whether all sessions were looked at.
         over: Whether nothing more will be found: it is complete, or was asked to stop, or failed.
     """
@@ -27,6 +29,7 @@ class LookAtAll:
     transactions: Transactions
     dead: DeadSessions
     found: int = 0
+    invalid: Optional[int] = 0
     complete: bool = False
     over: bool = False
     _step_done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,4 +61,6 @@ class LookAtAll:
         step = await self.transactions.patiently(Access.READ, partial(self.dead.look, pace.size))
         pace.learn(self.transactions.seconds)
         self.found, self.complete = self.found + step.found, step.done
+        if self.invalid is not None:
+            self.invalid = None if step.invalid is None else self.invalid + step.invalid
         self._step_done.set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional
 
+from sqlalchemy import false
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.connections.urls import require_sqlite_file
@@ -95,7 +96,7 @@ async def clean_up(
         await run.count_after()
         if walk.no_space is not None:
             raise CleanupStoppedError(walk.no_space, run.report(walk, remaining, clock() - started))
-        await run.count_invalid()
+        await run.count_invalid(walk.look)
         if remaining and walk.has_tried_all:
             logger.warning(
                 f"{remaining} dead sessions remain: "
@@ -173,24 +174,31 @@ class _Run:
         await look.go()
         return look.found
 
-    async def count_invalid(self) -> None:
-        """Count the sessions that nobody can judge, and say so: they stay."""
-        if self.transactions.ended or self.moment is None:
-            return
-        doubtful = self.moment.invalid
+    async def count_invalid(self, look: LookAtAll) -> None:
+        """Count the sessions that nobody can judge, and say so: they stay.
 
-        async def way() -> DeadSessions:
-            session = self.transactions.session
-            return await way_to_dead_sessions(session, doubtful, by_expiry=False, keep=False)
-
-        look = LookAtAll(self.transactions, await self.transactions.patiently(Access.READ, way))
-        await look.go()
-        self.invalid = look.found
+        A look that met all sessions has counted them.
+        """
+        if look.invalid is not None:
+            self.invalid = look.invalid
+        elif not self.transactions.ended:
+            self.invalid = await self._look_for_invalid()
         if self.invalid:
             logger.warning(
                 f"{self.invalid} sessions stay, as one of their instants can't be read: "
                 "'clarinet session list --state invalid' shows them"
             )
+
+    async def _look_for_invalid(self) -> int:
+        """Count them by a look of their own, which finds nothing dead."""
+
+        async def way() -> DeadSessions:
+            session = self.transactions.session
+            return await way_to_dead_sessions(session, false(), by_expiry=False, keep=False)
+
+        look = LookAtAll(self.transactions, await self.transactions.patiently(Access.READ, way))
+        await look.go()
+        return look.invalid or 0
 
     def report(self, walk: Optional[Walk], remaining: int, seconds: float) -> CleanupReport:
         """Return what the clean-up did, and log it."""
@@ -229,8 +237,10 @@ class _Run:
         return clocks.earlier
 
     async def _others(self, moment: Moment) -> OtherTables:
-        dead = moment.dead(expired_only=self.plan.expired_only, older_than=self.plan.older_than)
-        return OtherTables(dead, await references_to(self.transactions.session, SESSIONS))
+        which = moment.dead_if_valid(
+            expired_only=self.plan.expired_only, older_than=self.plan.older_than
+        )
+        return OtherTables(which, await references_to(self.transactions.session, SESSIONS))
 
     async def _way(
         self, moment: Moment, *, keep: bool, beside: Sequence[AsyncSession] = ()
@@ -238,7 +248,7 @@ class _Run:
         plan = self.plan
         return await way_to_dead_sessions(
             self.transactions.session,
-            (self.others or await self._others(moment)).removable,
+            (self.others or await self._others(moment)).removable_if_valid,
             by_expiry=plan.older_than is None and (plan.expired_only or moment.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             keep=keep,

@@ -11,6 +11,7 @@ from clarinet_cli.repositories.references import (
     protected,
 )
 from clarinet_cli.repositories.sessions import SessionRepository
+from clarinet_cli.repositories.stored_forms import all_instants_readable
 from clarinet_cli.services.session_cleanup.transactions import Transactions
 from clarinet_cli.utils.database import Access
 
@@ -22,14 +23,15 @@ class OtherTables:
     """What other tables have to do with one clean-up; where none refers to sessions, nothing.
 
     Attributes:
-        dead: The sessions that the clean-up would remove without them.
+        dead_if_valid: The sessions that the clean-up would remove without them, among those that
+            can be judged.
         references: Their foreign keys.
         protected: How many dead sessions they keep.
         protected_by: Their rows that do, by ``table.column``.
         cascaded: Their rows that went along, or would go, by ``table.column``.
     """
 
-    dead: ColumnElement[bool]
+    dead_if_valid: ColumnElement[bool]
     references: tuple[Reference, ...] = ()
     protected: int = 0
     protected_by: Counts = field(default_factory=dict)
@@ -38,9 +40,14 @@ class OtherTables:
     @property
     def removable(self) -> ColumnElement[bool]:
         """The dead sessions that can be deleted."""
+        return and_(self.removable_if_valid, all_instants_readable())
+
+    @property
+    def removable_if_valid(self) -> ColumnElement[bool]:
+        """Those among sessions that can be judged."""
         if not can_protect(self.references):
-            return self.dead
-        return and_(self.dead, not_(protected(self.references)))
+            return self.dead_if_valid
+        return and_(self.dead_if_valid, not_(protected(self.references)))
 
     async def count_before(self, transactions: Transactions) -> None:
         """Count the rows that would go along with all of them."""
@@ -54,7 +61,8 @@ class OtherTables:
             gone = {name: count - left.get(name, 0) for name, count in self.cascaded.items()}
             self.cascaded = {name: count for name, count in gone.items() if count > 0}
         if can_protect(self.references):
-            kept = and_(self.dead, protected(self.references))
+            valid = all_instants_readable()
+            kept = and_(self.dead_if_valid, valid, protected(self.references))
             sessions = SessionRepository(transactions.session)
             self.protected = await transactions.patiently(Access.READ, lambda: sessions.count(kept))
             self.protected_by, _ = await self._counted(transactions, kept)

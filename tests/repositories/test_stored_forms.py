@@ -1,0 +1,64 @@
+"""Which instants of SQLite can be read: the quick tests and the thorough one give one answer."""
+
+import contextlib
+import re
+import sqlite3
+from datetime import datetime
+from itertools import product
+
+import pytest
+from sqlalchemy import literal_column
+from sqlalchemy.dialects import sqlite
+
+from clarinet_cli.repositories.stored_forms import readable_instant
+
+YEARS = (0, 1, 999, 1900, 2000, 2024, 2026, 9999)
+HOURS = (0, 9, 19, 20, 23, 24, 25)
+RESTS = ("00:00.000000", "59:59.999499", "59:59.999500", "59:59.999999", "60:00.000000")
+ODD_RESTS = ("00:60.000000", "00:00.12345 ", "00:00.1234 5", "00:00.x23456", "00:00,123456")
+TEXTS = [
+    f"{year:04}-{month:02}-{day:02} {hour:02}:{rest}"
+    for year, month, day, hour, rest in product(
+        YEARS, range(14), range(33), HOURS, RESTS + ODD_RESTS
+    )
+]
+
+
+FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.\d{6}")
+
+
+def is_instant(text: str) -> bool:
+    """Return whether a text has the server's form, and means an instant."""
+    found = FORM.fullmatch(text)
+    if found is None:
+        return False
+    year, month, day, hour, minute, second = map(int, found.groups())
+    try:
+        datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture
+def judged() -> list[tuple[str, int, int]]:
+    """Return texts of the server's length with what is said of each, and of it as bytes."""
+    test = readable_instant(literal_column("instant")).compile(dialect=sqlite.dialect())
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE texts (instant DATETIME)")
+        connection.executemany("INSERT INTO texts VALUES (?)", ((text,) for text in TEXTS))
+        as_bytes = str(test).replace("instant", "CAST(instant AS BLOB)")
+        query = f"SELECT instant, {test}, {as_bytes} FROM texts"
+        return connection.execute(query).fetchall()
+
+
+def test_what_can_be_read_is_an_instant(judged: list[tuple[str, int, int]]) -> None:
+    """Each day of each kind of year, each kind of hour, and what is no day, hour or fraction."""
+    wrong = [text for text, readable, _ in judged if bool(readable) != is_instant(text)]
+    assert wrong == []
+    assert {readable for _, readable, _ in judged} == {0, 1}
+
+
+def test_bytes_are_never_an_instant(judged: list[tuple[str, int, int]]) -> None:
+    """SQLite compares them otherwise than text."""
+    assert {readable for _, _, readable in judged} == {0}
