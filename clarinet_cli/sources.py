@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.ownership import as_owner_of, reason_of
 from clarinet_cli.trust import require_settings_file
 
 DOTENV_FILE = ".env"
@@ -155,5 +156,7 @@ def _refuse_byte_order_mark(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
-    reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-    return CONFIGURATION.with_context(f"{path}: {reason}")
+    if not isinstance(error, OSError):
+        return CONFIGURATION.with_context(f"{path}: not UTF-8 text")
+    hint = as_owner_of(path) if isinstance(error, PermissionError) else None
+    return CONFIGURATION.with_context(f"{path}: {reason_of(error, path)}", hint=hint)

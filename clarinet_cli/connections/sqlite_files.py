@@ -1,6 +1,7 @@
 """The files of a SQLite database, and whether this user may leave or use some beside it."""
 
 import os
+import shlex
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -111,7 +112,29 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
             f"this user may not: {belongs_to(real)}",
             hint=as_owner_of(real),
         )
+    return _missing_right(real, name)
+
+
+def _missing_right(file: Path, name: str) -> Optional[ClarinetError]:
+    """Return the error when owner or mode of the file or its directory are why."""
+    if _on_read_only_mount(file):
+        return None
+    places = (file, file.parent) if name.startswith("SQLITE_READONLY") else (file.parent,)
+    for place in places:
+        if place.exists() and not os.access(place, os.W_OK):
+            own = place.stat().st_uid == os.geteuid()
+            return FAILURE.with_context(
+                f"{place} can't be written by this user: {belongs_to(place)}",
+                hint=f"chmod u+w {shlex.quote(str(place))}" if own else as_owner_of(file),
+            )
     return None
+
+
+def _on_read_only_mount(file: Path) -> bool:
+    try:
+        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _unusable(file: Path) -> Optional[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.scenes import ADMIN
 from tests.faults.processes import assert_one_error, dead_and_live, number_of_dead
 from tests.support import PASSWORD, Project
 from tests.users import (
@@ -387,6 +388,43 @@ def test_without_wal_a_stranger_may_read(shared: Project) -> None:
     shared.file.chmod(0o664)
     shared.write_settings()
     assert run_as(STRANGER, shared, *STATS).json["total"] == 15
+
+
+# --- Writers without the right ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_a_stranger_who_may_not_write_is_told_whose_it_is(shared: Project, journal: str) -> None:
+    """Beside a server too, where reading works: owner, mode, and the command that may write."""
+    if journal == "wal":
+        in_wal_mode(shared)
+    shared.file.chmod(0o644)
+    shared.directory.chmod(0o777)
+    shared.write_settings()
+    before = shared.rows('SELECT * FROM "user"')
+    with kept_open(shared, SERVICE):
+        result = run_as(STRANGER, shared, "admin", "grant-role", ADMIN, "expert")
+    line = assert_one_error(result, 1)
+    assert f"{shared.file} can't be written by this user" in line
+    assert f"it belongs to {SERVICE.uid}:{SERVICE.gid}, mode 0644" in line
+    assert f"hint: sudo -u '#{SERVICE.uid}' clarinet" in result.stderr
+    assert shared.rows('SELECT * FROM "user"') == before
+
+
+def test_a_stranger_who_may_not_read_is_told_whose_it_is(shared: Project) -> None:
+    """The database, or its settings."""
+    shared.write_settings()
+    shared.file.chmod(0o600)
+    result = run_as(STRANGER, shared, *STATS)
+    assert f"it belongs to {SERVICE.uid}:{SERVICE.gid}, mode 0600" in assert_one_error(result, 7)
+    assert f"hint: sudo -u '#{SERVICE.uid}' clarinet" in result.stderr
+    settings = shared.directory / "settings.toml"
+    give(SERVICE, settings, mode=0o640)
+    result = run_as(STRANGER, shared, *STATS)
+    line = assert_one_error(result, 78)
+    assert f"{settings}: Permission denied" in line
+    assert f"it belongs to {SERVICE.uid}:{SERVICE.gid}, mode 0640" in line
+    assert f"hint: sudo -u '#{SERVICE.uid}' clarinet" in result.stderr
 
 
 # --- What others left ---------------------------------------------------------------------
