@@ -12,6 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from clarinet_cli.connections.tls import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.exceptions import (
     BUSY,
+    CONFIGURATION,
     CONFLICT,
     FAILURE,
     LOGIN_REFUSED,
@@ -24,6 +25,7 @@ from clarinet_cli.exceptions import (
 
 IDNA = "idna"  # the codec of host names
 INIT_HINT = "'clarinet db init' creates what is missing"
+TABLE_HINT = "'clarinet db init' makes the tables; where some exist, it tells what to do"
 DEPEND_HINT = "remove those tables, views or their foreign keys first, by what made them"
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
 TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
@@ -40,6 +42,8 @@ POLICY_HINT = (
 OUTCOME_HINT = (
     "'clarinet admin show USER', 'session stats' or 'migrate status' tells what is there now"
 )
+OPTION_HINT = "see 'options', 'search_path' and the like in database_url"
+OPTION_STATES = ("22", "42")  # an unknown parameter, or a value that it does not take
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # What SQLite says of a schema; both name things of the schema, and no values.
@@ -60,7 +64,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "40P01": (BUSY, "another process was in the way (deadlock)", None),
     "40001": (BUSY, "another process changed the same rows", None),
     "55006": (BUSY, "in use by another process", None),
-    "42P01": (FAILURE, "the tables are missing", INIT_HINT),
+    "42P01": (FAILURE, "the tables are missing", TABLE_HINT),
     "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
     "42P07": (CONFLICT, "a table or index of that name exists already", SCHEMA_HINT),
     "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
@@ -93,7 +97,6 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
 # A driver's text may quote a row, with a token or a hash in it: it is never shown. These are
 # known, and what is taken from them are names of the schema.
 _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
-    (re.compile("no such table: "), "the tables are missing", INIT_HINT),
     (
         re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
         r"a value in column \1 is not UTF-8 text",
@@ -102,11 +105,20 @@ _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
 )
 
 
+MISSING_TABLE = "the table {name} is missing"
+
 # What a schema lacks or has twice. Names alone are taken from a driver's text: they are from
 # our statements and revisions, where values are parameters.
-_NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str], ...] = tuple(
-    (re.compile(pattern), template, reason)
+_NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str, str], ...] = tuple(
+    (
+        re.compile(pattern),
+        template,
+        reason,
+        TABLE_HINT if reason == MISSING_TABLE else SCHEMA_HINT,
+    )
     for pattern, template, reason in (
+        (r"no such table: (?:main\.)?(?P<name>\w+)$", FAILURE, MISSING_TABLE),
+        (r'relation "(?:\w+\.)?(?P<name>\w+)" does not exist', FAILURE, MISSING_TABLE),
         (r"no such column: (?:main\.)?(?P<name>[\w.]+)$", FAILURE, "missing column {name}"),
         (
             r"table (?P<table>\w+) has no column named (?P<name>\w+)$",
@@ -133,7 +145,7 @@ _NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str], ...] = tuple(
         ),
     )
 )
-_NAMES_STATES = ("42703", "42P07", "42701")
+_NAMES_STATES = ("42P01", "42703", "42P07", "42701")
 
 
 def explain_driver_error(
@@ -222,9 +234,9 @@ def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optio
     if state not in _NAMES_STATES and not isinstance(original, sqlite3.OperationalError):
         return None
     text = str(original)
-    for pattern, template, reason in _NAMES:
+    for pattern, template, reason, hint in _NAMES:
         if match := pattern.match(text):
-            return template, reason.format(**match.groupdict()), SCHEMA_HINT
+            return template, reason.format(**match.groupdict()), hint
     return None
 
 
@@ -265,6 +277,9 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
         return found
+    fatal = getattr(original, "severity_en", None) == "FATAL"  # of a log-in, not of a statement
+    if fatal and state[:2] in OPTION_STATES:
+        return CONFIGURATION, "the server does not take an option of the log-in", OPTION_HINT
     if error.connection_invalidated:
         return _POSTGRESQL_CLASSES["08"]
     if isinstance(error, IntegrityError):

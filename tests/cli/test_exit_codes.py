@@ -317,7 +317,7 @@ def test_missing_tables(empty_project: Project) -> None:
     for name in NEEDS_TABLES:
         result = empty_project.run(*LINES[name].split())
         assert_failed(result, 1)
-        assert "tables are missing" in result.stderr, name
+        assert "is missing" in result.stderr, name
         assert "clarinet db init" in result.stderr, name
     for name in ("db status", "migrate status", "migrate history"):
         assert empty_project.run(*LINES[name].split()).code == 0, name

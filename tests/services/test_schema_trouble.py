@@ -149,7 +149,7 @@ class TestWords:
                 "session list",
             ),
             ('ALTER TABLE "user" DROP COLUMN is_verified', "is_verified", "admin list"),
-            ("DROP TABLE access_token", "the tables are missing", "session list"),
+            ("DROP TABLE access_token", "the table access_token is missing", "session list"),
         ],
     )
     def test_at_head(self, project: Project, change: str, words: str, line: str) -> None:

@@ -716,7 +716,7 @@ def test_missing_tables_are_said_to_be_missing(
     else:
         postgres.create(empty_project.database)
     error = failure(empty_project.settings, 'SELECT * FROM "user"')
-    assert "tables are missing" in error.message
+    assert "the table user is missing" in error.message
     assert "db init" in str(error.hint)
     assert_clear(stats(empty_project.settings), 1)
 

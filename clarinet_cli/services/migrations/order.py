@@ -101,6 +101,6 @@ def incomplete(revision: Optional[str], missing: Sequence[str]) -> ConflictError
         missing: The parts.
     """
     return CONFLICT.with_context(
-        f"the database says it is at revision {revision}, but lacks: {', '.join(missing)}",
+        f"the database says it is at revision {revision}, but differs: {', '.join(missing)}",
         hint=MEND,
     )
