@@ -169,6 +169,8 @@ def _one_line(content: bytes, what: str) -> str:
         raise INVALID.with_context(
             f"{what} begins with a byte-order mark", hint="save it as UTF-8 without one"
         )
+    if not text:
+        raise INVALID.with_context(f"{what} is empty")
     if "\n" in text or "\r" in text:
         raise INVALID.with_context(
             f"{what} has several lines, or a carriage return in it",

@@ -44,8 +44,8 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
         project: Where relative file names start.
     """
     mode = options.get("sslmode", "prefer")
-    if mode not in SSL_MODES:
-        return f"sslmode is not one of {', '.join(SSL_MODES)}"
+    if problem := mode_problem(options):
+        return problem
     for name in FILE_OPTIONS:
         if name in options and (problem := _file_problem(name, options[name], mode, project)):
             return problem
@@ -58,6 +58,13 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
     if negotiation == DIRECT and mode not in ALWAYS_TLS:
         return f"sslnegotiation={DIRECT} needs sslmode=require, verify-ca or verify-full"
     return _ca_problem(mode, options)
+
+
+def mode_problem(options: Mapping[str, Any]) -> Optional[str]:
+    """Return what is wrong with ``sslmode`` alone, also where there is no TLS, or None."""
+    if options.get("sslmode", "prefer") not in SSL_MODES:
+        return f"sslmode is not one of {', '.join(SSL_MODES)}"
+    return None
 
 
 def _ca_problem(mode: str, options: Mapping[str, Any]) -> Optional[str]:

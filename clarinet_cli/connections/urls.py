@@ -13,6 +13,7 @@ from clarinet_cli.connections.sqlite_files import is_file, refuse_unusable_name
 from clarinet_cli.connections.tls import (
     FILE_OPTIONS,
     TLS_OPTIONS,
+    mode_problem,
     tls_problem,
     with_whole_paths,
 )
@@ -215,11 +216,13 @@ def _with_tls(
         if value is not None and options.setdefault(name, value) != value:
             reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
             raise settings.refused(key, reason, hint="set one of them, or both to the same")
-    if (host or "").startswith("/"):  # a socket has no TLS
-        return {name: value for name, value in options.items() if name not in TLS_OPTIONS}
-    if problem := tls_problem(options, settings.project_dir):
+    socket = (host or "").startswith("/")  # which has no TLS
+    problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
+    if problem:
         name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"
         raise settings.refused(name if getattr(settings, name, None) else key, problem)
+    if socket:
+        return {name: value for name, value in options.items() if name not in TLS_OPTIONS}
     return with_whole_paths(options, settings.project_dir)
 
 

@@ -41,8 +41,20 @@ def by_file(project: Project, content: bytes, tmp_path: Path) -> tuple[int, str]
         (b"\xef\xbb\xbfcorrect horse battery\n", "begins with a byte-order mark"),
         (b"x" * (2**20 + 1), "has more than 1 MiB"),
         (b"correct \xff horse", "is not UTF-8 text"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
     ],
-    ids=["two lines", "empty line", "CR at the end", "CR inside", "BOM", "too long", "no UTF-8"],
+    ids=[
+        "two lines",
+        "empty line",
+        "CR at the end",
+        "CR inside",
+        "BOM",
+        "too long",
+        "no UTF-8",
+        "none",
+        "newline",
+    ],
 )
 def test_what_is_not_one_line_is_no_password(
     project: Project, tmp_path: Path, give: object, content: bytes, reason: str

@@ -1,12 +1,13 @@
 """Options in URLs that hosted databases hand out: used, needless, or refused with the reason."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from clarinet_cli.utils.database import database_url
 from tests.postgres import PostgresServer
-from tests.support import Project
+from tests.support import Project, run_in_process
 from tests.tls import Authority, TlsFront
 
 
@@ -81,6 +82,27 @@ def test_options_have_their_effect(project: Project, front: TlsFront) -> None:
     assert result.code == 7, result
     assert "unexpected" not in result.stderr
     assert "target_session_attrs" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["endpoint%3Da", "-c%20nothing%3D1", "-c%20work_mem%3Dx"])
+def test_options_that_the_server_refuses(project: Project, front: TlsFront, option: str) -> None:
+    """A setting to correct, in words, and no number of an error."""
+    write(project, front, f"options={option}")
+    result = project.run("db", "status")
+    assert result.code == 78, result
+    assert "does not take an option of the log-in" in result.stderr
+    assert "database_url" in result.stderr
+
+
+def test_a_mode_that_does_not_exist_is_refused_on_a_socket_too(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """TLS plays no part there; a slip in the mode is one all the same, as in libpq."""
+    url = f"postgresql://{postgres.user}@/postgres?host={postgres.host}&sslmode=requir"
+    (tmp_path / "settings.toml").write_text(f'database_url = "{url}"\n')
+    result = run_in_process(["-C", str(tmp_path), "db", "status"])
+    assert result.code == 78, result
+    assert "sslmode is not one of disable, allow, prefer" in result.stderr
 
 
 def test_parts_may_stand_among_the_options(project: Project, front: TlsFront) -> None:
