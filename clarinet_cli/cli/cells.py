@@ -39,7 +39,9 @@ def relative(then: datetime, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in its largest whole unit."""
+    """Return a time span, which may be negative, in its largest whole unit."""
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
     for unit, length in UNITS:
         if seconds >= length or unit == "s":
             return f"{seconds / length:.0f} {unit}"
@@ -71,7 +73,7 @@ def cell(name: str, value: Any, *, compact: bool) -> str:
             return ", ".join(printable(str(item)) for item in value)
         case int() if name.endswith("_bytes"):
             return _size(value)
-        case int() | float() if name.endswith("_seconds") and value >= UNITS[2][1]:
+        case int() | float() if name.endswith("_seconds") and abs(value) >= UNITS[2][1]:
             return str(duration(timedelta(seconds=value).total_seconds()))
         case str() if compact and name == "user_agent":
             return _shortened(printable(value))

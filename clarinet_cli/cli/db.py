@@ -56,7 +56,8 @@ def init(
     run(require_known_schema(settings))  # before anybody is asked for a password
     password = options.read() if dry_run else first_admin_password(settings, options)
     done: list[Step] = []
-    delivery = Delivery(output, Listing(Step))
+    # The steps before the superuser's have committed by the time the password is shown.
+    delivery = Delivery(output, Listing(Step), otherwise="the superuser was not created")
     work = initialise_database(
         settings,
         password,

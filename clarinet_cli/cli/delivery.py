@@ -16,6 +16,7 @@ class Delivery:
         output: The format.
         listing: What a list looks like; None for a single result.
         more: Makes the result that is shown of the one that is about to be.
+        otherwise: What holds when the password can't be shown, and is not set.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class Delivery:
         output: Optional[OutputFormat],
         listing: Optional[Listing] = None,
         more: Callable[[Any], Any] = lambda result: result,
+        otherwise: str = "nothing was changed",
     ) -> None:
         self.output = output
         self.listing = listing
         self.more = more
+        self.otherwise = otherwise
         self.done = False
 
     def __call__(self, result: Any) -> None:
@@ -40,7 +43,7 @@ class Delivery:
                 render(self.more(result), self.output, self.listing)
         except ClarinetError as error:
             raise FAILURE.with_context(
-                f"the new password can't be shown: {error.message}", hint="nothing was changed"
+                f"the new password can't be shown: {error.message}", hint=self.otherwise
             ) from error
         self.done = True
 
@@ -58,4 +61,4 @@ class Delivery:
             if self.done and unknown:
                 warn("whether the password that was shown is valid is unknown")
             elif self.done and not valid:
-                warn("the password that was shown is not valid, nothing was changed")
+                warn(f"the password that was shown is not valid, {self.otherwise}")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from clarinet_cli.types import OutputFormat
 
 CHANGED = ("updated", "deleted")
-SWEEP_HINT = "'clarinet session revoke-user USER' ends the sessions that began meanwhile"
 ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
 
 
@@ -51,7 +50,7 @@ def report_change(
         if not shown:
             render(changes[0], output, done=done)
 
-    report_changes(settings, [change], settle, show)
+    report_changes(settings, [change], settle, show, shown=shown)
 
 
 def report_changes(
@@ -59,6 +58,8 @@ def report_changes(
     changes: "Sequence[ResultT]",
     settle: "Settle",
     show: "Callable[[list[ResultT]], None]",
+    *,
+    shown: bool = False,
 ) -> None:
     """Report what became of accounts: the place for all commands that change them.
 
@@ -70,10 +71,14 @@ def report_changes(
         changes: What was done.
         settle: Whose sessions end once more.
         show: Writes the changes, the sessions that ended later counted in.
+        shown: The changes stood on standard output before, without those.
 
     Raises:
         ClarinetError: The sessions that began meanwhile can't be ended.
     """
+    users = [change.email for change in changes if change.id in settle.accounts]
+    user = users[0] if len(users) == 1 else "USER"
+    way_out = f"'clarinet session revoke-user {user}' ends the sessions that began meanwhile"
     complete = False
     try:
         if settle.is_due:
@@ -82,16 +87,18 @@ def report_changes(
     except ClarinetError as error:
         complete = True
         message = f"the change is made, but: {error.message}"
-        raise error.with_context(message, hint=SWEEP_HINT) from error
+        raise error.with_context(message, hint=way_out) from error
     else:
         complete = True
     finally:
         if settle.is_due:
             SIGNALS.changed()
         show([_counted(change, settle) for change in changes])
+        if shown and (later := sum(settle.ended.values())):
+            note(f"sessions that began meanwhile and were revoked too: {later}")
         _rights_note(settings, [change.result for change in changes])
         if not complete:
-            note(f"stopped early: {SWEEP_HINT}")
+            note(f"stopped early: {way_out}")
 
 
 def _counted(change: ResultT, settle: "Settle") -> ResultT:

@@ -94,7 +94,7 @@ async def require_one_form(session: AsyncSession, user: User) -> None:
         near = _in_any_form(column, meant) if column is IDS[-1] else same
         query = select(column).where(near, same, column != user.id).limit(1)
         for (other,) in await session.execute(query):
-            raise _other_form(column, user.email, str(user.id), other)
+            raise _other_form(column, user.email, _form(user.id), other)
 
 
 async def require_usual_owners(session: AsyncSession) -> None:
@@ -189,4 +189,9 @@ def _shown(found: object) -> str:
     """Return an id for a message: its kind and what it is."""
     stored = found.stored if isinstance(found, OddId) else found
     kind = {str: "", bytes: "bytes ", UUID: ""}.get(type(stored), "number ")
-    return f"{kind}{str(found)[:40]!r}"
+    return f"{kind}{_form(found)[:40]!r}"
+
+
+def _form(found: object) -> str:
+    """Return an id as SQLite stores it."""
+    return found.hex if isinstance(found, UUID) else str(found)

@@ -203,7 +203,9 @@ def warn_of_log_in(user: User, settings: Settings) -> None:
         settings: The hash parameters.
     """
     if not user.is_active:
-        logger.warning("the account is inactive: 'clarinet admin activate' lets it log in")
+        logger.warning(
+            f"the account is inactive: 'clarinet admin activate {user.email}' lets it log in"
+        )
     if not can_log_in(user.hashed_password, settings):
         logger.warning(
             f"nobody can log in as {user.email}, the server can't verify its password hash: "

@@ -41,7 +41,7 @@ def test_a_reset_of_an_inactive_account_says_so(project: Project) -> None:
     result = project.run(*RESET, GRACE, "--password-stdin", stdin=PASSWORD)
     assert result.code == 0, result
     assert (
-        "warning: the account is inactive: 'clarinet admin activate' lets it log in"
+        f"warning: the account is inactive: 'clarinet admin activate {GRACE}' lets it log in"
         in result.stderr
     )
 

@@ -112,6 +112,17 @@ def test_a_dry_run_only_warns(four: Project) -> None:
 
 
 @on_postgresql
+@pytest.mark.parametrize(("seconds", "shown"), [(600, "10 min"), (-600, "-10 min")])
+def test_a_table_shows_how_far_clocks_differ_in_both_directions(
+    four: Project, seconds: float, shown: str
+) -> None:
+    """With its unit, the one that is behind too."""
+    shift_database(four, seconds)
+    result = four.run("session", "cleanup", "--dry-run")
+    assert f"clock difference  {shown}\n" in result.stdout
+
+
+@on_postgresql
 @pytest.mark.parametrize(
     ("seconds", "left"), [(600, {FRESH}), (-600, {ENDING, IDLING, FRESH})], ids=["ahead", "behind"]
 )

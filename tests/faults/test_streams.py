@@ -181,10 +181,15 @@ def test_a_password_that_nobody_can_read_is_not_set(
 def test_the_first_superuser_is_not_made_with_a_password_that_nobody_can_read(
     empty_project: Project, run: Callable[..., Result]
 ) -> None:
-    """'db init' and 'admin ensure': 1, no account; run again, they make it."""
-    for words in (("db", "init"), ("admin", "ensure")):
+    """'db init', whose other steps are done, and 'admin ensure': 1, no account, and so said."""
+    hints = {
+        ("db", "init"): "the superuser was not created",
+        ("admin", "ensure"): "nothing was changed",
+    }
+    for words, hint in hints.items():
         result = run(empty_project, *words, "--generate-password")
         assert result.code == 1, result
+        assert f"hint: {hint}" in result.stderr
         assert empty_project.count("user") == 0
     made = empty_project.json("db", "init", "--generate-password")
     [row] = empty_project.rows('SELECT hashed_password FROM "user"')

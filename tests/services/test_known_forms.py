@@ -143,7 +143,7 @@ def test_rows_of_an_account_in_another_form_are_never_missed(
     for words in (f"session revoke-user {ADA}", f"admin deactivate {ADA}", f"admin show {ada}"):
         result = project.run(*words.split())
         assert_failed(result, 78)
-        assert f"{table}.user_id of {ADA}: expected {ada}, found '" in result.stderr
+        assert f"{table}.user_id of {ADA}: expected {ada.hex}, found '" in result.stderr
     assert project.run("session", "revoke-user", ADMIN).code == 0
     result = project.run("session", "revoke-all", "--except", ADA, "--yes")
     assert_failed(result, 78)

@@ -25,7 +25,7 @@ from tests.support import PASSWORD, Project
 GRACE = "grace@example.org"
 NEW_PASSWORD = NewPassword("staple battery horse")
 RESET = ("admin", "reset-password", GRACE, "--password-stdin")
-DESERTED = "stopped early: 'clarinet session revoke-user USER'"
+DESERTED = f"stopped early: 'clarinet session revoke-user {GRACE}'"
 
 
 def grace(project: Project, *, superuser: bool = True) -> None:
@@ -167,6 +167,8 @@ def test_they_are_counted_in_report_and_record(
         ("revoked", 1),
     ]
     assert oracle.tokens(project) == set()
+    generated = project.run(*RESET[:-1], "--generate-password", "--settle", "5s")
+    assert "sessions that began meanwhile and were revoked too: 1" in generated.stderr
 
 
 @pytest.mark.parametrize("name", ["", "CLARINET_SETTLE", "--settle"])

@@ -81,7 +81,8 @@ def apply(
         rows = run(
             apply_accounts(settings, declared, plan, progress=tell, settle=later, deliver=delivery)
         )
-    report_changes(settings, rows, later, show)
+    shown = delivery is not None and delivery.done
+    report_changes(settings, rows, later, show, shown=shown)
 
 
 def _content(file: str) -> bytes:
