@@ -125,6 +125,17 @@ class TestRunning:
         assert not marker.exists()
         assert (set(files(own.directory / "alembic")), versions(own)) == before
 
+    def test_leaves_no_database_that_it_would_not_fill(self, own: Project, marker: Path) -> None:
+        """'db init' as root, database not made yet: refused before a file is there."""
+        own.file.unlink()
+        before = files(own.directory)
+        result = run_as(ROOT, own, "db", "init", "--generate-password")
+        assert (result.code, result.stdout) == (5, ""), result
+        assert f"sudo -u {SERVICE.uid} clarinet" in result.stderr
+        assert files(own.directory) == before
+        assert not marker.exists()
+        assert run_as(SERVICE, own, "db", "init", "--generate-password").code == 0
+
     @pytest.mark.parametrize("line", RUNNING[:3])
     def test_the_owner_runs_them(self, own: Project, marker: Path, line: str) -> None:
         """As their owner the same commands run the files."""

@@ -14,6 +14,7 @@ from clarinet_cli.services.emails import first_admin_email
 from clarinet_cli.services.migrations import (
     database_has_tables,
     ensure_schema,
+    require_runnable,
     require_schema_order,
 )
 from clarinet_cli.services.passwords import NewPassword, require_acceptable
@@ -86,11 +87,14 @@ async def initialise_database(
             nothing was created.
         InvalidInputError: The password breaks the policy, or none is given and one is
             needed.
-        RefusedError: The migrations of another program come first; nothing was created.
+        RefusedError: The migrations of another program come first, or the project's own
+            would not be run; nothing was created.
     """
     _refuse_early(settings, password)
     if not schema_anyway:
         await require_schema_order(settings, creates=True)
+    if not dry_run:
+        await require_runnable(settings)
     steps = [] if progress is None else progress
     steps.append(await ensure_database(settings, dry_run=dry_run))
     SIGNALS.next_step()

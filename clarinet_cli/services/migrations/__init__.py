@@ -1,7 +1,11 @@
 """Schema revisions: where a database stands, and moving it. Only here is Alembic imported."""
 
 from clarinet_cli.services.migrations.moves import downgrade, migration_sql, upgrade
-from clarinet_cli.services.migrations.order import require_schema_order, status_advice
+from clarinet_cli.services.migrations.order import (
+    require_runnable,
+    require_schema_order,
+    status_advice,
+)
 from clarinet_cli.services.migrations.position import (
     FOREIGN,
     current_heads,
@@ -22,6 +26,7 @@ __all__ = [
     "migration_sql",
     "migration_status",
     "require_known_schema",
+    "require_runnable",
     "require_schema_order",
     "status_advice",
     "upgrade",

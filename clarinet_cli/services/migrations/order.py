@@ -9,7 +9,7 @@ from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
 from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.migrations.comparison import differences
-from clarinet_cli.services.migrations.environments import foreign_environment
+from clarinet_cli.services.migrations.environments import find_environment, foreign_environment
 from clarinet_cli.services.migrations.position import current_heads, our_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.database import get_connection
@@ -46,6 +46,19 @@ async def require_schema_order(settings: Settings, *, creates: bool = False) -> 
         hint="first that program's migrations, such as 'alembic upgrade head', then "
         "'clarinet db init'; --schema-anyway makes our tables all the same",
     )
+
+
+async def require_runnable(settings: Settings) -> None:
+    """Refuse before a database is made that would stay empty.
+
+    Args:
+        settings: Which database and which project directory.
+
+    Raises:
+        RefusedError: It is missing, and the project's migrations would not be run.
+    """
+    if not await database_exists(settings):
+        _ = find_environment(settings.project_dir).config
 
 
 def require_no_tables(connection: Connection) -> None:
