@@ -36,6 +36,7 @@ from clarinet_cli.utils.logger import logger
 from clarinet_cli.utils.tracebacks import traceback_without_values
 
 GOODBYE_SECONDS = 5
+REPLICA_HINT = "check database_read_url; without it the main database serves these commands too"
 __all__ = [
     "Access",
     "configured_settings",
@@ -70,11 +71,12 @@ async def get_engine(
         ClarinetError: The driver's error, in the operator's words.
     """
     settings = settings or configured_settings()
-    url = database_url(settings, replica=access is Access.REPLICA)
+    replica = access is Access.REPLICA and settings.database_read_url is not None
+    url = database_url(settings, replica=replica)
     if access is not Access.CREATE:
         require_sqlite_file(url, settings.project_dir)
     engine = make_engine(url, access=access, **options)
-    with driver_errors(url):
+    with driver_errors(url, hint=REPLICA_HINT if replica else None):
         try:
             yield engine
         finally:
@@ -221,8 +223,13 @@ async def _dispose(engine: AsyncEngine) -> None:
 
 
 @contextmanager
-def driver_errors(url: URL) -> Iterator[None]:
-    """Turn the driver's errors inside the block into errors in the operator's words."""
+def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
+    """Turn the driver's errors inside the block into errors in the operator's words.
+
+    Args:
+        url: Of the database.
+        hint: What to say in place of the hint that an error has.
+    """
     try:
         yield
     except OutcomeUnknownError as error:
@@ -236,6 +243,8 @@ def driver_errors(url: URL) -> Iterator[None]:
         )
         if explained is None:
             raise
+        if hint and explained.hint:
+            explained = explained.with_context(explained.message, hint=hint)
         _log_without_values(error, explained.message)
         raise explained from error
 

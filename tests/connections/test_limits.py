@@ -136,6 +136,19 @@ def test_a_server_that_only_reads_serves(project: Project) -> None:
     assert "read-only" in result.stderr
 
 
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_replica_that_is_away_is_named_as_that(project: Project) -> None:
+    """'db init' makes no replica: the hint names the setting, and what works without it."""
+    assert project.server is not None
+    for url in (_server_url(project.server, "there-is-none"), "postgresql://u@127.0.0.1:1/d"):
+        project.write_settings(f'database_read_url = "{url}"\n')
+        result = project.run("session", "stats")
+        assert result.code == 7, result
+        assert "hint: check database_read_url; without it" in result.stderr
+        assert "db init" not in result.stderr
+        assert project.run("admin", "list").code == 0
+
+
 def test_its_url_is_a_secret(project: Project) -> None:
     """Wrong or away, its password is shown nowhere."""
     for url, code in (
