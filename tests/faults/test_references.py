@@ -79,7 +79,7 @@ class TestCleanup:
         report = result.json
         assert (report["deleted"], report["remaining"], report["protected"]) == (3, 0, 1)
         assert report["complete"] is True
-        assert f"1 dead sessions are kept, other rows refer to them: {table}.token" in result.stderr
+        assert f"protected by other tables and kept: 1 ({table}.token)" in result.stderr
         assert ada.tokens() == {LIVE, kept}
         again = ada.json("session", "cleanup", *options, "--fail-incomplete")
         assert (again["matched"], again["protected"]) == (0, 1)

@@ -255,14 +255,14 @@ def test_nothing_is_shown_of_short_ids(secretive: Project) -> None:
     assert set(TOKENS) < secretive.tokens()
 
 
-def test_nothing_is_shown_when_the_database_refuses(secretive: Project) -> None:
-    """An error from the database is told without the values of the row it is about."""
+def test_nothing_is_shown_of_protected_sessions(secretive: Project) -> None:
+    """Sessions that other rows refer to stay, expired, and are shown by the table's name alone."""
     project = secretive
     project.rows("CREATE TABLE audit (token varchar NOT NULL REFERENCES access_token (token))")
     for token in TOKENS:
         project.rows("INSERT INTO audit (token) VALUES (?)", token)
-    run(project, "session", "cleanup", code=4)
-    run(project, "session", "revoke-user", "ada@example.org", code=4)
+    run(project, "session", "cleanup", code=0)
+    run(project, "session", "revoke-user", "ada@example.org", code=0)
     assert project.tokens() == set(TOKENS)
 
 

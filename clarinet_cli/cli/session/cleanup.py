@@ -165,7 +165,7 @@ def _note_others(report: "CleanupReport") -> None:
     """Tell what other tables keep, and lose."""
     if report.protected:
         where = ", ".join(report.protected_by or ())
-        note(f"{report.protected} dead sessions are kept, other rows refer to them: {where}")
+        note(f"protected by other tables and kept: {report.protected} ({where})")
     if report.cascaded:
         counts = ", ".join(f"{count} in {place}" for place, count in report.cascaded.items())
         note(f"rows of other tables that go along: {counts}")
