@@ -254,6 +254,29 @@ class TestDependents:
         refused(project.run("migrate", *words), 4)
         assert snapshot(project) == before
 
+    @pytest.mark.parametrize("words", [["base", "--yes"], ["base", "--dry-run"]])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            'SELECT email FROM "user"',
+            'SELECT count(*) AS n FROM userrole JOIN "user" ON email = name',
+            'SELECT 1 AS n FROM record WHERE EXISTS (SELECT 1 FROM "user" WHERE id = record.x)',
+        ],
+    )
+    def test_views_count_too(self, project: Project, query: str, words: list[str]) -> None:
+        """A view of a table that goes is named before anything is done, and still works."""
+        project.rows(f"CREATE TABLE record (x {'uuid' if project.server else 'char(32)'})")
+        project.rows(f"CREATE VIEW people AS {query}")
+        project.rows('CREATE VIEW other AS SELECT x AS "user" FROM record')
+        before = snapshot(project)
+        assert "view other" not in refused(
+            project.run("migrate", "downgrade", *words), 4, "view people (user)"
+        )
+        assert snapshot(project) == before
+        project.rows("SELECT * FROM people")
+        project.rows("DROP VIEW people")
+        assert project.run("migrate", "downgrade", *words).code == 0
+
     @pytest.mark.parametrize("backend", ["postgresql"])
     def test_table_in_another_schema(self, project: Project) -> None:
         """A table of another schema counts too, and is named with it."""

@@ -1,20 +1,28 @@
-"""Tables of others that would point at nothing after a migration."""
+"""Tables and views of others that would point at nothing after a migration."""
 
 from collections.abc import Sequence
 from typing import Optional
 
 from alembic.script import Script
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DatabaseError
 
 from clarinet_cli.exceptions import CONFLICT
 from clarinet_cli.services.migrations.reading import dropped_tables
 
 INFORMATION = "information_schema"  # views of the server's own
-HINT = "remove those tables or their foreign keys first, by what made them"
+HINT = "remove those tables, views or foreign keys first, by what made them"
+VIEWS = text(
+    "SELECT DISTINCT viewed.oid::regclass::text, used.relname FROM pg_depend "
+    "JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class viewed ON viewed.oid = ev_class "
+    "JOIN pg_class used ON used.oid = refobjid AND used.oid <> viewed.oid "
+    "WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass "
+    "AND used.relnamespace = current_schema()::regnamespace ORDER BY 1, 2"
+)
 
 
 def require_no_dependents(connection: Connection, steps: Sequence[Script], function: str) -> None:
-    """Refuse steps that drop tables which tables that stay point at by a foreign key.
+    """Refuse steps that drop tables which tables or views that stay use.
 
     SQLite would drop them all the same, and PostgreSQL would fail half-way. Only what the
     steps say in plain words is seen here: ``references_to_nothing`` looks afterwards.
@@ -33,6 +41,8 @@ def require_no_dependents(connection: Connection, steps: Sequence[Script], funct
         for schema, table, target in _references(connection)
         if target in dropped and not (schema is None and table in dropped)
     ]
+    if dropped:
+        found += [f"view {view} ({used})" for view, used in _views(connection) if used in dropped]
     _refuse_if_any(found)
 
 
@@ -68,7 +78,7 @@ def _refuse_if_any(found: Sequence[str]) -> None:
     if found:
         tables = ", ".join(dict.fromkeys(found))
         raise CONFLICT.with_context(
-            f"other tables point at tables that would be dropped: {tables}", hint=HINT
+            f"others depend on tables that would be dropped: {tables}", hint=HINT
         )
 
 
@@ -87,3 +97,27 @@ def _references(connection: Connection) -> list[tuple[Optional[str], str, str]]:
         for key in keys
         if key["referred_schema"] in (None, own)
     ]
+
+
+def _views(connection: Connection) -> list[tuple[str, str]]:
+    """Return the views and the tables of the default schema that they read."""
+    if connection.dialect.name != "sqlite":
+        return [(view, used) for view, used in connection.execute(VIEWS)]
+    master = connection.execute(text("SELECT rootpage, tbl_name FROM sqlite_master"))
+    tables = {page: table for page, table in master if page}
+    return [
+        (view, table)
+        for view in sorted(inspect(connection).get_view_names())
+        for table in sorted({tables[page] for page in _pages(connection, view) if page in tables})
+    ]
+
+
+def _pages(connection: Connection, view: str) -> set[int]:
+    """Return the first pages of the tables and indexes that SQLite reads for a view."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(view)
+    query = f"EXPLAIN SELECT * FROM {quoted}"  # noqa: S608 - a name, quoted
+    try:
+        program = connection.exec_driver_sql(query).all()
+    except DatabaseError:  # a view of what is not there is broken already
+        return set()
+    return {step[3] for step in program if step[1] == "OpenRead"}
