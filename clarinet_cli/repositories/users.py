@@ -6,21 +6,25 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Select,
     String,
     Subquery,
     cast,
+    event,
     func,
     insert,
+    inspect,
     or_,
     select,
     update,
 )
+from sqlalchemy.orm import Mapper
 from sqlmodel import col
 
 from clarinet_cli.exceptions import FAILURE
 from clarinet_cli.letter_case import folded
-from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.models import AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.types import OddId
 from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
 from clarinet_cli.repositories.letter_case import folded_column
@@ -38,6 +42,7 @@ EMAIL = col(User.email)
 HASH: Any = col(User.hashed_password)
 STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_verified))
 UUID_DIGITS = 32
+USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
 ROWS_AT_ONCE = 500
 STATES_AT_ONCE = 5000
 STATES: tuple[SessionState, ...] = get_args(SessionState)
@@ -136,9 +141,9 @@ class UserRepository(BaseRepository[User]):
             PreventedError: A trigger or rule kept one from being changed.
         """
         for some in chunks(user_ids):
-            if await changed(self.session, update(User).where(ID.in_(some)).values(flags)) != len(
-                some
-            ):
+            await changed(self.session, update(User).where(ID.in_(some)).values(flags))
+            set_now = [col(getattr(User, name)).is_(value) for name, value in flags.items()]
+            if await self.count(ID.in_(some), *set_now) != len(some):
                 raise prevented(str(User.__tablename__))
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
@@ -304,3 +309,19 @@ def _in_one_form(used: Subquery) -> Subquery:
         .group_by(same)
         .subquery()
     )
+
+
+@event.listens_for(User, "after_update")
+def _require_written(_: Mapper[User], connection: Connection, user: User) -> None:
+    """Refuse an update after which the row has other values, as a trigger may put the old back.
+
+    Raises:
+        PreventedError: A value that was set is not there.
+    """
+    state = inspect(user)
+    names = [name for name in USER_COLUMNS if state.attrs[name].history.has_changes()]
+    query = select(*(col(getattr(User, name)) for name in names)).where(col(User.id) == user.id)
+    if names and tuple(connection.execute(query).one()) != tuple(
+        getattr(user, name) for name in names
+    ):
+        raise prevented(str(User.__tablename__))

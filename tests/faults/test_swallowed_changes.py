@@ -105,6 +105,35 @@ def test_a_swallowed_change_is_an_error(peopled: Project, case: str, dry: bool) 
     assert oracle.snapshot(peopled) == before
 
 
+KEEPERS = {
+    "sqlite": (
+        (
+            'CREATE TRIGGER keeper AFTER UPDATE ON "user" BEGIN UPDATE "user" SET'
+            " hashed_password = OLD.hashed_password, is_active = OLD.is_active,"
+            " is_superuser = OLD.is_superuser WHERE id = OLD.id; END"
+        ),
+    ),
+    "postgresql": (
+        "CREATE FUNCTION keeper() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+        'CREATE TRIGGER keeper BEFORE UPDATE ON "user" FOR EACH ROW EXECUTE FUNCTION keeper()',
+    ),
+}
+
+
+@pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
+@pytest.mark.parametrize("case", ["reset", "update", "deactivate", "demote", "apply"])
+def test_a_change_that_is_put_back_is_an_error(peopled: Project, case: str, dry: bool) -> None:
+    """A trigger that keeps the old values changes a row, and not as was asked."""
+    for statement in KEEPERS["postgresql" if peopled.server else "sqlite"]:
+        peopled.rows(statement)
+    before = oracle.snapshot(peopled)
+    words = ("admin", "apply", "-") if case == "apply" else CHANGES[case][2]
+    row = f'[{{"email": "{ADA}", "is_superuser": false}}]'
+    stdin = row if case == "apply" else PASSWORD
+    assert_prevented(peopled.run(*words, *(["--dry-run"] if dry else []), stdin=stdin), "user")
+    assert oracle.snapshot(peopled) == before
+
+
 def test_missing_roles_that_are_swallowed_are_an_error(peopled: Project) -> None:
     """'db init' does not call a role created that is not there."""
     swallow(peopled, "INSERT", "userrole")
