@@ -44,7 +44,6 @@ STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_ver
 UUID_DIGITS = 32
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
 ROWS_AT_ONCE = 500
-STATES_AT_ONCE = 5000
 STATES: tuple[SessionState, ...] = get_args(SessionState)
 NO_ID_HINT = "give the row an id, or delete it: the server can't read it either"
 SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
@@ -101,13 +100,15 @@ class UserRepository(BaseRepository[User]):
         """Return the address without regard to the case of the letters in *text*."""
         return await folded_column(self.session, EMAIL, text)
 
-    async def states(self) -> AsyncGenerator[AccountState, None]:
-        """Yield address and flags of all accounts, in one query and in constant memory."""
-        options = {"yield_per": STATES_AT_ONCE}
-        rows = await self.session.stream(select(*STATE), execution_options=options)
-        async for row in rows:
-            if row[0] is not None and isinstance(row[1], str):
-                yield AccountState(*row)
+    async def states(self) -> list[AccountState]:
+        """Return address and flags of all accounts, in one query.
+
+        All at once: with a rollback journal a reader keeps SQLite's writers waiting.
+        """
+        rows = (await self.session.execute(select(*STATE))).all()
+        return [
+            AccountState(*row) for row in rows if row[0] is not None and isinstance(row[1], str)
+        ]
 
     async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, AccountState]:
         """Return accounts as they are now, and let nobody else change them until the commit.

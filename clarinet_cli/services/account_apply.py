@@ -103,9 +103,15 @@ async def apply_accounts(
     """
     async with get_async_session(settings) as session:
         await require_usual_owners(session)
-        targets, others = await matched(session, targets_of(declared))
-        await require_roles_of(session, declared)
-        kept = await _unchanged(session, targets)
+        states = await UserRepository(session).states()
+        roles = await RoleRepository(session).names()
+    # Compared with nothing open: with a rollback journal a reader keeps writers waiting.
+    targets, others = matched(states, targets_of(declared))
+    require_roles_of(declared, roles)
+    accounts = [target.account.id for target in targets if target.account is not None]
+    async with get_async_session(settings) as session:
+        roles_of = await RoleRepository(session).of_users(accounts)
+    kept = _unchanged(targets, roles_of)
     others = others if plan.prune else []
     work = [target for target in targets if target.number not in kept]
     new = [target for target in work if target.account is None]
@@ -133,14 +139,13 @@ async def apply_accounts(
     return [kept[target.number] for target in targets] + pruned
 
 
-async def _unchanged(session: AsyncSession, targets: Sequence[Target]) -> dict[int, AppliedAccount]:
+def _unchanged(targets: Iterable[Target], roles: Roles) -> dict[int, AppliedAccount]:
     """Return the reports of the rows whose accounts are as they say, by number."""
-    known = [(target, target.account) for target in targets if target.account is not None]
-    roles = await RoleRepository(session).of_users([account.id for _, account in known])
     return {
         target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
-        for target, account in known
-        if all(getattr(account, name) is value for name, value in target.row.flags.items())
+        for target in targets
+        if (account := target.account) is not None
+        and all(getattr(account, name) is value for name, value in target.row.flags.items())
         and (target.row.roles is None or set(target.row.roles) == roles[account.id])
     }
 
@@ -204,7 +209,7 @@ class Application:
             BusyError: Somebody changed the accounts just now.
         """
         before = await lock_superusers(self.session, self.settings)
-        targets, others = await matched(self.session, work)
+        targets, others = matched(await UserRepository(self.session).states(), work)
         others = [] if listed is None else [other for other in others if other.id not in listed]
         known = {target.account.id for target in targets if target.account is not None}
         users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})

@@ -1,16 +1,13 @@
 """Which account each row of a file means, and whether the row can be used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.letter_case import folded
-from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.users import AccountState, UserRepository
+from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.account_files import GENERATE, Declared
 from clarinet_cli.services.accounts import ADMIN_ROLE, as_stored
 from clarinet_cli.services.emails import normalise_email
@@ -45,16 +42,16 @@ def targets_of(declared: Iterable[Declared]) -> list[Target]:
     return [Target(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
 
 
-async def matched(
-    session: AsyncSession, targets: Sequence[Target]
+def matched(
+    states: Iterable[AccountState], targets: Sequence[Target]
 ) -> tuple[list[Target], list[AccountState]]:
     """Return each row with the account that it means, and the active accounts of no row.
 
-    All accounts are read in one pass, and compared here: exactly as written, then in the
-    form that is stored, then without regard to case.
+    They are compared exactly as written, then in the form that is stored, then without
+    regard to case.
 
     Args:
-        session: A session.
+        states: All accounts.
         targets: The rows.
 
     Raises:
@@ -66,7 +63,7 @@ async def matched(
     exact: dict[str, list[AccountState]] = {}
     by_folded: dict[str, list[AccountState]] = {}
     active: dict[UUID, AccountState] = {}
-    async for state in UserRepository(session).states():
+    for state in states:
         if state.email in spellings:
             exact[state.email] = [state]
         if (key := folded(state.email)) in wanted:
@@ -91,13 +88,17 @@ async def matched(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-async def require_roles_of(session: AsyncSession, declared: Iterable[Declared]) -> None:
+def require_roles_of(declared: Iterable[Declared], roles: Collection[str]) -> None:
     """Refuse rows with roles that do not exist.
+
+    Args:
+        declared: The rows.
+        roles: The names of all roles.
 
     Raises:
         NotFoundError: The first such role, with its line and column.
     """
-    known = await RoleRepository(session).names() | {ADMIN_ROLE}
+    known = {*roles, ADMIN_ROLE}
     for row in declared:
         if missing := [name for name in row.roles or () if name not in known]:
             hint = f"roles: {', '.join(sorted(known))}"

@@ -484,7 +484,7 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
         some = read_accounts(json.dumps([row(email) for email in emails[:number]]).encode(), "file")
         async with oracle.writing(project) as session:
             with oracle.selects(session) as made:
-                await matched(session, targets_of(some))
+                matched(await UserRepository(session).states(), targets_of(some))
                 await _nothing(session)
         counts.append(len(made))
     assert counts[0] == counts[1]
