@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
@@ -19,11 +18,11 @@ import pytest
 from tests.cli.scenes import ADA, populate
 from tests.faults.processes import (
     CLOSED_PORT,
-    DICE,
     RUNS,
     Process,
     assert_one_error,
     assert_sound,
+    chance,
     dead_and_live,
     end_of,
     eventually,
@@ -236,12 +235,9 @@ class TestServerThatGoes:
         assert (last["sessions_revoked"], last["uncertain"]) == (0, 35)
 
 
-def test_signals_at_random_moments(project: Project, log: Path, record_property: Any) -> None:
+def test_signals_at_random_moments(project: Project, log: Path) -> None:
     """Whenever it comes: the row, the record, standard output and the code tell the same."""
-    seed = DICE.randrange(2**32)
-    record_property("seed", seed)
-    print(f"seed {seed}")  # noqa: T201 - to repeat a round that failed
-    chance = Random(seed)  # noqa: S311 - no secret
+    random = chance()
     populate(project)
     words = ("admin", "promote", ADA, "-o", "json")
     started = time.monotonic()
@@ -251,13 +247,13 @@ def test_signals_at_random_moments(project: Project, log: Path, record_property:
         log.unlink()
         assert project.run("admin", "demote", ADA, env=audited(log)).code == 0
         log.unlink()
-        number = chance.choice(ENDING)
+        number = random.choice(ENDING)
         with running(project, *words, env=audited(log)) as process:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.3, 1.0) * usual)
-            for _ in range(chance.randint(1, 3)):
+                process.wait(random.uniform(0.3, 1.0) * usual)
+            for _ in range(random.randint(1, 3)):
                 process.send_signal(number)
-                time.sleep(chance.uniform(0, 0.02))
+                time.sleep(random.uniform(0, 0.02))
             result = end_of(process)
         settle(project)
         changed = is_superuser(project, ADA)

@@ -7,10 +7,10 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from tests.faults.processes import (
-    DICE,
     RUNS,
     TABLES,
     assert_sound,
+    chance,
     dead_and_live,
     eventually,
     kill_at_random,
@@ -93,7 +93,7 @@ def test_killed_session_cleanup(project: Project) -> None:
         words = ("session", "cleanup", "--batch-size", str(BATCH), "--sleep", "10ms")
         with running(project, *words) as process:
             eventually(partial(_fewer_than, project, before), process)
-            time.sleep(DICE.uniform(0.0, 0.15))
+            time.sleep(chance().uniform(0.0, 0.15))
             process.kill()
             process.wait()
         settle(project)
