@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional, Protocol
+from typing import IO, Optional, Protocol
 
 from clarinet_cli.links import nofollow, trusted_path
 from clarinet_cli.ownership import open_file, reason_of
@@ -55,9 +55,11 @@ class LogFile:
             self._go_on(message, error)
 
     def stop(self) -> None:
-        """Close the file."""
-        with suppress(OSError):
+        """Close the file; what it could not take is lost."""
+        try:
             self._sink.stop()
+        except OSError:
+            _discard(getattr(self._sink, "_file", None))
 
     def _go_on(self, message: str, error: OSError) -> None:
         if self._plain is None:  # said already; the file keeps the record until there is room
@@ -67,6 +69,20 @@ class LogFile:
         self._sink, self._plain = self._plain(), None
         with suppress(OSError):
             self._sink.write(message)
+
+
+def _discard(file: Optional[IO[str]]) -> None:
+    """Close a file whose last records can't be written.
+
+    Python would try once more when it removes the file, and from 3.13 on print that it failed.
+    """
+    if file is None:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, file.fileno())
+        file.close()
+    os.close(nowhere)
 
 
 def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
