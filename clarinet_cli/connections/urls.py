@@ -4,7 +4,7 @@ import os
 from ipaddress import IPv6Address
 from pathlib import Path
 from shlex import quote
-from typing import Optional
+from typing import Any, Optional
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -181,7 +181,7 @@ def _given_url(settings: Settings, key: str, text: str) -> URL:
 def _checked(settings: Settings, key: str, url: URL) -> URL:
     """Refuse what the driver would stumble on; a socket's directory becomes the host."""
     query = dict(url.query)
-    parts = {name: query.pop(name) for name in PARTS if name in query}
+    parts: dict[str, Any] = {name: query.pop(name) for name in PARTS if name in query}
     host = _host(settings, key, parts.get("host") or url.host or "")
     port = str(parts.get("port") or url.port or 0)
     if not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
@@ -194,11 +194,11 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
         raise settings.refused(key, problem.reason, hint=problem.hint)
     return URL.create(
         url.drivername,
-        username=url.username or parts.get("user"),  # type: ignore[arg-type]  # see above
-        password=url.password or parts.get("password"),  # type: ignore[arg-type]
+        username=url.username or parts.get("user"),
+        password=url.password or parts.get("password"),
         host=host,
         port=int(port) or None,
-        database=url.database or parts.get("dbname"),  # type: ignore[arg-type]
+        database=url.database or parts.get("dbname"),
         query=_with_tls(settings, key, host, options),
     )
 
