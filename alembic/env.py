@@ -13,26 +13,25 @@ from alembic.operations import MigrationScript
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from clarinet_cli.connections.urls import create_sqlite_file, require_sqlite_file
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import configured_settings, get_connection, writing
+from clarinet_cli.database.url import (
+    create_sqlite_file,
+    database_url,
+    display_url,
+    require_sqlite_file,
+    sqlite_file,
+)
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, exclusive
-from clarinet_cli.services.migrations.comparison import COMPARISON
-from clarinet_cli.services.migrations.dependents import (
+from clarinet_cli.services.schema.comparison import COMPARISON
+from clarinet_cli.services.schema.dependents import (
     references_to_nothing,
     require_no_more_to_nothing,
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
-from clarinet_cli.utils.database import (
-    Access,
-    configured_settings,
-    database_url,
-    display_url,
-    get_connection,
-    sqlite_file,
-    writing,
-)
 from clarinet_cli.utils.logger import configure_logging, logger
 
 

@@ -34,7 +34,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
-from clarinet_cli.ownership import reason_of
+from clarinet_cli.filesystem.ownership import reason_of
 from clarinet_cli.sources import sources
 
 ENV_PREFIX = "CLARINET_"

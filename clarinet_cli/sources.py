@@ -20,8 +20,8 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
-from clarinet_cli.ownership import as_owner_of, reason_of
-from clarinet_cli.trust import require_settings_file
+from clarinet_cli.filesystem.ownership import as_owner_of, reason_of
+from clarinet_cli.filesystem.trust import require_settings_file
 
 DOTENV_FILE = ".env"
 TOML_FILES = ("settings.custom.toml", "settings.toml")
@@ -59,7 +59,7 @@ def sources(
 
     Raises:
         ConfigurationError: A file can't be read.
-        RefusedError: A file is not to be trusted; see ``clarinet_cli.trust``.
+        RefusedError: A file is not to be trusted; see ``clarinet_cli.filesystem.trust``.
     """
     for name in (DOTENV_FILE, *TOML_FILES):
         require_settings_file(project / name)

@@ -12,7 +12,7 @@ import typer
 
 from clarinet_cli.cli.groups import GROUPS
 from clarinet_cli.cli.root import app
-from clarinet_cli.exceptions.codes import ExitCode
+from clarinet_cli.exceptions import ExitCode
 
 REFERENCE = Path(__file__).parent / "reference.md"
 INTRODUCTION = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.ownership import hand_over, make_directory, open_file
+from clarinet_cli.filesystem.ownership import hand_over, make_directory, open_file
 from tests.users import (
     MEMBER,
     OTHER_MEMBER,

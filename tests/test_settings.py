@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from clarinet_cli import settings as module
+from clarinet_cli.database.url import database_url
 from clarinet_cli.exceptions import ConfigurationError
 from clarinet_cli.settings import Settings, load_settings, use_project
-from clarinet_cli.utils.database import database_url
 from tests.support import Project, process_environment, replaced_environment, run_in_process
 
 CANARY = "c4n4ry-s3cr3t"

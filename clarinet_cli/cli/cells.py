@@ -7,7 +7,7 @@ from uuid import UUID
 
 from clarinet_cli.cli.formats import Fields, flat
 from clarinet_cli.cli.text import printable
-from clarinet_cli.instants import iso_text
+from clarinet_cli.timefmt import iso_text
 
 SHORT_ID = 8
 SHORT_AGENT = 15  # so that the sessions of a user fit into 80 columns

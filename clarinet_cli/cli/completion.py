@@ -23,7 +23,7 @@ def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return addresses of accounts that begin like *incomplete*."""
 
     def emails(settings: "Settings") -> Awaitable[list[str]]:
-        from clarinet_cli.services.account_look import email_addresses
+        from clarinet_cli.services.accounts.queries import email_addresses
 
         return email_addresses(settings, incomplete, limit=MOST_VALUES)
 
@@ -34,7 +34,7 @@ def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return names of roles that begin like *incomplete*."""
 
     def roles(settings: "Settings") -> Awaitable[list[str]]:
-        from clarinet_cli.services.account_look import role_names
+        from clarinet_cli.services.accounts.queries import role_names
 
         return role_names(settings)
 
@@ -52,8 +52,8 @@ def _asked(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]
     import asyncio
 
     from clarinet_cli import settings as module
+    from clarinet_cli.filesystem.trust import is_callers_own
     from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
-    from clarinet_cli.trust import is_callers_own
     from clarinet_cli.utils.logger import configure_logging
 
     configure_logging(-1)

@@ -44,7 +44,7 @@ def init(
     """
     from clarinet_cli.cli.passwords import first_admin_password
     from clarinet_cli.results import Step
-    from clarinet_cli.services.migrations import require_known_schema, require_schema_order
+    from clarinet_cli.services.schema import require_known_schema, require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
     from clarinet_cli.utils.bootstrap import initialise_database
 
@@ -83,7 +83,7 @@ def status(output: Output = None) -> None:
 
     Example: clarinet db status -o json
     """
-    from clarinet_cli.services.database_state import database_status
+    from clarinet_cli.services.readiness import database_status
 
     render(run(database_status(project_settings())), output)
 
@@ -106,6 +106,6 @@ def wait(
 
     Example: clarinet db wait --for schema --timeout 2m
     """
-    from clarinet_cli.services.database_state import wait_until_ready
+    from clarinet_cli.services.readiness import wait_until_ready
 
     render(run(wait_until_ready(project_settings(), readiness, timeout=timeout)), output)

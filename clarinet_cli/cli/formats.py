@@ -11,7 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
-from clarinet_cli.instants import iso_text
+from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:

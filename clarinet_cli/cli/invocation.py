@@ -104,8 +104,8 @@ def _warn_about(settings: "Settings") -> None:
 
 def _database_file(settings: "Settings") -> Optional[Path]:
     """Return the SQLite file of the settings, if they name one; what is wrong is said later."""
+    from clarinet_cli.database.url import database_url, sqlite_file
     from clarinet_cli.exceptions import ClarinetError
-    from clarinet_cli.utils.database import database_url, sqlite_file
 
     try:
         return sqlite_file(database_url(settings))
@@ -115,8 +115,8 @@ def _database_file(settings: "Settings") -> Optional[Path]:
 
 def _require_log_place(settings: "Settings", key: str, path: Path) -> None:
     """Refuse a place for a log that the owner of the settings could not write to himself."""
+    from clarinet_cli.filesystem.trust import require_log_place
     from clarinet_cli.settings import origin_of
-    from clarinet_cli.trust import require_log_place
 
     source = settings.project_dir / origin_of(key, settings.project_dir)
     require_log_place(path, key=key, named_by=source)

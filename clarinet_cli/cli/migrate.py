@@ -36,7 +36,7 @@ def init(
     Example: clarinet migrate init
     """
     from clarinet_cli.results import FileChange
-    from clarinet_cli.services.migrations.environments import init_environment
+    from clarinet_cli.services.schema.environments import init_environment
 
     project = project_settings().project_dir
     render(
@@ -64,8 +64,8 @@ def upgrade(
 
     Example: clarinet migrate upgrade --dry-run
     """
-    from clarinet_cli.services.migrations import migration_sql
-    from clarinet_cli.services.migrations import upgrade as bring_up
+    from clarinet_cli.services.schema import migration_sql
+    from clarinet_cli.services.schema import upgrade as bring_up
 
     settings = project_settings()
     if sql:
@@ -96,8 +96,8 @@ def downgrade(
 
     Example: clarinet migrate downgrade -1 --dry-run
     """
-    from clarinet_cli.services.migrations import downgrade as take_back
-    from clarinet_cli.services.migrations import migration_sql
+    from clarinet_cli.services.schema import downgrade as take_back
+    from clarinet_cli.services.schema import migration_sql
 
     settings = project_settings()
     if sql:
@@ -122,7 +122,7 @@ def status(
 
     Example: clarinet migrate status --check
     """
-    from clarinet_cli.services.migrations import migration_status, status_advice
+    from clarinet_cli.services.schema import migration_status, status_advice
 
     found = run(migration_status(project_settings(), compare=True))
     render(found, output)
@@ -139,7 +139,7 @@ def history(output: Output = None) -> None:
     Example: clarinet migrate history
     """
     from clarinet_cli.results import RevisionRow
-    from clarinet_cli.services.migrations import history as revisions
+    from clarinet_cli.services.schema import history as revisions
 
     render(run(revisions(project_settings())), output, Listing(RevisionRow))
 
@@ -160,7 +160,7 @@ def create(
     Example: clarinet migrate create -m "add a column"
     """
     from clarinet_cli.results import FileChange
-    from clarinet_cli.services.migrations import create_revision
+    from clarinet_cli.services.schema import create_revision
 
     settings = project_settings()
     files = run(create_revision(settings, message, empty=empty, dry_run=dry_run))
@@ -172,7 +172,7 @@ def create(
 
 def _confirm_downgrade(settings: "Settings", planned: "MigrationRun") -> None:
     """Ask, with the target and what is at stake; nothing to do needs no question."""
-    from clarinet_cli.services.database_state import database_status
+    from clarinet_cli.services.readiness import database_status
 
     if planned.result == "unchanged":
         return

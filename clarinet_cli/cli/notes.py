@@ -11,7 +11,7 @@ from clarinet_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.sessions.settle import Settle
     from clarinet_cli.settings import Settings
     from clarinet_cli.types import OutputFormat
 

@@ -4,8 +4,8 @@ from typing import Optional
 
 from clarinet_cli.cli.groups import run
 from clarinet_cli.cli.prompts import PasswordOptions, required_password
-from clarinet_cli.services.emails import first_admin_email
-from clarinet_cli.services.passwords import NewPassword
+from clarinet_cli.services.accounts.passwords import NewPassword
+from clarinet_cli.services.accounts.resolve import first_admin_email
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.bootstrap import superuser_is_missing
 

@@ -16,7 +16,7 @@ from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED
 from clarinet_cli.signals import Interrupted
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.passwords import NewPassword
+    from clarinet_cli.services.accounts.passwords import NewPassword
 
 WAYS = "--password-stdin, --password-file PATH or --generate-password gives one"
 ENTRIES = 3
@@ -44,7 +44,7 @@ class PasswordOptions:
             InvalidInputError: Several were given, or the text is not one line of UTF-8.
             NotFoundError: There is no such file.
         """
-        from clarinet_cli.services.passwords import NewPassword, generate_password
+        from clarinet_cli.services.accounts.passwords import NewPassword, generate_password
 
         if [self.stdin, self.file is not None, self.generate].count(True) > 1:
             raise INVALID.with_context(
@@ -78,7 +78,7 @@ def required_password(
         InvalidInputError: Nobody can be asked; it names the ways to give one.
         RefusedError: The person at the prompt gave none.
     """
-    from clarinet_cli.services.passwords import NewPassword
+    from clarinet_cli.services.accounts.passwords import NewPassword
 
     if given is not None:
         return given

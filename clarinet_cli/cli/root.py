@@ -117,7 +117,7 @@ def show_help(
     """Explain the exit codes or a command."""
     if topic == ["exit-codes"]:
         from clarinet_cli.cli.output import Listing, render
-        from clarinet_cli.exceptions.codes import ExitCode
+        from clarinet_cli.exceptions import ExitCode
         from clarinet_cli.results import ExitCodeRow
 
         rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]

@@ -17,8 +17,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
-from clarinet_cli.instants import iso_text
 from clarinet_cli.stored_forms import HEX_ID, as_text, uuid_of
+from clarinet_cli.timefmt import iso_text
 
 _FORM = "0000-00-00 00:00:00.000000"
 _ANY_DIGIT = str.maketrans("123456789", "000000000")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
-from clarinet_cli.models.base import Base
+from clarinet_cli.models.tables import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
 ValueT = TypeVar("ValueT")

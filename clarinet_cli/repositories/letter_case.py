@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, LargeBinary, SQLColumnExpression, String, cast, func
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.connections.engines import FOLD
+from clarinet_cli.database.engine import FOLD
 from clarinet_cli.letter_case import DOTTED_I, capitals_of
 
 

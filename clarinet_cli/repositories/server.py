@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, inspect, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from clarinet_cli import instants
-from clarinet_cli.connections.commits import until_done
+from clarinet_cli import timefmt
+from clarinet_cli.database.commits import until_done
 from clarinet_cli.models import TABLE_NAMES, metadata
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
@@ -36,7 +36,7 @@ class ServerRepository:
         SQLite has no host of its own: its clock is this machine's.
         """
         if self.backend == "sqlite":
-            return instants.machine_now()
+            return timefmt.machine_now()
         instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
         return instant.astimezone(UTC)
 
@@ -143,3 +143,36 @@ async def create_database(connection: AsyncConnection, name: str) -> None:
         await until_done(driver.execute(statement))
     except PostgresError as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from error
+
+
+VIEWS = text(
+    "SELECT DISTINCT viewed.oid::regclass::text, used.relname FROM pg_depend "
+    "JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class viewed ON viewed.oid = ev_class "
+    "JOIN pg_class used ON used.oid = refobjid AND used.oid <> viewed.oid "
+    "WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass "
+    "AND used.relnamespace = current_schema()::regnamespace ORDER BY 1, 2"
+)
+
+
+def views_of(connection: Connection) -> list[tuple[str, str]]:
+    """Return the views and the tables of the default schema that they read."""
+    if connection.dialect.name != "sqlite":
+        return [(view, used) for view, used in connection.execute(VIEWS)]
+    master = connection.execute(text("SELECT rootpage, tbl_name FROM sqlite_master"))
+    tables = {page: table for page, table in master if page}
+    return [
+        (view, table)
+        for view in sorted(inspect(connection).get_view_names())
+        for table in sorted({tables[page] for page in _pages(connection, view) if page in tables})
+    ]
+
+
+def _pages(connection: Connection, view: str) -> set[int]:
+    """Return the first pages of the tables and indexes that SQLite reads for a view."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(view)
+    query = f"EXPLAIN SELECT * FROM {quoted}"  # noqa: S608 - a name, quoted
+    try:
+        program = connection.exec_driver_sql(query).all()
+    except DatabaseError:  # a view of what is not there is broken already
+        return set()
+    return {step[3] for step in program if step[1] == "OpenRead"}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlmodel import col
 
-from clarinet_cli.connections.engines import SAME_ID
+from clarinet_cli.database.engine import SAME_ID
 from clarinet_cli.models import AccessToken
 from clarinet_cli.models.types import PYTHON_YEARS, StoredId
 

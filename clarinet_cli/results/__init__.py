@@ -12,9 +12,16 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
-from clarinet_cli.results.database import DatabaseStatus, Step, WaitReport
-from clarinet_cli.results.migrations import FileChange, MigrationRun, MigrationStatus, RevisionRow
-from clarinet_cli.results.program import ExitCodeRow
+from clarinet_cli.results.database import (
+    DatabaseStatus,
+    ExitCodeRow,
+    FileChange,
+    MigrationRun,
+    MigrationStatus,
+    RevisionRow,
+    Step,
+    WaitReport,
+)
 from clarinet_cli.results.sessions import (
     CleanupReport,
     RevokeAllReport,

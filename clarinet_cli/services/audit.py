@@ -28,10 +28,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import get_async_session
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.services.audit_log import NOTHING_CHANGED, AuditLog, open_audit_log
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import Access, get_async_session
 from clarinet_cli.utils.logger import AUDIT, command_name, logger
 
 FAILED = "failed"

@@ -1,6 +1,7 @@
 """The steps that make a database ready; each is harmless when repeated."""
 
-from clarinet_cli.connections.urls import create_sqlite_file
+from clarinet_cli.database.session import get_async_session, open_maintenance_connection
+from clarinet_cli.database.url import create_sqlite_file, database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import (
     BusyError,
     ConflictError,
@@ -11,13 +12,6 @@ from clarinet_cli.repositories.server import ServerRepository, create_database
 from clarinet_cli.results import Step
 from clarinet_cli.services.audit import audited_session
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import (
-    database_url,
-    display_url,
-    get_async_session,
-    open_maintenance_connection,
-    sqlite_file,
-)
 
 DEFAULT_ROLES = ("doctor", "auto", "admin", "expert", "ordinator")
 ROLE_NAME_LENGTH = 50

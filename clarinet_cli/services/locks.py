@@ -10,11 +10,12 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.session import get_async_session
+from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.ownership import as_owner_of, belongs_to, mending, open_file
+from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to, mending, open_file
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import database_url, get_async_session, sqlite_file
 from clarinet_cli.utils.logger import logger
 
 DEFAULT_TIMEOUT_SECONDS = 60.0

@@ -10,7 +10,7 @@ from typing import Optional
 
 from sqlalchemy import URL
 
-from clarinet_cli.connections.urls import database_url, display_url, sqlite_file, url_of_parts
+from clarinet_cli.database.url import database_url, display_url, sqlite_file, url_of_parts
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
 from clarinet_cli.settings import ENV_PREFIX, Settings
 from clarinet_cli.sources import written_keys

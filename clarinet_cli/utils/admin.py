@@ -10,22 +10,22 @@ from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.session import configured_settings, get_async_session
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange, UserRow
-from clarinet_cli.services import accounts, superusers
-from clarinet_cli.services.account_changes import alone, note_down, planned
-from clarinet_cli.services.account_look import check_resettable
-from clarinet_cli.services.emails import first_admin_email
-from clarinet_cli.services.hashes import PLACEHOLDER, can_log_in
-from clarinet_cli.services.moments import present_moment
-from clarinet_cli.services.passwords import NewPassword, hash_password, require_acceptable
-from clarinet_cli.services.settle import Settle
+from clarinet_cli.services.accounts import resolve, superusers
+from clarinet_cli.services.accounts.hashes import PLACEHOLDER, can_log_in
+from clarinet_cli.services.accounts.passwords import NewPassword, hash_password, require_acceptable
+from clarinet_cli.services.accounts.queries import check_resettable
+from clarinet_cli.services.accounts.resolve import first_admin_email
+from clarinet_cli.services.accounts.transactions import alone, note_down, planned
+from clarinet_cli.services.clocks import present_moment
+from clarinet_cli.services.sessions.settle import Settle
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
-from clarinet_cli.utils.database import configured_settings, get_async_session
 
 Deliver = Callable[[AccountChange], None]
 
@@ -63,10 +63,10 @@ async def stream_admin_users(
     settings = settings or configured_settings()
     async with get_async_session(settings) as session:
         moment = await present_moment(session, settings, now)
-        if where.search is not None and not accounts.storable(where.search):
+        if where.search is not None and not resolve.storable(where.search):
             raise INVALID.with_context("--search: not valid text")
         if where.role is not None:
-            await accounts.require_roles(session, [where.role])
+            await resolve.require_roles(session, [where.role])
         rows = UserRepository(session).stream(moment, superusers_only=not all_users, where=where)
         async for row in rows:
             yield row
@@ -155,7 +155,7 @@ async def reset_admin_password(
     account = await check_resettable(settings, who, any_user=any_user)
     hashed = _prepared_hash(settings, password, account.email, dry_run=dry_run)
     async with alone(settings, dry_run=dry_run) as (session, trail):
-        user = await accounts.locked_user(session, who)
+        user = await resolve.locked_user(session, who)
         change = await superusers.reset_password(
             session,
             user,
@@ -278,7 +278,7 @@ def _required(hashed: Optional[str], *, dry_run: bool) -> str:
 
 
 async def _locked(session: AsyncSession, found: Sequence[User], email: str) -> User:
-    return await accounts.locked_user(session, str(accounts.only_one(found, email).id))
+    return await resolve.locked_user(session, str(resolve.only_one(found, email).id))
 
 
 async def _unchanged(session: AsyncSession, user: User) -> AccountChange:

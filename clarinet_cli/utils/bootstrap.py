@@ -4,20 +4,20 @@ from collections.abc import Callable
 from typing import Optional
 
 from clarinet_cli.results import AccountChange, Step
+from clarinet_cli.services.accounts.passwords import NewPassword, require_acceptable
+from clarinet_cli.services.accounts.resolve import first_admin_email
 from clarinet_cli.services.bootstrap import (
     database_exists,
     ensure_database,
     ensure_roles,
     wanted_roles,
 )
-from clarinet_cli.services.emails import first_admin_email
-from clarinet_cli.services.migrations import (
+from clarinet_cli.services.schema import (
     database_has_tables,
     ensure_schema,
     require_runnable,
     require_schema_order,
 )
-from clarinet_cli.services.passwords import NewPassword, require_acceptable
 from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS

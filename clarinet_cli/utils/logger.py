@@ -17,7 +17,7 @@ from loguru import logger
 # Its sink for files; as a sink of our own its errors come to us, and not forty lines on stderr.
 from loguru._file_sink import FileSink
 
-from clarinet_cli.ownership import make_directory
+from clarinet_cli.filesystem.ownership import make_directory
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
 from clarinet_cli.utils.tracebacks import traceback_without_values
 

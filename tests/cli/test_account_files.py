@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from clarinet_cli.connections.engines import make_engine
+from clarinet_cli.database.engine import make_engine
 from clarinet_cli.results import AppliedAccount, DeclaredAccount
 from tests.cli.scenes import (
     ADA,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connections.listener import CLEAR_TEXT, asking, listening
+from tests.database.listener import CLEAR_TEXT, asking, listening
 from tests.support import Project, process_environment
 
 SHELLS = ("bash", "zsh", "fish")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.connections.engines import make_engine
+from clarinet_cli.database.engine import make_engine
 from clarinet_cli.services.locks import Job
 from clarinet_cli.services.session_cleanup import transactions
 from tests.cli.scenes import (

@@ -256,9 +256,7 @@ def test_a_traceback_is_there_with_two_v_only(
         except KeyError as error:
             raise ZeroDivisionError(message.upper()) from error
 
-    monkeypatch.setattr(
-        "clarinet_cli.repositories.session_stats.SessionStatsRepository.stats", broken
-    )
+    monkeypatch.setattr("clarinet_cli.repositories.stats.SessionStatsRepository.stats", broken)
     for words in ([], ["-v"]):
         result = project.run(*words, "session", "stats")
         assert (result.code, result.stdout) == (1, "")

@@ -69,7 +69,7 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
     """SIGTERM: the summary is printed, 143; what is left and what is recorded agree."""
     oracle.add_sessions(project, admin_id(project), 4_000, now=datetime.now(UTC), dead=False)
     program = (
-        "import sys, os, signal, clarinet_cli.services.session_revoke as m;"
+        "import sys, os, signal, clarinet_cli.services.sessions.revoke as m;"
         "m.SLICE = 100; old = m.Told;"
         "import clarinet_cli.repositories.sessions as r;"
         "real = r.SessionRepository.remove_slice\n"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarinet_cli.cli import formats, text
-from clarinet_cli.instants import iso_text
+from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import OutputFormat
 from tests.cli.scenes import ADMIN, assert_failed, everything
 from tests.support import Project

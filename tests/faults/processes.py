@@ -16,7 +16,7 @@ from uuid import UUID
 
 import psutil
 
-from clarinet_cli.services.migrations.environments import find_environment
+from clarinet_cli.services.schema.environments import find_environment
 from tests.support import Project, Result, process_environment
 
 # Of each test with chance in it. Two a run show that it holds at all; hundreds, by the

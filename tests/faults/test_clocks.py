@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clarinet_cli import instants
+from clarinet_cli import timefmt
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up_for_ever
 from tests import oracle
@@ -35,7 +35,7 @@ def shift_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def shift(seconds: float) -> None:
         monkeypatch.setattr(
-            instants, "machine_now", lambda: datetime.now(UTC) + timedelta(seconds=seconds)
+            timefmt, "machine_now", lambda: datetime.now(UTC) + timedelta(seconds=seconds)
         )
 
     return shift
@@ -194,7 +194,7 @@ async def test_the_service_outlives_a_wrong_clock(
         reports.append(found)
         stop.ask(15)
 
-    monkeypatch.setattr(instants, "machine_now", machine_now)
+    monkeypatch.setattr(timefmt, "machine_now", machine_now)
     plan = CleanupPlan(batch_size=1000)
     await clean_up_for_ever(four.settings, plan, interval=0.01, stop=stop, report=report)
     assert len(asked) == 6  # twice a run

@@ -309,7 +309,7 @@ def kept_open(project: Project, user: User) -> Iterator[None]:
 def _read_until_killed(project: Project, user: User, tell: int, wait: int) -> None:
     import asyncio
 
-    from clarinet_cli.utils.database import get_connection
+    from clarinet_cli.database.session import get_connection
 
     os.umask(0o077)
     os.setgroups(user.groups)

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Optional
 
-from clarinet_cli.services.migrations.environments import BASE_REVISION, init_environment
+from clarinet_cli.services.schema.environments import BASE_REVISION, init_environment
 from tests.support import Project
 
 Table = dict[str, list[tuple[Any, ...]]]

@@ -12,11 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
+from clarinet_cli.database.session import get_connection
 from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.services.migrations import downgrade, upgrade
-from clarinet_cli.services.migrations.comparison import COMPARISON
-from clarinet_cli.services.migrations.environments import BASE_REVISION
-from clarinet_cli.utils.database import get_connection
+from clarinet_cli.services.schema import downgrade, upgrade
+from clarinet_cli.services.schema.comparison import COMPARISON
+from clarinet_cli.services.schema.environments import BASE_REVISION
 from tests.conftest import SQLITE_FIXTURE
 from tests.migrations.helpers import (
     create_empty_database,

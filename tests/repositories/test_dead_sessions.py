@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import open_pinned_session, transaction
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span, way_to_dead_sessions
 from clarinet_cli.repositories.dead_sessions.key_order import KeyOrder
 from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges, NamedSessions
 from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices
 from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.utils.database import Access, open_pinned_session, transaction
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
 from tests.support import FIXTURE_NOW, Project

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from clarinet_cli.letter_case import capitals_of, folded
-from clarinet_cli.services.account_look import find_account
+from clarinet_cli.services.accounts.queries import find_account
 from tests.cli.scenes import assert_failed
 from tests.postgres import PostgresServer
 from tests.support import PASSWORD, Project

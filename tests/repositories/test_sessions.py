@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clarinet_cli.repositories.session_list import Pages, session_pages
+from clarinet_cli.repositories.listing import Pages, session_pages
 from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.session_stats import SessionStatsRepository
 from clarinet_cli.repositories.sessions import SessionRepository
+from clarinet_cli.repositories.stats import SessionStatsRepository
 from clarinet_cli.results import SessionRow, SessionStats
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
 from tests import oracle

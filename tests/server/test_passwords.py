@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
-from clarinet_cli.services.passwords import NewPassword, hash_password
+from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
 from clarinet_cli.settings import load_settings
 from tests.oracle import SERVER_HASHER, deactivate, hash_of, remove_accounts, rows, snapshot
 from tests.server.visits import accepts, log_in, logged_in, who_is

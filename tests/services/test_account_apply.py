@@ -22,12 +22,13 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AppliedAccount
-from clarinet_cli.services import account_apply, password_hashing
-from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
-from clarinet_cli.services.account_files import read_accounts
-from clarinet_cli.services.account_look import stream_declared
-from clarinet_cli.services.account_matching import matched, targets_of
-from clarinet_cli.services.passwords import NewPassword, hash_password
+from clarinet_cli.services.accounts import apply as applying
+from clarinet_cli.services.accounts import hashes as hashing
+from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
+from clarinet_cli.services.accounts.file import read_accounts
+from clarinet_cli.services.accounts.matching import matched, targets_of
+from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
+from clarinet_cli.services.accounts.queries import stream_declared
 from clarinet_cli.settings import Settings
 from tests import oracle
 from tests.oracle import SERVER_HASHER
@@ -357,7 +358,7 @@ async def test_prune_never_takes_the_last_superuser(server_project: Project) -> 
 
 def when_hashing(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
     """Do something while passwords are hashed, before the transaction begins."""
-    real = password_hashing.hash_all
+    real = hashing.hash_all
 
     async def hash_all(
         passwords: Any, settings: Settings, progress: Callable[[int, int], None]
@@ -366,7 +367,7 @@ def when_hashing(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) ->
         oracle.apart(work)
         return hashed
 
-    monkeypatch.setattr(account_apply, "hash_all", hash_all)
+    monkeypatch.setattr(applying, "hash_all", hash_all)
 
 
 async def test_no_transaction_is_open_while_passwords_are_hashed(
@@ -421,15 +422,13 @@ async def test_no_more_hashes_than_cores_are_under_way(monkeypatch: pytest.Monke
             now -= 1
         return f"{password.text}:{hashed}"
 
-    monkeypatch.setattr(password_hashing, "hash_password", counted)
+    monkeypatch.setattr(hashing, "hash_password", counted)
     settings = Settings(
         project_dir=".", argon2_time_cost=5, argon2_memory_cost=7168, argon2_parallelism=1
     )
     told: list[tuple[int, int]] = []
     passwords = [NewPassword(f"password {number}") for number in range(40)]
-    hashes = await password_hashing.hash_all(
-        passwords, settings, lambda *counts: told.append(counts)
-    )
+    hashes = await hashing.hash_all(passwords, settings, lambda *counts: told.append(counts))
     assert [text.partition(":")[0] for text in hashes] == [item.text for item in passwords]
     assert most <= len(os.sched_getaffinity(0))
     assert told == [(number, 40) for number in range(1, 41)]

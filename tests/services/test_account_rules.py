@@ -7,8 +7,8 @@ import pytest
 
 from clarinet_cli.exceptions import ConflictError, NotFoundError, RefusedError
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services import account_rules
-from clarinet_cli.services.account_changes import Rule, change_account
+from clarinet_cli.services.accounts import changes
+from clarinet_cli.services.accounts.transactions import Rule, change_account
 from tests import oracle
 from tests.support import Project
 
@@ -47,12 +47,12 @@ def stored(project: Project, email: str) -> Account:
 
 def grant(role: str) -> Rule:
     """Return the rule that gives a role."""
-    return lambda change: account_rules.grant_role(change, role)
+    return lambda change: changes.grant_role(change, role)
 
 
 def revoke(role: str) -> Rule:
     """Return the rule that takes a role."""
-    return lambda change: account_rules.revoke_role(change, role)
+    return lambda change: changes.revoke_role(change, role)
 
 
 @pytest.fixture
@@ -89,32 +89,32 @@ def others(project: Project, email: str) -> list[str]:
 # The rule, who, the account afterwards; one of its sessions is one that ends.
 CHANGES: dict[str, tuple[Rule, str, Account]] = {
     "promote": (
-        account_rules.promote,
+        changes.promote,
         ADA,
         Account(active=True, superuser=True, roles=frozenset({"admin"}), sessions=-1),
     ),
     "promote inactive": (
-        account_rules.promote,
+        changes.promote,
         DORA,
         Account(active=False, superuser=True, roles=frozenset({"admin", "doctor"}), sessions=-1),
     ),
     "demote": (
-        account_rules.demote,
+        changes.demote,
         BOTH,
         Account(active=True, superuser=False, roles=frozenset({"doctor"}), sessions=0),
     ),
     "activate": (
-        account_rules.activate,
+        changes.activate,
         DORA,
         Account(active=True, superuser=False, roles=frozenset({"doctor"}), sessions=-1),
     ),
     "deactivate": (
-        account_rules.deactivate,
+        changes.deactivate,
         ADA,
         Account(active=False, superuser=False, roles=frozenset(), sessions=0),
     ),
     "deactivate superuser": (
-        account_rules.deactivate,
+        changes.deactivate,
         BOTH,
         Account(active=False, superuser=True, roles=frozenset({"admin", "doctor"}), sessions=0),
     ),
@@ -181,7 +181,7 @@ class TestDelete:
     async def test_row_roles_and_sessions_go(self, crowd: Project) -> None:
         """Of the account nothing is left, of the others everything."""
         user_id, around = oracle.user_id_of(crowd, BOTH), others(crowd, BOTH)
-        change = await change_account(crowd.settings, BOTH, account_rules.delete)
+        change = await change_account(crowd.settings, BOTH, changes.delete)
         assert (change.id, change.result, change.sessions_revoked) == (user_id, "deleted", 2)
         assert change.roles == ("admin", "doctor")
         left = [
@@ -192,29 +192,29 @@ class TestDelete:
     async def test_dry_run_leaves_it(self, crowd: Project) -> None:
         """It is still there, and so are its sessions; the report is that of the real run."""
         before = oracle.snapshot(crowd)
-        change = await change_account(crowd.settings, BOTH, account_rules.delete, dry_run=True)
+        change = await change_account(crowd.settings, BOTH, changes.delete, dry_run=True)
         assert (change.result, change.sessions_revoked) == ("would_delete", 2)
         assert change.id == oracle.user_id_of(crowd, BOTH)
         assert oracle.snapshot(crowd) == before
 
     async def test_deleted_account_is_not_found_again(self, crowd: Project) -> None:
         """The same command once more names nobody."""
-        await change_account(crowd.settings, BOTH, account_rules.delete)
+        await change_account(crowd.settings, BOTH, changes.delete)
         before = oracle.snapshot(crowd)
         with pytest.raises(NotFoundError):
-            await change_account(crowd.settings, BOTH, account_rules.delete)
+            await change_account(crowd.settings, BOTH, changes.delete)
         assert oracle.snapshot(crowd) == before
 
     async def test_inactive_account_can_be_deleted(self, crowd: Project) -> None:
         """Who can't log in can go as well."""
-        await change_account(crowd.settings, DORA, account_rules.delete)
+        await change_account(crowd.settings, DORA, changes.delete)
         assert oracle.rows(crowd, 'SELECT 1 FROM "user" WHERE email = ?', DORA) == []
 
 
 TAKES_RIGHTS = {
-    "demote": account_rules.demote,
-    "deactivate": account_rules.deactivate,
-    "delete": account_rules.delete,
+    "demote": changes.demote,
+    "deactivate": changes.deactivate,
+    "delete": changes.delete,
 }
 
 
@@ -314,7 +314,7 @@ class TestDemoteAndDeactivate:
         """Somebody with the role 'admin' alone loses it, and the sessions with it."""
         await change_account(server_project.settings, ADA, grant("admin"))
         number = len(oracle.sessions_of(server_project, ADA))
-        change = await change_account(server_project.settings, ADA, account_rules.demote)
+        change = await change_account(server_project.settings, ADA, changes.demote)
         assert (change.result, change.sessions_revoked) == ("updated", number)
         assert number > 0
         assert stored(server_project, ADA) == Account(
@@ -326,13 +326,13 @@ class TestDemoteAndDeactivate:
     ) -> None:
         """Nothing is taken away, so nobody is logged out."""
         before = oracle.snapshot(server_project)
-        change = await change_account(server_project.settings, ADA, account_rules.demote)
+        change = await change_account(server_project.settings, ADA, changes.demote)
         assert (change.result, change.sessions_revoked) == ("unchanged", 0)
         assert oracle.snapshot(server_project) == before
 
     async def test_sessions_of_an_inactive_account_end_too(self, crowd: Project) -> None:
         """They would come to life again with the account."""
-        change = await change_account(crowd.settings, DORA, account_rules.deactivate)
+        change = await change_account(crowd.settings, DORA, changes.deactivate)
         assert (change.result, change.sessions_revoked) == ("updated", 1)
         assert oracle.sessions_of(crowd, DORA) == []
 
@@ -366,7 +366,7 @@ class TestRoles:
         oracle.add_user(project, ADA)
         oracle.rows(project, "DELETE FROM userroleslink")
         oracle.rows(project, "DELETE FROM userrole")
-        change = await change_account(project.settings, ADA, account_rules.promote)
+        change = await change_account(project.settings, ADA, changes.promote)
         assert change.roles == ("admin",)
         assert oracle.rows(project, "SELECT name FROM userrole") == [("admin",)]
 
@@ -403,7 +403,7 @@ class TestReferences:
             oracle.rows(crowd, "INSERT INTO notes (n, author) VALUES (?, ?)", number, user_id)
         before = oracle.snapshot(crowd)
         with pytest.raises(ConflictError, match=rf"refer to {BOTH}: 3 in notes\.author") as caught:
-            await change_account(crowd.settings, BOTH, account_rules.delete)
+            await change_account(crowd.settings, BOTH, changes.delete)
         assert f"admin deactivate {BOTH}" in str(caught.value.hint)
         assert oracle.snapshot(crowd) == before
 
@@ -423,10 +423,10 @@ class TestReferences:
         for name in ("notes", "access_token", "own"):
             oracle.rows(crowd, f"INSERT INTO elsewhere.{name} VALUES (?)", user_id)
         expected = {"elsewhere.access_token.author": 1, "elsewhere.notes.author": 1}
-        planned = await change_account(crowd.settings, BOTH, account_rules.delete, dry_run=True)
+        planned = await change_account(crowd.settings, BOTH, changes.delete, dry_run=True)
         assert planned.cascaded == expected
         assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.notes") == [(1,)]
-        done = await change_account(crowd.settings, BOTH, account_rules.delete)
+        done = await change_account(crowd.settings, BOTH, changes.delete)
         assert done.cascaded == expected
         assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.notes") == [(0,)]
         assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.own") == [(1,)]
@@ -437,7 +437,7 @@ class TestReferences:
         root = oracle.user_id_of(crowd, first_superuser(crowd))
         oracle.rows(crowd, "INSERT INTO notes (n, author) VALUES (?, ?)", 1, root)
         oracle.rows(crowd, "INSERT INTO notes (n, author) VALUES (2, NULL)")
-        await change_account(crowd.settings, BOTH, account_rules.delete)
+        await change_account(crowd.settings, BOTH, changes.delete)
         assert oracle.count(crowd, "notes") == 2
 
     async def test_records_of_a_real_server_are_found(self, crowd: Project) -> None:
@@ -448,7 +448,7 @@ class TestReferences:
         )
         before = oracle.snapshot(crowd)
         with pytest.raises(ConflictError, match=r"1 in record_event\.actor_id"):
-            await change_account(crowd.settings, BOTH, account_rules.delete)
+            await change_account(crowd.settings, BOTH, changes.delete)
         assert oracle.snapshot(crowd) == before
 
     async def test_a_reference_between_look_and_delete_is_a_conflict(self, crowd: Project) -> None:
@@ -457,7 +457,7 @@ class TestReferences:
         make_trigger(crowd, "BEFORE DELETE ON userroleslink", "VALUES (1, OLD.user_id)")
         before = oracle.snapshot(crowd)
         with pytest.raises(ConflictError, match="other rows depend on it"):
-            await change_account(crowd.settings, BOTH, account_rules.delete)
+            await change_account(crowd.settings, BOTH, changes.delete)
         assert oracle.snapshot(crowd) == before
 
     async def test_a_dry_run_is_refused_too(self, crowd: Project) -> None:
@@ -467,7 +467,7 @@ class TestReferences:
             crowd, "INSERT INTO notes (n, author) VALUES (1, ?)", oracle.user_id_of(crowd, BOTH)
         )
         with pytest.raises(ConflictError, match=r"1 in notes\.author"):
-            await change_account(crowd.settings, BOTH, account_rules.delete, dry_run=True)
+            await change_account(crowd.settings, BOTH, changes.delete, dry_run=True)
 
 
 def make_trigger(project: Project, when: str, values: str) -> None:

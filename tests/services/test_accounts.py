@@ -16,8 +16,8 @@ from clarinet_cli.exceptions import (
     RefusedError,
 )
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services.account_look import find_account
-from clarinet_cli.services.passwords import NewPassword, generate_password
+from clarinet_cli.services.accounts.passwords import NewPassword, generate_password
+from clarinet_cli.services.accounts.queries import find_account
 from clarinet_cli.utils.admin import (
     create_admin,
     ensure_admin_exists,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.services.account_changes import change_account
-from clarinet_cli.services.account_rules import promote
+from clarinet_cli.services.accounts.changes import promote
+from clarinet_cli.services.accounts.transactions import change_account
 from clarinet_cli.services.audit_log import configure_audit_log
 from clarinet_cli.utils.logger import logger
 from tests.cli.scenes import ADA, assert_failed, dump, populate

@@ -20,6 +20,7 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import Step
+from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.bootstrap import (
     DEFAULT_ROLES,
     database_exists,
@@ -27,8 +28,7 @@ from clarinet_cli.services.bootstrap import (
     ensure_roles,
     wanted_roles,
 )
-from clarinet_cli.services.migrations.environments import BASE_REVISION
-from clarinet_cli.services.passwords import NewPassword
+from clarinet_cli.services.schema.environments import BASE_REVISION
 from clarinet_cli.utils.bootstrap import (
     create_admin_user,
     initialise_database,

@@ -11,14 +11,14 @@ from typing import Any, Optional
 
 import pytest
 
-from clarinet_cli.connections.engines import Access
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import get_connection
 from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.dead_sessions import Look
 from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges
 from clarinet_cli.repositories.dead_sessions.sqlite_log import WriteAheadLog
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.session_cleanup.transactions import Transactions
-from clarinet_cli.utils.database import get_connection
 from tests import oracle
 from tests.services.test_session_cleanup import add_dead, plan
 from tests.support import FIXTURE_NOW, Project

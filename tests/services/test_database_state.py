@@ -12,9 +12,9 @@ import pytest
 from clarinet_cli.exceptions import LoginRefusedError, UnknownDatabaseError, UnreachableError
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import WaitReport
-from clarinet_cli.services.database_state import database_status, wait_until_ready
-from clarinet_cli.services.migrations import upgrade
-from clarinet_cli.services.migrations.environments import BASE_REVISION, packaged_location
+from clarinet_cli.services.readiness import database_status, wait_until_ready
+from clarinet_cli.services.schema import upgrade
+from clarinet_cli.services.schema.environments import BASE_REVISION, packaged_location
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
 from tests.conftest import SQLITE_FIXTURE

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import EmailStr, TypeAdapter
 
 from clarinet_cli.exceptions import InvalidInputError
-from clarinet_cli.services.emails import normalise_email
+from clarinet_cli.services.accounts.resolve import normalise_email
 from tests.support import Project
 
 SERVER: TypeAdapter[str] = TypeAdapter(EmailStr)

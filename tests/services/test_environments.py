@@ -9,7 +9,7 @@ import pytest
 
 from clarinet_cli.exceptions import ConfigurationError, ConflictError, RefusedError
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.migrations.environments import (
+from clarinet_cli.services.schema.environments import (
     BASE_REVISION,
     find_environment,
     init_environment,

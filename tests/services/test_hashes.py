@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from clarinet_cli.services.hashes import HashInfo, can_log_in, hash_problem, inspect_hash
-from clarinet_cli.services.passwords import NewPassword, hash_password
+from clarinet_cli.services.accounts.hashes import HashInfo, can_log_in, hash_problem, inspect_hash
+from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
 from clarinet_cli.settings import Settings, load_settings
 from tests.oracle import SERVER_HASHER
 from tests.support import CHEAP_ARGON2, PASSWORD, Project

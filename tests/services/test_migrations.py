@@ -24,7 +24,7 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import FileChange, MigrationRun, MigrationStatus, RevisionRow, Step
 from clarinet_cli.services.locks import Job, exclusive
-from clarinet_cli.services.migrations import (
+from clarinet_cli.services.schema import (
     create_revision,
     downgrade,
     ensure_schema,
@@ -33,7 +33,7 @@ from clarinet_cli.services.migrations import (
     migration_status,
     upgrade,
 )
-from clarinet_cli.services.migrations.environments import (
+from clarinet_cli.services.schema.environments import (
     BASE_REVISION,
     init_environment,
     packaged_location,

@@ -17,7 +17,7 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from zxcvbn import matching
 
 from clarinet_cli.exceptions import InvalidInputError
-from clarinet_cli.services.passwords import (
+from clarinet_cli.services.accounts.passwords import (
     WELL_KNOWN,
     NewPassword,
     check_password,

@@ -6,9 +6,9 @@ from typing import Optional
 import pytest
 
 from clarinet_cli.exceptions import NotFoundError
-from clarinet_cli.repositories import session_list as module
+from clarinet_cli.repositories import listing as module
 from clarinet_cli.results import SessionRow
-from clarinet_cli.services.sessions import list_sessions, show_session
+from clarinet_cli.services.sessions.queries import list_sessions, show_session
 from clarinet_cli.types import SessionFilter, StateName
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
-from clarinet_cli.services import session_revoke as module
-from clarinet_cli.services.session_revoke import count_to_revoke, revoke_all, revoke_sessions
+from clarinet_cli.services.sessions import revoke as module
+from clarinet_cli.services.sessions.revoke import count_to_revoke, revoke_all, revoke_sessions
 from tests.cli.scenes import ADA, ADMIN, admin_id, populate
 from tests.oracle import apart
 from tests.support import Project

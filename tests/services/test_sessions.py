@@ -7,9 +7,8 @@ from uuid import UUID
 import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
-from clarinet_cli.services.session_revoke import revoke_for_user
-from clarinet_cli.services.session_stats import session_stats
-from clarinet_cli.services.sessions import sessions_of_user
+from clarinet_cli.services.sessions.queries import session_stats, sessions_of_user
+from clarinet_cli.services.sessions.revoke import revoke_for_user
 from tests import oracle
 from tests.oracle import RawSession
 from tests.support import FIXTURE_NOW, Project

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.services import account_rules, settle
-from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
-from clarinet_cli.services.account_changes import Rule, change_account
-from clarinet_cli.services.account_files import read_accounts
-from clarinet_cli.services.passwords import NewPassword
-from clarinet_cli.services.settle import Settle
+from clarinet_cli.services.accounts import changes
+from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
+from clarinet_cli.services.accounts.file import read_accounts
+from clarinet_cli.services.accounts.passwords import NewPassword
+from clarinet_cli.services.accounts.transactions import Rule, change_account
+from clarinet_cli.services.sessions import settle
+from clarinet_cli.services.sessions.settle import Settle
 from clarinet_cli.utils.admin import create_admin, ensure_admin_exists, reset_admin_password
 from tests import oracle
 from tests.faults.processes import end_of, running
@@ -57,7 +58,7 @@ def unexpected() -> Settle:
     return Settle(7, wait=wait)
 
 
-RULES: dict[str, Rule] = {"demote": account_rules.demote, "deactivate": account_rules.deactivate}
+RULES: dict[str, Rule] = {"demote": changes.demote, "deactivate": changes.deactivate}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -120,7 +121,7 @@ async def test_a_deleted_account_keeps_no_session_either(project: Project) -> No
             oracle.add_session(project, user)
 
     later = Settle(1, wait=wait)
-    await change_account(project.settings, GRACE, account_rules.delete, settle=later)
+    await change_account(project.settings, GRACE, changes.delete, settle=later)
     await later.sweep(project.settings)
     assert oracle.tokens(project) == set()
     assert later.accounts == {user}
@@ -133,7 +134,7 @@ async def test_nothing_is_waited_for_without_need(project: Project) -> None:
     settings = project.settings
     for rule in RULES.values():
         await change_account(settings, GRACE, rule, dry_run=True, settle=later)
-    await change_account(settings, GRACE, account_rules.promote, settle=later)
+    await change_account(settings, GRACE, changes.promote, settle=later)
     await reset_admin_password(settings, GRACE, NEW_PASSWORD, keep_sessions=True, settle=later)
     await reset_admin_password(settings, GRACE, None, dry_run=True, settle=later)
     await create_admin(settings, "new@example.org", NEW_PASSWORD, settle=later)
@@ -141,8 +142,8 @@ async def test_nothing_is_waited_for_without_need(project: Project) -> None:
     declared = read_accounts(json.dumps([{"email": GRACE}]).encode(), "file")
     await apply_accounts(settings, declared, ApplyPlan(), settle=later)
     await later.sweep(settings)
-    await change_account(settings, GRACE, account_rules.demote)
-    await change_account(settings, GRACE, account_rules.demote, settle=later)
+    await change_account(settings, GRACE, changes.demote)
+    await change_account(settings, GRACE, changes.demote, settle=later)
     await later.sweep(settings)
 
 

@@ -5,9 +5,9 @@ from uuid import UUID
 import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
-from clarinet_cli.services import account_rules
-from clarinet_cli.services.account_changes import change_account
-from clarinet_cli.services.account_look import account_detail
+from clarinet_cli.services.accounts import changes
+from clarinet_cli.services.accounts.queries import account_detail
+from clarinet_cli.services.accounts.transactions import change_account
 from tests import oracle
 from tests.support import Project
 
@@ -44,7 +44,7 @@ def named(project: Project) -> Project:
 async def test_a_spelling_means_the_account(named: Project, name: str) -> None:
     """It is found, and it alone is changed."""
     assert (await account_detail(named.settings, SPELLINGS[name])).id == ID
-    change = await change_account(named.settings, SPELLINGS[name], account_rules.promote)
+    change = await change_account(named.settings, SPELLINGS[name], changes.promote)
     assert (change.id, change.email, change.result) == (ID, STORED, "updated")
     promoted = oracle.rows(named, 'SELECT email FROM "user" WHERE is_superuser')
     assert set(promoted) == {("admin@clarinet.ru",), (STORED,)}
@@ -76,7 +76,7 @@ async def test_what_is_close_means_nobody(named: Project, who: str) -> None:
     """Not found, and nothing changes."""
     before = oracle.snapshot(named)
     with pytest.raises(NotFoundError, match="no user"):
-        await change_account(named.settings, who, account_rules.promote)
+        await change_account(named.settings, who, changes.promote)
     assert oracle.snapshot(named) == before
 
 
@@ -88,7 +88,7 @@ async def test_several_accounts_are_refused_with_the_matches(named: Project) -> 
     before = oracle.snapshot(named)
     for who in (STORED.title(), "abcdef12"):
         with pytest.raises(RefusedError, match="is ambiguous") as caught:
-            await change_account(named.settings, who, account_rules.delete)
+            await change_account(named.settings, who, changes.delete)
         for part in (STORED, STORED.upper(), str(ID), str(other)):
             assert part in caught.value.message
         assert caught.value.hint == "give the whole UUID"
@@ -98,7 +98,7 @@ async def test_several_accounts_are_refused_with_the_matches(named: Project) -> 
 async def test_a_whole_uuid_or_an_exact_address_is_never_ambiguous(named: Project) -> None:
     """What the refusal asks for works."""
     added = oracle.add_user(named, STORED.upper())
-    change = await change_account(named.settings, str(added), account_rules.promote)
+    change = await change_account(named.settings, str(added), changes.promote)
     assert (change.id, change.email) == (added, STORED.upper())
-    change = await change_account(named.settings, STORED, account_rules.promote)
+    change = await change_account(named.settings, STORED, changes.promote)
     assert (change.id, change.email) == (ID, STORED)

@@ -20,6 +20,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from sqlalchemy import URL, text
 
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.exceptions import (
     REFUSED,
     BusyError,
@@ -33,13 +35,7 @@ from clarinet_cli.exceptions import (
     UnreachableError,
 )
 from clarinet_cli.settings import Settings, load_settings
-from clarinet_cli.utils.database import (
-    Access,
-    database_url,
-    display_url,
-    get_async_session,
-    get_connection,
-)
+from clarinet_cli.utils.database import Access, get_async_session
 from tests.postgres import LOCKED_PASSWORD, LOCKED_ROLE, PostgresServer
 from tests.support import Project, Result, replaced_environment, run_in_process
 

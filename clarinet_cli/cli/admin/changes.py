@@ -18,7 +18,7 @@ from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.account_changes import Rule
+    from clarinet_cli.services.accounts.transactions import Rule
     from clarinet_cli.settings import Settings
 
 
@@ -27,9 +27,9 @@ def promote(user: UserArgument, dry_run: DryRun = False, output: Output = None) 
 
     Example: clarinet admin promote ada@example.org --dry-run
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, account_rules.promote, output, dry_run=dry_run)
+    _change(user, changes.promote, output, dry_run=dry_run)
 
 
 def demote(
@@ -42,9 +42,9 @@ def demote(
 
     Example: clarinet admin demote ada@example.org --dry-run
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, account_rules.demote, output, dry_run=dry_run, settle=settle)
+    _change(user, changes.demote, output, dry_run=dry_run, settle=settle)
 
 
 def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
@@ -52,9 +52,9 @@ def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None)
 
     Example: clarinet admin activate ada@example.org
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, account_rules.activate, output, dry_run=dry_run)
+    _change(user, changes.activate, output, dry_run=dry_run)
 
 
 def deactivate(
@@ -67,9 +67,9 @@ def deactivate(
 
     Example: clarinet admin deactivate ada@example.org --dry-run
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, account_rules.deactivate, output, dry_run=dry_run, settle=settle)
+    _change(user, changes.deactivate, output, dry_run=dry_run, settle=settle)
 
 
 def delete(
@@ -86,11 +86,11 @@ def delete(
 
     Example: clarinet admin delete ada@example.org --dry-run
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
     if not (dry_run or yes):
         user = _confirmed_deletion(project_settings(), user)
-    _change(user, account_rules.delete, output, dry_run=dry_run, settle=settle)
+    _change(user, changes.delete, output, dry_run=dry_run, settle=settle)
 
 
 def grant_role(
@@ -100,9 +100,9 @@ def grant_role(
 
     Example: clarinet admin grant-role ada@example.org doctor
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, lambda change: account_rules.grant_role(change, role), output, dry_run=dry_run)
+    _change(user, lambda change: changes.grant_role(change, role), output, dry_run=dry_run)
 
 
 def revoke_role(
@@ -112,9 +112,9 @@ def revoke_role(
 
     Example: clarinet admin revoke-role ada@example.org doctor
     """
-    from clarinet_cli.services import account_rules
+    from clarinet_cli.services.accounts import changes
 
-    _change(user, lambda change: account_rules.revoke_role(change, role), output, dry_run=dry_run)
+    _change(user, lambda change: changes.revoke_role(change, role), output, dry_run=dry_run)
 
 
 def _change(
@@ -126,8 +126,8 @@ def _change(
     settle: float = 0.0,
 ) -> None:
     """Change one account and report it."""
-    from clarinet_cli.services.account_changes import change_account
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.accounts.transactions import change_account
+    from clarinet_cli.services.sessions.settle import Settle
 
     settings, later = project_settings(), Settle(settle)
     change = run(change_account(settings, who, rule, dry_run=dry_run, settle=later))
@@ -139,11 +139,11 @@ def _confirmed_deletion(settings: "Settings", who: str) -> str:
 
     What would be refused anyway is refused before anybody is asked.
     """
-    from clarinet_cli.services import account_rules
-    from clarinet_cli.services.account_changes import change_account
-    from clarinet_cli.utils.database import database_url, display_url
+    from clarinet_cli.database.url import database_url, display_url
+    from clarinet_cli.services.accounts import changes
+    from clarinet_cli.services.accounts.transactions import change_account
 
-    plan = run(change_account(settings, who, account_rules.delete, dry_run=True))
+    plan = run(change_account(settings, who, changes.delete, dry_run=True))
     along = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
         f"Delete {plan.email} ({plan.id}) from {display_url(database_url(settings))} "

@@ -30,7 +30,7 @@ def export(output: Output = OutputFormat.JSON) -> None:
     Example: clarinet admin export -o csv
     """
     from clarinet_cli.results import DeclaredAccount
-    from clarinet_cli.services.account_look import stream_declared
+    from clarinet_cli.services.accounts.queries import stream_declared
 
     listing = Listing(DeclaredAccount, empty="no accounts")
     run(render_stream(stream_declared(project_settings()), output, listing))
@@ -56,9 +56,9 @@ def apply(
     Example: clarinet admin apply accounts.json --dry-run
     """
     from clarinet_cli.results import AppliedAccount
-    from clarinet_cli.services.account_apply import ApplyPlan, apply_accounts
-    from clarinet_cli.services.account_files import read_accounts
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
+    from clarinet_cli.services.accounts.file import read_accounts
+    from clarinet_cli.services.sessions.settle import Settle
 
     settings, later = project_settings(), Settle(settle)
     name = "standard input" if file == STDIN else file

@@ -53,7 +53,7 @@ def show(user: UserArgument, output: Output = None) -> None:
 
     Example: clarinet admin show ada@example.org
     """
-    from clarinet_cli.services.account_look import account_detail
+    from clarinet_cli.services.accounts.queries import account_detail
 
     render(run(account_detail(project_settings(), user)), output)
 
@@ -64,7 +64,7 @@ def roles(output: Output = None) -> None:
     Example: clarinet admin roles
     """
     from clarinet_cli.results import RoleRow
-    from clarinet_cli.services.account_look import roles_with_members
+    from clarinet_cli.services.accounts.queries import roles_with_members
 
     listing = Listing(RoleRow, empty="no roles: 'clarinet db init' makes them")
     render(run(roles_with_members(project_settings())), output, listing)

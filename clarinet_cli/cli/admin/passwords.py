@@ -58,9 +58,9 @@ def create(
     Example: clarinet admin create --email ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.services.account_look import account_exists
-    from clarinet_cli.services.emails import admin_email
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.accounts.queries import account_exists
+    from clarinet_cli.services.accounts.resolve import admin_email
+    from clarinet_cli.services.sessions.settle import Settle
     from clarinet_cli.utils.admin import create_admin
 
     if if_not_exists and update:
@@ -118,8 +118,8 @@ def reset_password(
     Example: clarinet admin reset-password ada@example.org --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.services.account_look import check_resettable, settings_admin
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.accounts.queries import check_resettable, settings_admin
+    from clarinet_cli.services.sessions.settle import Settle
     from clarinet_cli.utils.admin import reset_admin_password
 
     settings, later = project_settings(), Settle(settle)
@@ -159,8 +159,8 @@ def ensure(
     Example: clarinet admin ensure --generate-password
     """
     from clarinet_cli.cli.passwords import configured_password
-    from clarinet_cli.services.emails import first_admin_email
-    from clarinet_cli.services.settle import Settle
+    from clarinet_cli.services.accounts.resolve import first_admin_email
+    from clarinet_cli.services.sessions.settle import Settle
     from clarinet_cli.utils.admin import (
         ensure_admin_exists,
         find_active_superuser,

@@ -55,7 +55,7 @@ def stats(
     """
     from clarinet_cli.cli.metrics import group_metrics, stats_metrics
     from clarinet_cli.results import SessionGroup
-    from clarinet_cli.services.session_stats import grouped_stats, session_stats
+    from clarinet_cli.services.sessions.queries import grouped_stats, session_stats
 
     settings = project_settings()
     metrics = output is StatsFormat.PROMETHEUS
@@ -112,7 +112,7 @@ def list_all(
     Example: clarinet session list --state idle --older-than 7d -o jsonl
     """
     from clarinet_cli.results import SessionRow
-    from clarinet_cli.services.sessions import list_sessions
+    from clarinet_cli.services.sessions.queries import list_sessions
 
     most = TERMINAL_LIMIT if limit is None and sys.stdout.isatty() else None
     where = SessionFilter(
@@ -140,7 +140,7 @@ def list_user(
     Example: clarinet session list-user ada@example.org --active
     """
     from clarinet_cli.results import SessionRow
-    from clarinet_cli.services.sessions import list_sessions
+    from clarinet_cli.services.sessions.queries import list_sessions
 
     where = SessionFilter(states=(StateName.ACTIVE,) if active else ())
     pages = list_sessions(project_settings(), where, who=user)
@@ -153,6 +153,6 @@ def show(session: SessionArgument, user: OnlyOfUser = None, output: Output = Non
 
     Example: clarinet session show 8f3kQ2xZ
     """
-    from clarinet_cli.services.sessions import show_session
+    from clarinet_cli.services.sessions.queries import show_session
 
     render(run(show_session(project_settings(), session, who=user)), output)

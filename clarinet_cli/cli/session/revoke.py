@@ -38,7 +38,7 @@ def revoke(
     Example: clarinet session revoke 8f3kQ2xZ --user ada@example.org
     """
     from clarinet_cli.results import SessionChange
-    from clarinet_cli.services.session_revoke import revoke_sessions
+    from clarinet_cli.services.sessions.revoke import revoke_sessions
 
     settings = project_settings()
     changes = run(revoke_sessions(settings, sessions, who=user, dry_run=dry_run))
@@ -65,7 +65,7 @@ def revoke_user(
 
     Example: clarinet session revoke-user ada@example.org --keep-newest 1
     """
-    from clarinet_cli.services.session_revoke import revoke_for_user
+    from clarinet_cli.services.sessions.revoke import revoke_for_user
 
     settings = project_settings()
     report = run(
@@ -101,7 +101,7 @@ def revoke_all(
 
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """
-    from clarinet_cli.services.session_revoke import count_to_revoke
+    from clarinet_cli.services.sessions.revoke import count_to_revoke
 
     settings = project_settings()
     code = 0
@@ -118,7 +118,7 @@ def revoke_all(
 
 def _confirm(settings: "Settings", planned: "RevokeAllReport") -> None:
     """Ask, with the target and what is at stake; nothing to do needs no question."""
-    from clarinet_cli.utils.database import database_url, display_url
+    from clarinet_cli.database.url import database_url, display_url
 
     if planned.result == "unchanged":
         return
@@ -130,7 +130,7 @@ def _confirm(settings: "Settings", planned: "RevokeAllReport") -> None:
 
 
 def _revoke_all(settings: "Settings", spared: list[str]) -> "tuple[RevokeAllReport, int]":
-    from clarinet_cli.services.session_revoke import revoke_all as end_all
+    from clarinet_cli.services.sessions.revoke import revoke_all as end_all
 
     with progress("ending sessions") as tell:
         return run_until_stopped(

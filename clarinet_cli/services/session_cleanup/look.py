@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Optional
 
+from clarinet_cli.database.engine import Access
 from clarinet_cli.repositories.dead_sessions import DeadSessions
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.transactions import Transactions
-from clarinet_cli.utils.database import Access
 
 LOOK_SECONDS = 0.05
 

@@ -10,7 +10,9 @@ from typing import Optional
 from sqlalchemy import false
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.connections.urls import require_sqlite_file
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import open_pinned_session
+from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
 from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.repositories.references import SESSIONS, references_to
@@ -18,8 +20,8 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import JobRecord, recorded_job
+from clarinet_cli.services.clocks import compare_clocks, moment_of
 from clarinet_cli.services.locks import Job, StillHeld, exclusive
-from clarinet_cli.services.moments import compare_clocks, moment_of
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.others import OtherTables
 from clarinet_cli.services.session_cleanup.pace import Pace
@@ -36,7 +38,6 @@ from clarinet_cli.services.session_cleanup.walk import (
     Walk,
 )
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.database import Access, database_url, open_pinned_session
 from clarinet_cli.utils.logger import logger
 
 

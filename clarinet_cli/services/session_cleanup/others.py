@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, and_, not_
 
+from clarinet_cli.database.engine import Access
 from clarinet_cli.repositories.references import (
     Reference,
     ReferenceRepository,
@@ -13,7 +14,6 @@ from clarinet_cli.repositories.references import (
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.stored_forms import all_instants_readable
 from clarinet_cli.services.session_cleanup.transactions import Transactions
-from clarinet_cli.utils.database import Access
 
 Counts = dict[str, int]
 

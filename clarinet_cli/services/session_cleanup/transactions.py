@@ -8,9 +8,10 @@ from typing import Optional, TypeVar
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.engine import Access, milliseconds
+from clarinet_cli.database.session import driver_errors, transaction
 from clarinet_cli.exceptions import BusyError
 from clarinet_cli.services.session_cleanup.plan import Stop
-from clarinet_cli.utils.database import Access, driver_errors, milliseconds, transaction
 from clarinet_cli.utils.logger import logger
 
 ResultT = TypeVar("ResultT")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Optional
 
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import driver_errors
 from clarinet_cli.exceptions import BusyError, ConflictError, NoSpaceError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
 from clarinet_cli.services.audit import JobRecord
@@ -21,7 +23,6 @@ from clarinet_cli.services.session_cleanup.transactions import (
     Ended,
     Transactions,
 )
-from clarinet_cli.utils.database import Access, driver_errors
 from clarinet_cli.utils.logger import logger
 
 Progress = Callable[[int, int], None]

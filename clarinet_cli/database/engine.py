@@ -1,0 +1,261 @@
+"""Engines: how each backend is spoken to."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any, Optional
+from urllib.parse import quote_from_bytes
+from uuid import uuid4
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
+
+from clarinet_cli.database.sqlite import prepare_sqlite_file
+from clarinet_cli.database.url import create_sqlite_file, require_sqlite_file
+from clarinet_cli.exceptions import UNREACHABLE
+from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to
+from clarinet_cli.letter_case import folded
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.stored_forms import same_id
+from clarinet_cli.utils.logger import logger
+
+BUSY_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 10
+ANSWER_TIMEOUT_SECONDS = 300  # for one statement; beside a wait for a lock
+GRACE_SECONDS = 10  # a server that does not even end a statement in time is gone
+SHORT_WAIT_SECONDS = 0.1
+BETWEEN_TRIES_SECONDS = 0.02
+FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
+ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
+PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
+FOLD = "clarinet_fold"  # a function of each SQLite connection
+SAME_ID = "clarinet_same_id"  # another one
+
+
+class Access(StrEnum):
+    """What a connection is for; on SQLite it decides how a transaction begins.
+
+    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind.
+    """
+
+    READ = "read"
+    REPLICA = "replica"
+    WRITE = "write"
+    CREATE = "create"
+
+
+def make_engine(
+    url: URL,
+    *,
+    access: Access = Access.READ,
+    foreign_keys: bool = True,
+    busy_timeout: float = BUSY_TIMEOUT_SECONDS,
+    statement_timeout: float = ANSWER_TIMEOUT_SECONDS,
+    durable: bool = True,
+) -> AsyncEngine:
+    """Return an engine that the caller disposes of.
+
+    Args:
+        url: As ``database_url`` returns it.
+        access: On SQLite only CREATE may make a missing file, and WRITE and CREATE begin
+            with ``BEGIN IMMEDIATE``, so that a writer waits its turn instead of failing
+            when a read turns into a write.
+        foreign_keys: SQLite: enforce foreign keys. Migrations switch that off, since a
+            table that is rebuilt is dropped first, which would cascade.
+        busy_timeout: Seconds to wait for somebody else's lock.
+        statement_timeout: PostgreSQL: seconds that one statement may take.
+        durable: Whether each commit has to outlast a power cut. Without it SQLite in WAL
+            mode does not wait for the disk: after a cut the last ones may be undone, whole.
+    """
+    if url.get_backend_name() == "sqlite":
+        pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
+        return _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)
+    return _postgresql_engine(
+        url, busy_timeout=busy_timeout, statement_timeout=statement_timeout + busy_timeout
+    )
+
+
+def _sqlite_engine(
+    url: URL, access: Access, pragmas: Sequence[str], *, busy_timeout: float, durable: bool
+) -> AsyncEngine:
+    if access is Access.CREATE:
+        create_sqlite_file(Path(str(url.database)))
+    else:
+        require_sqlite_file(url)
+    file = Path(str(url.database))
+    _probe(file)
+    prepare_sqlite_file(file)
+    uri = url.set(database=_uri_of(file), query={"mode": "rw", "uri": "true"})
+    engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
+
+    def prepare(connection: Any, _: object) -> None:
+        # The driver's own implicit transactions leave DDL and reads outside of them.
+        connection.isolation_level = None
+        # Bytes that are no text: such a row would be the end of a listing.
+        connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA encoding")
+        (encoding,) = cursor.fetchone()
+        # Under a name of its own: an index may be made with a function of SQLite's.
+        connection.create_function(FOLD, 1, lambda value: _folded(value, encoding))
+        connection.create_function(SAME_ID, 1, same_id)
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone() == ("wal",) and not durable:
+            cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    def start(connection: Connection) -> None:
+        wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
+        begin = (
+            ("BEGIN", FIRST_READ)
+            if wanted in (Access.READ, Access.REPLICA)
+            else ("BEGIN IMMEDIATE",)
+        )
+        _begin_when_free(connection, begin, busy_timeout)
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", start)
+    commit = partial(_commit_when_free, busy_timeout=busy_timeout)
+    event.listen(engine.sync_engine, "commit", commit)
+    return engine
+
+
+def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
+    """Begin a transaction as soon as nobody else is in the way.
+
+    SQLite's own wait sits in the driver's thread, where a signal can't end it. So it is kept
+    short, and repeated from the event loop; once begun, the rest may wait as long as allowed.
+    """
+    deadline = monotonic() + busy_timeout
+    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    while True:
+        try:
+            _execute(connection, begin)
+            break
+        except sqlite3.DatabaseError as error:
+            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
+            if not busy or monotonic() >= deadline:
+                raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
+        await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
+    _wait_at_most(connection, busy_timeout)
+
+
+def _commit_when_free(connection: Connection, busy_timeout: float) -> None:
+    """Commit as soon as nobody reads who is in the way.
+
+    As with the beginning, the wait is made of short ones: each time the transaction is as it
+    was. After a signal nobody waits as long as a migration may be told to.
+    """
+    deadline = monotonic() + busy_timeout
+    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    while _in_transaction(connection):
+        try:
+            _execute(connection, ["COMMIT"])
+        except sqlite3.DatabaseError as error:
+            if SIGNALS.number is not None:
+                deadline = min(deadline, monotonic() + BUSY_TIMEOUT_SECONDS)
+            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not busy or monotonic() >= deadline:
+                raise DatabaseError("COMMIT", None, error, hide_parameters=True) from error
+            await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Return whether SQLite has begun a transaction on this connection."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.in_transaction)
+
+
+def _wait_at_most(connection: Connection, seconds: float) -> None:
+    _execute(connection, [f"PRAGMA busy_timeout={int(seconds * 1000)}"])
+
+
+def _execute(connection: Connection, statements: Iterable[str]) -> None:
+    cursor = connection.connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+        cursor.fetchall()
+    cursor.close()
+
+
+def _probe(file: Path) -> None:
+    """Open the file once in this thread.
+
+    When the driver's own thread fails to open it, it may report so after the event loop
+    has ended, with a traceback.
+
+    Raises:
+        UnreachableError: The file can't be opened.
+    """
+    try:
+        sqlite3.connect(f"{_uri_of(file)}?mode=rw", uri=True).close()
+    except sqlite3.Error as error:
+        logger.bind(reported=True).error(f"opening {file}: {error.sqlite_errorname}")
+        may = os.access(file, os.R_OK)
+        raise UNREACHABLE.with_context(
+            f"sqlite:///{file}: the file can't be opened{'' if may else f': {belongs_to(file)}'}",
+            hint="check path and permissions" if may else as_owner_of(file),
+        ) from error
+
+
+def _uri_of(file: Path) -> str:
+    """Return SQLite's own name of a file, for any bytes that its path may have."""
+    return f"file:{quote_from_bytes(os.fsencode(file))}"
+
+
+def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
+    """Return a text, given by its bytes as stored, without regard to case.
+
+    SQLite's own ``lower()`` knows ASCII only. Bytes that are no text are no error: one such
+    row would be the end of every look-up.
+    """
+    return None if stored is None else folded(stored.decode(encoding, errors="replace"))
+
+
+def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:
+    from clarinet_cli.database.postgresql import connect  # and with it the driver
+
+    query = {name: str(value) for name, value in url.query.items()}
+    # A statement prepared by name may be on another connection behind pgbouncer.
+    options: dict[str, Any] = {
+        "async_creator_fn": connect,
+        "options": query,
+        "timeout": float(query.get("connect_timeout", CONNECT_TIMEOUT_SECONDS)) or None,
+        "command_timeout": statement_timeout + GRACE_SECONDS,
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"clarinet_{uuid4().hex}",
+        "server_settings": {"application_name": query.get("application_name", "clarinet")},
+    }
+    engine = create_async_engine(url.set(query={}), hide_parameters=True, connect_args=options)
+
+    parameters = {
+        "lock_timeout": milliseconds(busy_timeout),
+        "statement_timeout": milliseconds(statement_timeout),
+        "row_security": "off",  # a policy that would hide rows is an error
+    }
+
+    def start(connection: Connection) -> None:
+        # Of the transaction alone: a pooler may give the connection to somebody else next.
+        # In one statement: each is sent and answered several times when it is prepared.
+        told = parameters | connection.get_execution_options().get(PARAMETERS_OPTION, {})
+        settings = (f"set_config('{name}', '{value}', true)" for name, value in told.items())
+        connection.exec_driver_sql(f"SELECT {', '.join(settings)}")
+
+    event.listen(engine.sync_engine, "begin", start)
+    return engine
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time limit for PostgreSQL: 0 would mean none, and 32 bits are an error."""
+    return str(max(1, min(int(seconds * 1000), 2**31 - 1)))

@@ -1,0 +1,292 @@
+"""What the database drivers say, in the operator's words and with the right exit code."""
+
+import re
+import socket
+import sqlite3
+import ssl
+from typing import Optional
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm.exc import StaleDataError
+
+from clarinet_cli.database.tls import CLEAR_TEXT, ReadablePasswordError
+from clarinet_cli.exceptions import (
+    BUSY,
+    CONFIGURATION,
+    CONFLICT,
+    FAILURE,
+    LOGIN_REFUSED,
+    NO_SPACE,
+    PREVENTED,
+    UNKNOWN_DATABASE,
+    UNREACHABLE,
+    ClarinetError,
+)
+
+IDNA = "idna"  # the codec of host names
+INIT_HINT = "'clarinet db init' creates what is missing"
+TABLE_HINT = "'clarinet db init' makes the tables; where some exist, it tells what to do"
+DEPEND_HINT = "remove those tables, views or their foreign keys first, by what made them"
+SERVER_HINT = "is the server running, and are database_host and database_port right?"
+TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
+NO_TLS_HINT = "database_sslmode, or sslmode in database_url, asks for TLS"
+CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
+HASH_HINT = (
+    f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" says that the network is to be trusted'
+)
+SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
+ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide rows
+POLICY_HINT = (
+    "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
+)
+OUTCOME_HINT = (
+    "'clarinet admin show USER', 'session stats' or 'migrate status' tells what is there now"
+)
+OPTION_HINT = "see 'options', 'search_path' and the like in database_url"
+OPTION_STATES = ("22", "42")  # an unknown parameter, or a value that it does not take
+LOGIN_HINT = "check database_username and database_password (or database_url)"
+
+# What SQLite says of a schema; both name things of the schema, and no values.
+MALFORMED = re.compile(r"malformed database schema \((.*?)\) - (.*)")
+APPLICATION_ONLY = re.compile(
+    r"(?:no such (collation) sequence|(?:unknown|no such) function): (.+)"
+)
+
+# PostgreSQL's codes, Appendix A of its manual; a class of codes is its first two characters.
+_POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
+    "28000": (LOGIN_REFUSED, "refuses the log-in", LOGIN_HINT),
+    "3D000": (UNKNOWN_DATABASE, "there is no such database on the server", INIT_HINT),
+    "57P03": (UNREACHABLE, "the server is starting up or shutting down", None),
+    "53300": (UNREACHABLE, "the server has no free connection", None),
+    "57014": (UNREACHABLE, "did not answer in time", None),
+    "55P03": (BUSY, "locked by another process", None),
+    "40P01": (BUSY, "another process was in the way (deadlock)", None),
+    "40001": (BUSY, "another process changed the same rows", None),
+    "55006": (BUSY, "in use by another process", None),
+    "42P01": (FAILURE, "the tables are missing", TABLE_HINT),
+    "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
+    "42P07": (CONFLICT, "a table or index of that name exists already", SCHEMA_HINT),
+    "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
+    "2BP01": (CONFLICT, "other tables or views depend on it", DEPEND_HINT),
+    "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
+    "25006": (FAILURE, "the database is read-only", "is this a replica?"),
+    "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
+    "42P04": (CONFLICT, "the database exists already", None),
+    "53100": (NO_SPACE, "the server's disk is full", None),
+}
+_POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
+    "57": (UNREACHABLE, "the server ended the connection", None),
+    "53": (FAILURE, "the server is out of resources", None),
+    "23": (CONFLICT, "other rows depend on it, or it exists already", None),
+}
+_SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+    "SQLITE_BUSY": (BUSY, "locked by another process", None),
+    "SQLITE_LOCKED": (BUSY, "locked by another process", None),
+    "SQLITE_CANTOPEN": (UNREACHABLE, "the file can't be opened", "check path and permissions"),
+    "SQLITE_NOTADB": (LOGIN_REFUSED, "the file is not a SQLite database", None),
+    "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
+    "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
+    "SQLITE_FULL": (NO_SPACE, "the disk is full", None),
+    # Of errors in writing SQLite calls only one a full disk: a quota is another.
+    "SQLITE_IOERR_WRITE": (NO_SPACE, "reading or writing the file failed", "is the disk full?"),
+    "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
+    "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
+}
+# A driver's text may quote a row, with a token or a hash in it: it is never shown. These are
+# known, and what is taken from them are names of the schema.
+_SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
+    (
+        re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
+        r"a value in column \1 is not UTF-8 text",
+        None,
+    ),
+)
+
+
+MISSING_TABLE = "the table {name} is missing"
+
+# What a schema lacks or has twice. Names alone are taken from a driver's text: they are from
+# our statements and revisions, where values are parameters.
+_NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str, str], ...] = tuple(
+    (
+        re.compile(pattern),
+        template,
+        reason,
+        TABLE_HINT if reason == MISSING_TABLE else SCHEMA_HINT,
+    )
+    for pattern, template, reason in (
+        (r"no such table: (?:main\.)?(?P<name>\w+)$", FAILURE, MISSING_TABLE),
+        (r'relation "(?:\w+\.)?(?P<name>\w+)" does not exist', FAILURE, MISSING_TABLE),
+        (r"no such column: (?:main\.)?(?P<name>[\w.]+)$", FAILURE, "missing column {name}"),
+        (
+            r"table (?P<table>\w+) has no column named (?P<name>\w+)$",
+            FAILURE,
+            "missing column {table}.{name}",
+        ),
+        (
+            r'column "(?P<name>\w+)" of relation "(?P<table>\w+)" does not exist',
+            FAILURE,
+            "missing column {table}.{name}",
+        ),
+        (r'column "?(?P<name>[\w.]+)"? does not exist', FAILURE, "missing column {name}"),
+        (
+            r'(?P<kind>table|index) "?(?P<name>\w+)"? already exists',
+            CONFLICT,
+            "{kind} {name} exists already",
+        ),
+        (r'relation "(?P<name>\w+)" already exists', CONFLICT, "{name} exists already"),
+        (r"duplicate column name: (?P<name>\w+)$", CONFLICT, "column {name} exists already"),
+        (
+            r'column "(?P<name>\w+)" of relation "(?P<table>\w+)" already exists',
+            CONFLICT,
+            "column {table}.{name} exists already",
+        ),
+    )
+)
+_NAMES_STATES = ("42P01", "42703", "42P07", "42701")
+
+
+def explain_driver_error(
+    error: Exception, backend: str, target: str, *, ca: Optional[str] = None
+) -> Optional[ClarinetError]:
+    """Return the error to show for *error*, or None when it is not the database's.
+
+    Args:
+        error: What SQLAlchemy, the driver or the operating system raised.
+        backend: ``sqlite`` or ``postgresql``.
+        target: The redacted URL, for the message.
+        ca: What the server's certificate is checked with.
+    """
+    if isinstance(error, StaleDataError):
+        table = _quoted_name(str(error))
+        return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
+    if isinstance(error, DBAPIError):
+        found = _explain_names(error.orig)
+        found = found or (
+            _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
+        )
+        template, reason, hint = found
+        return template.with_context(f"{target}: {reason}", hint=hint)
+    not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
+    if backend == "sqlite" or not_the_host:
+        return None
+    if isinstance(error, ReadablePasswordError):
+        hint = CLEAR_TEXT_HINT if error.form == CLEAR_TEXT else HASH_HINT
+        reason = f"the server wants the password {error.form}, without TLS: it was not sent"
+        return LOGIN_REFUSED.with_context(f"{target}: {reason}", hint=hint)
+    reason, hint = _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
+    return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
+
+
+def outcome_unknown(error: Exception, backend: str, target: str) -> ClarinetError:
+    """Return the error to show when nobody can say whether a commit has come to be.
+
+    Args:
+        error: The cause is what SQLAlchemy, the driver or the operating system raised.
+        backend: ``sqlite`` or ``postgresql``.
+        target: The redacted URL, for the message.
+    """
+    cause = error.__cause__
+    found = explain_driver_error(cause, backend, target) if isinstance(cause, Exception) else None
+    found = found or UNREACHABLE.with_context(f"{target}: no answer in time")
+    return found.with_context(
+        f"{found.message}, inside the commit: whether the change was made is unknown",
+        hint=OUTCOME_HINT,
+        outcome_unknown=True,
+    )
+
+
+def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str]]:
+    """Return reason and hint when the network works and TLS does not."""
+    if "rejected SSL upgrade" in str(error):
+        return "the server does not offer TLS", NO_TLS_HINT
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"the server's certificate is refused: {error.verify_message}"
+        return f"{reason} (checked with {ca})" if ca else reason, TLS_HINT
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}", TLS_HINT
+    return None
+
+
+def _quoted_name(message: str) -> str:
+    """Return the table that a message names, in whatever language and quotes."""
+    found = re.search(r"[\"'«„“]\s*(\w+)", message)
+    return found[1] if found else "a table"
+
+
+def _explain_network(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "the host name can't be resolved"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+    """Return what is missing or there already, by name, when that is the error."""
+    state = getattr(original, "sqlstate", None)
+    if state not in _NAMES_STATES and not isinstance(original, sqlite3.OperationalError):
+        return None
+    text = str(original)
+    for pattern, template, reason, hint in _NAMES:
+        if match := pattern.match(text):
+            return template, reason.format(**match.groupdict()), hint
+    return None
+
+
+def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+    original = error.orig
+    if found := _explain_sqlite_schema(str(original)):
+        return found
+    name = getattr(original, "sqlite_errorname", "")
+    for prefix, found in _SQLITE.items():
+        if name.startswith(prefix):
+            return found
+    if isinstance(original, sqlite3.OperationalError):
+        text = str(original)
+        for form, reason, hint in _SQLITE_TEXTS:
+            if match := form.match(text):
+                return FAILURE, match.expand(reason), hint
+    return FAILURE, f"SQLite failed: {name or type(original).__name__}", None
+
+
+def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+    """Return the error for a sound file whose schema this SQLite can't read or does not know."""
+    if match := MALFORMED.match(text):
+        reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
+        return FAILURE, reason, "did a newer SQLite, or one with extensions, make it?"
+    if match := APPLICATION_ONLY.match(text):
+        what = "collation" if match[1] else "function"
+        reason = f"the schema needs the {what} {match[2]}, which the application that made it has"
+        return FAILURE, reason, f"drop the index, trigger or constraint that uses {match[2]}"
+    return None
+
+
+def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    original = getattr(error.orig, "__cause__", None)
+    if getattr(original, "server_source_function", None) == ROW_SECURITY:
+        table = _quoted_name(str(original))
+        return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
+    found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
+    if found is not None:
+        return found
+    fatal = getattr(original, "severity_en", None) == "FATAL"  # of a log-in, not of a statement
+    if fatal and state[:2] in OPTION_STATES:
+        return CONFIGURATION, "the server does not take an option of the log-in", OPTION_HINT
+    if error.connection_invalidated:
+        return _POSTGRESQL_CLASSES["08"]
+    if isinstance(error, IntegrityError):
+        return _POSTGRESQL_CLASSES["23"]
+    if state:
+        return FAILURE, f"the server answered with error {state}", None
+    kind = type(error.orig.__cause__ or error.orig if error.orig else error).__name__
+    if kind == "TargetServerAttributeNotMatched":
+        return UNREACHABLE, "the server is not what target_session_attrs asks for", None
+    return FAILURE, f"the driver failed: {kind}", None

@@ -1,0 +1,268 @@
+"""Which database the settings name, as a URL."""
+
+import os
+from ipaddress import IPv6Address
+from pathlib import Path
+from shlex import quote
+from typing import Any, Optional
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from clarinet_cli.database.sqlite import is_file, refuse_unusable_name
+from clarinet_cli.database.tls import (
+    FILE_OPTIONS,
+    TLS_OPTIONS,
+    mode_problem,
+    tls_problem,
+    with_whole_paths,
+)
+from clarinet_cli.database.url_options import PARTS, read_options
+from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.filesystem.ownership import belongs_to, open_file
+from clarinet_cli.settings import Settings
+from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
+from clarinet_cli.utils.logger import logger
+
+PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
+SQLITE_SUFFIX = ".db"  # the server adds it to any name
+OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # whose names earlier versions took as they are
+HIGHEST_PORT = 65535
+SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS)  # those that are settings of their own too
+URL_HINT = (
+    "such as postgresql://user:password@host:5432/name, "
+    "with '@' and '/' in the password written as %40 and %2F"
+)
+MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
+SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
+POSTGRESQL_NAMES = {"postgres", "postgresql"}
+
+
+def database_url(settings: Settings, *, replica: bool = False) -> URL:
+    """Return the URL to connect to, with an async driver and an absolute SQLite path.
+
+    Args:
+        settings: ``database_url`` wins over the parts; a relative SQLite name starts at the
+            project directory.
+        replica: Prefer ``database_read_url``, which may lag behind and takes no changes.
+
+    Raises:
+        ConfigurationError: ``database_url`` can't be parsed or names another database, or
+            the host is no host name.
+        UnreachableError: The SQLite file is missing, and an earlier version used another one.
+    """
+    if replica and settings.database_read_url is not None:
+        text = settings.database_read_url.get_secret_value()
+        return _given_url(settings, "database_read_url", text)
+    if settings.database_url is not None:
+        return _given_url(settings, "database_url", settings.database_url.get_secret_value())
+    return url_of_parts(settings)
+
+
+def url_of_parts(settings: Settings) -> URL:
+    """Return the URL that the parts give, as the server has it: it reads no ``database_url``.
+
+    Raises:
+        ConfigurationError: The host is no host name.
+        UnreachableError: The SQLite file is missing, and an earlier version used another one.
+    """
+    if settings.database_driver.startswith("sqlite"):
+        return _sqlite_url(_named_sqlite_file(settings))
+    host = _host(settings, "database_host", settings.database_host)
+    return URL.create(
+        "postgresql+asyncpg",
+        username=settings.database_username or None,
+        password=settings.database_password.get_secret_value() or None,
+        host=host,
+        port=settings.database_port,
+        database=settings.database_name,
+        query=_with_tls(settings, "database_sslmode", host, {}),
+    )
+
+
+def display_url(url: URL) -> str:
+    """Return *url* for people: no driver, no password, no query with secrets in it."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    socket = (url.host or "").startswith("/")
+    return URL.create(
+        "postgresql",
+        username=url.username,
+        password=url.password,
+        host=None if socket else url.host,
+        port=url.port,
+        database=url.database,
+        query={"host": str(url.host)} if socket else {},
+    ).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Optional[Path]:
+    """Return the file of a SQLite URL, or None for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def require_sqlite_file(url: URL, project: Optional[Path] = None) -> None:
+    """Refuse to go on when the SQLite file is missing.
+
+    Args:
+        url: Of the database.
+        project: The project directory, to be looked at for the reason.
+
+    Raises:
+        UnreachableError: There is no such file.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise missing_file(file, project)
+
+
+def create_sqlite_file(file: Path) -> bool:
+    """Create an empty SQLite file of its directory's owner that others can't read.
+
+    Args:
+        file: Where; its directory has to exist.
+
+    Returns:
+        False when there is one already.
+
+    Raises:
+        ClarinetError: It can't be created.
+    """
+    try:
+        os.close(open_file(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=PRIVATE_FILE_MODE))
+    except FileExistsError:
+        return False
+    except PermissionError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(
+            f"can't create {file} in its directory: {belongs_to(file.parent)}"
+        ) from error
+    except OSError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
+    return True
+
+
+def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
+    """Return the error that says that a SQLite file does not exist.
+
+    Args:
+        file: It.
+        project: The project directory; when it has no settings, the directories above are
+            looked at for those or for a database of the same name.
+    """
+    message = f"the SQLite file {file} does not exist"
+    if project is None or any((project / name).is_file() for name in SETTINGS_FILES):
+        return UNREACHABLE.with_context(message, hint=MISSING_HINT)
+    wanted = (*TOML_FILES, file.name)
+    found = (up for up in project.parents if any((up / name).is_file() for name in wanted))
+    above = next(found, None)
+    hint = f"'clarinet -C {quote(str(above))} …' is the project above; " if above else ""
+    return UNREACHABLE.with_context(
+        f"{message}, and there is no {TOML_FILES[-1]} in {project}", hint=f"{hint}{MISSING_HINT}"
+    )
+
+
+def _given_url(settings: Settings, key: str, text: str) -> URL:
+    """Read the URL of a key; its text is a secret and never part of a message."""
+    try:
+        url = make_url(text)
+        backend = url.drivername.split("+")[0]
+    except (ArgumentError, ValueError):
+        raise settings.refused(key, "not a database URL", hint=URL_HINT) from None
+    if backend in POSTGRESQL_NAMES:
+        return _checked(settings, key, url.set(drivername="postgresql+asyncpg"))
+    if backend != "sqlite" or "\0" in (url.database or ""):
+        reason = f"unknown driver {url.drivername!r}"
+        raise settings.refused(key, reason, hint="sqlite or postgresql")
+    return _sqlite_url(settings.project_dir / (url.database or ""))
+
+
+def _checked(settings: Settings, key: str, url: URL) -> URL:
+    """Refuse what the driver would stumble on; a socket's directory becomes the host."""
+    query = dict(url.query)
+    parts: dict[str, Any] = {name: query.pop(name) for name in PARTS if name in query}
+    host = _host(settings, key, parts.get("host") or url.host or "")
+    port = str(parts.get("port") or url.port or 0)
+    if not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
+        raise settings.refused(key, f"the port is no number up to {HIGHEST_PORT}")
+    for name in ("user", "password", "dbname"):
+        if not isinstance(parts.get(name, ""), str):
+            raise settings.refused(key, f"{name} is given several times")
+    options, problem = read_options(query)
+    if problem:
+        raise settings.refused(key, problem.reason, hint=problem.hint)
+    return URL.create(
+        url.drivername,
+        username=url.username or parts.get("user"),
+        password=url.password or parts.get("password"),
+        host=host,
+        port=int(port) or None,
+        database=url.database or parts.get("dbname"),
+        query=_with_tls(settings, key, host, options),
+    )
+
+
+def _with_tls(
+    settings: Settings, key: str, host: Optional[str], options: dict[str, str]
+) -> dict[str, str]:
+    """Add what the settings say about TLS to the options of a URL, and check all of it.
+
+    Raises:
+        ConfigurationError: They contradict each other, or make no sense.
+    """
+    for name in SETTINGS_OPTIONS:
+        value = getattr(settings, f"database_{name}")
+        if value is not None and options.setdefault(name, value) != value:
+            reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
+            raise settings.refused(key, reason, hint="set one of them, or both to the same")
+    socket = (host or "").startswith("/")  # which has no TLS
+    problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
+    if problem:
+        name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"
+        raise settings.refused(name if getattr(settings, name, None) else key, problem)
+    if socket:
+        return {name: value for name, value in options.items() if name not in TLS_OPTIONS}
+    return with_whole_paths(options, settings.project_dir)
+
+
+def _host(settings: Settings, key: str, host: object) -> Optional[str]:
+    """Return a host as the resolver takes it: an IPv6 address without its brackets."""
+    # What stands before the last '@' may be the rest of a password: it is never shown.
+    if not isinstance(host, str) or set(host) & set("\0@"):
+        raise settings.refused(key, "the host is not a host name", hint=URL_HINT)
+    if not set(host) & set("[]"):
+        return host or None
+    address = host[1:-1]
+    try:
+        IPv6Address(address if host == f"[{address}]" else host)
+    except ValueError:
+        reason = "not an IPv6 address in brackets"
+        raise settings.refused(key, reason, hint="such as [::1]") from None
+    return address
+
+
+def _named_sqlite_file(settings: Settings) -> Path:
+    """Return the file that ``database_name`` means: the one that the server opens.
+
+    Raises:
+        UnreachableError: It is missing, and there is one under the bare name.
+    """
+    name = settings.database_name
+    file = settings.project_dir / f"{name}{SQLITE_SUFFIX}"
+    bare = settings.project_dir / name
+    if bare.suffix in OTHER_SUFFIXES and is_file(bare) and not is_file(file):
+        hint = f'rename the file, or set database_url = "sqlite:///{name}"'
+        if bare.suffix == SQLITE_SUFFIX:
+            hint = f'set database_name = "{name.removesuffix(SQLITE_SUFFIX)}"'
+        raise UNREACHABLE.with_context(
+            f"database_name {name!r} means {file}, as for the server: that file does not exist, "
+            f"but {bare} does",
+            hint=hint,
+        )
+    return file
+
+
+def _sqlite_url(file: Path) -> URL:
+    refuse_unusable_name(file)
+    return URL.create("sqlite+aiosqlite", database=str(file))

@@ -1,0 +1,215 @@
+"""The errors that an operator can meet: one small tree, one exit code a class.
+
+The constants are templates. ``raise NOT_FOUND.with_context("no user …")`` makes a fresh
+exception each time; the constant itself is never raised and never changed.
+"""
+
+import re
+from enum import IntEnum
+from typing import ClassVar, Optional, Self
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller.
+
+    75 and 78 are ``EX_TEMPFAIL`` and ``EX_CONFIG`` of ``sysexits.h``; 129 and more are
+    128 plus the number of the signal, as shells report it.
+    """
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    REFUSED = 5
+    CHECK_FAILED = 6
+    UNREACHABLE = 7
+    BUSY = 75
+    CONFIGURATION = 78
+    HUNG_UP = 129
+    INTERRUPTED = 130
+    QUIT = 131
+    TERMINATED = 143
+
+    @property
+    def meaning(self) -> str:
+        """One line for people: when a command ends with this code."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "done, or nothing to do",
+    ExitCode.FAILURE: "failed; the traceback only with -vv or in the log file",
+    ExitCode.USAGE: "usage: unknown option, invalid or missing value",
+    ExitCode.NOT_FOUND: "the named user, role, session, revision or file does not exist",
+    ExitCode.CONFLICT: "conflict: exists already, or other rows depend on it",
+    ExitCode.REFUSED: "refused: not confirmed, ambiguous, last superuser, protected target",
+    ExitCode.CHECK_FAILED: "the check said no: pending, drift, findings, incomplete",
+    ExitCode.UNREACHABLE: "the database can't be reached, refuses the log-in, or is too slow",
+    ExitCode.BUSY: "busy, try again: locked, or another clean-up or migration is running",
+    ExitCode.CONFIGURATION: "the configuration is invalid",
+    ExitCode.HUNG_UP: "stopped by SIGHUP; what was under way finished or rolled back",
+    ExitCode.INTERRUPTED: "stopped by SIGINT; what was under way finished or rolled back",
+    ExitCode.QUIT: "stopped by SIGQUIT; what was under way finished or rolled back",
+    ExitCode.TERMINATED: "stopped by SIGTERM; what was under way finished or rolled back",
+}
+
+
+__all__ = [
+    "BUSY",
+    "CHECK_FAILED",
+    "CLOCKS_DIFFER",
+    "CONFIGURATION",
+    "CONFLICT",
+    "FAILURE",
+    "INVALID",
+    "LOGIN_REFUSED",
+    "NOT_FOUND",
+    "NO_SPACE",
+    "PREVENTED",
+    "REFUSED",
+    "UNKNOWN_DATABASE",
+    "UNREACHABLE",
+    "BusyError",
+    "CheckFailedError",
+    "ClarinetError",
+    "ClocksDifferError",
+    "ConfigurationError",
+    "ConflictError",
+    "ExitCode",
+    "InvalidInputError",
+    "LoginRefusedError",
+    "NoSpaceError",
+    "NotFoundError",
+    "PreventedError",
+    "RefusedError",
+    "UnknownDatabaseError",
+    "UnreachableError",
+]
+
+
+# Whatever a message quotes, such as a cell of a file whose columns are mixed up.
+_HASH = re.compile(r"\$(?:argon2\w*|2[abxy]?|scrypt|pbkdf2[\w-]*)\$[^\s'\"]{16,}")
+
+
+class ClarinetError(Exception):
+    """An error in the operator's words; the hash of a password is never among them.
+
+    Args:
+        message: One line: what, which and why. Never a secret, never SQL.
+        hint: The command or setting that helps, when there is one.
+        outcome_unknown: Whether nobody can say if the change was made.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+
+    def __init__(
+        self, message: str, *, hint: Optional[str] = None, outcome_unknown: bool = False
+    ) -> None:
+        message = _HASH.sub("(a hash)", message)
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.outcome_unknown = outcome_unknown
+
+    def with_context(
+        self, message: str, *, hint: Optional[str] = None, outcome_unknown: bool = False
+    ) -> Self:
+        """Return a new exception of this class about one case.
+
+        Args:
+            message: What, which and why, in one line.
+            hint: The way out; without it, the hint of this exception is kept.
+            outcome_unknown: Whether nobody can say if the change was made.
+        """
+        hint = self.hint if hint is None else hint
+        return type(self)(message, hint=hint, outcome_unknown=outcome_unknown)
+
+
+class InvalidInputError(ClarinetError):
+    """A value on the command line is missing or can't be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(ClarinetError):
+    """The named user, role, session, revision or file does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class ConflictError(ClarinetError):
+    """The thing exists already, or other rows depend on it."""
+
+    exit_code = ExitCode.CONFLICT
+
+
+class RefusedError(ClarinetError):
+    """Not confirmed, ambiguous, or the target is protected."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class ClocksDifferError(ClarinetError):
+    """The clocks of the database and of this machine differ too much to delete by one of them."""
+
+
+class NoSpaceError(ClarinetError):
+    """A disk of the database is full."""
+
+
+class PreventedError(ClarinetError):
+    """A trigger or rule of the database kept a statement from changing the rows."""
+
+
+class CheckFailedError(ClarinetError):
+    """A check ran and its answer is no."""
+
+    exit_code = ExitCode.CHECK_FAILED
+
+
+class UnreachableError(ClarinetError):
+    """The database can't be reached, refuses the log-in, or did not answer in time."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class LoginRefusedError(UnreachableError):
+    """The server answered, and waiting does not change its answer."""
+
+
+class UnknownDatabaseError(LoginRefusedError):
+    """The server, or the file, is there but the database is not."""
+
+
+class BusyError(ClarinetError):
+    """Somebody else holds the database or the job; trying again later helps."""
+
+    exit_code = ExitCode.BUSY
+
+
+class ConfigurationError(ClarinetError):
+    """A settings file or an environment variable can't be used."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+FAILURE = ClarinetError("the operation failed")
+INVALID = InvalidInputError("the value can't be used")
+NOT_FOUND = NotFoundError("not found")
+CONFLICT = ConflictError("exists already")
+NO_SPACE = NoSpaceError("the disk is full")
+PREVENTED = PreventedError(
+    "a trigger or rule of the database prevented the change", hint="nothing was changed"
+)
+REFUSED = RefusedError("refused")
+CHECK_FAILED = CheckFailedError("the check failed")
+UNREACHABLE = UnreachableError("the database can't be reached")
+LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
+UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
+CLOCKS_DIFFER = ClocksDifferError(
+    "the clocks differ too much",
+    hint="correct the wrong clock; --trust-clock goes by the database's",
+)
+BUSY = BusyError("the database is busy", hint="try again in a moment")
+CONFIGURATION = ConfigurationError("the configuration is invalid")

@@ -1,0 +1,1 @@
+"""Files that the tool reads and writes: whose they are, and whether to trust them."""

@@ -1,0 +1,190 @@
+"""Sessions page by page, newest first, in constant memory.
+
+Whoever reads a listing may be slow (``| less``): no transaction stays open between two
+pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Optional, Protocol
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    and_,
+    any_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.letter_case import folded
+from clarinet_cli.models import User
+from clarinet_cli.repositories.letter_case import folded_column
+from clarinet_cli.repositories.listing_columns import server_page
+from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
+from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
+from clarinet_cli.repositories.stored_forms import OLDEST, readable_instant
+from clarinet_cli.results import SessionPage, SessionRow
+from clarinet_cli.types import SessionFilter
+
+FIRST_PAGE = 100
+SORTED_PAGE = 2500
+KEYSET_PAGE = 1000
+BEGAN: ColumnElement[datetime] = case((readable_instant(CREATED), CREATED), else_=OLDEST)
+ITS_USER = col(User.id) == USER_ID
+KEYS = 40_000  # each lot costs one pass over the table; a key takes about 100 bytes
+
+
+class Pages(Protocol):
+    """A listing that is read page by page, each page in a transaction of its own."""
+
+    async def prepare(self) -> None:
+        """Do what has to be done once."""
+
+    async def next_page(self) -> SessionPage:
+        """Return the next sessions; nothing at the end."""
+
+
+async def session_pages(
+    session: AsyncSession,
+    moment: Moment,
+    where: SessionFilter,
+    *,
+    user_id: Optional[UUID] = None,
+) -> Pages:
+    """Return the pages of a listing.
+
+    Args:
+        session: What to read them with.
+        moment: When to judge the state.
+        where: Which sessions.
+        user_id: Only those of this user.
+    """
+    query = session_rows(moment).where(*_conditions(moment, where))
+    if where.agent is not None:
+        agent = await folded_column(session, AGENT, where.agent)
+        query = query.where(agent.contains(folded(where.agent), autoescape=True))
+    if user_id is not None:
+        query = query.where(USER_ID == user_id)
+    if session.get_bind().dialect.name == "sqlite":
+        sizes = (FIRST_PAGE, SORTED_PAGE)
+        return CopiedPages(session, session_rows(moment), query, where.limit, sizes=sizes)
+    return KeysetPages(session, query, where.limit)
+
+
+def session_rows(moment: Moment, same_user: ColumnElement[bool] = ITS_USER) -> Select[Any]:
+    """Return the query for the fields of ``SessionRow``, in no particular order."""
+    return select(
+        func.substr(TOKEN, 1, ID_LENGTH).label("id"),
+        USER_ID,
+        col(User.email),
+        moment.state.label("state"),
+        CREATED,
+        EXPIRES,
+        LAST_ACCESSED,
+        ADDRESS,
+        AGENT,
+    ).outerjoin(User, same_user)
+
+
+async def session_row(session: AsyncSession, moment: Moment, found: FoundSession) -> SessionRow:
+    """Return the fields of one session."""
+    query = session_rows(moment, SAME_USER).where(TOKEN == found.token)
+    row = SessionRow(*(await session.execute(query)).one())
+    row.id, row.user_id = row.id or "", "" if row.user_id is None else row.user_id
+    return row
+
+
+class KeysetPages:
+    """PostgreSQL: the tokens of many sessions are sorted at once, and read page by page.
+
+    The tokens go on behind the last session before them: one pass over the table for each
+    lot of them, which it may do in parallel. A cursor would keep a transaction open for as
+    long as somebody reads, hold back the vacuum, and lose its place behind a pooler; a
+    temporary table is not for a replica. A session that is ended meanwhile is left out.
+
+    Args:
+        session: What to read with.
+        query: The rows, in no particular order.
+        limit: At most so many; None: all.
+    """
+
+    def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
+        self.session = session
+        self.query = query.add_columns(TOKEN.label("token")).order_by(BEGAN.desc(), TOKEN)
+        self.left = limit
+        self.last: Optional[tuple[datetime, str]] = None
+        self.tokens: list[str] = []
+        self.more = True
+
+    async def prepare(self) -> None:
+        """There is nothing to do."""
+
+    async def next_page(self) -> SessionPage:
+        """Return the next sessions; nothing at the end."""
+        if self.last is None:
+            return await self._first_page()
+        while self.tokens or await self._next_tokens(self.last):
+            tokens, self.tokens = self.tokens[:KEYSET_PAGE], self.tokens[KEYSET_PAGE:]
+            rows = await self._rows(self.query.where(any_(literal(tokens, ARRAY(String))) == TOKEN))
+            if rows:
+                return self._noted(rows)
+        return SessionPage(())
+
+    async def _first_page(self) -> SessionPage:
+        """Return the newest sessions, for which nobody waits for tokens to be sorted."""
+        size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
+        rows = await self._rows(self.query.limit(size))
+        self.more = len(rows) == size
+        return self._noted(rows)
+
+    async def _next_tokens(self, last: tuple[datetime, str]) -> bool:
+        """Sort the next tokens; return whether there are any."""
+        size = KEYS if self.left is None else min(self.left, KEYS)
+        if not self.more or not size:
+            return False
+        created, token = last
+        behind = or_(BEGAN < created, and_(BEGAN == created, token < TOKEN))
+        query = self.query.where(BEGAN <= created, behind).limit(size)
+        keys = query.with_only_columns(TOKEN, maintain_column_froms=True).subquery()
+        # One value: the driver's object for each row would take more than the token.
+        found = await self.session.scalar(select(func.array_agg(keys.c.token)))
+        self.tokens = found or []
+        self.more = len(self.tokens) == size
+        return bool(self.tokens)
+
+    async def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        rows: Sequence[Row[Any]] = (await self.session.execute(query)).all()
+        return rows
+
+    def _noted(self, rows: Sequence[Row[Any]]) -> SessionPage:
+        """Return rows as a page; remember where they end and how many are left."""
+        if self.left is not None:
+            self.left -= len(rows)
+        if rows:
+            self.last = rows[-1].created_at or OLDEST, rows[-1].token
+        return server_page(rows)
+
+
+def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter asks of each session."""
+    found: list[ColumnElement[bool]] = []
+    if where.states:
+        found.append(moment.state.in_(where.states))
+    if where.ip is not None:
+        found.append(ADDRESS == where.ip)
+    if where.older_than is not None:
+        found += [moment.ago(where.older_than) > CREATED, readable_instant(CREATED)]
+    if where.idle_for is not None:
+        found += [moment.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
+    return found

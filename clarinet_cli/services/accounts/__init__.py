@@ -1,0 +1,1 @@
+"""Accounts: resolve, list, change, import and export."""

@@ -1,0 +1,230 @@
+"""Files that declare accounts: JSON, JSON lines or CSV, with the place of each value.
+
+A file names accounts by e-mail and says what holds for them: flags, roles, and for new ones
+where the password comes from. What it leaves out stays as it is.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+from clarinet_cli.exceptions import INVALID, ClarinetError
+from clarinet_cli.services.accounts.json_positions import JsonReader
+from clarinet_cli.services.accounts.resolve import storable
+
+GENERATE = "generate"
+FLAGS = ("is_active", "is_superuser", "is_verified")
+FIELDS = ("email", *FLAGS, "roles", "password")
+DELIMITERS = (",", ";", "\t")
+FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-width signs
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Place(NamedTuple):
+    """Where something stands in a file; both count from 1.
+
+    In CSV the column is the number of the cell, in JSON that of the character.
+    """
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a file says of one account; None: nothing.
+
+    Attributes:
+        source: The file's name.
+        email: The address as it is written there.
+        flags: ``is_active``, ``is_superuser``, ``is_verified``: those that it mentions.
+        roles: All the roles that the account has.
+        password: ``generate``, or a prepared hash; for a new account only.
+        places: Where each field stands.
+    """
+
+    source: str
+    email: str
+    flags: dict[str, bool]
+    roles: Optional[tuple[str, ...]]
+    password: Optional[str] = field(repr=False)
+    places: dict[str, Place] = field(repr=False)
+
+    def refused(
+        self, name: str, error: ClarinetError, reason: str, hint: Optional[str] = None
+    ) -> ClarinetError:
+        """Return the error that says what is wrong with one field, and where it stands.
+
+        Args:
+            name: The field.
+            error: What kind of error.
+            reason: Why; never a password.
+            hint: The way out.
+        """
+        place = self.places.get(name, self.places["email"])
+        return error.with_context(_located(self.source, place, name, reason), hint=hint)
+
+
+def read_accounts(content: bytes, source: str) -> list[Declared]:
+    """Read a file that declares accounts.
+
+    Args:
+        content: JSON that begins with ``[``, JSON lines that begin with ``{``, or CSV with
+            a header.
+        source: Its name, for messages.
+
+    Raises:
+        InvalidInputError: It can't be understood; the message has line and column.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise INVALID.with_context(
+            f"{source}: line {line}: not UTF-8 text", hint="a spreadsheet saves it as 'CSV UTF-8'"
+        ) from None
+    start = text.lstrip()[:1]
+    if not start:
+        raise INVALID.with_context(f"{source}: empty", hint="'[]' is a list without accounts")
+    records = _json_records(text, source) if start in ("[", "{") else _csv_records(text, source)
+    return [_declared(source, values, places) for values, places in records]
+
+
+Record = tuple[dict[str, Any], dict[str, Place]]
+
+
+def _json_records(text: str, source: str) -> Iterator[Record]:
+    reader = JsonReader(text)
+    try:
+        objects = list(reader.objects())
+    except (ValueError, RecursionError) as error:
+        line, column = reader.place_of(error)
+        reason = getattr(error, "msg", None) or "nested too deeply, or a number too long"
+        where = _located(source, Place(line, column), None, f"not valid JSON: {reason}")
+        raise INVALID.with_context(where) from None
+    for members in objects:
+        values = {item.name: item.value for item in members}
+        places = {item.name: Place(*reader.place(item.offset)) for item in members}
+        start = Place(*reader.place(members.offset))
+        if len(values) < len(members):
+            names = [item.name for item in members]
+            twice = next(item for item in members if names.count(item.name) > 1)
+            raise _bad(source, places[twice.name], twice.name, "stands there twice")
+        yield values, {"email": start, **places}
+
+
+def _csv_records(text: str, source: str) -> Iterator[Record]:
+    header_line = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line = 1
+    while (cells := _next_row(reader, source)) is not None:
+        start, line = line, reader.line_num + 1
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not header:
+            header = [cell.strip().casefold() for cell in cells]
+            _require_header(header, Place(start, 1), source)
+            continue
+        if len(cells) != len(header):
+            reason = f"{len(cells)} cells, where the header has {len(header)}"
+            raise _bad(source, Place(start, min(len(cells), len(header))), None, reason)
+        places = {name: Place(start, number) for number, name in enumerate(header, 1)}
+        yield dict(_csv_values(header, cells, places, source)), places
+
+
+def _next_row(reader: Any, source: str) -> Optional[list[str]]:
+    try:
+        row: Optional[list[str]] = next(reader, None)
+    except csv.Error as error:
+        where = Place(max(reader.line_num, 1), 1)
+        raise _bad(source, where, None, f"not valid CSV: {error}") from None
+    return row
+
+
+def _require_header(header: list[str], place: Place, source: str) -> None:
+    if len(set(header)) < len(header):
+        raise _bad(source, place, None, "the header names a column twice")
+    if "email" not in header:
+        raise _bad(source, place, None, "not a list of accounts: no column 'email' in the header")
+
+
+def _csv_values(
+    header: list[str], cells: list[str], places: dict[str, Place], source: str
+) -> Iterator[tuple[str, Any]]:
+    """Yield the values of one row with their types; an empty cell says nothing."""
+    for name, cell in zip(header, cells, strict=True):
+        # What was written so that no spreadsheet runs it as a formula.
+        text = cell[1:] if FORMULA_GUARD.match(cell) else cell
+        if name == "roles":
+            yield name, _names_in(text)
+        elif name in FLAGS and text.strip():
+            value = WORDS.get(text.strip().casefold())
+            if value is None:
+                raise _bad(source, places[name], name, f"{text!r} is not true, false, yes or no")
+            yield name, value
+        elif text or name not in FIELDS:
+            yield name, text
+
+
+def _names_in(cell: str) -> Optional[list[str]]:
+    """Return the names in a cell, which is a row of CSV itself; None when it is not one."""
+    try:
+        rows = list(csv.reader(io.StringIO(cell, newline=""), strict=True))
+    except csv.Error:
+        return None
+    return None if len(rows) > 1 else [name for row in rows for name in row]
+
+
+def _declared(source: str, values: dict[str, Any], places: dict[str, Place]) -> Declared:
+    """Return what one record says, its types checked."""
+    if unknown := [name for name in values if name not in FIELDS]:
+        reason = f"unknown field; known are {', '.join(FIELDS)}"
+        raise _bad(source, places[unknown[0]], unknown[0], reason)
+    for name, value in values.items():
+        wanted, is_right = _CHECKS.get(name, ("true or false", _is_flag))
+        if not is_right(value):
+            raise _bad(source, places[name], name, f"not {wanted}")
+    if "email" not in values:
+        raise _bad(source, places["email"], "email", "missing")
+    roles = values.get("roles")
+    return Declared(
+        source=source,
+        email=values["email"].strip(),
+        flags={name: values[name] for name in FLAGS if name in values},
+        roles=None if roles is None else tuple(dict.fromkeys(roles)),
+        password=values.get("password"),
+        places=places,
+    )
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and storable(value)
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(_is_text(item) and item for item in value)
+
+
+_CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "email": ("text", _is_text),
+    "roles": ("a list of names", _is_list_of_text),
+    "password": ("text", _is_text),
+}
+
+
+def _bad(source: str, place: Place, name: Optional[str], reason: str) -> ClarinetError:
+    return INVALID.with_context(_located(source, place, name, reason))
+
+
+def _located(source: str, place: Place, name: Optional[str], reason: str) -> str:
+    what = "" if name is None else f" ({name})"
+    return f"{source}: line {place.line}, column {place.column}{what}: {reason}"

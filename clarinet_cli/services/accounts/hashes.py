@@ -1,0 +1,215 @@
+"""What a stored password hash tells of itself: its scheme, its parameters, what it costs.
+
+A hash is verified with the parameters that it carries, and fastapi-users verifies it in the
+server's event loop: one that takes a minute stops everybody for a minute. What pwdlib's two
+libraries raise an error for (argon2-cffi: less than 8 KiB a lane, no pass, a version that
+nobody defined; bcrypt: a cost below 4 or above 31, a salt with stray bits) is as useless as
+text that is no hash: nobody logs in with it.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Optional
+
+from argon2 import Parameters, extract_parameters
+from argon2.exceptions import InvalidHashError
+from argon2.low_level import Type
+
+from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
+from clarinet_cli.settings import Settings
+
+# Of 16 bytes of salt the last character holds 2 bits, of 23 bytes of hash it holds 4.
+BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}"
+                    r"[.CGKOSWaeimquy26]", re.ASCII)  # fmt: skip
+NUMBER = r"(?:0|[1-9]\d{0,9})"  # as libargon2 reads one: no zero before it
+# At least 8 bytes of salt and 4 of hash, in base64: with less nothing verifies. More than
+# 64 bytes of either make nothing safer.
+ARGON2 = re.compile(
+    rf"\$argon2(?:id|i|d)(?:\$v=(?:16|19))?\$m={NUMBER},t={NUMBER},p={NUMBER}"
+    r"\$([+/A-Za-z0-9]{11,86})\$([+/A-Za-z0-9]{6,86})",
+    re.ASCII,
+)
+BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+STRAY_BITS = {0: 1, 2: 16, 3: 4}  # characters behind the last four: what the last is a multiple of
+ARGON2_NAMES = {Type.ID: "argon2id", Type.I: "argon2i", Type.D: "argon2d"}
+ARGON2_VERSION = 0x13  # 1.3, that of RFC 9106
+KIB_A_LANE = 8
+
+BCRYPT_COSTS = range(4, 17)  # each step doubles: 12 takes a quarter of a second, 16 four
+# The first recommendation of RFC 9106 is 2 GiB in one pass; half of that is a second of one
+# core. Passes cost more than their memory when that is small: threads are begun for each.
+ARGON2_MOST = {"memory_cost": 2**20, "time_cost": 1000, "parallelism": 64}
+ARGON2_MOST_WORK = 2**20  # KiB written in all passes
+ARGON2_MOST_THREADS = 4096  # passes times lanes
+
+# Stands for a hash in a dry run, and is rolled back: it has the form of one, so that the
+# account counts as one that can log in.
+PLACEHOLDER = "$2b$12$" + "." * 53
+
+
+@dataclass(frozen=True, slots=True)
+class HashInfo:
+    """How a password is hashed.
+
+    Attributes:
+        scheme: ``argon2id``, ``argon2i``, ``argon2d``, ``bcrypt``, or ``unknown`` when the
+            server could not verify it, so that nobody can log in with it.
+        current: Whether a password set now would be hashed alike.
+        parameters: The cost by the names of the scheme.
+    """
+
+    scheme: str
+    current: bool
+    parameters: dict[str, int]
+
+
+UNKNOWN = HashInfo("unknown", current=False, parameters={})
+
+
+def inspect_hash(stored: object, settings: Settings) -> HashInfo:
+    """Return what a stored hash tells of itself.
+
+    Args:
+        stored: The hash, or whatever else stands in its column.
+        settings: The parameters that are current.
+    """
+    if not isinstance(stored, str):
+        return UNKNOWN
+    if (cost := _bcrypt_cost(stored)) is not None:
+        return HashInfo("bcrypt", current=False, parameters={"cost": cost})
+    found = _argon2_parameters(stored)
+    if found is None:
+        return UNKNOWN
+    parameters = _costs(found)
+    as_ours = (found.type, found.version) == (Type.ID, ARGON2_VERSION)
+    current = as_ours and parameters == _configured_costs(settings)
+    return HashInfo(ARGON2_NAMES[found.type], current, parameters)
+
+
+def can_log_in(stored: object, settings: Settings) -> bool:
+    """Return whether a password can be verified with what stands in the column of hashes."""
+    return hash_problem(stored, settings) is None
+
+
+def hash_problem(stored: object, settings: Settings) -> Optional[str]:
+    """Return why no account should have this hash, or None when it may.
+
+    Cheap hashes are no problem: they verify, and the server replaces them at the next
+    log-in. A hash as the settings ask for is none either, whatever it costs.
+
+    Args:
+        stored: The hash, or whatever else stands in its column.
+        settings: The parameters that are current.
+
+    Returns:
+        The reason in words, without any part of the hash but its numbers.
+    """
+    found = inspect_hash(stored, settings)
+    if found == UNKNOWN:
+        return "not an argon2 or bcrypt hash that the server can verify"
+    if found.scheme == "bcrypt":
+        if found.parameters["cost"] in BCRYPT_COSTS:
+            return None
+        costs = f"{BCRYPT_COSTS.start} to {BCRYPT_COSTS.stop - 1}"
+        return f"bcrypt's cost is {found.parameters['cost']}, not {costs}"
+    return None if found.parameters == _configured_costs(settings) else _argon2_problem(found)
+
+
+def _argon2_problem(found: HashInfo) -> Optional[str]:
+    """Return which cost of an argon2 hash would stop the server, or None."""
+    memory, passes, lanes = (found.parameters[name] for name in ARGON2_MOST)
+    for name, letter in (("memory_cost", "m"), ("time_cost", "t"), ("parallelism", "p")):
+        if found.parameters[name] > ARGON2_MOST[name]:
+            return f"argon2's {letter} is {found.parameters[name]}, above {ARGON2_MOST[name]}"
+    if memory * passes > ARGON2_MOST_WORK:
+        return f"argon2's m times t is {memory * passes}, above {ARGON2_MOST_WORK}"
+    if passes * lanes > ARGON2_MOST_THREADS:
+        return f"argon2's t times p is {passes * lanes}, above {ARGON2_MOST_THREADS}"
+    return None
+
+
+def _bcrypt_cost(stored: str) -> Optional[int]:
+    """Return the cost of a bcrypt hash that the library reads, or None."""
+    match = BCRYPT.fullmatch(stored)
+    cost = int(match[1]) if match else 0
+    return cost if 4 <= cost <= 31 else None
+
+
+def _argon2_parameters(stored: str) -> Optional[Parameters]:
+    """Return the parameters of an argon2 hash that the library verifies, or None."""
+    match = ARGON2.fullmatch(stored)
+    if match is None or not all(_is_base64(part) for part in match.groups()):
+        return None
+    try:
+        found = extract_parameters(stored)
+    except InvalidHashError:
+        return None
+    possible = (
+        found.parallelism >= 1
+        and found.time_cost >= 1
+        and KIB_A_LANE * found.parallelism <= found.memory_cost < 2**32
+    )
+    return found if possible else None
+
+
+def _is_base64(part: str) -> bool:
+    """Return whether libargon2 decodes this: no padding, no bits that are left over."""
+    step = STRAY_BITS.get(len(part) % 4)
+    return step is not None and BASE64.index(part[-1]) % step == 0
+
+
+def _costs(found: Parameters) -> dict[str, int]:
+    return {
+        "time_cost": found.time_cost,
+        "memory_cost": found.memory_cost,
+        "parallelism": found.parallelism,
+    }
+
+
+def _configured_costs(settings: Settings) -> dict[str, int]:
+    names = ("time_cost", "memory_cost", "parallelism")
+    return {name: getattr(settings, f"argon2_{name}") for name in names}
+
+
+Progress = Callable[[int, int], None]
+
+
+async def hash_all(
+    passwords: Sequence[NewPassword], settings: Settings, progress: Progress
+) -> list[str]:
+    """Return the hash of each password, in order.
+
+    No more hashes are under way than there are cores for this process: each takes
+    ``argon2_memory_cost`` KiB, and its lanes use the cores already.
+
+    Args:
+        passwords: The passwords.
+        settings: The hash parameters.
+        progress: Called after each with those done so far and all.
+    """
+    loop = asyncio.get_running_loop()
+    done = 0
+
+    async def counted(work: Awaitable[str]) -> str:
+        nonlocal done
+        hashed = await work
+        done += 1
+        progress(done, len(passwords))
+        return hashed
+
+    with ThreadPoolExecutor(_cores()) as pool:
+        works = [
+            counted(loop.run_in_executor(pool, hash_password, password, settings))
+            for password in passwords
+        ]
+        return await asyncio.gather(*works)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; not every system can tell."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -1,0 +1,131 @@
+"""Which account each row of a file means, and whether the row can be used."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Optional
+from uuid import UUID
+
+from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
+from clarinet_cli.letter_case import folded
+from clarinet_cli.repositories.users import AccountState
+from clarinet_cli.services.accounts.file import GENERATE, Declared
+from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
+from clarinet_cli.services.accounts.resolve import ADMIN_ROLE, as_stored, normalise_email
+from clarinet_cli.settings import Settings
+
+SOURCE_HINT = (
+    "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
+)
+HASH_HINT = "a password itself belongs in no file"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row of a file and the account that it means.
+
+    Attributes:
+        row: The row.
+        number: Its place among the rows.
+        email: Its address in the form that is stored.
+        account: The account, or None for a new one.
+    """
+
+    row: Declared
+    number: int
+    email: str
+    account: Optional[AccountState] = None
+
+
+def targets_of(declared: Iterable[Declared]) -> list[Target]:
+    """Return the rows with the form of their address that would be stored."""
+    return [Target(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
+
+
+def matched(
+    states: Iterable[AccountState], targets: Sequence[Target]
+) -> tuple[list[Target], list[AccountState]]:
+    """Return each row with the account that it means, and the active accounts of no row.
+
+    They are compared exactly as written, then in the form that is stored, then without
+    regard to case.
+
+    Args:
+        states: All accounts.
+        targets: The rows.
+
+    Raises:
+        InvalidInputError: Two rows mean the same account.
+        RefusedError: A row could mean several accounts.
+    """
+    spellings = {text for target in targets for text in (target.row.email, target.email)}
+    wanted = {folded(target.email) for target in targets}
+    exact: dict[str, list[AccountState]] = {}
+    by_folded: dict[str, list[AccountState]] = {}
+    active: dict[UUID, AccountState] = {}
+    for state in states:
+        if state.email in spellings:
+            exact[state.email] = [state]
+        if (key := folded(state.email)) in wanted:
+            by_folded.setdefault(key, []).append(state)
+        if state.is_active:
+            active[state.id] = state
+    pairs: list[Target] = []
+    seen: set[object] = set()
+    for target in targets:
+        row, key = target.row, folded(target.email)
+        found = exact.get(row.email) or exact.get(target.email) or by_folded.get(key, [])
+        if len(found) > 1:
+            matches = ", ".join(f"{state.email} ({state.id})" for state in found)
+            raise row.refused("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
+        means = found[0].id if found else key
+        if means in seen:
+            raise row.refused("email", INVALID, f"{row.email!r} stands there twice")
+        seen.add(means)
+        if found:
+            active.pop(found[0].id, None)
+        pairs.append(replace(target, account=found[0] if found else None))
+    return pairs, sorted(active.values(), key=lambda state: state.email)
+
+
+def require_roles_of(declared: Iterable[Declared], roles: Collection[str]) -> None:
+    """Refuse rows with roles that do not exist.
+
+    Args:
+        declared: The rows.
+        roles: The names of all roles.
+
+    Raises:
+        NotFoundError: The first such role, with its line and column.
+    """
+    known = {*roles, ADMIN_ROLE}
+    for row in declared:
+        if missing := [name for name in row.roles or () if name not in known]:
+            hint = f"roles: {', '.join(sorted(known))}"
+            raise row.refused("roles", NOT_FOUND, f"no role {missing[0]!r}", hint)
+
+
+def require_usable(row: Declared, settings: Settings, *, generate: bool) -> None:
+    """Refuse a new account whose address or password source can't be used.
+
+    Args:
+        row: The account.
+        settings: The hash parameters.
+        generate: A row without a source gets a generated password.
+
+    Raises:
+        InvalidInputError: Why, with line and column.
+    """
+    try:
+        normalise_email(row.email)
+    except InvalidInputError as error:
+        raise row.refused("email", INVALID, error.message) from None
+    if row.password is None and not generate:
+        reason = f"a new account, {row.email}, without a source for its password"
+        raise row.refused("password", INVALID, reason, SOURCE_HINT)
+    if row.password in (None, GENERATE):
+        return
+    if problem := hash_problem(row.password, settings):
+        known = inspect_hash(row.password, settings) != UNKNOWN
+        hint = "it would stop the server at each log-in" if known else HASH_HINT
+        reason = problem if known else f"neither 'generate' nor {problem.removeprefix('not ')}"
+        raise row.refused("password", INVALID, reason, hint)

@@ -1,0 +1,259 @@
+"""Passwords: what is accepted, how one is made, and how it is hashed."""
+
+import re
+import secrets
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Optional
+
+from argon2 import PasswordHasher
+from argon2.exceptions import HashingError
+from argon2.low_level import Type
+
+from clarinet_cli.exceptions import FAILURE, INVALID
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
+
+MINIMUM_LENGTH = 8
+MAXIMUM_LENGTH = 1024
+STRONG_MINIMUM_LENGTH = 12
+GENERATED_LENGTH = 24
+# Letters and digits that nobody mistakes for each other, read aloud or from a screen.
+ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0OIl1")))
+
+WELL_KNOWN = frozenset(
+    {
+        "12345678",
+        "123456789",
+        "1234567890",
+        "abcd1234",
+        "admin123",
+        "admin1234",
+        "administrator",
+        "changeit",
+        "changeme",
+        "clarinet",
+        "clarinet123",
+        "iloveyou",
+        "letmein1",
+        "passw0rd",
+        "password",
+        "password1",
+        "password123",
+        "postgres",
+        "qwerty123",
+        "qwertyuiop",
+        "welcome1",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """A password to be set.
+
+    Attributes:
+        text: The password itself; never part of a representation.
+        generated: Whether this program made it up, so that somebody has to be told.
+    """
+
+    text: str = field(repr=False)
+    generated: bool = False
+
+
+def check_password(
+    text: str, *, email: str, strong: bool = False, words: Iterable[str] = ()
+) -> None:
+    """Refuse a password that breaks the policy.
+
+    Args:
+        text: The password; any Unicode.
+        email: The account's address, which is not a password, nor are its parts.
+        strong: Ask for more (``admin_require_strong_password``).
+        words: What else somebody who knows the place would try first.
+
+    Raises:
+        InvalidInputError: It names each rule that failed, and never the password.
+    """
+    failed = _failed_rules(text, email, strong=strong)
+    if not failed:
+        least = STRONG_LEAST_GUESSES if strong else LEAST_GUESSES
+        reason = weakness(text, [*words_of(email), *words], least=least)
+        failed = [f"too easy to guess ({reason})"] if reason else []
+    if failed:
+        raise INVALID.with_context(f"the password is refused: {'; '.join(failed)}")
+
+
+def require_acceptable(password: NewPassword, email: str, settings: Settings) -> None:
+    """Refuse a password that breaks the policy of the settings.
+
+    Args:
+        password: The password.
+        email: The account's address.
+        settings: The policy, and names that are no passwords.
+
+    Raises:
+        InvalidInputError: It names each rule that failed, and never the password.
+    """
+    strong = settings.admin_require_strong_password
+    words = (settings.cookie_name, settings.database_name, settings.admin_username)
+    check_password(password.text, email=email, strong=strong, words=words)
+
+
+def generate_password() -> NewPassword:
+    """Return a random password that also meets the strong policy (140 bits)."""
+    while True:
+        text = "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
+        if not _failed_rules(text, "", strong=True):
+            return NewPassword(text, generated=True)
+
+
+def hash_password(password: NewPassword, settings: Settings) -> str:
+    """Return the argon2id hash of a password, as the server verifies it.
+
+    Args:
+        password: The password.
+        settings: The cost: ``argon2_time_cost``, ``argon2_memory_cost`` (KiB) and
+            ``argon2_parallelism``; the defaults are RFC 9106's low-memory profile.
+
+    Raises:
+        ClarinetError: There is not enough memory for that.
+    """
+    hasher = PasswordHasher(
+        time_cost=settings.argon2_time_cost,
+        memory_cost=settings.argon2_memory_cost,
+        parallelism=settings.argon2_parallelism,
+        type=Type.ID,
+    )
+    try:
+        return hasher.hash(password.text)
+    except (HashingError, MemoryError) as error:
+        logger.bind(reported=True).error(f"hashing: {error}")
+        raise FAILURE.with_context(
+            f"the password can't be hashed with {settings.argon2_memory_cost} KiB of memory",
+            hint="argon2_memory_cost in the settings is in KiB; the default is 65536",
+        ) from error
+
+
+def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:
+    least = STRONG_MINIMUM_LENGTH if strong else MINIMUM_LENGTH
+    rules = {
+        f"shorter than {least} characters": len(text) < least,
+        f"longer than {MAXIMUM_LENGTH} characters": len(text) > MAXIMUM_LENGTH,
+        "contains a NUL character": "\0" in text,
+        "is not valid Unicode text": any("\ud800" <= letter <= "\udfff" for letter in text),
+        "is the e-mail address": text.casefold() == email.casefold() != "",
+        "is a well-known default": text.casefold() in WELL_KNOWN,
+    }
+    if strong:
+        rules |= {
+            "has no upper-case letter": not any(letter.isupper() for letter in text),
+            "has no lower-case letter": not any(letter.islower() for letter in text),
+            "has no digit": not any(letter.isdigit() for letter in text),
+        }
+    return [rule for rule, broken in rules.items() if broken]
+
+
+LEAST_GUESSES = 10**8  # zxcvbn's "safely unguessable": enough behind argon2
+STRONG_LEAST_GUESSES = 10**10  # its best mark
+# Time grows with more than the square of the length; who has 40 good characters is done.
+LENGTH_JUDGED = 40
+SUBSTITUTIONS = 8  # readings of digits as letters that are tried, each by itself
+
+NAME = "clarinet"
+LONG = 4  # a shorter name stands in other words by chance
+# The program's own words, and the most common ones of where it is at home.
+OUR_WORDS = (
+    *("clarinet", "clarinetcli", "admin", "administrator", "postgres", "postgresql", "sqlite"),
+    *("doctor", "expert", "ordinator", "session", "server", "default", "changeme", "secret"),
+    *("пароль", "админ", "администратор", "привет", "любовь", "солнце", "москва", "россия"),
+    *("кларнет", "доктор", "секрет"),
+)
+CYRILLIC_KEYS = str.maketrans(
+    "йцукенгшщзхъфывапролджэячсмитьбюё", "qwertyuiop[]asdfghjkl;'zxcvbnm,.`"
+)
+REASONS = {
+    "user_inputs": "it is made of the account's or the program's name",
+    "dictionary": "it is close to a common password, name or word",
+    "repeat": "it repeats itself",
+    "sequence": "it follows the alphabet or counts",
+    "spatial": "it follows the keys of a keyboard",
+    "date": "it is made of a date",
+    "regex": "it is made of a year",
+}
+
+
+def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
+    """Return why a password is easy to guess, or None when it is not.
+
+    Args:
+        text: The password, of valid Unicode.
+        words: What somebody who knows the account would try first.
+        least: The guesses that it has to take.
+
+    Returns:
+        A reason that holds nothing of the password.
+    """
+    own = [word for word in dict.fromkeys(words) if word]
+    known = [*own, *OUR_WORDS]
+    found = _hardest(text, known)
+    if _guesses(found) < least:
+        return _reason(found)
+    # A name of the place counts for nothing, whatever stands around it.
+    names = sorted((word for word in [*own, NAME] if len(word) >= LONG), key=len, reverse=True)
+    rest = re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
+    if rest != text and _guesses(_hardest(rest, known)) < least:
+        return REASONS["user_inputs"]
+    return None
+
+
+def words_of(email: str) -> list[str]:
+    """Return an address, its name and its domain, whole and in parts."""
+    name, _, domain = email.partition("@")
+    labels = domain.split(".")
+    parts = "".join(letter if letter.isalnum() else " " for letter in name).split()
+    return [email, name, domain, ".".join(labels[:-1]), *labels, *parts, "".join(parts)]
+
+
+def _hardest(text: str, known: list[str]) -> dict[str, Any]:
+    """Judge the beginning and the end: what is hard to guess in a part is so in the whole."""
+    parts = dict.fromkeys((text[:LENGTH_JUDGED], text[-LENGTH_JUDGED:]))
+    found = [min((_judged(form, known) for form in _forms(part)), key=_guesses) for part in parts]
+    return max(found, key=_guesses)
+
+
+def _forms(text: str) -> list[str]:
+    """Return a text, and what else its keys may have meant: Latin letters on Cyrillic keys."""
+    other = text.lower().translate(CYRILLIC_KEYS)
+    return [text] if other == text.lower() else [text, other]
+
+
+def _judged(text: str, words: list[str]) -> dict[str, Any]:
+    from zxcvbn import zxcvbn
+    from zxcvbn.matching import L33T_TABLE
+
+    present = {
+        letter: [it for it in symbols if it in text] for letter, symbols in L33T_TABLE.items()
+    }
+    if prod(max(1, len(symbols)) for symbols in present.values()) > SUBSTITUTIONS:
+        # Each combination of readings is tried otherwise: seconds.
+        single = {ord(it): letter for letter, symbols in present.items() for it in symbols}
+        text = text.translate(single)
+    result: dict[str, Any] = zxcvbn(text, user_inputs=words, max_length=LENGTH_JUDGED)
+    return result
+
+
+def _guesses(result: dict[str, Any]) -> float:
+    return float(result["guesses"])
+
+
+def _reason(result: dict[str, Any]) -> str:
+    """Return what the longest part of a password is that somebody would guess."""
+    parts = [part for part in result["sequence"] if part["pattern"] != "bruteforce"]
+    if not parts:
+        return "it has too few characters that are not alike"
+    part = max(parts, key=lambda it: len(it["token"]))
+    own = part.get("dictionary_name") == "user_inputs"
+    return REASONS["user_inputs" if own else part["pattern"]]

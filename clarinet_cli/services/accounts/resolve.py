@@ -1,0 +1,168 @@
+"""Which account is meant, and what is known of it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
+from clarinet_cli.letter_case import folded
+from clarinet_cli.models import User
+from clarinet_cli.repositories.known_forms import require_one_form
+from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.settings import Settings, email_of_username
+
+ADMIN_ROLE = "admin"
+PREFIX = re.compile(r"[0-9a-f]{8,32}")
+WHO_HINT = "USER is an e-mail address, a UUID, or the first 8 or more digits of one"
+
+
+async def locked_user(session: AsyncSession, who: str) -> User:
+    """Return the one account that *who* means, and let nobody else change it meanwhile.
+
+    Args:
+        session: A session for writing.
+        who: As in ``resolve_user``.
+
+    Raises:
+        NotFoundError: There is no such account, or no longer.
+        RefusedError: Several accounts match; the error lists them.
+    """
+    users = UserRepository(session)
+    found = await users.lock((await resolve_user(users, who)).id)
+    if found is None:
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
+    return found
+
+
+async def resolve_user(users: UserRepository, who: str) -> User:
+    """Return the one account that *who* means.
+
+    Args:
+        users: Where to look.
+        who: An e-mail address in any case, a UUID, or at least 8 digits of one.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: Several accounts match; the error lists them.
+    """
+    digits = who.replace("-", "").casefold()
+    if not storable(who):
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
+    if "@" in who:
+        found = await _with_address(users, who)
+    elif PREFIX.fullmatch(digits):
+        found = await users.with_id_prefix(digits)
+    else:
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
+    if not found:
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
+    user = only_one(found, who)
+    await require_one_form(users.session, user)
+    return user
+
+
+def only_one(found: Sequence[User], who: str) -> User:
+    """Return the one account that was found.
+
+    Raises:
+        RefusedError: Several were found; the error lists them.
+    """
+    if len(found) > 1:
+        matches = ", ".join(f"{user.email} ({user.id})" for user in found)
+        raise REFUSED.with_context(f"{who!r} is ambiguous: {matches}", hint="give the whole UUID")
+    return found[0]
+
+
+def storable(text: str) -> bool:
+    """Return whether a database can hold *text*: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
+    """Refuse roles that do not exist.
+
+    Raises:
+        NotFoundError: One of *names* is unknown; the hint lists those that exist.
+    """
+    wanted = set(names) - {ADMIN_ROLE}
+    known = await RoleRepository(session).names() if wanted else set()
+    if missing := sorted(wanted - known):
+        raise NOT_FOUND.with_context(
+            f"no role {', '.join(map(repr, missing))}", hint=f"roles: {', '.join(sorted(known))}"
+        )
+
+
+async def _with_address(users: UserRepository, who: str) -> Sequence[User]:
+    """Find an address as typed, which is how the server looks for it, and in its normal form.
+
+    The server folds case alone: where the forms differ by more, the one that was typed is
+    the account that it would log in.
+    """
+    normal = as_stored(who)
+    if folded(normal) == folded(who):
+        return await users.with_email(who, normal)
+    return await users.with_email(who) or await users.with_email(normal)
+
+
+def as_stored(who: str) -> str:
+    """Return the stored form of an address; what is none may be in an old database as it is."""
+    try:
+        return normalise_email(who)
+    except InvalidInputError:
+        return who
+
+
+def normalise_email(text: str) -> str:
+    """Return the address in the form that the server stores.
+
+    The server checks addresses with email-validator too, without asking the network. A
+    special-use domain such as ``.local`` (RFC 6761) would break its own responses later.
+
+    Args:
+        text: What somebody typed.
+
+    Raises:
+        InvalidInputError: It is not an address, with the reason.
+    """
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return validate_email(text, check_deliverability=False).normalized
+    except (EmailNotValidError, UnicodeError) as error:
+        reason = str(error) if isinstance(error, EmailNotValidError) else "not valid text"
+        raise INVALID.with_context(f"{text!r} is not a usable e-mail address: {reason}") from None
+
+
+def admin_email(settings: Settings, *, email: Optional[str], username: Optional[str]) -> str:
+    """Return the normalised address of a new administrator.
+
+    Args:
+        settings: They name the administrator when neither of the others does.
+        email: An address.
+        username: A name, which gets the server's domain unless it is an address itself.
+
+    Raises:
+        InvalidInputError: Both are given, or the address is not usable.
+        ConfigurationError: The address of the settings is not usable.
+    """
+    if email is not None and username is not None:
+        raise INVALID.with_context("--email and --username exclude each other")
+    if username is not None:
+        return normalise_email(email_of_username(username))
+    return first_admin_email(settings) if email is None else normalise_email(email)
+
+
+def first_admin_email(settings: Settings) -> str:
+    """Return the normalised address of the administrator that the settings describe.
+
+    Raises:
+        ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
+    """
+    try:
+        return normalise_email(settings.first_admin_email)
+    except InvalidInputError as error:
+        key = "admin_email" if settings.admin_email else "admin_username"
+        raise settings.refused(key, error.message) from None

@@ -1,0 +1,105 @@
+"""The instant that sessions are judged at, by two clocks."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Optional
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli import timefmt
+from clarinet_cli.exceptions import CLOCKS_DIFFER
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.settings import Settings
+from clarinet_cli.timefmt import iso_text
+from clarinet_cli.utils.logger import logger
+
+WORTH_A_WARNING_SECONDS = 30
+TOO_MUCH_TO_DELETE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clock of the database's host, and this machine's before and after it was asked.
+
+    A clock that is ahead takes sessions for dead that are not: so the earlier one counts.
+
+    Attributes:
+        database: What the database answered.
+        before: This machine's clock when it was asked.
+        after: This machine's clock when it had answered.
+    """
+
+    database: datetime
+    before: datetime
+    after: datetime
+
+    @property
+    def difference(self) -> float:
+        """Seconds that the database's clock is ahead, at least; below 0: behind.
+
+        What the time between question and answer may explain is no difference.
+        """
+        if self.before <= self.database <= self.after:
+            return 0.0
+        nearest = self.after if self.database > self.after else self.before
+        return round((self.database - nearest).total_seconds(), 3)
+
+    @property
+    def earlier(self) -> datetime:
+        """The instant to judge by."""
+        return min(self.database, self.after)
+
+    def warn(self, counts: str = "the earlier one") -> None:
+        """Tell of clocks that differ by more than a little, and which of them counts."""
+        if abs(self.difference) > WORTH_A_WARNING_SECONDS:
+            logger.warning(f"{self._told}: {counts} counts")
+
+    def require_agreement(self) -> None:
+        """Refuse to delete sessions by clocks that differ too much.
+
+        Raises:
+            ClocksDifferError: One of them is wrong.
+        """
+        if abs(self.difference) > TOO_MUCH_TO_DELETE_SECONDS:
+            times = f"{iso_text(self.database)} there, {iso_text(self.after)} here"
+            raise CLOCKS_DIFFER.with_context(f"{self._told} ({times}): no session was deleted")
+
+    @property
+    def _told(self) -> str:
+        seconds = self.difference
+        where = "ahead of" if seconds > 0 else "behind"
+        return f"the database's clock is {abs(seconds):.0f} s {where} this machine's"
+
+
+async def compare_clocks(session: AsyncSession) -> Clocks:
+    """Ask the database's host what time it is; SQLite has none but this machine."""
+    before = timefmt.machine_now()
+    database = await ServerRepository(session).now()
+    return Clocks(database, before, timefmt.machine_now())
+
+
+def moment_of(settings: Settings, now: datetime) -> Moment:
+    """Return the instant and the idle limit to judge sessions by."""
+    minutes = settings.session_idle_timeout_minutes
+    return Moment(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
+
+
+async def present_moment(
+    session: AsyncSession, settings: Settings, now: Optional[datetime] = None, *, warn: bool = True
+) -> Moment:
+    """Return one frozen instant to judge all sessions by.
+
+    Args:
+        session: Whose clock to ask.
+        settings: The idle limit.
+        now: Another instant, aware UTC; by default that of the database's host or of this
+            machine, whichever is earlier.
+        warn: Tell of clocks that differ.
+    """
+    if now is not None:
+        return moment_of(settings, now)
+    clocks = await compare_clocks(session)
+    if warn:
+        clocks.warn()
+    return moment_of(settings, clocks.earlier)

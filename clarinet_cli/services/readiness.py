@@ -1,0 +1,113 @@
+"""Where the database is and whether it is ready."""
+
+import asyncio
+from typing import Optional
+
+from clarinet_cli.database.errors import INIT_HINT
+from clarinet_cli.database.session import get_async_session
+from clarinet_cli.database.url import database_url, display_url
+from clarinet_cli.exceptions import (
+    CHECK_FAILED,
+    UNREACHABLE,
+    BusyError,
+    ClarinetError,
+    LoginRefusedError,
+    UnreachableError,
+)
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.results import DatabaseStatus, WaitReport
+from clarinet_cli.services.schema import FOREIGN, database_has_tables, migration_status
+from clarinet_cli.settings import Settings
+from clarinet_cli.types import Readiness
+from clarinet_cli.utils.logger import logger
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+async def database_status(settings: Settings) -> DatabaseStatus:
+    """Describe the database: software, size, revision, and the rows of our tables.
+
+    Args:
+        settings: Which database and which project directory.
+    """
+    url = database_url(settings)
+    async with get_async_session(settings, any_tables=True) as session:
+        server = ServerRepository(session)
+        version, size = await server.version(), await server.size()
+        rows = await server.row_counts()
+    migrations = await migration_status(settings)
+    return DatabaseStatus(
+        backend=url.get_backend_name(),
+        server_version=version,
+        url=display_url(url),
+        size_bytes=size,
+        revision=", ".join(migrations.current) or None,
+        head=", ".join(migrations.heads) or None,
+        managed_by=FOREIGN if migrations.unknown else migrations.environment,
+        tables=rows,
+    )
+
+
+async def wait_until_ready(
+    settings: Settings, readiness: Readiness, *, timeout: float
+) -> WaitReport:
+    """Return when the database is ready.
+
+    An unreachable server is tried again after a pause that doubles from 0.1 s to 2 s. A
+    wrong password or an unknown database is an answer that waiting does not change.
+
+    Args:
+        settings: Which database.
+        readiness: What counts as ready.
+        timeout: Seconds to wait at most.
+
+    Raises:
+        LoginRefusedError: At once, when the server refuses the log-in.
+        UnreachableError: It was not ready in time.
+    """
+    clock = asyncio.get_running_loop().time
+    started, attempts, pause = clock(), 0, FIRST_PAUSE_SECONDS
+    while True:
+        attempts += 1
+        left = timeout - (clock() - started)
+        reason = await _why_not_ready(settings, readiness, max(left, FIRST_PAUSE_SECONDS))
+        seconds = clock() - started
+        if reason is None:
+            url = display_url(database_url(settings))
+            return WaitReport(readiness.value, url, attempts, round(seconds, 3))
+        logger.info(f"not ready after {seconds:.1f} s: {reason.message}")
+        if seconds + pause > timeout:
+            raise UNREACHABLE.with_context(
+                f"not ready after {timeout:g} s: {reason.message}", hint=reason.hint
+            )
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def _why_not_ready(
+    settings: Settings, readiness: Readiness, seconds: float
+) -> Optional[ClarinetError]:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _missing_part(settings, readiness)
+    except LoginRefusedError:
+        raise
+    except (UnreachableError, BusyError) as error:
+        return error
+    except TimeoutError:
+        return UNREACHABLE.with_context("no answer in time")
+
+
+async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:
+    async with get_async_session(settings, any_tables=True) as session:
+        await ServerRepository(session).ping()
+    if readiness is Readiness.CONNECTION:
+        return None
+    status = await migration_status(settings)
+    if status.pending:
+        pending = ", ".join(status.pending)
+        return CHECK_FAILED.with_context(f"migrations pending: {pending}", hint=INIT_HINT)
+    if await database_has_tables(settings):
+        return None
+    return CHECK_FAILED.with_context("the tables are missing", hint=INIT_HINT)

@@ -1,0 +1,116 @@
+"""How Alembic compares our models with a database, and what it finds in words: in one place."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection
+from sqlalchemy.exc import SAWarning
+from sqlalchemy.types import NUMERIC, TypeEngine
+
+from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime
+from clarinet_cli.results.database import MISSING_PARTS
+
+
+def _only_our_tables(name: Optional[str], kind: str, _: Any) -> bool:
+    """Leave the other tables of a server's database out of every comparison."""
+    return kind != "table" or name in TABLE_NAMES
+
+
+def _render_item(kind: str, item: Any, _: Any) -> str | bool:
+    """Write plain SQLAlchemy types into revisions, so that they outlive this package."""
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, StoredId):
+        return "sa.UUID()"
+    if kind == "type" and isinstance(item, StoredText):
+        length = getattr(item.impl, "length", None)
+        return "sa.String()" if length is None else f"sa.String(length={length})"
+    return False
+
+
+def _types_differ(
+    _: Any,
+    __: Column[Any],
+    ___: Column[Any],
+    found: TypeEngine[Any],
+    wanted: TypeEngine[Any],
+) -> Optional[bool]:
+    """SQLite has no UUID type and reports the declared ``UUID`` by its affinity, NUMERIC."""
+    return False if isinstance(found, NUMERIC) and isinstance(wanted, StoredId) else None
+
+
+COMPARISON: dict[str, Any] = {
+    "include_name": _only_our_tables,
+    "render_item": _render_item,
+    "compare_type": _types_differ,
+    "render_as_batch": True,
+}
+
+MISSING = "missing "
+
+
+def differences(connection: Connection) -> tuple[str, ...]:
+    """Name what distinguishes the tables from our models, such as ``missing column t.c``.
+
+    Args:
+        connection: Where the tables are.
+    """
+    context = MigrationContext.configure(connection, opts=COMPARISON)
+    with warnings.catch_warnings():
+        # Of indexes on expressions, which no model of ours has.
+        warnings.simplefilter("ignore", SAWarning)
+        found = compare_metadata(context, metadata)
+    flat = [part for item in found for part in (item if isinstance(item, list) else [item])]
+    tables = {item[1].name for item in flat if item[0] == "add_table"}
+    return tuple(
+        sorted(
+            {_in_words(item) for item in flat if _table_of(item) not in tables}
+            | {f"{MISSING}table {name}" for name in tables}
+        )
+    )
+
+
+def missing_parts(found: Iterable[str]) -> list[str]:
+    """Return those differences without which commands on rows fail.
+
+    Args:
+        found: What ``differences`` returned.
+    """
+    return [text for text in found if text.startswith(MISSING_PARTS)]
+
+
+def _table_of(item: tuple[Any, ...]) -> str:
+    kind, subject = item[0], item[1]
+    if kind.endswith("_table"):
+        return str(subject.name)
+    return str(subject.table.name) if hasattr(subject, "table") else str(item[2])
+
+
+def _in_words(item: tuple[Any, ...]) -> str:
+    kind, table = item[0], _table_of(item)
+    match kind.split("_", 1):
+        case ["modify", what]:
+            return _changed(what, f"{table}.{item[3]}", item[5], item[6])
+        case [verb, "column"]:
+            return f"{_state(verb)}column {table}.{item[3].name}"
+        case [verb, "fk"]:
+            columns = ", ".join(f"{table}.{column.name}" for column in item[1].columns)
+            return f"{_state(verb)}foreign key of {columns}"
+        case [verb, what]:
+            name = getattr(item[1], "name", None)
+            return f"{_state(verb)}{what} {name or 'without a name'} on {table}"
+    return f"{kind} {table}"
+
+
+def _state(verb: str) -> str:
+    return MISSING if verb == "add" else "extra "
+
+
+def _changed(what: str, column: str, found: Any, wanted: Any) -> str:
+    if what == "nullable":
+        return f"column {column} {'may' if found else 'may not'} be null"
+    return f"{what} of {column} is {found}, expected {wanted}"

@@ -1,0 +1,174 @@
+"""Where a database stands against an environment, and Alembic's errors in our words."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Optional
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
+from sqlalchemy import Connection, inspect
+
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.exceptions import (
+    FAILURE,
+    NOT_FOUND,
+    REFUSED,
+    ClarinetError,
+)
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.results import MigrationStatus
+from clarinet_cli.services.schema.comparison import differences
+from clarinet_cli.services.schema.environments import Environment, find_environment
+from clarinet_cli.settings import Settings
+from clarinet_cli.stored_forms import as_text
+from clarinet_cli.utils.logger import logger
+
+FOREIGN = "another Alembic environment migrates this database"
+HISTORY_HINT = "'clarinet migrate history' lists them"
+# A name or its prefix, perhaps of a branch and with an offset, or an offset alone.
+REVISION = re.compile(r"(?:\w+@)?(?:\w+(?:[+-]\d+)?|[+-]\d+)")
+
+
+async def migration_status(settings: Settings, *, compare: bool = False) -> MigrationStatus:
+    """Compare the database's revision with the environment's.
+
+    Args:
+        settings: Which database and which project directory.
+        compare: Compare the tables with our models too, if there are any.
+    """
+    environment = find_environment(settings.project_dir)
+    async with get_connection(settings) as connection:
+        current = await connection.run_sync(current_heads)
+        found = await connection.run_sync(_differences_of_present) if compare else ()
+    return replace(status_of(environment, current), differences=found)
+
+
+def our_tables(connection: Connection) -> set[str]:
+    """Return which of our tables exist."""
+    return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
+
+
+def _differences_of_present(connection: Connection) -> tuple[str, ...]:
+    return differences(connection) if our_tables(connection) else ()
+
+
+def current_heads(connection: Connection) -> tuple[str, ...]:
+    """Return the revisions that the database says it is at; empty when it never migrated."""
+    heads = MigrationContext.configure(connection).get_current_heads()
+    return tuple(map(as_text, heads))  # SQLite may have bytes or a number there
+
+
+def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationStatus:
+    """Compare revisions that a database is at with those of an environment."""
+    scripts = environment.scripts
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = tuple(revision for revision in current if revision not in known)
+    heads = tuple(scripts.get_heads())
+    pending = (
+        () if unknown else tuple(step.revision for step in steps_up(scripts, current, "heads"))
+    )
+    return MigrationStatus(
+        environment=str(environment.location),
+        current=current,
+        heads=heads,
+        pending=pending,
+        unknown=unknown,
+        up_to_date=not unknown and not pending,
+    )
+
+
+def require_ours(status: MigrationStatus) -> None:
+    """Refuse to touch a schema that another Alembic environment migrates.
+
+    Raises:
+        RefusedError: The database is at a revision that our environment does not have.
+    """
+    if status.unknown:
+        raise REFUSED.with_context(
+            f"{FOREIGN} (revision {', '.join(status.unknown)}); its schema is left alone",
+            hint="run the migrations of the server that owns it",
+        )
+
+
+def require_revision(text: str) -> None:
+    """Refuse what can't be a revision, on which Alembic itself stumbles.
+
+    Raises:
+        NotFoundError: It is empty or has characters that no revision has.
+    """
+    if not REVISION.fullmatch(text):
+        raise NOT_FOUND.with_context(f"no revision {text!r}", hint=HISTORY_HINT)
+
+
+def steps_up(scripts: ScriptDirectory, current: tuple[str, ...], target: str) -> list[Script]:
+    """Return the revisions between the current ones and *target*, the next one first."""
+    return list(reversed(list(scripts.iterate_revisions(target, current, implicit_base=True))))
+
+
+def parents_of(script: Script) -> tuple[str, ...]:
+    """Return the revisions that a revision follows."""
+    down = script.down_revision
+    return (down,) if isinstance(down, str) else tuple(down or ())
+
+
+async def database_has_tables(settings: Settings) -> bool:
+    """Return whether all of our tables exist."""
+    async with get_connection(settings) as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    return set(TABLE_NAMES) <= set(tables)
+
+
+def on(
+    environment: Environment, action: Callable[..., Any], *arguments: Any, **options: Any
+) -> Callable[..., Any]:
+    """Return *action* as a function of the connection that the environment is to use.
+
+    Raises:
+        RefusedError: From the function: the environment's files are not to be run.
+    """
+
+    def run(connection: Connection) -> object:
+        config = environment.config
+        config.attributes["connection"] = connection
+        return action(config, *arguments, **options)
+
+    return run
+
+
+@contextmanager
+def alembic_errors(target: str) -> Iterator[None]:
+    """Turn Alembic's errors inside the block into errors in the operator's words."""
+    try:
+        yield
+    except AssertionError as error:  # a relative name that Alembic has no answer to
+        logger.bind(reported=True).error(f"alembic: no answer to {target!r}")
+        raise NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT) from error
+    except (CommandError, RevisionError) as error:
+        logger.bind(reported=True).error(f"alembic: {error}")
+        raise _explained(error, target) from error
+
+
+def _explained(error: Exception, target: str) -> ClarinetError:
+    text = str(error)
+    if "Multiple" in text or "more than one" in text.lower():
+        return REFUSED.with_context(f"revision {target!r} is ambiguous: {text}")
+    if (
+        "locate" in text
+        or "No such revision" in text
+        or "No such branch" in text
+        or "Relative revision" in text
+        or "not a valid" in text
+        or "not an ancestor" in text
+        or "Walked too far" in text
+    ):
+        return NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT)
+    return FAILURE.with_context(text)
+
+
+def joined(revisions: Sequence[str]) -> Optional[str]:
+    """Return revisions as one text, or None when there is none."""
+    return ", ".join(revisions) or None

@@ -1,0 +1,120 @@
+"""Making sure of the schema, whatever the database's state."""
+
+from dataclasses import dataclass
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.exceptions import REFUSED
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.results import MigrationStatus, Step
+from clarinet_cli.services.bootstrap import database_exists
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
+from clarinet_cli.services.schema.commands import migration_connection, upgrade
+from clarinet_cli.services.schema.comparison import differences, missing_parts
+from clarinet_cli.services.schema.environments import (
+    Environment,
+    find_environment,
+    foreign_environment,
+)
+from clarinet_cli.services.schema.order import incomplete, unversioned
+from clarinet_cli.services.schema.state import (
+    FOREIGN,
+    alembic_errors,
+    current_heads,
+    joined,
+    status_of,
+)
+from clarinet_cli.settings import Settings
+
+
+async def ensure_schema(
+    settings: Settings, *, dry_run: bool = False, schema_anyway: bool = False
+) -> Step:
+    """Bring the schema to head, unless somebody else looks after it.
+
+    Tables that another Alembic environment migrates, or that another program made among
+    tables of its own, are left alone. Our four tables without a revision are adopted when
+    they are what our revisions would have made.
+
+    Args:
+        settings: Which database and which project directory.
+        dry_run: Change nothing, report what would be done.
+        schema_anyway: See ``upgrade``.
+
+    Raises:
+        ConflictError: Some of our tables exist, but not as our revisions make them.
+        RefusedError: The database is empty and the project has another environment.
+    """
+    found = await _require_known(settings)
+    status, revision = found.status, joined(found.status.current)
+    if status.unknown:
+        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
+    if status.up_to_date:
+        return Step("schema", "unchanged", f"revision {revision}")
+    if status.current or not found.ours:
+        run = await upgrade(settings, dry_run=dry_run, schema_anyway=schema_anyway)
+        verb = {"updated": "created" if run.from_revision is None else "updated"}
+        verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
+        return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
+    if found.of_another_program:
+        return Step("schema", "unchanged", "made by another program, left alone")
+    if not dry_run:
+        await _stamp_head(settings, found.environment)
+    return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
+
+
+async def require_known_schema(settings: Settings) -> None:
+    """Refuse an existing schema that ``ensure_schema`` would refuse, before anything is asked.
+
+    Args:
+        settings: Which database and which project directory.
+
+    Raises:
+        ConflictError: Some of our tables exist, but not as our revisions make them.
+        RefusedError: Another program's migrations come first.
+    """
+    if await database_exists(settings):
+        await _require_known(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """What is there: our tables, where they stand, and whose they are."""
+
+    environment: Environment
+    status: MigrationStatus
+    ours: set[str]
+    of_another_program: bool
+
+
+async def _require_known(settings: Settings) -> _Schema:
+    environment = find_environment(settings.project_dir)
+    async with get_connection(settings) as connection:
+        # First the tables: a migration that commits between the two looks shows in both.
+        tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+        status = status_of(environment, await connection.run_sync(current_heads))
+        found = await connection.run_sync(differences)
+    ours = tables.intersection(TABLE_NAMES)
+    others = tables - ours - {"alembic_version"} or foreign_environment(settings.project_dir)
+    schema = _Schema(environment, status, ours, bool(others) and len(ours) == len(TABLE_NAMES))
+    if status.unknown and len(ours) < len(TABLE_NAMES):
+        raise REFUSED.with_context(
+            f"{FOREIGN} ({joined(status.unknown)}), and has not made our tables yet",
+            hint="run the migrations of the server that owns it",
+        )
+    if status.up_to_date and (parts := missing_parts(found)):
+        raise incomplete(joined(status.current), parts)
+    if ours and found and not status.current and not schema.of_another_program:
+        raise unversioned(found)
+    return schema
+
+
+async def _stamp_head(settings: Settings, environment: Environment) -> None:
+    async with migration_connection(settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS) as connection:
+        with alembic_errors("head"):
+            await connection.run_sync(
+                lambda sync: MigrationContext.configure(sync).stamp(environment.scripts, "head")
+            )
