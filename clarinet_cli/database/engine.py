@@ -21,9 +21,9 @@ from clarinet_cli.database.sqlite import prepare_sqlite_file
 from clarinet_cli.database.url import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to
-from clarinet_cli.letter_case import folded
+from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
+from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
 from clarinet_cli.signals import SIGNALS
-from clarinet_cli.stored_forms import same_id
 from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -35,8 +35,6 @@ BETWEEN_TRIES_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
 ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
 PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
-FOLD = "clarinet_fold"  # a function of each SQLite connection
-SAME_ID = "clarinet_same_id"  # another one
 
 
 class Access(StrEnum):
@@ -104,8 +102,8 @@ def _sqlite_engine(
         cursor.execute("PRAGMA encoding")
         (encoding,) = cursor.fetchone()
         # Under a name of its own: an index may be made with a function of SQLite's.
-        connection.create_function(FOLD, 1, lambda value: _folded(value, encoding))
-        connection.create_function(SAME_ID, 1, same_id)
+        connection.create_function(FOLD_FUNCTION, 1, lambda value: _folded(value, encoding))
+        connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.execute("PRAGMA journal_mode")
@@ -219,7 +217,7 @@ def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
     SQLite's own ``lower()`` knows ASCII only. Bytes that are no text are no error: one such
     row would be the end of every look-up.
     """
-    return None if stored is None else folded(stored.decode(encoding, errors="replace"))
+    return None if stored is None else fold_case(stored.decode(encoding, errors="replace"))
 
 
 def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:

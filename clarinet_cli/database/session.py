@@ -22,6 +22,7 @@ from clarinet_cli.database.engine import (
 )
 from clarinet_cli.database.errors import explain_driver_error, outcome_unknown
 from clarinet_cli.database.sqlite import explain_file_error
+from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.database.tls import ca_of
 from clarinet_cli.database.url import (
     database_url,
@@ -29,10 +30,8 @@ from clarinet_cli.database.url import (
     require_sqlite_file,
     sqlite_file,
 )
-from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.logger import logger
-from clarinet_cli.utils.tracebacks import traceback_without_values
+from clarinet_cli.utils.logger import logger, traceback_without_values
 
 GOODBYE_SECONDS = 5
 REPLICA_HINT = "check database_read_url; without it the main database serves these commands too"
@@ -100,7 +99,7 @@ async def get_async_session(
     """
     async with open_session(settings, access=access) as session, session.begin() as begun:
         if not any_tables:
-            await require_known_forms(session)
+            await require_server_tables(session)
         yield session
         if dry_run:
             await begun.rollback()

@@ -1,26 +1,30 @@
-"""Whose files a command may run, obey, or write to for somebody else.
+"""Which files a command may execute, read settings from, or write on behalf of another user.
 
-The rule, in one place. A command trusts its caller (the effective user) and root.
+A command trusts its caller (the effective user) and root.
 
-- **Code** that a command has to run - the files of a project's Alembic environment, those that
-  name it, and their directories up to the project - belongs to the caller or to root, and
-  nobody else may write it: not the world, and not a group that the caller is not in. For root
-  no group but its own counts. Otherwise the command is refused. Commands that only read the
-  revisions never run them, whoever owns them.
-- **Settings files** may belong to the owner of the project directory too: a service's user
-  owns its project, and root looks after it. A file of anybody else, or one that the world may
-  write, is refused: it decides where a password is sent.
-- **Completion** follows settings files under the rule for code: who presses TAB asked for nothing.
-- **Logs** that root writes because a settings file of another user says so stay where that
-  user could write them himself, and so do the files of a new environment for his project.
+- **Code** that a command executes - the files of a project's Alembic environment, the files
+  that configure it, and their directories up to the project - must be owned by the caller or
+  by root and must not be writable by anybody else: not by others, and not by a group that the
+  caller is not a member of. For root only the group 0 counts. Otherwise the command is refused.
+  Commands that only read the revisions never execute them, whoever owns them.
+- **Settings files** may also be owned by the owner of the project directory, since a service's
+  user owns its project and root administers it. A file of any other user, or one that is
+  writable by others, is refused: it decides where a password is sent.
+- **Completion** reads settings files under the rule for code.
+- **Log files and new environments** that root writes for a project or a settings file of
+  another user must be in a place where that user could write them.
+- **Symbolic links** in the name of a file that a command writes must be owned by the caller or
+  by root: any other link could redirect the write to any file of the caller.
 
-``CLARINET_SAFE_DIRECTORY``, as Git's ``safe.directory``, names project directories (separated
-by ``:``, ``*`` for all) in which none of this is asked. It is read from the environment alone.
+``CLARINET_SAFE_DIRECTORY``, like Git's ``safe.directory``, lists project directories (separated
+by ``:``, ``*`` for all) that are exempt. It is read from the environment only.
 """
 
+import errno
 import os
 import pwd
 import stat
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
@@ -29,6 +33,8 @@ from clarinet_cli.exceptions import REFUSED, ClarinetError, RefusedError
 
 SAFE_VARIABLE = "CLARINET_SAFE_DIRECTORY"
 ROOT = 0
+MAX_LINKS = 40  # the kernel's limit
+PROC = Path("/proc")  # its links may not be paths: pipe:[123]
 
 
 def require_code(paths: Iterable[Path], project: Path) -> None:
@@ -128,6 +134,48 @@ def require_project_place(paths: Iterable[Path], project: Path) -> None:
                 f"{path.resolve()} is not a place where {name}, whose project this is, may write",
                 hint=f"'sudo -u {name} clarinet …'",
             )
+
+
+def trusted_path(path: Path) -> Path:
+    """Return *path* without the links in it, to be opened with ``nofollow``.
+
+    Args:
+        path: A file, which may be missing.
+
+    Raises:
+        OSError: A link in it belongs to another user; ``filename`` is the link.
+    """
+    found, left, links = Path("/"), deque(path.absolute().parts[1:]), 0
+    while left:
+        part = left.popleft()
+        step = found.parent if part == os.pardir else found / part
+        try:
+            status = step.lstat()
+        except FileNotFoundError:
+            return step.joinpath(*left)
+        if not stat.S_ISLNK(status.st_mode):
+            found = step
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        if status.st_uid not in (os.geteuid(), ROOT):
+            raise OSError(errno.ELOOP, "a link that belongs to another user", str(step))
+        if found.is_relative_to(PROC) and os.fspath(step.readlink()).endswith("]"):
+            return step.joinpath(*left)
+        target = step.readlink()
+        left.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+        found = Path("/") if target.is_absolute() else found
+    return found
+
+
+def nofollow(path: Path) -> int:
+    """Return the flag that keeps a link from being followed that took the file's place.
+
+    Args:
+        path: As ``trusted_path`` returns it.
+    """
+    return 0 if path.is_relative_to(PROC) else os.O_NOFOLLOW
 
 
 def user_name(number: int) -> str:

@@ -17,13 +17,31 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
-from clarinet_cli.stored_forms import HEX_ID, as_text, uuid_of
 from clarinet_cli.timefmt import iso_text
 
 _FORM = "0000-00-00 00:00:00.000000"
 _ANY_DIGIT = str.maketrans("123456789", "000000000")
 PYTHON_YEARS = "BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
+_HEX_ID = re.compile("[0-9a-f]{32}")  # an id as the server writes it into SQLite
 _NUMBER = re.compile(r"\d+(e\d+)?")
+
+
+def uuid_of(stored: object) -> Optional[UUID]:
+    """Return the UUID that a stored value represents in any form, or None."""
+    try:
+        return UUID(bytes=stored) if isinstance(stored, bytes) else UUID(str(stored))
+    except ValueError:
+        return None
+
+
+def as_text(stored: object) -> str:
+    """Return a stored value of any type as text; bytes that are not UTF-8 become hex digits."""
+    if not isinstance(stored, bytes):
+        return str(stored)
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.hex()
 
 
 class in_python_years(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
@@ -108,17 +126,17 @@ def _in_utc(found: datetime) -> Optional[datetime]:
         return None
 
 
-def iso_texts(stored: Sequence[object], *, sound: bool = False) -> list[Optional[str]]:
+def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional[str]]:
     """Return the instants that SQLite's texts mean, as ISO 8601 in UTC with ``Z``.
 
     One that is no instant is None.
 
     Args:
         stored: What the column has.
-        sound: They are instants, whatever their form: where all have the one that the server
+        valid: They are instants, whatever their form: where all have the one that the server
             writes, many are turned at once, and none is taken apart.
     """
-    if sound and set(map(type, stored)) == {str}:
+    if valid and set(map(type, stored)) == {str}:
         lines = "\n".join(map(str, stored))
         if lines.translate(_ANY_DIGIT) == "\n".join([_FORM] * len(stored)):
             lines = lines.replace(" ", "T").replace("\n", "Z\n") + "Z"
@@ -152,7 +170,7 @@ class OddId(str):
 
 def id_of(stored: object) -> Optional[UUID | OddId]:
     """Return the id that SQLite stores."""
-    if isinstance(stored, str) and HEX_ID.fullmatch(stored):
+    if isinstance(stored, str) and _HEX_ID.fullmatch(stored):
         return UUID(stored)
     return None if stored is None else OddId(stored)
 

@@ -1,5 +1,6 @@
-"""What every repository can do."""
+"""The base class of the repositories, and helpers that they share."""
 
+import codecs
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, Optional, TypeVar, cast
 
@@ -7,16 +8,21 @@ from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Executable,
+    LargeBinary,
+    SQLColumnExpression,
+    String,
     delete,
     func,
     insert,
     inspect,
     select,
 )
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
+from clarinet_cli.letter_case import DOTTED_I, FOLD_FUNCTION, fold_map
 from clarinet_cli.models.tables import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
@@ -41,6 +47,54 @@ async def changed(session: AsyncSession, statement: Executable) -> int:
 def prevented(table: str) -> PreventedError:
     """Return the error for a statement that changed fewer rows than there were to change."""
     return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
+
+
+async def folded_column(
+    session: AsyncSession, column: SQLColumnExpression[Any], text: str
+) -> ColumnElement[str]:
+    """Return *column* folded like ``letter_case.fold_case``, for the letters of *text*.
+
+    PostgreSQL's ``lower()`` knows the letters of the database's locale only; with the locale C
+    these are the ASCII letters.
+
+    Args:
+        session: The session that the query will run in.
+        column: A text column.
+        text: The text that the column will be compared with.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        function = getattr(func, FOLD_FUNCTION)
+        folded: ColumnElement[str] = function(sql_cast(column, LargeBinary), type_=String)
+        return folded
+    encoding = await _server_encoding(session)
+    pairs = {
+        letter: form
+        for letter, form in fold_map(text).items()
+        if _can_encode(encoding, letter + form)
+    }
+    translated = func.translate(column, "".join(pairs), "".join(pairs.values()), type_=String)
+    if DOTTED_I[0] not in text or not _can_encode(encoding, DOTTED_I):
+        return translated
+    return func.replace(translated, DOTTED_I, DOTTED_I[0], type_=String)
+
+
+async def _server_encoding(session: AsyncSession) -> str:
+    """Return Python's name for a PostgreSQL database's encoding; ASCII if Python has none."""
+    connection = await session.connection()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    name = str(driver.get_settings().server_encoding).lower().replace("win", "cp")
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "ascii"
+
+
+def _can_encode(encoding: str, letters: str) -> bool:
+    try:
+        letters.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class BaseRepository(Generic[ModelT]):

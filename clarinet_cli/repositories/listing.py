@@ -26,15 +26,15 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from clarinet_cli.letter_case import folded
+from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
-from clarinet_cli.repositories.letter_case import folded_column
-from clarinet_cli.repositories.listing_columns import server_page
-from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages
+from clarinet_cli.models.functions import OLDEST, readable_instant
+from clarinet_cli.repositories.base import folded_column
+from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages, page_of
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
 from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
-from clarinet_cli.repositories.stored_forms import OLDEST, readable_instant
 from clarinet_cli.results import SessionPage, SessionRow
+from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import SessionFilter
 
 FIRST_PAGE = 100
@@ -73,7 +73,7 @@ async def session_pages(
     query = session_rows(moment).where(*_conditions(moment, where))
     if where.agent is not None:
         agent = await folded_column(session, AGENT, where.agent)
-        query = query.where(agent.contains(folded(where.agent), autoescape=True))
+        query = query.where(agent.contains(fold_case(where.agent), autoescape=True))
     if user_id is not None:
         query = query.where(USER_ID == user_id)
     if session.get_bind().dialect.name == "sqlite":
@@ -173,7 +173,7 @@ class KeysetPages:
             self.left -= len(rows)
         if rows:
             self.last = rows[-1].created_at or OLDEST, rows[-1].token
-        return server_page(rows)
+        return page_of(rows, as_id=str, as_instants=_iso_texts, as_texts=list)
 
 
 def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
@@ -188,3 +188,8 @@ def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool
     if where.idle_for is not None:
         found += [moment.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
     return found
+
+
+def _iso_texts(instants: Sequence[Optional[datetime]], *, valid: bool) -> list[Optional[str]]:
+    del valid  # the driver has converted them
+    return [None if instant is None else iso_text(instant) for instant in instants]

@@ -11,8 +11,9 @@ They are copied as they lie, in half the time that sorting them takes: the first
 from the copy, and the rest is sorted once that page is shown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, Final, Optional
 
 from sqlalchemy import (
@@ -33,10 +34,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.repositories.listing_columns import sqlite_page
+from clarinet_cli.models.functions import canonical_id, is_canonical_id
+from clarinet_cli.models.types import iso_texts, text_of, uuid_of
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID
-from clarinet_cli.repositories.stored_forms import id_in_one_form, usual_id
 from clarinet_cli.results import SessionPage, SessionRow
 
 TEMPORARY: Final = "temp"  # the schema of this connection's own tables
@@ -48,7 +49,7 @@ ADDRESS: Final = col(AccessToken.ip_address)
 AGENT: Final = col(AccessToken.user_agent)
 COPIED: Final = (
     PUBLIC_ID.label("token"),
-    id_in_one_form(USER_ID).label("user_id"),
+    canonical_id(USER_ID).label("user_id"),
     CREATED,
     EXPIRES,
     LAST_ACCESSED,
@@ -57,13 +58,13 @@ COPIED: Final = (
 )
 # The server finds no account by an id in another form: it lets nobody in with such a session.
 COPIED_OF_USERS: Final = (
-    id_in_one_form(col(User.id)).label("id"),
+    canonical_id(col(User.id)).label("id"),
     col(User.email),
-    and_(col(User.is_active), usual_id(col(User.id))).label("is_active"),
+    and_(col(User.is_active), is_canonical_id(col(User.id))).label("is_active"),
 )
 
 
-def _texts(names: Iterable[str]) -> list[Column[str]]:
+def _text_columns(names: Iterable[str]) -> list[Column[str]]:
     """Return columns of text: nothing is taken apart that is only passed on."""
     return [Column(name, String) for name in names]
 
@@ -71,8 +72,8 @@ def _texts(names: Iterable[str]) -> list[Column[str]]:
 SESSIONS: Final = Table(
     "access_token",
     MetaData(TEMPORARY),
-    *_texts(["token", "user_id", "created_at", "expires_at", "last_accessed"]),
-    *_texts(["ip_address", "user_agent"]),
+    *_text_columns(["token", "user_id", "created_at", "expires_at", "last_accessed"]),
+    *_text_columns(["ip_address", "user_agent"]),
 )
 USERS: Final = Table(
     "user",
@@ -86,7 +87,7 @@ LISTING: Final = Table(
     "clarinet_listing",
     MetaData(TEMPORARY),
     Column("number", Integer, primary_key=True),
-    *_texts(field.name for field in fields(SessionRow)),
+    *_text_columns(field.name for field in fields(SessionRow)),
 )
 
 
@@ -126,7 +127,7 @@ class CopiedPages:
         users = select(*COPIED_OF_USERS).where(col(User.id).is_not(None))
         if not self.all_wanted:
             owners = select(SESSIONS.c.user_id)
-            users = users.where(id_in_one_form(col(User.id)).in_(owners))
+            users = users.where(canonical_id(col(User.id)).in_(owners))
         await self._fill(SESSIONS, sessions, IN_DATABASE)
         await self._fill(USERS, users, IN_DATABASE)
         await self._fill(LISTING, self.rows.limit(self.first), IN_COPY)
@@ -142,7 +143,7 @@ class CopiedPages:
         query = select(*columns).where(number > self.read).order_by(number).limit(size)
         rows = (await self.session.execute(query)).all()
         self.read += len(rows)
-        return sqlite_page(rows)
+        return page_of(rows, as_id=_stored_id, as_instants=iso_texts, as_texts=_stored_texts)
 
     async def _fill(
         self, table: Table, query: Select[*tuple[Any, ...]], place: dict[str, Any]
@@ -152,3 +153,38 @@ class CopiedPages:
         # Of two accounts with one id, in different forms, a listing shows one.
         copy = insert(table).prefix_with("OR IGNORE").from_select(names, query)
         await self.session.execute(copy, execution_options=place)
+
+
+def page_of(
+    rows: Sequence[Sequence[Any]],
+    *,
+    as_id: Callable[[Any], str],
+    as_instants: Callable[..., list[Optional[str]]],
+    as_texts: Callable[[Sequence[Any]], Sequence[Optional[str]]],
+) -> SessionPage:
+    """Return rows as a page, converted column by column.
+
+    Args:
+        rows: Rows with the fields of ``SessionRow``; further columns are ignored.
+        as_id: Converts the id of a user.
+        as_instants: Converts a column of instants; ``valid=True`` means that each is one.
+        as_texts: Converts a column of texts.
+    """
+    if not rows:
+        return SessionPage(())
+    names, users, emails, states, *others = zip(*rows, strict=True)
+    instants, texts = others[:3], others[3:5]
+    ids = [name or "" for name in as_texts(names)]
+    owners = list(map(as_id, users))
+    valid = "invalid" not in states
+    times = (as_instants(column, valid=valid) for column in instants)
+    return SessionPage((ids, owners, as_texts(emails), states, *times, *map(as_texts, texts)))
+
+
+@lru_cache(10_000)  # many sessions belong to few users
+def _stored_id(stored: object) -> str:
+    return str(uuid_of(stored) or text_of(stored) or "")
+
+
+def _stored_texts(column: Sequence[object]) -> Sequence[Optional[str]]:
+    return [text_of(value) for value in column]

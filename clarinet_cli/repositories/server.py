@@ -8,7 +8,6 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli import timefmt
-from clarinet_cli.database.commits import until_done
 from clarinet_cli.models import TABLE_NAMES, metadata
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
@@ -140,7 +139,7 @@ async def create_database(connection: AsyncConnection, name: str) -> None:
     statement = f"CREATE DATABASE {quoted} ENCODING 'UTF8' TEMPLATE template0"
     driver: Any = (await connection.get_raw_connection()).driver_connection
     try:
-        await until_done(driver.execute(statement))
+        await driver.execute(statement)
     except PostgresError as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from error
 

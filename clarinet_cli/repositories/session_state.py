@@ -17,7 +17,7 @@ from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.repositories.stored_forms import OLDEST, all_instants_readable
+from clarinet_cli.models.functions import OLDEST, all_instants_readable
 
 EXPIRES = col(AccessToken.expires_at)
 LAST_ACCESSED = col(AccessToken.last_accessed)

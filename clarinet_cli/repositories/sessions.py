@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
+from clarinet_cli.models.functions import OLDEST, canonical_id
 from clarinet_cli.repositories.base import (
     VALUES_AT_ONCE,
     BaseRepository,
@@ -35,13 +36,12 @@ from clarinet_cli.repositories.base import (
 )
 from clarinet_cli.repositories.references import SESSIONS, Reference, references_to, referred
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES
-from clarinet_cli.repositories.stored_forms import OLDEST, id_in_one_form
 
 ID_LENGTH = 8
 MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
-SAME_USER = or_(col(User.id) == USER_ID, col(User.id) == id_in_one_form(USER_ID))
+SAME_USER = or_(col(User.id) == USER_ID, col(User.id) == canonical_id(USER_ID))
 LONGER_THAN_A_TOKEN = "z" * 200  # what sorts behind every rest of a token
 VISIBLE = range(33, 127)  # the characters that a token can have
 HIGHEST_CODE_POINT = 0x10FFFF

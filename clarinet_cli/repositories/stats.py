@@ -21,6 +21,12 @@ from sqlalchemy import (
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
+from clarinet_cli.models.functions import (
+    all_instants_readable,
+    canonical_id,
+    is_canonical_id,
+    readable_instant,
+)
 from clarinet_cli.models.types import text_of
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import (
@@ -31,12 +37,6 @@ from clarinet_cli.repositories.session_state import (
     utc_day,
 )
 from clarinet_cli.repositories.sessions import USER_ID
-from clarinet_cli.repositories.stored_forms import (
-    all_instants_readable,
-    id_in_one_form,
-    readable_instant,
-    usual_id,
-)
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy
 
@@ -99,13 +99,13 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         states = ("active", "idle", "expired", "blocked")
         total = func.count()
         # The server finds no account by an id in another form.
-        same_user = col(User.id) == id_in_one_form(USER_ID)
+        same_user = col(User.id) == canonical_id(USER_ID)
         query: Select[Any] = (
             select(
                 key,
                 total,
                 *(func.count().filter(moment.state == state) for state in states),
-                func.count(id_in_one_form(USER_ID).distinct()),
+                func.count(canonical_id(USER_ID).distinct()),
                 func.count().filter(moment.invalid),
             )
             .select_from(AccessToken)
@@ -114,7 +114,7 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             .order_by(*([key.desc()] if by is GroupBy.DAY else [total.desc(), key]))
         )
         if by is GroupBy.ROLE:
-            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == id_in_one_form(USER_ID))
+            query = query.outerjoin(RoleLink, col(RoleLink.user_id) == canonical_id(USER_ID))
         rows = await self.session.execute(query)
         return [_group(*row) for row in rows]
 
@@ -138,8 +138,8 @@ def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
             the last column is the number of those in doubt.
     """
     sound = all_instants_readable() if exact else true()
-    owner = id_in_one_form(USER_ID) if exact else USER_ID
-    active = select(col(User.id)).where(col(User.is_active), usual_id(col(User.id)))
+    owner = canonical_id(USER_ID) if exact else USER_ID
+    active = select(col(User.id)).where(col(User.is_active), is_canonical_id(col(User.id)))
     life = func.life_between(CREATED, EXPIRES)
     columns: list[ColumnElement[Any]] = [
         func.count(),
@@ -234,7 +234,7 @@ def _distinct_users() -> ScalarSelect[Any]:
 def _odd_users() -> ScalarSelect[Any]:
     """Return the number of ids of users with sessions that are in another form."""
     user_id = _users("other_step").c.user_id
-    odd = and_(user_id.is_not(None), not_(usual_id(user_id)))
+    odd = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
     return select(_number(odd)).scalar_subquery()
 
 

@@ -23,17 +23,22 @@ from sqlalchemy.orm import Mapper
 from sqlmodel import col
 
 from clarinet_cli.exceptions import FAILURE
-from clarinet_cli.letter_case import folded
+from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import AccessToken, RoleLink, User, metadata
-from clarinet_cli.models.types import OddId
-from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
-from clarinet_cli.repositories.letter_case import folded_column
-from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.stored_forms import (
+from clarinet_cli.models.functions import (
     all_instants_readable,
-    id_in_one_form,
+    canonical_id,
     readable_instant,
 )
+from clarinet_cli.models.types import OddId
+from clarinet_cli.repositories.base import (
+    BaseRepository,
+    changed,
+    chunks,
+    folded_column,
+    prevented,
+)
+from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 
@@ -84,7 +89,7 @@ class UserRepository(BaseRepository[User]):
                 return exact
         for text in spellings:
             same = func.lower(EMAIL) == func.lower(text)
-            same = or_(same, await self._folded(text) == folded(text))
+            same = or_(same, await self._folded(text) == fold_case(text))
             if found := await self._accounts(same):
                 return found
         return []
@@ -155,7 +160,7 @@ class UserRepository(BaseRepository[User]):
         in another form, or be a number.
         """
         if self.session.get_bind().dialect.name == "sqlite":
-            same = cast(id_in_one_form(ID), String)
+            same = cast(canonical_id(ID), String)
             return await self.find(func.substr(same, 1, len(digits)) == digits)
         first = UUID(digits.ljust(UUID_DIGITS, "0"))
         last = UUID(digits.ljust(UUID_DIGITS, "f"))
@@ -237,7 +242,7 @@ class UserRepository(BaseRepository[User]):
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)
         used = _in_one_form(used_by.subquery())
-        role_id = id_in_one_form(col(RoleLink.user_id))
+        role_id = canonical_id(col(RoleLink.user_id))
         roles = (
             select(
                 role_id.label("user_id"),
@@ -252,8 +257,8 @@ class UserRepository(BaseRepository[User]):
         query: Select[Any] = (
             select(*fields)
             .select_from(User)
-            .outerjoin(used, used.c.user_id == id_in_one_form(ID))
-            .outerjoin(roles, roles.c.user_id == id_in_one_form(ID))
+            .outerjoin(used, used.c.user_id == canonical_id(ID))
+            .outerjoin(roles, roles.c.user_id == canonical_id(ID))
             .order_by(EMAIL)
         )
         if superusers_only:
@@ -266,7 +271,7 @@ class UserRepository(BaseRepository[User]):
         if where.search is not None:
             matches = func.lower(EMAIL).contains(where.search.lower(), autoescape=True)
             same = (await self._folded(where.search)).contains(
-                folded(where.search), autoescape=True
+                fold_case(where.search), autoescape=True
             )
             query = query.where(or_(matches, same))
         if user_id is not None:
@@ -300,7 +305,7 @@ class UserRepository(BaseRepository[User]):
 
 def _in_one_form(used: Subquery) -> Subquery:
     """Return what is known by the stored ids by the ids in one form: few, for many sessions."""
-    same = id_in_one_form(used.c.user_id)
+    same = canonical_id(used.c.user_id)
     return (
         select(
             same.label("user_id"),

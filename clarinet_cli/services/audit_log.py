@@ -16,8 +16,8 @@ from time import monotonic, sleep
 from typing import Optional
 
 from clarinet_cli.exceptions import FAILURE
-from clarinet_cli.filesystem.links import nofollow, trusted_path
 from clarinet_cli.filesystem.ownership import make_directory, open_file, reason_of
+from clarinet_cli.filesystem.trust import nofollow, trusted_path
 from clarinet_cli.utils.logger import logger
 
 LOCK_SECONDS = 2.0  # another writer needs far less

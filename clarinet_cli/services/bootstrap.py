@@ -1,5 +1,6 @@
 """The steps that make a database ready; each is harmless when repeated."""
 
+from clarinet_cli.database.commits import until_done
 from clarinet_cli.database.session import get_async_session, open_maintenance_connection
 from clarinet_cli.database.url import create_sqlite_file, database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import (
@@ -92,7 +93,7 @@ async def _create_on_server(settings: Settings, name: str) -> bool:
     """Create a PostgreSQL database; another process may have been faster."""
     try:
         async with open_maintenance_connection(settings) as connection:
-            await create_database(connection, name)
+            await until_done(create_database(connection, name))
     except (ConflictError, BusyError):
         if await database_exists(settings):
             return False

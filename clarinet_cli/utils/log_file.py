@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Optional, Protocol
 
-from clarinet_cli.filesystem.links import nofollow, trusted_path
 from clarinet_cli.filesystem.ownership import open_file, reason_of
+from clarinet_cli.filesystem.trust import nofollow, trusted_path
 
 LINE_END = b"\n"
 

@@ -6,10 +6,12 @@ sink shows variable values in tracebacks (``diagnose=False``): they may be secre
 
 import logging
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from traceback import format_tb
 from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger
@@ -17,9 +19,9 @@ from loguru import logger
 # Its sink for files; as a sink of our own its errors come to us, and not forty lines on stderr.
 from loguru._file_sink import FileSink
 
+from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.filesystem.ownership import make_directory
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
-from clarinet_cli.utils.tracebacks import traceback_without_values
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -34,6 +36,7 @@ __all__ = [
     "configure_logging",
     "logger",
     "logging_is_configured",
+    "traceback_without_values",
     "use_command",
 ]
 
@@ -53,6 +56,21 @@ STANDARD_LEVELS = {
 # Warnings of the libraries, and what asyncio says of connections that a server cut: tasks
 # whose exception nobody fetched, transports that were not closed. The command reports itself.
 NOISY = ("py.warnings", "asyncio")
+# Their texts consist of names, numbers and paths. Those of all other classes, such as the
+# drivers', may quote a row: only class and location are logged.
+_WITHOUT_VALUES = (
+    ClarinetError,
+    OSError,
+    ImportError,
+    NameError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+    TimeoutError,
+)
+_PACKAGES = ("builtins", "socket", "ssl", "clarinet_cli")
+_CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
+_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _sinks: dict[str, int] = {}
 
 # Loguru's own first sink shows variable values in tracebacks; a host program that has set
@@ -205,3 +223,42 @@ def _take_over_standard_logging(level: str) -> None:
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback of an error and its causes, without texts that may quote a row.
+
+    Args:
+        error: The error.
+    """
+    lines: list[str] = []
+    for one, before in reversed(list(_cause_chain(error))):
+        lines += ["Traceback (most recent call last):", *_traceback_lines(one)]
+        lines += [before] if before else []
+    return "\n".join(lines)
+
+
+def _cause_chain(error: BaseException) -> Iterator[tuple[BaseException, Optional[str]]]:
+    """Yield an error and its causes, each with the line that links it to the error before it."""
+    current: Optional[BaseException] = error
+    seen: set[int] = set()
+    line: Optional[str] = None
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current, line
+        if current.__cause__ is not None:
+            current, line = current.__cause__, _CAUSE
+        else:
+            current, line = None if current.__suppress_context__ else current.__context__, _CONTEXT
+
+
+def _traceback_lines(error: BaseException) -> list[str]:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    text = f": {error}" if _may_show_text(error) else ""
+    return ["".join(format_tb(error.__traceback__)).rstrip(), f"{kind}{text}"]
+
+
+def _may_show_text(error: BaseException) -> bool:
+    """Return whether the text may be logged; a driver's class may derive from a listed one."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, _WITHOUT_VALUES) and package in _PACKAGES

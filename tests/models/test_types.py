@@ -203,7 +203,7 @@ def test_many_stored_texts_are_the_instants_of_each(instants: list[datetime]) ->
     naive = [instant.replace(tzinfo=None) for instant in instants]
     stored = [instant.isoformat(" ", "microseconds") for instant in naive]
     for sound in (True, False):
-        assert iso_texts(stored, sound=sound) == [iso_text(instant) for instant in instants]
+        assert iso_texts(stored, valid=sound) == [iso_text(instant) for instant in instants]
 
 
 def test_other_forms_among_stored_texts_are_read() -> None:

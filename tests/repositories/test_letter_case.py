@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from clarinet_cli.letter_case import capitals_of, folded
+from clarinet_cli.letter_case import fold_case, fold_map
 from clarinet_cli.services.accounts.queries import find_account
 from tests.cli.scenes import assert_failed
 from tests.postgres import PostgresServer
@@ -121,7 +121,7 @@ def test_every_encoding_of_a_sqlite_file_is_folded(tmp_path: Path, name: str) ->
 def test_every_letter_folds_to_one_and_has_its_capitals() -> None:
     """What str.lower makes of any letter is what its capitals are found by."""
     letters = map(chr, range(sys.maxunicode + 1))
-    cased = {letter: small for letter in letters if (small := folded(letter)) != letter}
-    assert capitals_of("".join(set(cased.values()))) == cased
-    assert all(len(small) == 1 and folded(small) == small for small in cased.values())
-    assert capitals_of("ik") == {"I": "i", "K": "k", "İ": "i", "\u212a": "k"}
+    cased = {letter: small for letter in letters if (small := fold_case(letter)) != letter}
+    assert fold_map("".join(set(cased.values()))) == cased
+    assert all(len(small) == 1 and fold_case(small) == small for small in cased.values())
+    assert fold_map("ik") == {"I": "i", "K": "k", "İ": "i", "\u212a": "k"}

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.stored_forms import all_instants_readable
+from clarinet_cli.models.functions import all_instants_readable
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 VALID = all_instants_readable()

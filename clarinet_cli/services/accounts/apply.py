@@ -16,9 +16,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.session import get_async_session
+from clarinet_cli.database.table_check import require_canonical_owners
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
-from clarinet_cli.repositories.known_forms import require_usual_owners
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
@@ -101,7 +101,7 @@ async def apply_accounts(
         BusyError: Somebody else changed the accounts meanwhile.
     """
     async with get_async_session(settings) as session:
-        await require_usual_owners(session)
+        await require_canonical_owners(session)
         states = await UserRepository(session).states()
         roles = await RoleRepository(session).names()
     # Compared with nothing open: with a rollback journal a reader keeps writers waiting.

@@ -6,7 +6,7 @@ from typing import Optional
 from uuid import UUID
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
-from clarinet_cli.letter_case import folded
+from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.accounts.file import GENERATE, Declared
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
@@ -58,21 +58,21 @@ def matched(
         RefusedError: A row could mean several accounts.
     """
     spellings = {text for target in targets for text in (target.row.email, target.email)}
-    wanted = {folded(target.email) for target in targets}
+    wanted = {fold_case(target.email) for target in targets}
     exact: dict[str, list[AccountState]] = {}
     by_folded: dict[str, list[AccountState]] = {}
     active: dict[UUID, AccountState] = {}
     for state in states:
         if state.email in spellings:
             exact[state.email] = [state]
-        if (key := folded(state.email)) in wanted:
+        if (key := fold_case(state.email)) in wanted:
             by_folded.setdefault(key, []).append(state)
         if state.is_active:
             active[state.id] = state
     pairs: list[Target] = []
     seen: set[object] = set()
     for target in targets:
-        row, key = target.row, folded(target.email)
+        row, key = target.row, fold_case(target.email)
         found = exact.get(row.email) or exact.get(target.email) or by_folded.get(key, [])
         if len(found) > 1:
             matches = ", ".join(f"{state.email} ({state.id})" for state in found)

@@ -6,10 +6,10 @@ from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.table_check import require_consistent_id
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
-from clarinet_cli.letter_case import folded
+from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
-from clarinet_cli.repositories.known_forms import require_one_form
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.settings import Settings, email_of_username
@@ -60,7 +60,7 @@ async def resolve_user(users: UserRepository, who: str) -> User:
     if not found:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
     user = only_one(found, who)
-    await require_one_form(users.session, user)
+    await require_consistent_id(users.session, user)
     return user
 
 
@@ -102,7 +102,7 @@ async def _with_address(users: UserRepository, who: str) -> Sequence[User]:
     the account that it would log in.
     """
     normal = as_stored(who)
-    if folded(normal) == folded(who):
+    if fold_case(normal) == fold_case(who):
         return await users.with_email(who, normal)
     return await users.with_email(who) or await users.with_email(normal)
 

@@ -20,11 +20,11 @@ from clarinet_cli.exceptions import (
     ClarinetError,
 )
 from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models.types import as_text
 from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import Environment, find_environment
 from clarinet_cli.settings import Settings
-from clarinet_cli.stored_forms import as_text
 from clarinet_cli.utils.logger import logger
 
 FOREIGN = "another Alembic environment migrates this database"

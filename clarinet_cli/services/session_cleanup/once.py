@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
+from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.repositories.dead_sessions import DeadSessions, way_to_dead_sessions
-from clarinet_cli.repositories.known_forms import require_known_forms
 from clarinet_cli.repositories.references import SESSIONS, references_to
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_state import Moment
@@ -128,7 +128,7 @@ class _Run:
 
         async def ask() -> tuple[Moment, DeadSessions, float]:
             session = self.transactions.session
-            await require_known_forms(session)
+            await require_server_tables(session)
             moment = moment_of(self.settings, now or await self._present())
             pause = await ServerRepository(session).pause_between_batches()
             self.others = await self._others(moment)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, and_, not_
 
 from clarinet_cli.database.engine import Access
+from clarinet_cli.models.functions import all_instants_readable
 from clarinet_cli.repositories.references import (
     Reference,
     ReferenceRepository,
@@ -12,7 +13,6 @@ from clarinet_cli.repositories.references import (
     protected,
 )
 from clarinet_cli.repositories.sessions import SessionRepository
-from clarinet_cli.repositories.stored_forms import all_instants_readable
 from clarinet_cli.services.session_cleanup.transactions import Transactions
 
 Counts = dict[str, int]

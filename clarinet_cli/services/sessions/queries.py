@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import get_async_session, open_session
-from clarinet_cli.repositories.known_forms import require_known_forms
+from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.repositories.listing import session_pages, session_row
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.stats import SessionStatsRepository
@@ -45,7 +45,7 @@ async def list_sessions(
     """
     async with open_session(settings, access=Access.REPLICA) as session:
         async with session.begin():
-            await require_known_forms(session)
+            await require_server_tables(session)
             user_id = await _id_of(session, who)
             moment = await present_moment(session, settings, now)
             pages = await session_pages(session, moment, where, user_id=user_id)

@@ -15,9 +15,8 @@ from sqlmodel import col
 
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE
 from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metadata
-from clarinet_cli.models.types import OddId
-from clarinet_cli.repositories.stored_forms import id_in_one_form, usual_id
-from clarinet_cli.stored_forms import uuid_of
+from clarinet_cli.models.functions import canonical_id, is_canonical_id
+from clarinet_cli.models.types import OddId, uuid_of
 
 FOREIGN_HINT = "are these the tables of another application?"
 SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
@@ -45,11 +44,11 @@ POSTGRESQL_COLUMNS = (
 Columns = dict[tuple[str, str], str]
 
 
-async def require_known_forms(session: AsyncSession) -> None:
+async def require_server_tables(session: AsyncSession) -> None:
     """Refuse tables that are not as the server has them.
 
     A table that is missing is left to the query that needs it. A single row in another form
-    is no reason to refuse: see ``require_one_form``.
+    is no reason to refuse: see ``require_consistent_id``.
 
     Args:
         session: What the command will run in.
@@ -76,7 +75,7 @@ async def require_known_forms(session: AsyncSession) -> None:
             )
 
 
-async def require_one_form(session: AsyncSession, user: User) -> None:
+async def require_consistent_id(session: AsyncSession, user: User) -> None:
     """Refuse to go on with an account whose id stands in different forms in some rows.
 
     Args:
@@ -90,14 +89,14 @@ async def require_one_form(session: AsyncSession, user: User) -> None:
     if meant is None or session.get_bind().dialect.name != "sqlite":
         return
     for column in IDS:
-        same = id_in_one_form(column) == meant
+        same = canonical_id(column) == meant
         near = _in_any_form(column, meant) if column is IDS[-1] else same
         query = select(column).where(near, same, column != user.id).limit(1)
         for (other,) in await session.execute(query):
             raise _other_form(column, user.email, _form(user.id), other)
 
 
-async def require_usual_owners(session: AsyncSession) -> None:
+async def require_canonical_owners(session: AsyncSession) -> None:
     """Refuse to change many accounts when a session or role has its user in another form.
 
     Raises:
@@ -109,7 +108,9 @@ async def require_usual_owners(session: AsyncSession) -> None:
         step = select(func.min(column).label("id")).cte("step", recursive=True)
         following = select(func.min(column)).where(column > step.c.id)
         ids = step.union_all(select(following.scalar_subquery()).where(step.c.id.is_not(None)))
-        odd = select(ids.c.id).where(ids.c.id.is_not(None), not_(usual_id(ids.c.id))).limit(1)
+        odd = (
+            select(ids.c.id).where(ids.c.id.is_not(None), not_(is_canonical_id(ids.c.id))).limit(1)
+        )
         for (other,) in await session.execute(odd):
             raise _other_form(column, "an account", HEX_DIGITS, other)
 
@@ -140,7 +141,7 @@ async def _require_usual_ids(session: AsyncSession, columns: Columns) -> None:
     if IDS[0] not in present:
         return
     given = select(IDS[0]).where(IDS[0].is_not(None)).limit(1)
-    usual = select(IDS[0]).where(usual_id(IDS[0])).limit(1)
+    usual = select(IDS[0]).where(is_canonical_id(IDS[0])).limit(1)
     found = await session.scalar(given)
     if found is not None and await session.scalar(usual) is None:
         raise _foreign(User.__tablename__, "id", HEX_DIGITS, _shown(found))

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import literal_column
 from sqlalchemy.dialects import sqlite
 
-from clarinet_cli.repositories.stored_forms import readable_instant
+from clarinet_cli.models.functions import readable_instant
 
 YEARS = (0, 1, 999, 1900, 2000, 2024, 2026, 9999)
 HOURS = (0, 9, 19, 20, 23, 24, 25)

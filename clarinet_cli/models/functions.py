@@ -11,11 +11,17 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlmodel import col
 
-from clarinet_cli.database.engine import SAME_ID
-from clarinet_cli.models import AccessToken
-from clarinet_cli.models.types import PYTHON_YEARS, StoredId
+from clarinet_cli.models.tables import AccessToken
+from clarinet_cli.models.types import PYTHON_YEARS, StoredId, uuid_of
 
 OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of an instant that can't be read
+CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
+
+
+def canonical_form(stored: object) -> object:
+    """Return a stored id in the server's form, or unchanged if it is not a UUID."""
+    found = uuid_of(stored)
+    return stored if found is None else found.hex
 
 
 class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
@@ -63,37 +69,37 @@ def _postgresql_readable(element: Any, compiler: Any, **options: Any) -> str:
     return f"(({compiler.process(element.clauses, **options)}) {PYTHON_YEARS}) IS TRUE"
 
 
-class usual_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
+class is_canonical_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
     """Whether an id has the form that the server writes and looks for."""
 
     type = Boolean()
     inherit_cache = True
 
 
-@compiles(usual_id, "sqlite")
+@compiles(is_canonical_id, "sqlite")
 def _sqlite_usual(element: Any, compiler: Any, **options: Any) -> str:
     return f"({_is_hex(compiler.process(element.clauses, **options))})"
 
 
-@compiles(usual_id, "postgresql")
+@compiles(is_canonical_id, "postgresql")
 def _postgresql_usual(element: Any, compiler: Any, **options: Any) -> str:
     return f"({compiler.process(element.clauses, **options)} IS NOT NULL)"
 
 
-class id_in_one_form(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
+class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
     """An id so that all forms of one are equal."""
 
     type = StoredId()
     inherit_cache = True
 
 
-@compiles(id_in_one_form, "sqlite")
+@compiles(canonical_id, "sqlite")
 def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
-    return f"CASE WHEN {_is_hex(value)} THEN {value} ELSE {SAME_ID}({value}) END"
+    return f"CASE WHEN {_is_hex(value)} THEN {value} ELSE {CANONICAL_ID_FUNCTION}({value}) END"
 
 
-@compiles(id_in_one_form, "postgresql")
+@compiles(canonical_id, "postgresql")
 def _postgresql_id(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
 
