@@ -24,7 +24,7 @@ from clarinet_cli.database.url import (
 )
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.schema.comparison import COMPARISON
 from clarinet_cli.services.schema.dependents import (
     references_to_nothing,
@@ -73,7 +73,7 @@ async def migrate_database(settings: Settings) -> None:
     """Run the revisions on the database that the settings name, under the lock."""
     require_database(settings)
     async with (
-        exclusive(settings, Job.MIGRATION),
+        job_lock(settings, Job.MIGRATION),
         get_connection(settings, access=Access.WRITE, foreign_keys=False) as connection,
         writing(connection),
     ):
@@ -98,7 +98,7 @@ def run_from_command_line() -> None:
         if context.is_offline_mode():
             write_sql(settings)
         else:
-            with SIGNALS.handled():
+            with SIGNALS.handling():
                 asyncio.run(migrate_database(settings))
     except ClarinetError as error:
         hint = f" (hint: {error.hint})" if error.hint else ""

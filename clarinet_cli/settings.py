@@ -34,7 +34,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
-from clarinet_cli.filesystem.ownership import reason_of
+from clarinet_cli.filesystem.ownership import os_error_reason
 from clarinet_cli.sources import sources
 
 ENV_PREFIX = "CLARINET_"
@@ -206,7 +206,7 @@ class Settings(BaseSettings):
         storage = self.storage_path or Path()
         return self.project_dir / (self.log_dir or storage / LOGS)
 
-    def refused(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
+    def error_for(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
         """Return the error that says which source sets *key* to something unusable.
 
         Args:
@@ -305,7 +305,7 @@ def _reachable(project_dir: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         return project
     except OSError as error:
-        raise CONFIGURATION.with_context(f"{project}: {reason_of(error, project)}") from error
+        raise CONFIGURATION.with_context(f"{project}: {os_error_reason(error, project)}") from error
     return project
 
 

@@ -48,13 +48,13 @@ class Signals:
                 self._before[number] = before
                 signal.signal(number, self._handle)
 
-    def leave_to_the_system(self) -> None:
+    def restore_defaults(self) -> None:
         """Let a signal end the process at once: nothing is left to be done."""
         for number in self._before:
             signal.signal(number, signal.SIG_DFL)
 
     @contextmanager
-    def handled(self) -> Iterator[None]:
+    def handling(self) -> Iterator[None]:
         """Handle the signals in the block, unless they are handled already."""
         if self._before or threading.current_thread() is not threading.main_thread():
             yield
@@ -69,7 +69,7 @@ class Signals:
             self.number = self._changed = None
 
     @contextmanager
-    def asking(
+    def forwarding(
         self, stop: Callable[[int], object], loop: "asyncio.AbstractEventLoop"
     ) -> Iterator[None]:
         """Hand each signal in the block to a job that ends by itself.
@@ -104,7 +104,7 @@ class Signals:
             self._cancel = None
 
     @contextmanager
-    def remembered(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """Only remember signals in the block, where a transaction commits."""
         self._commits += 1
         try:
@@ -112,11 +112,11 @@ class Signals:
         finally:
             self._commits -= 1
 
-    def changed(self) -> None:
+    def mark_changed(self) -> None:
         """A change has come to be: its result is shown before a signal ends the command."""
         self._changed = monotonic()
 
-    def next_step(self) -> None:
+    def check_interrupted(self) -> None:
         """Begin another step after a change: a signal ends the command here, and from now on.
 
         Raises:
@@ -124,9 +124,9 @@ class Signals:
         """
         self._changed = None
         if self.number is not None and self._stop is None:
-            self.end()
+            self.interrupt()
 
-    def end(self) -> NoReturn:
+    def interrupt(self) -> NoReturn:
         """End the command by the signal that arrived.
 
         Raises:
@@ -144,7 +144,7 @@ class Signals:
         elif self._cancel is not None:
             self._cancel()
         else:
-            self.end()
+            self.interrupt()
 
     @property
     def _result_is_due(self) -> bool:

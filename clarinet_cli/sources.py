@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
-from clarinet_cli.filesystem.ownership import as_owner_of, reason_of
+from clarinet_cli.filesystem.ownership import os_error_reason, sudo_hint
 from clarinet_cli.filesystem.trust import require_settings_file
 
 DOTENV_FILE = ".env"
@@ -158,5 +158,5 @@ def _refuse_byte_order_mark(path: Path) -> None:
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
     if not isinstance(error, OSError):
         return CONFIGURATION.with_context(f"{path}: not UTF-8 text")
-    hint = as_owner_of(path) if isinstance(error, PermissionError) else None
-    return CONFIGURATION.with_context(f"{path}: {reason_of(error, path)}", hint=hint)
+    hint = sudo_hint(path) if isinstance(error, PermissionError) else None
+    return CONFIGURATION.with_context(f"{path}: {os_error_reason(error, path)}", hint=hint)

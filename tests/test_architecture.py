@@ -145,6 +145,50 @@ def test_entry_points_know_no_command_line(part: str) -> None:
     assert offences(part, "typer", "rich", "clarinet_cli.cli") == []
 
 
+# What the lower packages may import of this project; the rest is above them.
+LOWER_PACKAGES = {
+    "filesystem": {"exceptions", "filesystem"},
+    "models": {"models", "timefmt"},
+    "utils/log": {"exceptions", "filesystem", "settings", "utils.log_file"},
+    "database": {
+        "database",
+        "exceptions",
+        "filesystem",
+        "letter_case",
+        "models",
+        "settings",
+        "signals",
+        "sources",
+        "utils.logger",
+    },
+    "repositories": {
+        "exceptions",
+        "letter_case",
+        "models",
+        "repositories",
+        "results",
+        "timefmt",
+        "types",
+        "utils.logger",
+    },
+}
+
+
+@pytest.mark.parametrize("part", LOWER_PACKAGES)
+def test_lower_packages_import_nothing_above_them(part: str) -> None:
+    """Their imports form no cycle: each package has a list of those below it."""
+    allowed = [f"clarinet_cli.{name}" for name in LOWER_PACKAGES[part]]
+    found = [
+        f"{place} imports {name}"
+        for file in MODULES
+        if name_of(file).startswith(f"clarinet_cli/{part}")
+        for name, place in imports(file)
+        if name.startswith("clarinet_cli.")
+        and not any(f"{name}.".startswith(f"{module}.") for module in allowed)
+    ]
+    assert found == []
+
+
 def test_loguru_has_one_door() -> None:
     """Only utils/logger.py imports loguru."""
     assert importers("loguru") == {"clarinet_cli/utils/logger.py"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.filesystem.ownership import hand_over, make_directory, open_file
+from clarinet_cli.filesystem.ownership import give_to_directory_owner, make_directory, open_file
 from tests.users import (
     MEMBER,
     OTHER_MEMBER,
@@ -147,7 +147,7 @@ def test_what_a_library_made_is_handed_over(place: Path) -> None:
     """A new file becomes that of its directory's owner; its mode stays."""
     file = place / "revision.py"
     file.touch(0o644)
-    hand_over(file)
+    give_to_directory_owner(file)
     assert owner_of(file) == (SERVICE.uid, SERVICE.gid, 0o644)
 
 
@@ -167,7 +167,7 @@ def test_what_is_not_ours_is_not_handed_over(place: Path, kind: str) -> None:
                 named.touch()
                 give(STRANGER, named)
         before = owner_of(named)
-        hand_over(named)
+        give_to_directory_owner(named)
         assert owner_of(named) == before
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert secret.stat().st_uid == 0

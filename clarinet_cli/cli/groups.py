@@ -169,7 +169,7 @@ def execute(command: Any, arguments: list[str]) -> int:
     """
     if os.environ.get(COMPLETION_VARIABLE):
         _complete_without_coercion()
-    with SIGNALS.handled():
+    with SIGNALS.handling():
         return copy_context().run(_execute, command, arguments)
 
 
@@ -207,7 +207,7 @@ def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     try:
         return asyncio.run(interruptible())
     except asyncio.CancelledError:
-        SIGNALS.end()
+        SIGNALS.interrupt()
 
 
 def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[ResultT, int]:
@@ -225,7 +225,7 @@ def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[Res
 
     async def guarded() -> tuple[ResultT, int]:
         stop = Stop()
-        with SIGNALS.asking(stop.ask, asyncio.get_running_loop()):
+        with SIGNALS.forwarding(stop.ask, asyncio.get_running_loop()):
             result = await work(stop)
         return result, ExitCode.OK if stop.signal is None else 128 + stop.signal
 

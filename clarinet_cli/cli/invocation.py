@@ -81,7 +81,7 @@ def project_settings() -> "Settings":
         _require_log_place(found, named or "log_to_file", found.log_directory / LOG_FILE)
     configure_file_log(found, like=database)
     if "\0" in str(found.audit_log):
-        raise found.refused("audit_log", "not the name of a file")
+        raise found.error_for("audit_log", "not the name of a file")
     if found.audit_log and not invocation.audit_log:
         _require_log_place(found, "audit_log", found.project_dir / found.audit_log)
     audit_log = invocation.audit_log or (found.audit_log and found.project_dir / found.audit_log)

@@ -23,7 +23,7 @@ def main() -> None:
         open_missing_streams()
     _lose_what_standard_error_does_not_take()
     code = run_command_line(sys.argv[1:])
-    SIGNALS.leave_to_the_system()
+    SIGNALS.restore_defaults()
     gc.freeze()  # the end of the process would look once more for garbage among all that
     sys.exit(code)
 

@@ -82,7 +82,7 @@ def report_changes(
     complete = False
     try:
         if settle.is_due:
-            SIGNALS.next_step()
+            SIGNALS.check_interrupted()
         run(settle.sweep(settings))
     except ClarinetError as error:
         complete = True
@@ -92,7 +92,7 @@ def report_changes(
         complete = True
     finally:
         if settle.is_due:
-            SIGNALS.changed()
+            SIGNALS.mark_changed()
         show([_counted(change, settle) for change in changes])
         if shown and (later := sum(settle.ended.values())):
             note(f"sessions that began meanwhile and were revoked too: {later}")

@@ -47,14 +47,14 @@ async def commit(
     if isinstance(transaction, AsyncSessionTransaction):
         await transaction.session.flush()
     await asyncio.sleep(0)  # what cancelled the task before now does it here
-    with SIGNALS.remembered():
+    with SIGNALS.deferred():
         before()
         task = asyncio.get_running_loop().create_task(_commit(transaction))
         cancelled = await _wait(task)
         task.result()
         committed()
         if changes:
-            SIGNALS.changed()
+            SIGNALS.mark_changed()
     if cancelled and SIGNALS.number is None:
         raise asyncio.CancelledError
 
@@ -65,7 +65,7 @@ async def until_done(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     Args:
         work: What a database does in a step of its own, without a transaction.
     """
-    with SIGNALS.remembered():
+    with SIGNALS.deferred():
         task = asyncio.get_running_loop().create_task(work)
         cancelled = await _wait(task)
         result = task.result()

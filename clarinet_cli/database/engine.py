@@ -15,12 +15,11 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.util import await_only
 
 from clarinet_cli.database.sqlite import prepare_sqlite_file
 from clarinet_cli.database.url import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
-from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to
+from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
 from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
 from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
 from clarinet_cli.signals import SIGNALS
@@ -31,7 +30,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 ANSWER_TIMEOUT_SECONDS = 300  # for one statement; beside a wait for a lock
 GRACE_SECONDS = 10  # a server that does not even end a statement in time is gone
 SHORT_WAIT_SECONDS = 0.1
-BETWEEN_TRIES_SECONDS = 0.02
+RETRY_INTERVAL_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
 ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
 PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
@@ -144,7 +143,7 @@ def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout:
             _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
             if not busy or monotonic() >= deadline:
                 raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
-        await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
+        _sleep(connection)
     _wait_at_most(connection, busy_timeout)
 
 
@@ -165,7 +164,13 @@ def _commit_when_free(connection: Connection, busy_timeout: float) -> None:
             busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
             if not busy or monotonic() >= deadline:
                 raise DatabaseError("COMMIT", None, error, hide_parameters=True) from error
-            await_only(asyncio.sleep(BETWEEN_TRIES_SECONDS))
+            _sleep(connection)
+
+
+def _sleep(connection: Connection) -> None:
+    """Let the event loop run between two attempts."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.run_async(lambda _: asyncio.sleep(RETRY_INTERVAL_SECONDS))
 
 
 def _in_transaction(connection: Connection) -> bool:
@@ -199,10 +204,11 @@ def _probe(file: Path) -> None:
         sqlite3.connect(f"{_uri_of(file)}?mode=rw", uri=True).close()
     except sqlite3.Error as error:
         logger.bind(reported=True).error(f"opening {file}: {error.sqlite_errorname}")
-        may = os.access(file, os.R_OK)
+        readable = os.access(file, os.R_OK)
+        owner = "" if readable else f": {describe_owner(file)}"
         raise UNREACHABLE.with_context(
-            f"sqlite:///{file}: the file can't be opened{'' if may else f': {belongs_to(file)}'}",
-            hint="check path and permissions" if may else as_owner_of(file),
+            f"sqlite:///{file}: the file can't be opened{owner}",
+            hint="check path and permissions" if readable else sudo_hint(file),
         ) from error
 
 

@@ -23,7 +23,7 @@ from clarinet_cli.database.engine import (
 from clarinet_cli.database.errors import explain_driver_error, outcome_unknown
 from clarinet_cli.database.sqlite import explain_file_error
 from clarinet_cli.database.table_check import require_server_tables
-from clarinet_cli.database.tls import ca_of
+from clarinet_cli.database.tls import ca_file
 from clarinet_cli.database.url import (
     database_url,
     display_url,
@@ -220,7 +220,7 @@ def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
     except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:
         file, backend, target = sqlite_file(url), url.get_backend_name(), display_url(url)
         explained = (file and explain_file_error(error, file)) or explain_driver_error(
-            error, backend, target, ca=ca_of(url.query)
+            error, backend, target, ca=ca_file(url.query)
         )
         if explained is None:
             raise

@@ -10,7 +10,13 @@ from typing import Optional
 from sqlalchemy.exc import DBAPIError
 
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to, mending, open_file, reason_of
+from clarinet_cli.filesystem.ownership import (
+    describe_owner,
+    open_file,
+    os_error_reason,
+    repair_commands,
+    sudo_hint,
+)
 from clarinet_cli.utils.logger import logger
 
 WAL_SUFFIXES = ("-wal", "-shm")
@@ -40,7 +46,7 @@ def refuse_unusable_name(file: Path) -> None:
     except OSError as error:
         logger.bind(reported=True).error(f"looking for {file}: {error}")
         raise UNREACHABLE.with_context(
-            f"the SQLite file {file} can't be reached: {reason_of(error, file)}"
+            f"the SQLite file {file} can't be reached: {os_error_reason(error, file)}"
         ) from error
     if reason:
         raise UNREACHABLE.with_context(f"{file} can't be the SQLite database: it is {reason}")
@@ -76,9 +82,9 @@ def prepare_sqlite_file(file: Path) -> None:
         return
     if not os.access(real, os.W_OK):
         raise FAILURE.with_context(
-            f"{file} is in WAL mode and can't be written by this user: {belongs_to(real)}; "
+            f"{file} is in WAL mode and can't be written by this user: {describe_owner(real)}; "
             "reading it now would leave files that its owner can't write",
-            hint=as_owner_of(real),
+            hint=sudo_hint(real),
         )
     if real.stat().st_gid != os.getegid():  # else SQLite makes them right
         for side in missing:
@@ -104,13 +110,13 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
         if os.path.lexists(side) and not os.access(side, wanted):
             verb = "written" if writable else "read"
             return FAILURE.with_context(
-                f"{side} can't be {verb}: {belongs_to(side)}", hint=mending(side, real)
+                f"{side} can't be {verb}: {describe_owner(side)}", hint=repair_commands(side, real)
             )
     if name in UNFINISHED:
         return FAILURE.with_context(
             f"{file}: a change that was cut short has to be finished or undone first, which "
-            f"this user may not: {belongs_to(real)}",
-            hint=as_owner_of(real),
+            f"this user may not: {describe_owner(real)}",
+            hint=sudo_hint(real),
         )
     return _missing_right(real, name)
 
@@ -124,8 +130,8 @@ def _missing_right(file: Path, name: str) -> Optional[ClarinetError]:
         if place.exists() and not os.access(place, os.W_OK):
             own = place.stat().st_uid == os.geteuid()
             return FAILURE.with_context(
-                f"{place} can't be written by this user: {belongs_to(place)}",
-                hint=f"chmod u+w {shlex.quote(str(place))}" if own else as_owner_of(file),
+                f"{place} can't be written by this user: {describe_owner(place)}",
+                hint=f"chmod u+w {shlex.quote(str(place))}" if own else sudo_hint(file),
             )
     return None
 

@@ -16,7 +16,7 @@ from sqlmodel import col
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE
 from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
-from clarinet_cli.models.types import OddId, uuid_of
+from clarinet_cli.models.types import NonCanonicalId, uuid_of
 
 FOREIGN_HINT = "are these the tables of another application?"
 SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
@@ -85,7 +85,7 @@ async def require_consistent_id(session: AsyncSession, user: User) -> None:
     Raises:
         ConfigurationError: Such a row; the message names its column and its form.
     """
-    meant = uuid_of(user.id.stored) if isinstance(user.id, OddId) else user.id
+    meant = uuid_of(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
     if meant is None or session.get_bind().dialect.name != "sqlite":
         return
     for column in IDS:
@@ -188,7 +188,7 @@ def _other_form(column: Any, whose: Optional[str], expected: str, found: object)
 
 def _shown(found: object) -> str:
     """Return an id for a message: its kind and what it is."""
-    stored = found.stored if isinstance(found, OddId) else found
+    stored = found.stored if isinstance(found, NonCanonicalId) else found
     kind = {str: "", bytes: "bytes ", UUID: ""}.get(type(stored), "number ")
     return f"{kind}{_form(found)[:40]!r}"
 

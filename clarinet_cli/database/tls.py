@@ -19,7 +19,7 @@ NEGOTIATIONS = ("postgres", DIRECT)
 SYSTEM = "system"  # the value of sslrootcert for the certificates that this machine trusts
 CLEAR_TEXT = "in clear text"
 READABLE_PASSWORDS = {3: CLEAR_TEXT, 5: "as an md5 hash"}  # PostgreSQL's manual, section 54.7
-USUAL_CA_FILE = Path(".postgresql") / "root.crt"
+DEFAULT_CA_FILE = Path(".postgresql") / "root.crt"
 
 
 class ReadablePasswordError(ConnectionError):
@@ -68,12 +68,12 @@ def mode_problem(options: Mapping[str, Any]) -> Optional[str]:
 
 
 def _ca_problem(mode: str, options: Mapping[str, Any]) -> Optional[str]:
-    if mode.startswith("verify") and "sslrootcert" not in options and not usual_ca_file():
+    if mode.startswith("verify") and "sslrootcert" not in options and not default_ca_file():
         return f"sslmode={mode} needs sslrootcert, the file of the CA's certificate, or 'system'"
     return None
 
 
-def with_whole_paths(options: Mapping[str, Any], project: Path) -> dict[str, Any]:
+def with_absolute_paths(options: Mapping[str, Any], project: Path) -> dict[str, Any]:
     """Return options with the names of files made absolute."""
     whole = {
         name: str(project / options[name])
@@ -83,14 +83,14 @@ def with_whole_paths(options: Mapping[str, Any], project: Path) -> dict[str, Any
     return {**options, **whole}
 
 
-def ca_of(options: Mapping[str, Any]) -> Optional[str]:
+def ca_file(options: Mapping[str, Any]) -> Optional[str]:
     """Return the file that the server's certificate is checked with, or ``system``, or None.
 
     As in libpq, *require* with a CA file is as good as *verify-ca*.
     """
     if options.get("sslmode") not in ALWAYS_TLS:
         return None
-    usual = usual_ca_file()
+    usual = default_ca_file()
     return options.get("sslrootcert") or (str(usual) if usual else None)
 
 
@@ -103,7 +103,7 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     Raises:
         ConfigurationError: A file is not what it should be.
     """
-    ca = ca_of(options)
+    ca = ca_file(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = options.get("sslmode") == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
@@ -146,13 +146,13 @@ def _file_problem(option: str, name: object, mode: str, project: Path) -> Option
     return None if os.access(project / name, os.R_OK) else f"{option}: the file can't be read"
 
 
-def usual_ca_file() -> Optional[Path]:
+def default_ca_file() -> Optional[Path]:
     """Return libpq's file of the CA's certificate, in the caller's own home, if it is there.
 
     What ``HOME`` names may be the home of another user, as under su: it is not looked into.
     """
     try:
-        file = _home() / USUAL_CA_FILE
+        file = _home() / DEFAULT_CA_FILE
         return file if _is_own(file.parents[1]) and file.is_file() else None
     except (KeyError, OSError, ValueError):
         return None

@@ -15,11 +15,11 @@ from clarinet_cli.database.tls import (
     TLS_OPTIONS,
     mode_problem,
     tls_problem,
-    with_whole_paths,
+    with_absolute_paths,
 )
 from clarinet_cli.database.url_options import PARTS, read_options
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.filesystem.ownership import belongs_to, open_file
+from clarinet_cli.filesystem.ownership import describe_owner, open_file
 from clarinet_cli.settings import Settings
 from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
 from clarinet_cli.utils.logger import logger
@@ -56,10 +56,10 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
         return _given_url(settings, "database_read_url", text)
     if settings.database_url is not None:
         return _given_url(settings, "database_url", settings.database_url.get_secret_value())
-    return url_of_parts(settings)
+    return url_from_parts(settings)
 
 
-def url_of_parts(settings: Settings) -> URL:
+def url_from_parts(settings: Settings) -> URL:
     """Return the URL that the parts give, as the server has it: it reads no ``database_url``.
 
     Raises:
@@ -135,7 +135,7 @@ def create_sqlite_file(file: Path) -> bool:
     except PermissionError as error:
         logger.bind(reported=True).error(f"creating {file}: {error}")
         raise FAILURE.with_context(
-            f"can't create {file} in its directory: {belongs_to(file.parent)}"
+            f"can't create {file} in its directory: {describe_owner(file.parent)}"
         ) from error
     except OSError as error:
         logger.bind(reported=True).error(f"creating {file}: {error}")
@@ -169,12 +169,12 @@ def _given_url(settings: Settings, key: str, text: str) -> URL:
         url = make_url(text)
         backend = url.drivername.split("+")[0]
     except (ArgumentError, ValueError):
-        raise settings.refused(key, "not a database URL", hint=URL_HINT) from None
+        raise settings.error_for(key, "not a database URL", hint=URL_HINT) from None
     if backend in POSTGRESQL_NAMES:
         return _checked(settings, key, url.set(drivername="postgresql+asyncpg"))
     if backend != "sqlite" or "\0" in (url.database or ""):
         reason = f"unknown driver {url.drivername!r}"
-        raise settings.refused(key, reason, hint="sqlite or postgresql")
+        raise settings.error_for(key, reason, hint="sqlite or postgresql")
     return _sqlite_url(settings.project_dir / (url.database or ""))
 
 
@@ -185,13 +185,13 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
     host = _host(settings, key, parts.get("host") or url.host or "")
     port = str(parts.get("port") or url.port or 0)
     if not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
-        raise settings.refused(key, f"the port is no number up to {HIGHEST_PORT}")
+        raise settings.error_for(key, f"the port is no number up to {HIGHEST_PORT}")
     for name in ("user", "password", "dbname"):
         if not isinstance(parts.get(name, ""), str):
-            raise settings.refused(key, f"{name} is given several times")
+            raise settings.error_for(key, f"{name} is given several times")
     options, problem = read_options(query)
     if problem:
-        raise settings.refused(key, problem.reason, hint=problem.hint)
+        raise settings.error_for(key, problem.reason, hint=problem.hint)
     return URL.create(
         url.drivername,
         username=url.username or parts.get("user"),
@@ -215,22 +215,22 @@ def _with_tls(
         value = getattr(settings, f"database_{name}")
         if value is not None and options.setdefault(name, value) != value:
             reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
-            raise settings.refused(key, reason, hint="set one of them, or both to the same")
+            raise settings.error_for(key, reason, hint="set one of them, or both to the same")
     socket = (host or "").startswith("/")  # which has no TLS
     problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
     if problem:
         name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"
-        raise settings.refused(name if getattr(settings, name, None) else key, problem)
+        raise settings.error_for(name if getattr(settings, name, None) else key, problem)
     if socket:
         return {name: value for name, value in options.items() if name not in TLS_OPTIONS}
-    return with_whole_paths(options, settings.project_dir)
+    return with_absolute_paths(options, settings.project_dir)
 
 
 def _host(settings: Settings, key: str, host: object) -> Optional[str]:
     """Return a host as the resolver takes it: an IPv6 address without its brackets."""
     # What stands before the last '@' may be the rest of a password: it is never shown.
     if not isinstance(host, str) or set(host) & set("\0@"):
-        raise settings.refused(key, "the host is not a host name", hint=URL_HINT)
+        raise settings.error_for(key, "the host is not a host name", hint=URL_HINT)
     if not set(host) & set("[]"):
         return host or None
     address = host[1:-1]
@@ -238,7 +238,7 @@ def _host(settings: Settings, key: str, host: object) -> Optional[str]:
         IPv6Address(address if host == f"[{address}]" else host)
     except ValueError:
         reason = "not an IPv6 address in brackets"
-        raise settings.refused(key, reason, hint="such as [::1]") from None
+        raise settings.error_for(key, reason, hint="such as [::1]") from None
     return address
 
 

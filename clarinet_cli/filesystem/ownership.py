@@ -81,7 +81,7 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
             _give(made, model, stat.S_IMODE(os.fstat(made).st_mode) | bits)
 
 
-def hand_over(path: Path) -> None:
+def give_to_directory_owner(path: Path) -> None:
     """Give a file that a library has just made to the owner and group of its directory.
 
     Args:
@@ -97,7 +97,7 @@ def hand_over(path: Path) -> None:
             _give(made, os.fstat(directory), None)
 
 
-def belongs_to(path: Path) -> str:
+def describe_owner(path: Path) -> str:
     """Return owner, group and mode of a file, for a message.
 
     Args:
@@ -110,7 +110,7 @@ def belongs_to(path: Path) -> str:
     return f"it belongs to {_names(found)}, mode {stat.S_IMODE(found.st_mode):04o}"
 
 
-def reason_of(error: OSError, path: Path) -> str:
+def os_error_reason(error: OSError, path: Path) -> str:
     """Return why a file can't be opened; where a right is missing, whose the file is.
 
     Args:
@@ -122,10 +122,10 @@ def reason_of(error: OSError, path: Path) -> str:
         return reason
     named = Path(os.path.normpath(os.fsdecode(error.filename or path)))
     place = named if os.path.lexists(named) else named.parent
-    return f"{reason}: {'' if place == named else 'its directory: '}{belongs_to(place)}"
+    return f"{reason}: {'' if place == named else 'its directory: '}{describe_owner(place)}"
 
 
-def mending(path: Path, like: Path) -> str:
+def repair_commands(path: Path, like: Path) -> str:
     """Return the commands that make a file as it would have been made beside *like*.
 
     Args:
@@ -135,16 +135,16 @@ def mending(path: Path, like: Path) -> str:
     try:
         found, model = path.stat(), like.stat()
     except OSError:
-        return as_owner_of(like)
+        return sudo_hint(like)
     name, commands = shlex.quote(str(path)), []
     if (found.st_uid, found.st_gid) != (model.st_uid, model.st_gid):
         commands.append(f"sudo chown {_names(model)} {name}")
     if _file_mode(model) & ~found.st_mode:
         commands.append(f"sudo chmod {_file_mode(model):04o} {name}")
-    return " && ".join(commands) or as_owner_of(like)
+    return " && ".join(commands) or sudo_hint(like)
 
 
-def as_owner_of(path: Path) -> str:
+def sudo_hint(path: Path) -> str:
     """Return how to run a command as the owner of a file, for a hint.
 
     Args:

@@ -145,7 +145,7 @@ def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional
     return [None if instant is None else iso_text(instant) for instant in found]
 
 
-class OddId(str):
+class NonCanonicalId(str):
     """An id in another form than the server's, or none at all, as text.
 
     Attributes:
@@ -168,15 +168,15 @@ class OddId(str):
         return uuid_of(self.stored)
 
 
-def id_of(stored: object) -> Optional[UUID | OddId]:
+def id_of(stored: object) -> Optional[UUID | NonCanonicalId]:
     """Return the id that SQLite stores."""
     if isinstance(stored, str) and _HEX_ID.fullmatch(stored):
         return UUID(stored)
-    return None if stored is None else OddId(stored)
+    return None if stored is None else NonCanonicalId(stored)
 
 
 class StoredId(TypeDecorator[UUID]):
-    """The id of an account: a UUID, or ``OddId`` for what SQLite has in another form."""
+    """The id of an account: a UUID, or ``NonCanonicalId`` for what SQLite has in another form."""
 
     impl = sqlalchemy.UUID
     cache_ok = True
@@ -185,7 +185,9 @@ class StoredId(TypeDecorator[UUID]):
         """Return what makes a stored value of an id."""
         if dialect.name != "sqlite":
             return super().bind_processor(dialect)
-        return lambda value: value.stored if isinstance(value, OddId) else value and value.hex
+        return lambda value: (
+            value.stored if isinstance(value, NonCanonicalId) else value and value.hex
+        )
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Return what makes an id of a stored value."""

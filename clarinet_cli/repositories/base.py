@@ -31,20 +31,20 @@ ValueT = TypeVar("ValueT")
 VALUES_AT_ONCE = 500  # values of one IN; a driver has a limit of parameters
 
 
-def chunks(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
+def batches(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
     """Yield *values* in parts that one statement takes."""
     for start in range(0, len(values), VALUES_AT_ONCE):
         yield values[start : start + VALUES_AT_ONCE]
 
 
-async def changed(session: AsyncSession, statement: Executable) -> int:
+async def execute_dml(session: AsyncSession, statement: Executable) -> int:
     """Run a statement that changes rows and return how many it changed."""
     options = {"synchronize_session": False}
     result = await session.execute(statement, execution_options=options)
     return cast("CursorResult[Any]", result).rowcount
 
 
-def prevented(table: str) -> PreventedError:
+def prevented_error(table: str) -> PreventedError:
     """Return the error for a statement that changed fewer rows than there were to change."""
     return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
 
@@ -119,8 +119,8 @@ class BaseRepository(Generic[ModelT]):
         model = type(row)
         names = inspect(model).columns.keys()
         values = {name: getattr(row, name) for name in names}
-        if await changed(self.session, insert(model).values(values)) != 1:
-            raise prevented(self._table(model))
+        if await execute_dml(self.session, insert(model).values(values)) != 1:
+            raise prevented_error(self._table(model))
         make_transient_to_detached(row)
         self.session.add(row)
         return row
@@ -141,13 +141,13 @@ class BaseRepository(Generic[ModelT]):
             PreventedError: A trigger or rule kept a row from being deleted.
         """
         model = model or self.model
-        number = await changed(self.session, delete(model).where(*criteria))
+        number = await execute_dml(self.session, delete(model).where(*criteria))
         key = inspect(model).primary_key
         for values in (await self.session.execute(select(*key).where(*criteria))).all():
             one = [column == value for column, value in zip(key, values, strict=True)]
-            number += await changed(self.session, delete(model).where(*one))
+            number += await execute_dml(self.session, delete(model).where(*one))
             if await self.session.scalar(select(func.count()).select_from(model).where(*one)):
-                raise prevented(self._table(model))
+                raise prevented_error(self._table(model))
         return number
 
     @staticmethod

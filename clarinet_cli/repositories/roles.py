@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
-from clarinet_cli.repositories.base import BaseRepository, changed, chunks, prevented
+from clarinet_cli.repositories.base import BaseRepository, batches, execute_dml, prevented_error
 from clarinet_cli.results import RoleRow
 
 
@@ -31,7 +31,7 @@ class RoleRepository(BaseRepository[Role]):
     async def of_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
         """Return the roles of each of many users; those without roles have an empty set."""
         found: dict[UUID, set[str]] = {user_id: set() for user_id in user_ids}
-        for some in chunks(user_ids):
+        for some in batches(user_ids):
             query = select(col(RoleLink.user_id), col(RoleLink.role_name))
             named = col(RoleLink.role_name).is_not(None)
             rows = await self.session.execute(query.where(col(RoleLink.user_id).in_(some), named))
@@ -48,26 +48,26 @@ class RoleRepository(BaseRepository[Role]):
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
-    async def grant_all(self, links: Sequence[tuple[UUID, str]]) -> None:
+    async def grant_many(self, links: Sequence[tuple[UUID, str]]) -> None:
         """Give many users roles, each pair of a user and a role's name."""
-        for some in chunks(links):
+        for some in batches(links):
             rows = [{"user_id": user_id, "role_name": name} for user_id, name in some]
             await self._insert_missing(RoleLink, rows)
 
-    async def withdraw_each(self, links: Iterable[tuple[UUID, str]]) -> None:
+    async def revoke_many(self, links: Iterable[tuple[UUID, str]]) -> None:
         """Take roles from many users, each pair of a user and a role's name."""
         members: dict[str, list[UUID]] = {}
         for user_id, name in links:
             members.setdefault(name, []).append(user_id)
         for name, user_ids in members.items():
-            for some in chunks(user_ids):
+            for some in batches(user_ids):
                 await self.remove_where(
                     col(RoleLink.role_name) == name,
                     col(RoleLink.user_id).in_(some),
                     model=RoleLink,
                 )
 
-    async def withdraw(self, user_id: UUID, names: Iterable[str]) -> None:
+    async def revoke(self, user_id: UUID, names: Iterable[str]) -> None:
         """Take roles from a user; those that it does not have are passed over."""
         await self.remove_where(
             col(RoleLink.user_id) == user_id,
@@ -75,7 +75,7 @@ class RoleRepository(BaseRepository[Role]):
             model=RoleLink,
         )
 
-    async def withdraw_all(self, user_id: UUID) -> None:
+    async def revoke_all(self, user_id: UUID) -> None:
         """Take all roles from a user."""
         await self.remove_where(col(RoleLink.user_id) == user_id, model=RoleLink)
 
@@ -109,10 +109,10 @@ class RoleRepository(BaseRepository[Role]):
             from sqlalchemy.dialects.postgresql import insert
 
         query = insert(model).values(rows).on_conflict_do_nothing()
-        if await changed(self.session, query) == len(rows):
+        if await execute_dml(self.session, query) == len(rows):
             return
         columns = model.__table__.columns
         same = [and_(*(columns[name] == value for name, value in row.items())) for row in rows]
         found = select(func.count()).select_from(model).where(or_(*same))
         if await self.session.scalar(found) != len(rows):
-            raise prevented(model.__tablename__)
+            raise prevented_error(model.__tablename__)

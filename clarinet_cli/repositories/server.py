@@ -84,7 +84,7 @@ class ServerRepository:
         query = select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_CLASS, number))
         return bool((await self.session.scalars(query)).one())
 
-    async def stay_open(self) -> None:
+    async def disable_transaction_timeout(self) -> None:
         """Keep the server from ending this transaction because it is long.
 
         A parameter that an older server lacks is left out.
@@ -93,9 +93,9 @@ class ServerRepository:
             "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'"
         )
         await self.session.execute(text(query))
-        await self.hold()
+        await self.keep_lock_alive()
 
-    async def hold(self) -> None:
+    async def keep_lock_alive(self) -> None:
         """Make the server answer in a transaction that stays open, and hold nothing back.
 
         The last query's snapshot lives until the next statement, and what it can see no
@@ -104,7 +104,7 @@ class ServerRepository:
         """
         await self.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
-    async def one_writer(self) -> None:
+    async def lock_accounts(self) -> None:
         """Let no other process change accounts until the end of this transaction.
 
         PostgreSQL: an advisory lock, waited for as long as ``lock_timeout`` allows. On

@@ -30,9 +30,9 @@ from clarinet_cli.models.functions import OLDEST, canonical_id
 from clarinet_cli.repositories.base import (
     VALUES_AT_ONCE,
     BaseRepository,
-    changed,
-    chunks,
-    prevented,
+    batches,
+    execute_dml,
+    prevented_error,
 )
 from clarinet_cli.repositories.references import SESSIONS, Reference, references_to, referred
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES
@@ -128,7 +128,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
         others = [token for token in tokens if token not in kept]
         number = 0
-        for some in chunks(others):
+        for some in batches(others):
             number += await self._end(TOKEN.in_(some))
         return number
 
@@ -148,7 +148,7 @@ class SessionRepository(BaseRepository[AccessToken]):
             PreventedError: A trigger or rule kept one from being deleted.
         """
         removed: Counter[UUID] = Counter()
-        for some in chunks(sorted(users)):
+        for some in batches(sorted(users)):
             removed.update([owner for _, owner in await self._expire(USER_ID.in_(some))])
             here = and_(USER_ID.in_(some), *await self._free())
             query = delete(AccessToken).where(here).returning(USER_ID)
@@ -158,13 +158,13 @@ class SessionRepository(BaseRepository[AccessToken]):
                 if not await self.count(here):
                     break
             else:
-                raise prevented(str(AccessToken.__tablename__))
+                raise prevented_error(str(AccessToken.__tablename__))
         return removed
 
-    async def owners_among(self, users: Collection[UUID]) -> list[UUID]:
+    async def users_with_sessions(self, users: Collection[UUID]) -> list[UUID]:
         """Return those of some users who have a session, in the order of their ids."""
         found: set[UUID] = set()
-        for some in chunks(sorted(users)):
+        for some in batches(sorted(users)):
             query = select(USER_ID).where(USER_ID.in_(some)).distinct()
             found |= set(await self.session.scalars(query))
         return sorted(found)
@@ -177,30 +177,30 @@ class SessionRepository(BaseRepository[AccessToken]):
         """
         options = {"synchronize_session": False}
         gone: set[str] = set()
-        for some in chunks([session.token for session in sessions]):
+        for some in batches([session.token for session in sessions]):
             gone |= {token for token, _ in await self._expire(TOKEN.in_(some))}
             free = await self._free()
             query = delete(AccessToken).where(TOKEN.in_(some), *free).returning(TOKEN)
             gone |= set(await self.session.scalars(query, execution_options=options))
             left = set(some) - gone
             if left and await self.count(TOKEN.in_(left), *free):
-                raise prevented(str(AccessToken.__tablename__))
+                raise prevented_error(str(AccessToken.__tablename__))
         return gone
 
     async def count_others(self, users: Collection[UUID]) -> int:
         """Return the number of sessions of everybody but some users."""
         return await self.count(*_of_others(users))
 
-    async def count_kept(self) -> int:
+    async def count_unless_revoked(self) -> int:
         """Return the number of sessions but those that ended by expiring; see ``_expire``."""
         not_ended = EXPIRES > CREATED
         return await self.count(*([not_ended] if await self._referring() else []))
 
     async def last_key(self) -> Any:
-        """Return the highest key by which ``remove_slice`` walks; None without a session."""
+        """Return the highest key by which ``remove_key_range`` walks; None without a session."""
         return await self.session.scalar(select(func.max(self._key)).select_from(AccessToken))
 
-    async def remove_slice(
+    async def remove_key_range(
         self, after: Any, last: Any, size: int, *, spared: Collection[UUID]
     ) -> tuple[Any, int]:
         """End the sessions in the next stretch of keys.
@@ -238,7 +238,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         here = [*ahead, self._key <= end, *_of_others(spared)]
         ended = len(await self._expire(*here))
         here += await self._free()
-        ended += await changed(self.session, delete(AccessToken).where(*here))
+        ended += await execute_dml(self.session, delete(AccessToken).where(*here))
         if ended < number:  # who is faster, or a trigger
             ended += await self.remove_where(*here)
         return end, ended
@@ -268,7 +268,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         )
         found = [(token, owner) for token, owner in expired]
         if await self.count(*here):
-            raise prevented(str(AccessToken.__tablename__))
+            raise prevented_error(str(AccessToken.__tablename__))
         return found
 
     async def _free(self) -> list[ColumnElement[bool]]:

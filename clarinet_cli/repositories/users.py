@@ -30,13 +30,13 @@ from clarinet_cli.models.functions import (
     canonical_id,
     readable_instant,
 )
-from clarinet_cli.models.types import OddId
+from clarinet_cli.models.types import NonCanonicalId
 from clarinet_cli.repositories.base import (
     BaseRepository,
-    changed,
-    chunks,
+    batches,
+    execute_dml,
     folded_column,
-    prevented,
+    prevented_error,
 )
 from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import UserRow
@@ -122,7 +122,7 @@ class UserRepository(BaseRepository[User]):
             user_ids: Which; those that no longer exist are left out.
         """
         found: dict[UUID, AccountState] = {}
-        for some in chunks(sorted(user_ids, key=str)):
+        for some in batches(sorted(user_ids, key=str)):
             query = select(*STATE).where(ID.in_(some)).order_by(ID).with_for_update()
             rows = await self.session.execute(query)
             found |= {row[0]: AccountState(*row) for row in rows}
@@ -135,10 +135,10 @@ class UserRepository(BaseRepository[User]):
             IntegrityError: A constraint forbids it.
             PreventedError: A trigger or rule kept one from being inserted.
         """
-        for some in chunks(users):
+        for some in batches(users):
             values = [user.model_dump() for user in some]
-            if await changed(self.session, insert(User).values(values)) != len(values):
-                raise prevented(str(User.__tablename__))
+            if await execute_dml(self.session, insert(User).values(values)) != len(values):
+                raise prevented_error(str(User.__tablename__))
 
     async def set_flags(self, user_ids: Sequence[UUID], flags: dict[str, bool]) -> None:
         """Set the same flags of many accounts, all of which exist.
@@ -146,11 +146,11 @@ class UserRepository(BaseRepository[User]):
         Raises:
             PreventedError: A trigger or rule kept one from being changed.
         """
-        for some in chunks(user_ids):
-            await changed(self.session, update(User).where(ID.in_(some)).values(flags))
+        for some in batches(user_ids):
+            await execute_dml(self.session, update(User).where(ID.in_(some)).values(flags))
             set_now = [col(getattr(User, name)).is_(value) for name, value in flags.items()]
             if await self.count(ID.in_(some), *set_now) != len(some):
-                raise prevented(str(User.__tablename__))
+                raise prevented_error(str(User.__tablename__))
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.
@@ -286,7 +286,7 @@ class UserRepository(BaseRepository[User]):
                 is_superuser=bool(superuser),
                 is_verified=bool(verified),
                 roles=tuple(sorted(names.split(SEPARATOR))) if names else (),
-                sessions=int(live or 0) if active and not isinstance(id_, OddId) else 0,
+                sessions=int(live or 0) if active and not isinstance(id_, NonCanonicalId) else 0,
                 last_accessed=last_accessed,
             )
 
@@ -330,4 +330,4 @@ def _require_written(_: Mapper[User], connection: Connection, user: User) -> Non
     if names and tuple(connection.execute(query).one()) != tuple(
         getattr(user, name) for name in names
     ):
-        raise prevented(str(User.__tablename__))
+        raise prevented_error(str(User.__tablename__))

@@ -82,7 +82,7 @@ class Trail:
         try:
             _record(self.log, self._entries, hint=NOTHING_CHANGED)
         except ClarinetError:
-            if self.log.takes_back:
+            if self.log.can_undo:
                 self._uncertain = []
             raise
 

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Optional
 
 from clarinet_cli.exceptions import FAILURE
-from clarinet_cli.filesystem.ownership import make_directory, open_file, reason_of
+from clarinet_cli.filesystem.ownership import make_directory, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import nofollow, trusted_path
 from clarinet_cli.utils.logger import logger
 
@@ -68,7 +68,7 @@ class AuditLog:
         self.path = path
 
     @property
-    def takes_back(self) -> bool:
+    def can_undo(self) -> bool:
         """Whether lines that could not be written whole are gone again: a pipe keeps them."""
         return self.descriptor is None or stat.S_ISREG(os.fstat(self.descriptor).st_mode)
 
@@ -116,7 +116,7 @@ def open_audit_log() -> Iterator[AuditLog]:
         logger.bind(reported=True).error(f"audit log {place.path}: {error}")
         raise FAILURE.with_context(
             f"can't open the audit log {os.fsdecode(error.filename or place.path)}: "
-            f"{reason_of(error, place.path)}",
+            f"{os_error_reason(error, place.path)}",
             hint=NOTHING_CHANGED,
         ) from error
     log = AuditLog(descriptor, place.path)

@@ -85,7 +85,7 @@ def wanted_roles(settings: Settings) -> list[str]:
         if not name.strip() or len(name) > ROLE_NAME_LENGTH:
             key = "extra_roles" if name in settings.extra_roles else "role_capabilities"
             reason = f"{name!r} is not a role name of 1 to {ROLE_NAME_LENGTH} characters"
-            raise settings.refused(key, reason)
+            raise settings.error_for(key, reason)
     return list(names)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.session import get_async_session
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.filesystem.ownership import as_owner_of, belongs_to, mending, open_file
+from clarinet_cli.filesystem.ownership import describe_owner, open_file, repair_commands, sudo_hint
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2
 LOCK_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-StillHeld = Callable[[], Awaitable[None]]
+CheckLock = Callable[[], Awaitable[None]]
 
 
 class Job(IntEnum):
@@ -40,9 +40,9 @@ class Job(IntEnum):
 
 
 @asynccontextmanager
-async def exclusive(
+async def job_lock(
     settings: Settings, job: Job, *, timeout: float = DEFAULT_TIMEOUT_SECONDS
-) -> AsyncIterator[StillHeld]:
+) -> AsyncIterator[CheckLock]:
     """Hold the lock of *job* on the configured database inside the block.
 
     SQLite: a lock on a file beside the database, given back by the kernel when the process
@@ -69,7 +69,7 @@ async def exclusive(
     async with get_async_session(settings, any_tables=True) as session:
         await _advisory_lock(session, job, timeout)
         # The lock ends with its connection: while that answers, the lock is ours.
-        yield ServerRepository(session).hold
+        yield ServerRepository(session).keep_lock_alive
 
 
 def _followed(file: Path) -> Path:
@@ -111,13 +111,14 @@ def _open_lock_for_reading(path: Path, database: Path) -> int:
     except FileNotFoundError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(
-            f"can't make the lock file {path} in its directory: {belongs_to(path.parent)}",
-            hint=as_owner_of(database if database.exists() else path.parent),
+            f"can't make the lock file {path} in its directory: {describe_owner(path.parent)}",
+            hint=sudo_hint(database if database.exists() else path.parent),
         ) from error
     except OSError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(
-            f"can't open the lock file {path}: {belongs_to(path)}", hint=mending(path, database)
+            f"can't open the lock file {path}: {describe_owner(path)}",
+            hint=repair_commands(path, database),
         ) from error
 
 
@@ -145,7 +146,7 @@ async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> Non
         if asyncio.get_running_loop().time() >= deadline:
             raise _busy(job, None)
         await asyncio.sleep(POLL_SECONDS)
-    await server.stay_open()
+    await server.disable_transaction_timeout()
 
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:

@@ -10,7 +10,7 @@ from typing import Optional
 
 from sqlalchemy import URL
 
-from clarinet_cli.database.url import database_url, display_url, sqlite_file, url_of_parts
+from clarinet_cli.database.url import database_url, display_url, sqlite_file, url_from_parts
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
 from clarinet_cli.settings import ENV_PREFIX, Settings
 from clarinet_cli.sources import written_keys
@@ -31,12 +31,12 @@ def settings_warnings(settings: Settings) -> list[str]:
     """
     found = [
         f"{where}: unknown key {written} (did you mean {' or '.join(meant)}?)"
-        for where, written, meant in misspelt_keys(settings)
+        for where, written, meant in misspelled_keys(settings)
     ]
     return [*found, *_unused_parts(settings), *_another_database(settings)]
 
 
-def misspelt_keys(settings: Settings) -> list[tuple[str, str, list[str]]]:
+def misspelled_keys(settings: Settings) -> list[tuple[str, str, list[str]]]:
     """Return the keys that look like one of ours: the source, the key, what may be meant."""
     ours = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
@@ -60,7 +60,7 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
     """
     if "database_driver" in settings.model_fields_set or settings.database_url is not None:
         return
-    slips = [item for item in misspelt_keys(settings) if "database_driver" in item[2]]
+    slips = [item for item in misspelled_keys(settings) if "database_driver" in item[2]]
     if not slips and "database_host" not in settings.model_fields_set:
         return
     file = sqlite_file(database_url(settings))
@@ -108,7 +108,7 @@ def _another_database(settings: Settings) -> Iterator[str]:
     if settings.database_url is None or not settings.model_fields_set & set(PARTS):
         return
     try:
-        parts, url = url_of_parts(settings), database_url(settings)
+        parts, url = url_from_parts(settings), database_url(settings)
     except ClarinetError:  # the command itself meets what is wrong with them
         return
     if _identity(parts) != _identity(url):

@@ -97,15 +97,15 @@ async def initialise_database(
         await require_runnable(settings)
     steps = [] if progress is None else progress
     steps.append(await ensure_database(settings, dry_run=dry_run))
-    SIGNALS.next_step()
+    SIGNALS.check_interrupted()
     if dry_run and steps[0].result != "unchanged":
         return steps + _steps_on_nothing(settings)
     steps.append(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
-    SIGNALS.next_step()
+    SIGNALS.check_interrupted()
     if dry_run and steps[1].result == "would_create":
         return steps + _steps_on_nothing(settings)[1:]
     steps.append(await ensure_roles(settings, dry_run=dry_run))
-    SIGNALS.next_step()
+    SIGNALS.check_interrupted()
 
     def show(change: AccountChange) -> None:
         if deliver is not None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Optional, Protocol
 
-from clarinet_cli.filesystem.ownership import open_file, reason_of
+from clarinet_cli.filesystem.ownership import open_file, os_error_reason
 from clarinet_cli.filesystem.trust import nofollow, trusted_path
 
 LINE_END = b"\n"
@@ -114,7 +114,7 @@ def warn_of_log_file(path: Path, error: OSError) -> None:
         error: Why.
     """
     named = os.fsdecode(error.filename or path)
-    text = f"warning: log file {named}: {reason_of(error, path)}".replace("\n", "\\n")
+    text = f"warning: log file {named}: {os_error_reason(error, path)}".replace("\n", "\\n")
     with suppress(OSError, ValueError):
         sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
 

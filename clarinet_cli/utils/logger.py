@@ -145,7 +145,7 @@ def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> 
         return None
     path = settings.log_directory / LOG_FILE
     if "\0" in str(path):
-        raise settings.refused("log_dir", "not the name of a directory")
+        raise settings.error_for("log_dir", "not the name of a directory")
     try:
         sink = _log_file(path, settings, like)
     except OSError as error:
@@ -153,7 +153,7 @@ def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> 
         return None
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"
-        raise settings.refused(key, "can't be understood, see loguru's documentation") from None
+        raise settings.error_for(key, "can't be understood, see loguru's documentation") from None
     logger.add(
         sink,
         level=settings.file_log_level,

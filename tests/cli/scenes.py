@@ -18,7 +18,7 @@ from typer import core
 
 from clarinet_cli.cli.groups import GROUPS
 from clarinet_cli.cli.root import app
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from tests.postgres import PostgresServer
 from tests.support import Project, Result
 
@@ -150,7 +150,7 @@ def job_running(project: Project, job: Job) -> Iterator[None]:
     running, ended = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        async with exclusive(project.settings, job):
+        async with job_lock(project.settings, job):
             running.set()
             await asyncio.to_thread(ended.wait, 30)
 

@@ -12,7 +12,7 @@ from typing import Optional
 import pytest
 
 from clarinet_cli.exceptions import BusyError, ExitCode
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.settings import load_settings
 from tests.support import Project, process_environment
 
@@ -20,11 +20,11 @@ from tests.support import Project, process_environment
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.settings import load_settings
 
 async def main():
-    async with exclusive(load_settings(Path(sys.argv[1])), Job[sys.argv[2]], timeout=10):
+    async with job_lock(load_settings(Path(sys.argv[1])), Job[sys.argv[2]], timeout=10):
         print("held", flush=True)
         await asyncio.sleep(60)
 
@@ -35,7 +35,7 @@ asyncio.run(main())
 async def is_free(project: Project, job: Job) -> bool:
     """Whether the lock can be had at once."""
     try:
-        async with exclusive(project.settings, job, timeout=0):
+        async with job_lock(project.settings, job, timeout=0):
             return True
     except BusyError:
         return False
@@ -63,16 +63,16 @@ async def other_process_holding(project: Project, job: Job) -> AsyncIterator[int
 @pytest.mark.parametrize("job", list(Job))
 async def test_a_second_holder_is_told_that_it_is_busy(project: Project, job: Job) -> None:
     """While one holds the lock another one fails at once, with the job's name and code 75."""
-    async with exclusive(project.settings, job, timeout=0):
+    async with job_lock(project.settings, job, timeout=0):
         with pytest.raises(BusyError, match=f"another {job.label} is running") as caught:
-            async with exclusive(project.settings, job, timeout=0):
+            async with job_lock(project.settings, job, timeout=0):
                 pytest.fail("two holders of one lock")
     assert caught.value.exit_code == ExitCode.BUSY
 
 
 async def test_the_lock_is_free_after_the_block(project: Project) -> None:
     """Whoever comes later gets it."""
-    async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+    async with job_lock(project.settings, Job.CLEANUP, timeout=0):
         assert not await is_free(project, Job.CLEANUP)
     assert await is_free(project, Job.CLEANUP)
 
@@ -80,7 +80,7 @@ async def test_the_lock_is_free_after_the_block(project: Project) -> None:
 async def test_the_lock_is_free_after_an_error(project: Project) -> None:
     """An error inside the block passes through and gives the lock back."""
     with pytest.raises(ZeroDivisionError):
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             raise ZeroDivisionError
     assert await is_free(project, Job.CLEANUP)
 
@@ -90,7 +90,7 @@ async def test_the_lock_is_free_after_a_cancelled_holder(project: Project) -> No
     held = asyncio.Event()
 
     async def hold() -> None:
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             held.set()
             await asyncio.sleep(60)
 
@@ -105,7 +105,7 @@ async def test_the_lock_is_free_after_a_cancelled_holder(project: Project) -> No
 
 async def test_a_busy_answer_does_not_take_the_lock(project: Project) -> None:
     """Who was refused holds nothing, and the holder goes on holding."""
-    async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+    async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         assert not await is_free(project, Job.MIGRATION)
         assert not await is_free(project, Job.MIGRATION)
     assert await is_free(project, Job.MIGRATION)
@@ -113,9 +113,9 @@ async def test_a_busy_answer_does_not_take_the_lock(project: Project) -> None:
 
 async def test_different_jobs_do_not_block_each_other(project: Project) -> None:
     """A migration and a clean-up have locks of their own."""
-    async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+    async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         assert await is_free(project, Job.CLEANUP)
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             assert not await is_free(project, Job.MIGRATION)
             assert not await is_free(project, Job.CLEANUP)
         assert not await is_free(project, Job.MIGRATION)
@@ -126,10 +126,10 @@ async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
     order: list[str] = []
 
     async def wait() -> None:
-        async with exclusive(project.settings, Job.MIGRATION, timeout=20):
+        async with job_lock(project.settings, Job.MIGRATION, timeout=20):
             order.append("second")
 
-    async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+    async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         task = asyncio.create_task(wait())
         await asyncio.sleep(0.4)
         assert not task.done()
@@ -140,9 +140,9 @@ async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
 
 async def test_waiting_has_an_end(project: Project) -> None:
     """When the holder does not give way in time, the one who waits is told so."""
-    async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+    async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         with pytest.raises(BusyError):
-            async with asyncio.timeout(20), exclusive(project.settings, Job.MIGRATION, timeout=0.3):
+            async with asyncio.timeout(20), job_lock(project.settings, Job.MIGRATION, timeout=0.3):
                 pytest.fail("two holders of one lock")
 
 
@@ -152,7 +152,7 @@ async def test_many_at_once_go_one_after_the_other(project: Project) -> None:
 
     async def work() -> None:
         nonlocal inside, most, done
-        async with exclusive(project.settings, Job.CLEANUP, timeout=30):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=30):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.01)
@@ -173,7 +173,7 @@ async def test_a_killed_holder_gives_the_lock_back(
         assert await is_free(project, Job.MIGRATION)
         os.kill(process_id, number)
         entered: Optional[bool] = None
-        async with exclusive(project.settings, Job.CLEANUP, timeout=20):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=20):
             entered = True
         assert entered
 
@@ -189,7 +189,7 @@ async def test_another_database_has_locks_of_its_own(project: Project, tmp_path:
     if project.server is None:
         neighbour.file.touch()
     try:
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             assert await is_free(neighbour, Job.CLEANUP)
     finally:
         if project.server is not None:
@@ -205,9 +205,9 @@ async def test_a_file_under_another_name_is_the_same_database(
     linked.mkdir()
     (linked / "other.db").symlink_to(project.file)
     (linked / "settings.toml").write_text('database_name = "other"\n')
-    async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+    async with job_lock(project.settings, Job.CLEANUP, timeout=0):
         with pytest.raises(BusyError):
-            async with exclusive(load_settings(linked), Job.CLEANUP, timeout=0):
+            async with job_lock(load_settings(linked), Job.CLEANUP, timeout=0):
                 pytest.fail("two clean-ups of one database")
 
 
@@ -215,7 +215,7 @@ async def test_a_file_under_another_name_is_the_same_database(
 async def test_the_lock_file_is_beside_the_database(project: Project) -> None:
     """The database itself is not touched, and the lock file is not for everybody to read."""
     content = project.file.read_bytes()
-    async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+    async with job_lock(project.settings, Job.CLEANUP, timeout=0):
         beside = [path for path in project.directory.iterdir() if "lock" in path.name]
         assert len(beside) == 1
         assert beside[0].stat().st_mode & 0o007 == 0

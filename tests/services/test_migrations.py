@@ -23,7 +23,7 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import FileChange, MigrationRun, MigrationStatus, RevisionRow, Step
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.schema import (
     create_revision,
     downgrade,
@@ -58,11 +58,11 @@ SERVER_REVISION = {"sqlite": "e0c342bf4487", "postgresql": "453584a0fa73"}
 HOLD_LOCK = """
 import asyncio, sys
 from pathlib import Path
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.settings import load_settings
 
 async def hold():
-    async with exclusive(load_settings(Path(sys.argv[1])), Job.MIGRATION):
+    async with job_lock(load_settings(Path(sys.argv[1])), Job.MIGRATION):
         print("held", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
@@ -372,7 +372,7 @@ class TestLock:
         """Upgrade and downgrade end as busy when the lock is not free in time."""
 
         async def try_both() -> None:
-            async with exclusive(behind.settings, Job.MIGRATION):
+            async with job_lock(behind.settings, Job.MIGRATION):
                 with pytest.raises(BusyError, match="migration"):
                     await upgrade(behind.settings, lock_timeout=0.3)
                 with pytest.raises(BusyError, match="migration"):
@@ -406,7 +406,7 @@ class TestLock:
         """A lock that becomes free is waited for."""
 
         async def hold(held: asyncio.Event, tried: asyncio.Event) -> None:
-            async with exclusive(behind.settings, Job.MIGRATION):
+            async with job_lock(behind.settings, Job.MIGRATION):
                 held.set()
                 await tried.wait()
                 await asyncio.sleep(0.1)

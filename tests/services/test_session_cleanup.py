@@ -17,7 +17,7 @@ import pytest
 
 from clarinet_cli.exceptions import BusyError, ClarinetError
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.locks import Job, exclusive
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
@@ -360,7 +360,7 @@ class TestOneAtATime:
         """A clean-up is not kept out by somebody who only looks."""
         add_dead(project, 3)
         await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             report = await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
         assert report.matched == 3
         assert (await clean_up(project.settings, plan(), now=FIXTURE_NOW)).deleted == 3
@@ -368,7 +368,7 @@ class TestOneAtATime:
     async def test_a_migration_does_not_count(self, project: Project) -> None:
         """The lock of a migration is another one."""
         add_dead(project, 3)
-        async with exclusive(project.settings, Job.MIGRATION, timeout=0):
+        async with job_lock(project.settings, Job.MIGRATION, timeout=0):
             report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
         assert report.deleted == 3
         assert oracle.count(project) == 0
@@ -377,7 +377,7 @@ class TestOneAtATime:
         """Whoever comes later gets it."""
         add_dead(project, 3)
         await clean_up(project.settings, plan(limit=1), now=FIXTURE_NOW)
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             assert oracle.count(project) == 2
 
     async def test_after_an_error_done_batches_stay_done_and_the_next_run_goes_on(
@@ -406,7 +406,7 @@ class TestOneAtATime:
         with pytest.raises(ClarinetError):
             await clean_up(project.settings, plan(), now=FIXTURE_NOW)
         assert oracle.snapshot(project) == before
-        async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             assert oracle.count(project) == 3
 
 
@@ -475,7 +475,7 @@ class TestForEver:
         """While somebody else cleans it deletes nothing; afterwards it goes on."""
         add_dead(project, 3, now=datetime.now(UTC))
         async with contextlib.AsyncExitStack() as stack:
-            async with exclusive(project.settings, Job.CLEANUP, timeout=0):
+            async with job_lock(project.settings, Job.CLEANUP, timeout=0):
                 running = await stack.enter_async_context(service(project, interval=0.05))
                 await asyncio.sleep(0.3)
                 assert not running.task.done()

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.base import changed
+from clarinet_cli.repositories.base import execute_dml
 from clarinet_cli.repositories.dead_sessions.walk import (
     INVALID,
     NO_PARAMETERS,
@@ -74,7 +74,7 @@ class KeyOrder(NoUpkeep):
         if skip_locked:
             free = select(TOKEN).where(here).with_for_update(skip_locked=True)
             here = and_(TOKEN.in_(free), self._dead)
-        return await changed(self._session, delete(AccessToken).where(here))
+        return await execute_dml(self._session, delete(AccessToken).where(here))
 
     async def begin_again(self, span: Span) -> bool:
         """Take the same keys again; see ``DeadSessions.begin_again``."""

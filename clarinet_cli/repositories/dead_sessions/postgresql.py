@@ -27,7 +27,7 @@ from sqlalchemy.types import UserDefinedType
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.base import changed
+from clarinet_cli.repositories.base import execute_dml
 from clarinet_cli.repositories.dead_sessions.walk import (
     INVALID,
     NO_PARAMETERS,
@@ -154,7 +154,7 @@ class BlockRanges(NoUpkeep):
         if skip_locked:
             free = select(CTID).select_from(AccessToken).where(here)
             here = and_(CTID.in_(free.with_for_update(skip_locked=True)), self._dead)
-        return await changed(self._session, delete(AccessToken).where(here))
+        return await execute_dml(self._session, delete(AccessToken).where(here))
 
     async def count(self, span: Span) -> int:
         """Return how many are dead between two places; see ``DeadSessions.count``."""
@@ -231,7 +231,7 @@ class NamedSessions(NoUpkeep):
         if skip_locked:
             free = select(TOKEN).where(here).with_for_update(skip_locked=True)
             here = and_(TOKEN.in_(free), self._dead)
-        return await changed(self._session, delete(AccessToken).where(here))
+        return await execute_dml(self._session, delete(AccessToken).where(here))
 
     async def count(self, span: Span) -> int:
         """Return how many of some keys are dead; see ``DeadSessions.count``."""

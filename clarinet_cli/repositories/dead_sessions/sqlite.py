@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.base import changed
+from clarinet_cli.repositories.base import execute_dml
 from clarinet_cli.repositories.dead_sessions.sqlite_log import (
     ROWS_A_CHECKPOINT_ALONE,
     WriteAheadLog,
@@ -139,8 +139,8 @@ class RowidSlices:
         """
         noted = self._noted(span)
         invalid = select(ROWID).select_from(AccessToken).where(ROWID.in_(noted), INVALID)
-        await changed(self._session, delete(VICTIMS).where(VICTIM.in_(invalid)))
-        number = await changed(self._session, delete(AccessToken).where(self._in(span)))
+        await execute_dml(self._session, delete(VICTIMS).where(VICTIM.in_(invalid)))
+        number = await execute_dml(self._session, delete(AccessToken).where(self._in(span)))
         self._log.grow(number)
         return number
 
@@ -186,7 +186,7 @@ class RowidSlices:
         await self._log.copy(alone=self.alone, last=last)
 
     async def _note(self, here: ColumnElement[bool]) -> int:
-        return await changed(
+        return await execute_dml(
             self._session, insert(VICTIMS).from_select(["id"], self._in_order(here))
         )
 

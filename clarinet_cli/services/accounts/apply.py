@@ -242,8 +242,8 @@ class Application:
         repository = RoleRepository(self.session)
         if any(name == ADMIN_ROLE for _, name in self._granted):
             await repository.add_missing([ADMIN_ROLE])
-        await repository.grant_all(self._granted)
-        await repository.withdraw_each(self._withdrawn)
+        await repository.grant_many(self._granted)
+        await repository.revoke_many(self._withdrawn)
 
     def _created(self, target: Target) -> AppliedAccount:
         row, secret = target.row, self.secrets.get(target.email)

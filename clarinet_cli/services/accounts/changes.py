@@ -62,7 +62,7 @@ class Change:
     async def withdraw(self, *names: str) -> None:
         """Take roles from the account."""
         if surplus := set(names) & self.roles:
-            await RoleRepository(self.session).withdraw(self.user.id, surplus)
+            await RoleRepository(self.session).revoke(self.user.id, surplus)
             self.roles -= surplus
             self.result = "updated"
 
@@ -79,7 +79,7 @@ class Change:
         """Delete the account with its roles and sessions."""
         self.sessions_revoked += await SessionRepository(self.session).delete_of_user(self.user.id)
         self.sessions_ended = True
-        await RoleRepository(self.session).withdraw_all(self.user.id)
+        await RoleRepository(self.session).revoke_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
         self.result = "deleted"
 

@@ -165,4 +165,4 @@ def first_admin_email(settings: Settings) -> str:
         return normalise_email(settings.first_admin_email)
     except InvalidInputError as error:
         key = "admin_email" if settings.admin_email else "admin_username"
-        raise settings.refused(key, error.message) from None
+        raise settings.error_for(key, error.message) from None

@@ -166,7 +166,7 @@ async def lock_superusers(session: AsyncSession, settings: Settings) -> Superuse
     same moment, the second sees what the first did.
 
     Args:
-        session: A session for writing, alone by ``one_writer``.
+        session: A session for writing, alone by ``lock_accounts``.
         settings: The hash parameters.
     """
     found = await UserRepository(session).lock_active_superusers()
@@ -178,7 +178,7 @@ async def require_another_superuser(session: AsyncSession, user: User, settings:
     """Refuse to go on when *user* is the last one that can administer the server.
 
     Args:
-        session: A session for writing, alone by ``one_writer``.
+        session: A session for writing, alone by ``lock_accounts``.
         user: The account that is about to lose its rights, as it is before.
         settings: The hash parameters.
 

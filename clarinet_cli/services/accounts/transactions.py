@@ -65,7 +65,7 @@ async def alone(
         dry_run: Roll back at the end, and leave no record.
     """
     async with audited_session(settings, dry_run=dry_run) as (session, trail):
-        await ServerRepository(session).one_writer()
+        await ServerRepository(session).lock_accounts()
         yield session, trail
 
 

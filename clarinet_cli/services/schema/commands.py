@@ -15,7 +15,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import get_connection, writing
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
-from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, exclusive
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
 from clarinet_cli.services.schema.dependents import (
     references_to_nothing,
     require_no_dependents,
@@ -193,9 +193,7 @@ async def migration_connection(
     require_sqlite_file(database_url(settings), settings.project_dir)
     async with AsyncExitStack() as stack:
         if access is not Access.READ:
-            await stack.enter_async_context(
-                exclusive(settings, Job.MIGRATION, timeout=lock_timeout)
-            )
+            await stack.enter_async_context(job_lock(settings, Job.MIGRATION, timeout=lock_timeout))
         connection = await stack.enter_async_context(
             get_connection(settings, access=access, foreign_keys=False, busy_timeout=lock_timeout)
         )

@@ -20,7 +20,7 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
 from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED, RefusedError
-from clarinet_cli.filesystem.ownership import make_directory, open_file, reason_of
+from clarinet_cli.filesystem.ownership import make_directory, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import require_code, require_project_place
 from clarinet_cli.results import FileChange
 from clarinet_cli.services.schema.scripts import is_readable, read_scripts
@@ -392,7 +392,7 @@ def _write(path: Path, text: str) -> None:
         logger.bind(reported=True).error(f"writing {path}: {error}")
         with suppress(OSError):
             new.unlink(missing_ok=True)
-        raise FAILURE.with_context(f"{path}: {reason_of(error, path)}") from error
+        raise FAILURE.with_context(f"{path}: {os_error_reason(error, path)}") from error
 
 
 def _write_new(path: Path, content: bytes) -> None:

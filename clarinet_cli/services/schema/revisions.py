@@ -7,7 +7,7 @@ from alembic.script import Script
 
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, REFUSED
-from clarinet_cli.filesystem.ownership import hand_over
+from clarinet_cli.filesystem.ownership import give_to_directory_owner
 from clarinet_cli.results import FileChange, RevisionRow
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import (
@@ -108,5 +108,5 @@ def _files(scripts: object) -> list[FileChange]:
     found = scripts if isinstance(scripts, list) else [scripts]
     made = [script.path for script in found if isinstance(script, Script)]
     for path in made:
-        hand_over(Path(path))
+        give_to_directory_owner(Path(path))
     return [FileChange(path, "created") for path in made]

@@ -21,7 +21,7 @@ from clarinet_cli.repositories.session_state import Moment
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import JobRecord, recorded_job
 from clarinet_cli.services.clocks import compare_clocks, moment_of
-from clarinet_cli.services.locks import Job, StillHeld, exclusive
+from clarinet_cli.services.locks import CheckLock, Job, job_lock
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.others import OtherTables
 from clarinet_cli.services.session_cleanup.pace import Pace
@@ -122,7 +122,7 @@ class _Run:
     others: Optional[OtherTables] = None
 
     async def prepared(
-        self, now: Optional[datetime], still_held: StillHeld, progress: Progress
+        self, now: Optional[datetime], still_held: CheckLock, progress: Progress
     ) -> Walk:
         """Freeze the instant, choose the way, and return the walk."""
 
@@ -260,7 +260,7 @@ class _Run:
 @asynccontextmanager
 async def _opened(
     settings: Settings, *, dry_run: bool
-) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], StillHeld]]:
+) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], CheckLock]]:
     """Open what a clean-up works with; a real one has the lock of its own.
 
     That one has more sessions: on PostgreSQL one to look ahead with, on SQLite two that read
@@ -273,7 +273,7 @@ async def _opened(
     url = database_url(settings)
     require_sqlite_file(url, settings.project_dir)  # before the lock leaves a file beside nothing
     async with AsyncExitStack() as opened:
-        still_held = await opened.enter_async_context(exclusive(settings, Job.CLEANUP, timeout=0))
+        still_held = await opened.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
         # After a power cut the last batches may have to be done again.
         writing = open_pinned_session(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False

@@ -12,7 +12,7 @@ from clarinet_cli.database.session import driver_errors
 from clarinet_cli.exceptions import BusyError, ConflictError, NoSpaceError
 from clarinet_cli.repositories.dead_sessions import DeadSessions, Span
 from clarinet_cli.services.audit import JobRecord
-from clarinet_cli.services.locks import StillHeld
+from clarinet_cli.services.locks import CheckLock
 from clarinet_cli.services.session_cleanup.look import LookAtAll
 from clarinet_cli.services.session_cleanup.pace import Pace
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan
@@ -74,7 +74,7 @@ class Walk:
     pace: Pace
     goal: float
     pause: float
-    still_held: StillHeld
+    still_held: CheckLock
     progress: Progress
     deleted: int = 0
     batches: int = 0

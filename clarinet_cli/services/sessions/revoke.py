@@ -165,7 +165,7 @@ async def revoke_all(
     revoked = record.done
     logger.info(f"{REVOKED} {revoked} sessions of everybody")
     async with get_async_session(settings) as session:
-        kept = await SessionRepository(session).count_kept()
+        kept = await SessionRepository(session).count_unless_revoked()
     return RevokeAllReport(REVOKED if revoked else UNCHANGED, revoked, kept)
 
 
@@ -185,7 +185,9 @@ async def _remove_others(
         after = None
         while last is not None and not stopped():
             async with writing(session):
-                after, removed = await repository.remove_slice(after, last, SLICE, spared=spared)
+                after, removed = await repository.remove_key_range(
+                    after, last, SLICE, spared=spared
+                )
                 record.before_commit(removed)
             note_down()
             if after is None:

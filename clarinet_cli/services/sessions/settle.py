@@ -56,7 +56,7 @@ class Settle:
         logger.info(f"waiting {self.seconds:g} s for log-ins under way")
         await self.wait(self.seconds)
         async with get_async_session(settings) as session:
-            found = await SessionRepository(session).owners_among(self.accounts)
+            found = await SessionRepository(session).users_with_sessions(self.accounts)
         if not found:
             return
         async with audited_session(settings) as (session, trail):
