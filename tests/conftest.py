@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.forked import stop_fork_server
 from tests.postgres import (
     FIXTURE_TEMPLATE,
     SERVER_VARIABLE,
@@ -46,7 +47,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server that this run started."""
+    """Stop the servers that this run started."""
+    stop_fork_server()
     if OWN_SERVER in config.stash:
         config.stash[OWN_SERVER].stop()
         del os.environ[SERVER_VARIABLE]

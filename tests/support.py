@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ import typer
 
 from clarinet_cli.cli.main import run_command_line
 from clarinet_cli.settings import Settings, load_settings
+from tests import forked
 from tests.postgres import PostgresServer
 
 # The instant of the two fixture databases.
@@ -99,8 +99,9 @@ class Project:
         self, *arguments: str, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
     ) -> Result:
         """Run a command in this process, standard input not a terminal."""
-        words = ["-C", str(self.directory), *arguments]
-        return run_in_process(words, stdin=stdin, env={**self.environment, **(env or {})})
+        return run_in_process(
+            self.words(*arguments), stdin=stdin, env={**self.environment, **(env or {})}
+        )
 
     def json(self, *arguments: str, **options: Any) -> Any:
         """Run a command that must succeed and return its data."""
@@ -108,22 +109,27 @@ class Project:
         assert result.code == 0, result
         return result.json
 
-    def process(self, *arguments: str, env: Optional[Mapping[str, str]] = None) -> list[str]:
-        """Return the command line of a process of its own; see ``process_environment``."""
-        return [sys.executable, "-m", "clarinet_cli", "-C", str(self.directory), *arguments]
+    def words(self, *arguments: str) -> list[str]:
+        """Return the words of a command line, without the program; see ``tests.forked``."""
+        return ["-C", str(self.directory), *arguments]
 
-    def run_process(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Result:
-        """Run a command in a process of its own."""
-        done = subprocess.run(
-            self.process(*arguments),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=process_environment(self.environment),
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+    def process(self, *arguments: str) -> list[str]:
+        """Return the command line of an interpreter of its own; see ``process_environment``."""
+        return [sys.executable, "-m", "clarinet_cli", *self.words(*arguments)]
+
+    def run_process(
+        self, *arguments: str, stdin: str = "", redirections: str = "", timeout: float = 120
+    ) -> Result:
+        """Run a command in a process of its own, perhaps redirected as a shell does it."""
+        with forked.redirected(redirections) as streams:
+            done = forked.run(
+                self.words(*arguments),
+                content=stdin.encode(),
+                env=process_environment(self.environment),
+                timeout=timeout,
+                **streams,
+            )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Look at the database, or change it, past the tool; ``?`` stands for an argument."""

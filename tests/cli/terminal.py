@@ -7,8 +7,6 @@ import pty
 import re
 import select
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
@@ -16,17 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from tests import forked
 from tests.support import Project, process_environment
 
 LIMIT_SECONDS = 30.0
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
-# getpass reads /dev/tty: the first terminal that a session's leader opens becomes that.
-START = (
-    "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR));"
-    " os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 @dataclass
@@ -39,7 +33,7 @@ class Terminal:
         screen: All that the terminal has shown so far.
     """
 
-    process: subprocess.Popen[bytes]
+    process: forked.Process
     master: int
     screen: str = ""
     read_to: int = 0
@@ -86,7 +80,7 @@ class Terminal:
         """
         deadline = time.monotonic() + LIMIT_SECONDS
         status = Path(f"/proc/{self.process.pid}/stat")
-        while status.exists() and (state := _state(status)) not in "SZ":
+        while (state := _state(status)) not in "SZ":
             assert time.monotonic() < deadline, f"it never waits (state {state})"
             time.sleep(0.005)
 
@@ -102,8 +96,11 @@ class Terminal:
 
 
 def _state(status: Path) -> str:
-    """Return the letter after the command's name in parentheses, which may hold anything."""
-    return status.read_text().rpartition(") ")[2][0]
+    """Return the letter after the command's name in parentheses; Z when it has ended."""
+    try:
+        return status.read_text().rpartition(") ")[2][0]
+    except OSError:
+        return "Z"
 
 
 @contextlib.contextmanager
@@ -128,12 +125,12 @@ def terminal(
     variables = {**project.environment, "TERM": "xterm-256color", **(env or {})}
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(stdout.open("wb")) if stdout else slave
-        process = subprocess.Popen(
-            [sys.executable, "-c", START, *project.process(*arguments)],
+        process = forked.start(
+            project.words(*arguments),
             stdin=slave,
             stdout=target,
             stderr=slave,
-            start_new_session=True,
+            terminal=True,
             env=process_environment(variables),
         )
     os.close(slave)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from argon2 import PasswordHasher
 
+from tests import forked
 from tests.support import Project, process_environment, run_in_encoding
 
 EMAIL = "иван@example.org"
@@ -31,14 +32,7 @@ def people(project: Project) -> Project:
 
 def run(project: Project, *words: str, locale: Mapping[str, str], stdin: bytes = b"") -> Run:
     """Run a command in a process of its own, in this locale."""
-    return subprocess.run(
-        project.process(*words),
-        input=stdin,
-        capture_output=True,
-        env=process_environment(locale),
-        timeout=60,
-        check=False,
-    )
+    return forked.run(project.words(*words), content=stdin, env=process_environment(locale))
 
 
 def run_here(

@@ -13,6 +13,7 @@ import typer
 from clarinet_cli import __version__
 from clarinet_cli.cli.root import app
 from clarinet_cli.cli.suggestions import ELSEWHERE
+from tests import forked
 from tests.cli.scenes import (
     ADA,
     ADMIN,
@@ -569,19 +570,10 @@ def piped(project: Project, words: tuple[str, ...], opened: Callable[[], int]) -
     """Run a command whose standard output is a descriptor; return its code and stderr."""
     stdout = opened()
     try:
-        done = subprocess.run(
-            project.process(*words),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            env=process_environment({}),
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = forked.run(project.words(*words), stdout=stdout, env=process_environment({}))
     finally:
         os.close(stdout)
-    return done.returncode, done.stderr
+    return done.returncode, done.stderr.decode()
 
 
 def closed_pipe() -> int:
@@ -621,7 +613,7 @@ def test_data_that_can_not_be_written_is_a_failure(populated: Project, form: str
 
 
 def with_closed(project: Project, redirections: str, *words: str) -> Result:
-    """Run a command by a shell with these redirections."""
+    """Run a command by a shell with these redirections, in an interpreter of its own."""
     script = f'exec "$@" {redirections}'
     done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", *project.process(*words)],
@@ -654,7 +646,7 @@ def test_without_standard_input_nothing_can_be_asked(
 ) -> None:
     """A closed standard input is no terminal and has no password; nothing is written."""
     before = everything(project)
-    assert_failed(with_closed(project, "<&-", *words), code)
+    assert_failed(project.run_process(*words, redirections="<&-"), code)
     assert everything(project) == before
 
 
@@ -678,13 +670,14 @@ def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
 @pytest.mark.parametrize("words", [("--help",), ("session", "--help")])
 def test_help_on_a_full_disk_is_one_line(populated: Project, words: tuple[str, ...]) -> None:
     """The help is written by another library, and its failure is told as any other."""
-    result = with_closed(populated, ">/dev/full", *words)
+    result = populated.run_process(*words, redirections=">/dev/full")
     assert result == Result(1, "", "error: standard output: No space left on device\n")
 
 
 def test_without_standard_output_nothing_to_say_is_no_loss(populated: Project) -> None:
     """``-q … >&-``: a command that has nothing to write succeeds."""
-    assert with_closed(populated, ">&-", "-q", "session", "cleanup") == Result(0, "", "")
+    words = ("-q", "session", "cleanup")
+    assert populated.run_process(*words, redirections=">&-") == Result(0, "", "")
     assert populated.tokens() == {"11111111-active", "44444444-admin"}
 
 
@@ -692,7 +685,7 @@ def test_a_new_password_that_can_not_be_shown_is_not_set(populated: Project) -> 
     """It is shown before the commit: when it went nowhere, nothing is changed."""
     words = ("-q", "admin", "reset-password", "--generate-password")
     before = populated.rows('SELECT hashed_password FROM "user" ORDER BY email')
-    result = with_closed(populated, ">&-", *words)
+    result = populated.run_process(*words, redirections=">&-")
     assert (result.code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: the new password can't be shown: ")
     assert populated.rows('SELECT hashed_password FROM "user" ORDER BY email') == before

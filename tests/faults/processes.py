@@ -17,6 +17,8 @@ from uuid import UUID
 import psutil
 
 from clarinet_cli.services.schema.environments import find_environment
+from tests import forked
+from tests.forked import Process
 from tests.support import Project, Result, process_environment
 
 # Of each test with chance in it. Two a run show that it holds at all; hundreds, by the
@@ -27,8 +29,6 @@ POLL_SECONDS = 0.01
 # A port that the kernel gives to nobody who asks for any.
 CLOSED_PORT = 1
 TABLES = {"user", "userrole", "userroleslink", "access_token"}
-
-Process = subprocess.Popen[bytes]
 
 
 def chance() -> Random:
@@ -53,16 +53,22 @@ def running(
         *arguments: The words of the command.
         stdin: Its whole standard input.
         env: Variables that it gets beside those of the project.
-        prepare: Called in the child before the tool starts.
+        prepare: Called in the child before the tool starts, which is then an interpreter's
+            own start.
     """
-    process = subprocess.Popen(
-        project.process(*arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=process_environment({**project.environment, **(env or {})}),
-        preexec_fn=prepare,
-    )
+    environment = process_environment({**project.environment, **(env or {})})
+    process: Process
+    if prepare is None:
+        process = forked.start(project.words(*arguments), env=environment)
+    else:
+        process = subprocess.Popen(
+            project.process(*arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            preexec_fn=prepare,
+        )
     try:
         assert process.stdin is not None
         process.stdin.write(stdin.encode())
@@ -80,7 +86,7 @@ def running(
 def end_of(process: Process, patience: float = PATIENCE_SECONDS) -> Result:
     """Wait until a process ends by itself and return how it ended."""
     stdout, stderr = process.communicate(timeout=patience)
-    return Result(process.returncode, stdout.decode(), stderr.decode())
+    return Result(process.wait(), stdout.decode(), stderr.decode())
 
 
 def run_alone(

@@ -21,7 +21,7 @@ from tests.faults.processes import (
     write_lock,
 )
 from tests.postgres import BINARIES, OwnServer, PostgresServer
-from tests.support import PASSWORD, Project, process_environment
+from tests.support import PASSWORD, Project
 
 DEAD = 1000
 LIVE = 20
@@ -227,14 +227,11 @@ def test_an_interval_of_the_settings(project: Project) -> None:
 def test_a_run_of_the_service_is_one_line(project: Project, option: str) -> None:
     """A note without -v, the log's line with it, and never both."""
     dead_and_live(project, 5, LIVE)
-    words = project.process()
-    words += [option, "session", "cleanup", "--every", "1h"]
-    environment = process_environment(project.environment)
-    with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment) as process:
+    with running(project, option, "session", "cleanup", "--every", "1h") as process:
         eventually(lambda: number_of_dead(project) == 0, process)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 143, said
-    told = [line for line in said.decode().splitlines() if "clean-up: matched" in line]
+        result = end_of(process)
+    assert result.code == 143, result
+    told = [line for line in result.stderr.splitlines() if "clean-up: matched" in line]
     assert len(told) == 1
     assert "matched 5, deleted 5, remaining 0" in told[0]

@@ -19,7 +19,6 @@ from tests.cli.scenes import ADA, populate
 from tests.faults.processes import (
     CLOSED_PORT,
     RUNS,
-    Process,
     assert_one_error,
     assert_sound,
     chance,
@@ -32,6 +31,7 @@ from tests.faults.processes import (
     settle,
     tables,
 )
+from tests.forked import Process
 from tests.support import Project, process_environment
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)

@@ -17,7 +17,6 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from tests.faults import writer
 from tests.faults.processes import (
     TABLES,
-    Process,
     add_sessions,
     assert_one_error,
     assert_sound,
@@ -32,6 +31,7 @@ from tests.faults.processes import (
     superusers,
     tables,
 )
+from tests.forked import Process
 from tests.support import PASSWORD, Project, Result, process_environment
 
 VERIFIER = PasswordHash((Argon2Hasher(),))

@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.processes import (
-    Process,
     assert_one_error,
     assert_sound,
     dead_and_live,
@@ -24,6 +23,7 @@ from tests.faults.processes import (
     waits_for_lock,
     write_lock,
 )
+from tests.forked import Process
 from tests.postgres import PostgresServer
 from tests.support import PASSWORD, Project
 

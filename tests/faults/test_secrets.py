@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.faults.processes import CLOSED_PORT, Process, end_of, running
+from tests.faults.processes import CLOSED_PORT, end_of, running
+from tests.forked import Process
 from tests.postgres import LOCKED_ROLE, PostgresServer
 from tests.support import Project, Result, run_in_process
 

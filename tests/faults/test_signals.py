@@ -10,7 +10,6 @@ import pytest
 
 from tests.faults.processes import (
     CLOSED_PORT,
-    Process,
     assert_sound,
     dead_and_live,
     end_of,
@@ -22,6 +21,7 @@ from tests.faults.processes import (
     waits_for_lock,
     write_lock,
 )
+from tests.forked import Process
 from tests.support import Project
 
 DEAD = 3000

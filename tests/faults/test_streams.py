@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.cli.scenes import ADA, admin_id, dump, populate
 from tests.faults.processes import eventually, number_of_dead
 from tests.faults.test_kill_accounts import VERIFIER
@@ -15,23 +16,9 @@ from tests.support import Project, Result, process_environment
 
 # What a shell writes behind the command.
 FULL_STDERR, NO_STDERR = "2>/dev/full", "2>&-"
-FULL_STDOUT, NO_STDOUT, NO_STDIN = ">/dev/full", ">&-", "<&-"
+FULL_STDOUT, NO_STDOUT = ">/dev/full", ">&-"
 GRACE = "grace@example.org"
 HOUR = timedelta(hours=1)
-
-
-def run_with(project: Project, redirection: str, *words: str) -> Result:
-    """Run a command in a shell, its streams redirected."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *project.process(*words)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=process_environment(project.environment),
-        timeout=120,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def without_reader(project: Project, *words: str) -> Result:
@@ -39,17 +26,10 @@ def without_reader(project: Project, *words: str) -> Result:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        done = subprocess.run(
-            project.process(*words),
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=process_environment(project.environment),
-            timeout=120,
-            check=False,
+        done = forked.run(
+            project.words(*words), stdout=pipe, env=process_environment(project.environment)
         )
-    return Result(done.returncode, "", done.stderr)
+    return Result(done.returncode, "", done.stderr.decode())
 
 
 @pytest.fixture
@@ -77,7 +57,7 @@ def test_no_message_changes_the_code(
     peopled: Project, redirection: str, line: str, code: int
 ) -> None:
     """Errors, notes and the log have nowhere to go: the code is the same, the work is done."""
-    result = run_with(peopled, redirection, *line.split())
+    result = peopled.run_process(*line.split(), redirections=redirection)
     assert result.code == code, result
 
 
@@ -86,7 +66,7 @@ def test_apply_is_done_without_standard_error(peopled: Project, tmp_path: Path) 
     """The note about its counts is lost, and nothing else."""
     file = tmp_path / "accounts.json"
     file.write_text(f'[{{"email": "{ADA}", "is_superuser": true}}]')
-    assert run_with(peopled, FULL_STDERR, "admin", "apply", str(file)).code == 0
+    assert peopled.run_process("admin", "apply", str(file), redirections=FULL_STDERR).code == 0
     assert (ADA,) in peopled.rows('SELECT email FROM "user" WHERE is_superuser')
 
 
@@ -121,10 +101,10 @@ CHANGES = [
 def test_a_change_that_is_made_is_a_success(peopled: Project, redirection: str, line: str) -> None:
     """A report that could not be written is a warning; a dry run and a listing are lost: 1."""
     before = dump(peopled)
-    dry = run_with(peopled, redirection, *line.split(), "--dry-run")
+    dry = peopled.run_process(*line.split(), "--dry-run", redirections=redirection)
     assert dry.code == 1, dry
     assert dump(peopled) == before
-    result = run_with(peopled, redirection, *line.split())
+    result = peopled.run_process(*line.split(), redirections=redirection)
     assert result.code == 0, result
     assert result.stderr.startswith("warning: the result can't be shown: standard output")
     assert dump(peopled) != before
@@ -135,7 +115,7 @@ def test_a_change_that_is_made_is_a_success(peopled: Project, redirection: str, 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_data_that_is_lost_is_a_failure(project: Project, redirection: str, line: str) -> None:
     """Who asked for data and does not get it is told by the code."""
-    result = run_with(project, redirection, *line.split())
+    result = project.run_process(*line.split(), redirections=redirection)
     assert result.code == 1, result
     assert result.stderr.startswith("error: standard output")
 
@@ -154,12 +134,12 @@ def generating(tmp_path: Path) -> list[tuple[str, ...]]:
 
 def full(project: Project, *words: str) -> Result:
     """Run a command whose standard output is a full disk."""
-    return run_with(project, FULL_STDOUT, *words)
+    return project.run_process(*words, redirections=FULL_STDOUT)
 
 
 def closed(project: Project, *words: str) -> Result:
     """Run a command without standard output."""
-    return run_with(project, NO_STDOUT, *words)
+    return project.run_process(*words, redirections=NO_STDOUT)
 
 
 @pytest.mark.parametrize("run", [full, closed, without_reader])

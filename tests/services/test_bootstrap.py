@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Optional
@@ -34,6 +33,7 @@ from clarinet_cli.utils.bootstrap import (
     initialise_database,
     superuser_is_missing,
 )
+from tests.faults.processes import run_at_once
 from tests.migrations.helpers import (
     SECOND,
     add_table_revision,
@@ -46,7 +46,7 @@ from tests.migrations.helpers import (
     table_names,
     versions,
 )
-from tests.support import PASSWORD, Project, process_environment
+from tests.support import PASSWORD, Project
 
 STEPS = ["database", "schema", "roles", "superuser"]
 ADMIN = "admin@clarinet.ru"
@@ -499,27 +499,10 @@ class TestServersDatabase:
 
 def test_eight_at_once(empty_project: Project) -> None:
     """Eight db init from nothing: one database, one schema, one superuser, five roles, no error."""
-    command = empty_project.process("db", "init", "--password-stdin")
-    processes = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=process_environment({}),
-        )
-        for _ in range(AT_ONCE)
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(PASSWORD)
-        process.stdin.close()
-        process.stdin = None
-    ends = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    ends = run_at_once(empty_project, AT_ONCE, "db", "init", "--password-stdin", stdin=PASSWORD)
 
-    assert [end for end in ends if end[2] not in (0, 75)] == []
-    assert [end for end in ends if end[2] == 0]
+    assert [end for end in ends if end.code not in (0, 75)] == []
+    assert [end for end in ends if end.code == 0]
     assert superusers(empty_project) == [ADMIN]
     assert empty_project.count("user") == 1
     assert empty_project.count("userroleslink") == 1
