@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests import cheap_hashes
 from tests.forked import stop_fork_server
 from tests.postgres import (
     FIXTURE_TEMPLATE,
@@ -25,7 +26,8 @@ OWN_SERVER = pytest.StashKey[OwnServer]()
 
 @pytest.hookimpl(tryfirst=True)  # before the root of the temporary directories is read
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the PostgreSQL server of this run, unless a variable names another one."""
+    """Hash cheaply; start the PostgreSQL server of this run, unless a variable names one."""
+    cheap_hashes.use_cheap_hashes()
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     # Compiled once, not in each of the processes that the tests start.
@@ -52,6 +54,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if OWN_SERVER in config.stash:
         config.stash[OWN_SERVER].stop()
         del os.environ[SERVER_VARIABLE]
+
+
+@pytest.fixture
+def real_hashes() -> Iterator[None]:
+    """Hash passwords at the cost that the settings ask for."""
+    with cheap_hashes.real_hashes():
+        yield
 
 
 @pytest.fixture(scope="session")

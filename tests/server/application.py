@@ -4,7 +4,10 @@ Log-in, hashing and the cookie are fastapi-users' own. Tables and statements are
 once more (``tests.server.tables``), so that a mistake of the tool can't hide in both.
 """
 
+import functools
 from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Optional
 from uuid import UUID
@@ -13,15 +16,11 @@ from fastapi import FastAPI, Request
 from fastapi_users import BaseUserManager, FastAPIUsers, UUIDIDMixin
 from fastapi_users.authentication import AuthenticationBackend, CookieTransport
 from fastapi_users.authentication.strategy.db import DatabaseStrategy
-from fastapi_users.password import PasswordHelper
 from fastapi_users.schemas import BaseUser, BaseUserUpdate
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
-from pwdlib.hashers.bcrypt import BcryptHasher
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clarinet_cli.settings import Settings
-from tests.server.tables import Account, Session, SessionDatabase, UserDatabase, make_engine
-from tests.support import Project
+from tests.server.tables import Account, Session, SessionDatabase, UserDatabase
 
 Clock = Callable[[], datetime]
 USER_AGENT_LENGTH = 512
@@ -117,33 +116,47 @@ class SessionStrategy(DatabaseStrategy[Account, UUID, Session]):
         return changes
 
 
-def make_application(
-    project: Project, now: Clock, *, caching: bool = False, cheap: bool = False
-) -> FastAPI:
-    """Return the application of a project.
+@dataclass(frozen=True)
+class Deployment:
+    """What the application serves in the present context.
 
-    Args:
-        project: Its settings and its database.
+    Attributes:
+        settings: The limits; the same file as the tool's.
+        engine: Where the tables are.
         now: The clock.
-        caching: Believe a token for ``session_cache_ttl_seconds`` without looking again.
-        cheap: Hash at the cost of the settings, so that a log-in does not hash anew at the
-            cost that is fastapi-users' default; for tests that log in many times.
+        cache: The tokens that were found valid, until when; None keeps none.
     """
-    settings, engine = project.settings, make_engine(project)
-    cache: Optional[dict[str, tuple[datetime, Account]]] = {} if caching else None
-    helper = PasswordHelper(_cheap_hash(settings)) if cheap else PasswordHelper()
 
-    async def manager() -> UserManager:
-        return UserManager(UserDatabase(engine), helper)
+    settings: Settings
+    engine: AsyncEngine
+    now: Clock
+    cache: Optional[dict[str, tuple[datetime, Account]]]
 
-    async def strategy(request: Request) -> SessionStrategy:
-        return SessionStrategy(SessionDatabase(engine), settings, now(), request, cache)
 
-    transport = CookieTransport(
-        cookie_name=settings.cookie_name,
-        cookie_max_age=settings.session_expire_hours * 3600,
-        cookie_secure=settings.session_secure_cookie,
-    )
+SERVED: ContextVar[Deployment] = ContextVar("served")
+
+
+async def manager() -> UserManager:
+    """Return the account rules over the database that is served."""
+    return UserManager(UserDatabase(SERVED.get().engine))
+
+
+async def strategy(request: Request) -> SessionStrategy:
+    """Return the session rules of one request."""
+    served = SERVED.get()
+    database = SessionDatabase(served.engine)
+    return SessionStrategy(database, served.settings, served.now(), request, served.cache)
+
+
+def application_for(settings: Settings) -> FastAPI:
+    """Return the application, whose cookie is that of the settings; ``SERVED`` has the rest."""
+    life = settings.session_expire_hours * 3600
+    return _application(settings.cookie_name, life, secure=settings.session_secure_cookie)
+
+
+@functools.cache
+def _application(cookie_name: str, life: int, *, secure: bool) -> FastAPI:
+    transport = CookieTransport(cookie_name=cookie_name, cookie_max_age=life, cookie_secure=secure)
     backend = AuthenticationBackend(name="cookie", transport=transport, get_strategy=strategy)
     users = FastAPIUsers[Account, UUID](manager, [backend])
     application = FastAPI()
@@ -152,12 +165,3 @@ def make_application(
         users.get_users_router(BaseUser[UUID], BaseUserUpdate), prefix="/users"
     )
     return application
-
-
-def _cheap_hash(settings: Settings) -> PasswordHash:
-    argon2 = Argon2Hasher(
-        time_cost=settings.argon2_time_cost,
-        memory_cost=settings.argon2_memory_cost,
-        parallelism=settings.argon2_parallelism,
-    )
-    return PasswordHash((argon2, BcryptHasher()))

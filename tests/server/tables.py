@@ -1,5 +1,6 @@
 """The server's two tables and its statements on them, written without the tool's."""
 
+import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Optional
@@ -179,6 +180,11 @@ def make_engine(project: Project) -> AsyncEngine:
             port=server.port,
             database=project.database,
         )
+    return _engine(url)
+
+
+@functools.lru_cache(maxsize=8)  # so that statements are compiled once a project
+def _engine(url: URL) -> AsyncEngine:
     return create_async_engine(url, poolclass=NullPool)
 
 

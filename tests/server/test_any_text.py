@@ -82,7 +82,7 @@ def test_any_password_that_is_accepted_logs_in(project: Project, password: str) 
 
     One that is refused, with several lines or easy to guess, logs nobody in.
     """
-    server = Server(project, cheap=True)
+    server = Server(project)
     done = project.run("admin", "reset-password", "--password-stdin", stdin=as_piped(password))
     if done.code != 0:
         assert done.code == 2, done
@@ -126,7 +126,7 @@ def test_any_address_that_is_accepted_logs_in(project: Project, address: str) ->
         assert done.code in {2, 4}, done
         assert snapshot(project) == before
         return
-    server = Server(project, cheap=True)
+    server = Server(project)
     cookie = server.log_in(done.json["email"], done.json["password"])
     assert cookie is not None
     found = server.who_is(cookie)
@@ -151,7 +151,7 @@ def test_two_accounts_never_shut_each_other_out(
     other = reduce(lambda text, form: form(text), forms, address)
     done = [project.run(*command, f"--email={text}") for text in (address, other)]
     assert {result.code for result in done} <= {0, 2, 4}, done
-    server = Server(project, cheap=True)
+    server = Server(project)
     for account in [result.json for result in done if result.code == 0]:
         cookie = server.log_in(account["email"], account["password"])
         found = server.who_is(cookie or "")

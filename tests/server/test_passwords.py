@@ -171,6 +171,7 @@ def test_an_inactive_user_gets_no_session(server_project: Project) -> None:
     assert server_project.tokens() == tokens
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_a_log_in_turns_bcrypt_into_argon2(server_project: Project) -> None:
     """The server writes the hash anew; the tool leaves it, and a reset goes on from there."""
     activate(server_project, DMITRI)
@@ -185,6 +186,7 @@ def test_a_log_in_turns_bcrypt_into_argon2(server_project: Project) -> None:
     assert accepts(server_project, logged_in(server_project, DMITRI, NEW))
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_a_log_in_leaves_a_hash_of_the_default_cost(project: Project) -> None:
     """The tool's defaults are the server's own: what is current here is current there."""
     (project.directory / "settings.toml").write_text(project.database_settings, encoding="utf-8")
@@ -194,6 +196,7 @@ def test_a_log_in_leaves_a_hash_of_the_default_cost(project: Project) -> None:
     assert hash_of(project, ADMIN) == before
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_a_log_in_brings_a_hash_of_another_cost_up_to_date(project: Project) -> None:
     """The server rewrites a hash that was made cheaper; the password stays the same."""
     before = hash_of(project, ADMIN)
@@ -206,6 +209,7 @@ def test_a_log_in_brings_a_hash_of_another_cost_up_to_date(project: Project) -> 
     assert hash_of(project, ADMIN) == after
 
 
+@pytest.mark.usefixtures("real_hashes")
 @pytest.mark.parametrize(("toml", "current"), [("", True), (CHEAP_ARGON2, False)])
 def test_the_server_sees_whether_a_hash_is_current(
     tmp_path: Path, toml: str, current: bool

@@ -44,7 +44,7 @@ def test_its_rows_have_the_physical_form_of_the_tables(project: Project) -> None
 
 def test_a_log_in_ends_the_oldest_sessions_above_the_limit(project: Project) -> None:
     """Of seven log-ins the five newest stay good."""
-    server = Server(project, now=FIXTURE_NOW, cheap=True)
+    server = Server(project, now=FIXTURE_NOW)
     cookies = []
     for number in range(7):
         server.now = FIXTURE_NOW + timedelta(seconds=number)
@@ -56,7 +56,7 @@ def test_a_log_in_ends_the_oldest_sessions_above_the_limit(project: Project) -> 
 def test_without_a_limit_all_sessions_stay(project: Project) -> None:
     """A limit of 0 is none."""
     project.write_settings("session_concurrent_limit = 0\n")
-    server = Server(project, cheap=True)
+    server = Server(project)
     cookies = [log_in(server) for _ in range(6)]
     assert all(server.accepts(cookie) for cookie in cookies)
 

@@ -13,7 +13,8 @@ from typing import Any, Optional
 from httpx import ASGITransport, AsyncClient, Response
 
 from tests.oracle import apart
-from tests.server.application import make_application
+from tests.server.application import SERVED, Deployment, application_for
+from tests.server.tables import Account, make_engine
 from tests.support import Project
 
 ORIGIN = "https://server.example.org"
@@ -29,7 +30,6 @@ class Server:
         project: Its settings and its database.
         now: The clock, which a test may set anew.
         caching: Believe a token for ``session_cache_ttl_seconds`` without looking again.
-        cheap: Hash at the cost of the settings; for tests that log in many times.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Server:
         *,
         now: Optional[datetime] = None,
         caching: bool = False,
-        cheap: bool = False,
     ) -> None:
         self.now = now
-        self.cookie_name = project.settings.cookie_name
-        self.application = make_application(project, self._clock, caching=caching, cheap=cheap)
+        settings = project.settings
+        self.cookie_name = settings.cookie_name
+        self.application = application_for(settings)
+        cache: Optional[dict[str, tuple[datetime, Account]]] = {} if caching else None
+        self._deployment = Deployment(settings, make_engine(project), self._clock, cache)
 
     def log_in(
         self, email: str, password: str, *, user_agent: str = BROWSER, address: str = HERE
@@ -83,6 +85,7 @@ class Server:
 
     def _request(self, method: str, path: str, address: str, **content: Any) -> Response:
         async def ask() -> Response:
+            SERVED.set(self._deployment)
             transport = ASGITransport(self.application, client=(address, PORT))
             async with AsyncClient(transport=transport, base_url=ORIGIN) as client:
                 return await client.request(method, path, **content)

@@ -30,6 +30,7 @@ def cheap(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return load_settings(directory)
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_a_hash_made_now_is_current(cheap: Settings) -> None:
     """argon2id with the parameters of the settings."""
     stored = hash_password(NewPassword(PASSWORD), cheap)

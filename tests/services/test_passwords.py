@@ -314,6 +314,7 @@ def test_a_password_is_in_no_representation() -> None:
 # --- Hashes --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("real_hashes")
 @pytest.mark.parametrize(
     ("toml", "cost"),
     [
@@ -337,6 +338,7 @@ def test_a_hash_is_argon2id_at_the_cost_of_the_settings(
     assert SERVER.verify("correct horse", hashed)
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_two_hashes_of_one_password_differ(cheap: Settings) -> None:
     """Each has a salt of its own, of the 16 bytes that RFC 9106 asks for."""
     hashes = [hash_password(NewPassword("correct horse"), cheap) for _ in range(2)]
@@ -355,6 +357,7 @@ def test_the_server_verifies_the_hash_of_any_password(cheap: Settings, text: str
     assert not SERVER.verify(text[:-1], hashed)
 
 
+@pytest.mark.usefixtures("real_hashes")
 @pytest.mark.parametrize(
     "text", ["Ünïcödé-пароль-🦆", "line\nbreak\r\n", " spaces around ", "nfc \u00fc \u0075\u0308"]
 )
