@@ -25,7 +25,6 @@ SESSION_MAKERS = {
     "get_async_session",
     "open_session",
 }
-Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Import(NamedTuple):
@@ -338,41 +337,6 @@ def names_bound(file: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) ->
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 bound.add(node.id)
     return bound
-
-
-def public(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Documented]]:
-    """Yield the public functions and classes of a module, and the members of the classes."""
-    for node in body:
-        if isinstance(node, Documented) and not node.name.startswith("_"):
-            yield f"{prefix}{node.name}", node
-            if isinstance(node, ast.ClassDef):
-                yield from public(node.body, f"{prefix}{node.name}.")
-
-
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_everything_public_is_explained(file: Path) -> None:
-    """Each public module, class, function and method has a docstring."""
-    tree = parsed(file)
-    missing = [name for name, node in public(tree.body, "") if not ast.get_docstring(node)]
-    assert missing == []
-    assert ast.get_docstring(tree)
-
-
-@pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_every_function_says_its_types(file: Path) -> None:
-    """Parameters and results are annotated, so that the type checker sees all of them."""
-    missing = [
-        f"{function.name}: {argument.arg}"
-        for function in functions_of(parsed(file))
-        for argument in [*function.args.args, *function.args.kwonlyargs]
-        if argument.annotation is None and argument.arg not in {"self", "cls"}
-    ]
-    missing += [
-        f"{function.name}: result"
-        for function in functions_of(parsed(file))
-        if function.returns is None
-    ]
-    assert missing == []
 
 
 def test_sql_stands_in_the_repositories() -> None:
