@@ -3,8 +3,8 @@
 A start of the interpreter takes ten times what a short command does. This program is started
 once by each test process (``tests.forked``) and forks a child for each command. A child gets
 its arguments, environment, working directory, umask and standard streams from the request, and
-runs ``python -m clarinet_cli`` from there: it reads its settings itself, installs its own signal
-handlers and ends as an interpreter ends.
+runs ``python -m clarinet_cli``, or a program given as text, from there: it reads its settings
+itself, installs its own signal handlers and ends as an interpreter ends.
 """
 
 import gc
@@ -180,7 +180,11 @@ def run(request: Request) -> None:
     sys.path[0] = words["directory"]
     sys.argv[1:] = words["arguments"]
     sys.orig_argv[1:] = ["-m", "clarinet_cli", *words["arguments"]]
-    runpy.run_module("clarinet_cli", run_name="__main__", alter_sys=True)
+    if words["program"] is None:
+        runpy.run_module("clarinet_cli", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv[0] = "-c"
+        exec(compile(words["program"], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
 def open_streams(present: list[int]) -> None:

@@ -142,8 +142,9 @@ def start(
     stdout: Stream = PIPE,
     stderr: Stream = PIPE,
     terminal: bool = False,
+    program: Optional[str] = None,
 ) -> Process:
-    """Start ``python -m clarinet_cli``.
+    """Start ``python -m clarinet_cli``, or ``python -c`` with a program.
 
     Args:
         arguments: The words of the command line, without the program.
@@ -152,11 +153,13 @@ def start(
         stdout: Its standard output.
         stderr: Its standard error.
         terminal: Begin a session whose controlling terminal is standard input.
+        program: What to run instead; the modules of the tool are loaded already.
     """
     server = fork_server()
     if server is not None and at_start(env) == at_start(os.environ):
-        return server.start(arguments, env, (stdin, stdout, stderr), terminal=terminal)
-    words = [sys.executable, "-m", "clarinet_cli", *arguments]
+        return server.start(arguments, env, (stdin, stdout, stderr), terminal, program)
+    started = ["-m", "clarinet_cli"] if program is None else ["-c", program]
+    words = [sys.executable, *started, *arguments]
     if terminal:
         words = [sys.executable, "-c", TERMINAL_FIRST, *words]
     streams = [stdin, stdout, stderr]
@@ -186,10 +189,11 @@ def run(
     stdin: Stream = PIPE,
     stdout: Stream = PIPE,
     stderr: Stream = PIPE,
+    program: Optional[str] = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``python -m clarinet_cli`` to its end; it is killed after *timeout* seconds."""
-    process = start(arguments, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+    """Start a process and wait for its end; it is killed after *timeout* seconds."""
+    process = start(arguments, env=env, stdin=stdin, stdout=stdout, stderr=stderr, program=program)
     try:
         out, err = process.communicate(content, timeout)
     except BaseException:
@@ -248,8 +252,8 @@ class ForkServer:
         arguments: Sequence[str],
         env: Mapping[str, str],
         streams: Sequence[Stream],
-        *,
         terminal: bool,
+        program: Optional[str],
     ) -> ForkedProcess:
         """Start a command; see the function ``start``."""
         mask = os.umask(0)
@@ -260,6 +264,7 @@ class ForkServer:
             "directory": str(Path.cwd()),
             "umask": mask,
             "terminal": terminal,
+            "program": program,
             "streams": [number for number, stream in enumerate(streams) if stream != CLOSED],
         }
         ours: list[Optional[IO[bytes]]] = []

@@ -127,7 +127,9 @@ class Project:
                 content=stdin.encode(),
                 env=process_environment(self.environment),
                 timeout=timeout,
-                **streams,
+                stdin=streams.get("stdin", forked.PIPE),
+                stdout=streams.get("stdout", forked.PIPE),
+                stderr=streams.get("stderr", forked.PIPE),
             )
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who may import whom, and what nobody writes."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,7 @@ def name_of(file: Path) -> str:
     return file.relative_to(PACKAGE.parent).as_posix()
 
 
+@functools.cache
 def parsed(file: Path) -> ast.Module:
     """Return a module's syntax tree."""
     return ast.parse(file.read_text("utf-8"), str(file))

@@ -1,6 +1,8 @@
 """Where the database is and whether it is ready."""
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Optional
 
 from clarinet_cli.database.errors import INIT_HINT
@@ -50,7 +52,12 @@ async def database_status(settings: Settings) -> DatabaseStatus:
 
 
 async def wait_until_ready(
-    settings: Settings, readiness: Readiness, *, timeout: float
+    settings: Settings,
+    readiness: Readiness,
+    *,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> WaitReport:
     """Return when the database is ready.
 
@@ -61,12 +68,13 @@ async def wait_until_ready(
         settings: Which database.
         readiness: What counts as ready.
         timeout: Seconds to wait at most.
+        clock: Returns the time in seconds.
+        sleep: Waits for a number of seconds between two tries.
 
     Raises:
         LoginRefusedError: At once, when the server refuses the log-in.
         UnreachableError: It was not ready in time.
     """
-    clock = asyncio.get_running_loop().time
     started, attempts, pause = clock(), 0, FIRST_PAUSE_SECONDS
     while True:
         attempts += 1
@@ -81,7 +89,7 @@ async def wait_until_ready(
             raise UNREACHABLE.with_context(
                 f"not ready after {timeout:g} s: {reason.message}", hint=reason.hint
             )
-        await asyncio.sleep(pause)
+        await sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
@@ -96,7 +104,8 @@ async def _why_not_ready(
     except (UnreachableError, BusyError) as error:
         return error
     except TimeoutError:
-        return UNREACHABLE.with_context("no answer in time")
+        url = display_url(database_url(settings))
+        return UNREACHABLE.with_context(f"{url}: no answer in time")
 
 
 async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:

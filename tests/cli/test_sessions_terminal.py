@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
 from datetime import UTC, datetime
 
 import pytest
 
-from tests import oracle
+from tests import forked, oracle
 from tests.cli.scenes import ADA, admin_id, populate
 from tests.cli.terminal import terminal
 from tests.support import Project, process_environment
@@ -81,14 +80,8 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
         "main()"
     )
     audit = project.directory / "audit.log"
-    words = project.process("--audit-log", str(audit), "session", "revoke-all", "--yes", "-ojson")
-    done = subprocess.run(
-        [words[0], "-c", program, *words[3:]],
-        capture_output=True,
-        text=True,
-        env=process_environment({}),
-        check=False,
-    )
+    words = ["--audit-log", str(audit), "session", "revoke-all", "--yes", "-ojson"]
+    done = forked.run(project.words(*words), program=program, env=process_environment({}))
     assert done.returncode == 128 + signal.SIGTERM, done
     report = json.loads(done.stdout)
     assert 0 < report["sessions_revoked"] < 4_000

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from contextvars import copy_context
 from pathlib import Path
 
@@ -14,9 +12,10 @@ from clarinet_cli.services.accounts.changes import promote
 from clarinet_cli.services.accounts.transactions import change_account
 from clarinet_cli.services.audit_log import configure_audit_log
 from clarinet_cli.utils.logger import logger
+from tests import forked
 from tests.cli.scenes import ADA, assert_failed, dump, populate
 from tests.faults.processes import run_alone
-from tests.support import Project
+from tests.support import Project, process_environment
 
 STRANGER = 65534
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"])
@@ -52,12 +51,10 @@ def test_a_short_write_is_taken_back(project: Project, log: Path) -> None:
         "m.os = Short()\n"
         "from clarinet_cli.cli.main import main; main()"
     )
-    words = project.process("--audit-log", str(log), "admin", "promote", ADA)
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words[3:]], capture_output=True, text=True, check=False
-    )
+    words = project.words("--audit-log", str(log), "admin", "promote", ADA)
+    done = forked.run(words, program=program, env=process_environment({}))
     assert done.returncode == 1, done
-    assert "can't write the audit log" in done.stderr
+    assert "can't write the audit log" in done.stderr.decode()
     assert log.read_text() == '{"before": 1}\n'
     assert dump(project) == before
 
