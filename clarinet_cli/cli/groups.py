@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "admin": ("clarinet_cli.cli.admin", "Accounts: find, see, make, change and end them."),
     "session": ("clarinet_cli.cli.session", "Log-in sessions: count, show, end, clean up."),
     "migrate": ("clarinet_cli.cli.migrate", "Schema revisions, by Alembic."),
+    "config": ("clarinet_cli.cli.config", "The settings: values, sources, what is wrong."),
 }
 QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
 COMPLETION_VARIABLE = "_CLARINET_COMPLETE"

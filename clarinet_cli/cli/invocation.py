@@ -55,6 +55,22 @@ def current() -> Invocation:
     return _current.get()
 
 
+def project_directory() -> Path:
+    """Return the directory of the settings files, for what works without usable settings.
+
+    Raises:
+        ConfigurationError: The directory can't be reached.
+    """
+    from clarinet_cli import settings as module
+    from clarinet_cli.utils.logger import configure_logging, use_command
+
+    invocation = current()
+    configure_logging(-1 if invocation.quiet else invocation.verbosity)
+    use_command(invocation.command)
+    module.use_project(invocation.project)
+    return module.reachable_directory(module.current_project())
+
+
 def project_settings() -> "Settings":
     """Return the project's settings, with logging set up as they and the options say.
 

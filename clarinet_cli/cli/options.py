@@ -76,6 +76,7 @@ StatsOutput = Annotated[Optional[StatsFormat], OUTPUT]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 6 for warnings too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the confirmation with yes.")]
 LockTimeout = Annotated[
     float,

@@ -12,6 +12,8 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
+from clarinet_cli.results.checks import Finding
+from clarinet_cli.results.configuration import SettingRow, SettingsFile
 from clarinet_cli.results.database import (
     DatabaseStatus,
     ExitCodeRow,
@@ -43,6 +45,7 @@ __all__ = [
     "DeclaredAccount",
     "ExitCodeRow",
     "FileChange",
+    "Finding",
     "MigrationRun",
     "MigrationStatus",
     "RevisionRow",
@@ -55,6 +58,8 @@ __all__ = [
     "SessionPage",
     "SessionRow",
     "SessionStats",
+    "SettingRow",
+    "SettingsFile",
     "Step",
     "UserRow",
     "WaitReport",
