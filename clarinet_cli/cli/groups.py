@@ -226,7 +226,7 @@ def run_until_stopped(work: Callable[["Stop"], Awaitable[ResultT]]) -> tuple[Res
 
     async def guarded() -> tuple[ResultT, int]:
         stop = Stop()
-        with SIGNALS.forwarding(stop.ask, asyncio.get_running_loop()):
+        with SIGNALS.forwarding(stop.request, asyncio.get_running_loop()):
             result = await work(stop)
         return result, ExitCode.OK if stop.signal is None else 128 + stop.signal
 

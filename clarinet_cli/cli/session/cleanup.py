@@ -124,11 +124,11 @@ def cleanup(
     )
     if every is not None:
         raise typer.Exit(_serve(settings, plan, every, output))
-    from clarinet_cli.services.session_cleanup import CleanupStoppedError
+    from clarinet_cli.services.session_cleanup import CleanupOutOfSpaceError
 
     try:
         report, code = _clean_once(settings, plan)
-    except CleanupStoppedError as error:
+    except CleanupOutOfSpaceError as error:
         render(error.report, output, done=not dry_run)
         _note_others(error.report)
         raise
@@ -175,7 +175,7 @@ def _serve(
     settings: "Settings", plan: "CleanupPlan", every: float, output: Optional[OutputFormat]
 ) -> int:
     """Clean up again and again; each run tells itself in one line."""
-    from clarinet_cli.services.session_cleanup import clean_up_for_ever
+    from clarinet_cli.services.session_cleanup import serve
 
     interval = settings.session_cleanup_interval if every == AS_THE_SETTINGS_SAY else every
     if interval < SHORTEST_INTERVAL_SECONDS:
@@ -185,7 +185,7 @@ def _serve(
         return ExitCode.OK
     lines = OutputFormat.JSONL if output is OutputFormat.JSON else output
     _, code = run_until_stopped(
-        lambda stop: clean_up_for_ever(
+        lambda stop: serve(
             settings, plan, interval=interval, stop=stop, report=lambda run: _tell(run, lines)
         )
     )

@@ -134,5 +134,5 @@ def _revoke_all(settings: "Settings", spared: list[str]) -> "tuple[RevokeAllRepo
 
     with progress("ending sessions") as tell:
         return run_until_stopped(
-            lambda stop: end_all(settings, spared, tell=tell, stopped=lambda: stop.asked)
+            lambda stop: end_all(settings, spared, tell=tell, stopped=lambda: stop.requested)
         )
