@@ -104,6 +104,15 @@ class Signals:
             self._cancel = None
 
     @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise ``Interrupted`` for a signal in the block, which blocks the event loop."""
+        cancel, self._cancel = self._cancel, None
+        try:
+            yield
+        finally:
+            self._cancel = cancel
+
+    @contextmanager
     def deferred(self) -> Iterator[None]:
         """Only remember signals in the block, where a transaction commits."""
         self._commits += 1

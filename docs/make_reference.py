@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
-from clarinet_cli.cli.groups import GROUPS
-from clarinet_cli.cli.root import app
+from clarinet_cli.cli.app import app
+from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.exceptions import ExitCode
 
 REFERENCE = Path(__file__).parent / "reference.md"

@@ -1,1 +1,1 @@
-"""Words in, words out: parsing, prompts and rendering; no SQL and no rules."""
+"""The command line: parsing, prompts and rendering; no SQL and no rules."""

@@ -1,7 +1,7 @@
 """Values for the shell's completion, when the database answers quickly.
 
-Pressing TAB is no decision to log in somewhere: it does so only where the caller's own settings,
-or root's, say. In a directory of another user nothing is read and nothing is connected.
+Pressing TAB is no decision to connect: only settings that belong to the caller, or to root, are
+used. In a directory of another user nothing is read and nothing is connected.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,40 +15,41 @@ from clarinet_cli.cli.text import printable
 if TYPE_CHECKING:
     from clarinet_cli.settings import Settings
 
+Query = Callable[["Settings"], Awaitable[list[str]]]
 LIMIT_SECONDS = 1.0
 MOST_VALUES = 200
 
 
 def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return addresses of accounts that begin like *incomplete*."""
+    """Return the addresses of accounts that begin with *incomplete*."""
 
     def emails(settings: "Settings") -> Awaitable[list[str]]:
         from clarinet_cli.services.accounts.queries import email_addresses
 
         return email_addresses(settings, incomplete, limit=MOST_VALUES)
 
-    return _quickly(ctx, emails)
+    return _within_limit(ctx, emails)
 
 
 def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return names of roles that begin like *incomplete*."""
+    """Return the names of roles that begin with *incomplete*."""
 
     def roles(settings: "Settings") -> Awaitable[list[str]]:
         from clarinet_cli.services.accounts.queries import role_names
 
         return role_names(settings)
 
-    return [name for name in _quickly(ctx, roles) if name.startswith(incomplete)]
+    return [name for name in _within_limit(ctx, roles) if name.startswith(incomplete)]
 
 
-def _quickly(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]]) -> list[str]:
-    """Return what the database says within the limit, else nothing: a prompt shows no errors."""
+def _within_limit(ctx: typer.Context, query: Query) -> list[str]:
+    """Return the values that the database returns in time, else none: a shell shows no errors."""
     with suppress(Exception):
-        return [value for value in _asked(ctx, work) if value == printable(value)]
+        return [value for value in _run(ctx, query) if value == printable(value)]
     return []
 
 
-def _asked(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]]) -> list[str]:
+def _run(ctx: typer.Context, query: Query) -> list[str]:
     import asyncio
 
     from clarinet_cli import settings as module
@@ -61,11 +62,11 @@ def _asked(ctx: typer.Context, work: Callable[["Settings"], Awaitable[list[str]]
     project = module.current_project().resolve()
     files = [project / name for name in (DOTENV_FILE, *TOML_FILES)]
     if not is_callers_own([project, *files], project):
-        return []  # a key that is pressed in passing opens nothing that others have named
-    question = work(module.settings)  # what it imports does not count
+        return []
+    values = query(module.settings)  # its imports don't count
 
     async def limited() -> list[str]:
         async with asyncio.timeout(LIMIT_SECONDS):
-            return await question
+            return await values
 
     return asyncio.run(limited())

@@ -1,12 +1,11 @@
 """``clarinet db``: the database as a whole."""
 
+import asyncio
 from typing import Annotated
 
 import typer
 
-from clarinet_cli.cli.delivery import Delivery
-from clarinet_cli.cli.groups import HelpfulGroup, run
-from clarinet_cli.cli.invocation import project_settings
+from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.options import (
     DryRun,
     GeneratePassword,
@@ -16,16 +15,18 @@ from clarinet_cli.cli.options import (
     SchemaAnyway,
     parse_duration,
 )
-from clarinet_cli.cli.output import Listing, render
-from clarinet_cli.cli.prompts import PasswordOptions
+from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
+from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import Readiness
 
-app = typer.Typer(cls=HelpfulGroup, help="Create the database, look at it, wait for it.")
+app = group("db")
 
 
-@app.command()
-def init(
+@command(app)
+async def init(
+    runtime: Runtime,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
@@ -35,77 +36,82 @@ def init(
 ) -> None:
     """Make the database ready, whatever its state.
 
-    Creates it, applies the migrations, makes sure of the roles and (admin_auto_create) of
-    the first superuser. Running it again changes nothing. The schema of a database that a
-    server migrates is left alone; where the project has that server's migrations, they come
-    first.
+    Creates it, applies the migrations, adds missing roles and (admin_auto_create) the first
+    superuser. Running it again changes nothing. The schema of a database that a server
+    migrates is not changed; where the project has that server's migrations, they come first.
 
     Example: clarinet db init --generate-password
     """
-    from clarinet_cli.cli.passwords import first_admin_password
     from clarinet_cli.results import Step
+    from clarinet_cli.services.accounts.resolve import first_admin_email
     from clarinet_cli.services.schema import require_known_schema, require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
-    from clarinet_cli.utils.bootstrap import initialise_database
+    from clarinet_cli.utils.bootstrap import initialise_database, superuser_is_missing
 
-    settings = project_settings()
+    settings = runtime.settings
     refuse_accidental_sqlite(settings)
-    options = PasswordOptions(password_stdin, password_file, generate_password)
     if not schema_anyway:
-        run(require_schema_order(settings, creates=True))
-    run(require_known_schema(settings))  # before anybody is asked for a password
-    password = options.read() if dry_run else first_admin_password(settings, options)
+        await require_schema_order(settings, creates=True)
+    await require_known_schema(settings)  # before anybody is prompted for a password
+    options = PasswordOptions(password_stdin, password_file, generate_password)
+    password = options.read(runtime)
+    if not dry_run:
+        missing = await superuser_is_missing(settings)
+        password = (
+            require_password(runtime, password, first_admin_email(settings)) if missing else None
+        )
     done: list[Step] = []
-    # The steps before the superuser's have committed by the time the password is shown.
-    delivery = Delivery(output, Listing(Step), otherwise="the superuser was not created")
-    work = initialise_database(
-        settings,
-        password,
-        dry_run=dry_run,
-        schema_anyway=schema_anyway,
-        progress=done,
-        deliver=delivery,
-    )
+    # The steps before the superuser's are committed when the password is shown.
+    delivery = Delivery(runtime, output, Listing(Step), otherwise="the superuser was not created")
     try:
         with delivery.checked():
-            steps = run(work)
-    except Interrupted:
+            steps = await initialise_database(
+                settings,
+                password,
+                dry_run=dry_run,
+                schema_anyway=schema_anyway,
+                progress=done,
+                deliver=delivery,
+            )
+    except (asyncio.CancelledError, Interrupted):
         if any(step.result != "unchanged" for step in done) and not (dry_run or delivery.done):
-            render(done, output, Listing(Step), done=True)
+            render_list(runtime, done, output, Listing(Step), changed=True)
         raise
     if not delivery.done:
-        render(steps, output, Listing(Step), done=not dry_run)
+        render_list(runtime, steps, output, Listing(Step), changed=not dry_run)
 
 
-@app.command()
-def status(output: Output = None) -> None:
-    """Show software, size, revision, and the rows of our tables.
+@command(app)
+async def status(runtime: Runtime, output: Output = None) -> None:
+    """Show the server's version, the size, the revision, and the rows of each table.
 
     Example: clarinet db status -o json
     """
     from clarinet_cli.services.readiness import database_status
 
-    render(run(database_status(project_settings())), output)
+    render(runtime, await database_status(runtime.settings), output)
 
 
-@app.command()
-def wait(
+@command(app)
+async def wait(
+    runtime: Runtime,
     readiness: Annotated[
         Readiness, typer.Option("--for", help="What counts as ready.")
     ] = Readiness.CONNECTION,
     timeout: Annotated[
         float,
-        typer.Option(parser=parse_duration, metavar="TIME", help="How long to wait at most."),
+        typer.Option(parser=parse_duration, metavar="TIME", help="Fail after this time."),
     ] = 60.0,
     output: Output = None,
 ) -> None:
-    """Return when the database is ready.
+    """Wait until the database is ready.
 
-    A wrong password or an unknown database fails at once; an unreachable server is tried
-    again, with back-off.
+    A wrong password or an unknown database fails at once; an unreachable server is retried
+    with back-off.
 
     Example: clarinet db wait --for schema --timeout 2m
     """
     from clarinet_cli.services.readiness import wait_until_ready
 
-    render(run(wait_until_ready(project_settings(), readiness, timeout=timeout)), output)
+    report = await wait_until_ready(runtime.settings, readiness, timeout=timeout)
+    render(runtime, report, output)

@@ -1,16 +1,17 @@
-"""Results as text: JSON, JSON lines, CSV and plain, from the fields of a dataclass."""
+"""Results as documents: JSON, JSON lines, CSV and plain, from the fields of a dataclass."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
+from clarinet_cli.results import SessionPage
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import OutputFormat
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Fields = dict[str, Any]
+Chunk = Sequence[Any] | SessionPage
+"""Some of the rows of a listing: dataclasses of one type, or sessions field by field."""
+REMEMBERED_TEXTS = 4096
 
 
 def fields_of(result: "DataclassInstance") -> Fields:
@@ -60,12 +64,12 @@ def as_json(values: Fields, *, lines: bool = True) -> str:
     return json_safe(encode(values)) + "\n"
 
 
-class RowsDocument:
-    """One document of many rows, written piece by piece in constant memory.
+class Document:
+    """One document of many rows, made chunk by chunk in constant memory.
 
     Args:
         output: JSON, JSONL, CSV or PLAIN.
-        header: The names of the CSV columns.
+        header: The names of the columns.
     """
 
     def __init__(self, output: OutputFormat, header: list[str]) -> None:
@@ -74,7 +78,7 @@ class RowsDocument:
         self.rows = 0
 
     def begin(self) -> str:
-        """Return what stands before the first row."""
+        """Return what precedes the first row."""
         match self.output:
             case OutputFormat.JSON:
                 return "["
@@ -82,6 +86,16 @@ class RowsDocument:
                 return _csv_line(self.header)
             case _:
                 return ""
+
+    def chunk(self, rows: "Chunk") -> str:
+        """Return some rows.
+
+        The columns of a page of sessions become JSON lines as they are, without an object for
+        each row.
+        """
+        if self.output is OutputFormat.JSONL and isinstance(rows, SessionPage):
+            return json_lines(self.header, rows.columns)
+        return "".join([self.row(fields_of(row)) for row in rows])
 
     def row(self, values: Fields) -> str:
         """Return one row."""
@@ -99,23 +113,29 @@ class RowsDocument:
                 return "\t".join(plain_cell(value) for value in flat(values).values()) + "\n"
 
     def end(self) -> str:
-        """Return what stands behind the last row."""
+        """Return what follows the last row."""
         if self.output is not OutputFormat.JSON:
             return ""
         return "\n]\n" if self.rows else "]\n"
 
 
-def header_of(row_type: type, rows: Iterable[Fields] = ()) -> list[str]:
-    """Return the names of the columns: those of the type, or those that the rows have."""
+def header_of(row_type: type, rows: Chunk = ()) -> list[str]:
+    """Return the names of the columns.
+
+    Args:
+        row_type: The type of the rows.
+        rows: The first of them; fields that are None in all of them may be left out.
+    """
     names: dict[str, None] = {}
-    for row in rows:
-        names |= dict.fromkeys(flat(row))
+    if not isinstance(rows, SessionPage):
+        for row in rows:
+            names |= dict.fromkeys(flat(fields_of(row)))
     declared = [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
     return list(names) or declared
 
 
-def told_password(record: Fields, *, listed: bool) -> str:
-    """Return a generated password as one line; one of several with its account before it."""
+def password_line(record: Fields, *, listed: bool) -> str:
+    """Return a generated password as one line; in a list the account's address precedes it."""
     account = f"{plain_cell(record['email'])}\t" if listed and "email" in record else ""
     return f"{account}{record['password']}\n"
 
@@ -152,10 +172,42 @@ def _csv_line(cells: list[str]) -> str:
     return buffer.getvalue()
 
 
-def plain_type(value: object) -> object:
-    """Return what JSON has no word for as text."""
+def json_lines(names: Sequence[str], columns: Sequence[Sequence[Optional[str]]]) -> str:
+    """Return a line for each row: what ``as_json`` returns in one line, only faster.
+
+    One check tells whether a column needs no escapes at all, and text that many rows have in
+    common (an address, a user agent) is encoded once.
+
+    Args:
+        names: The names of the fields.
+        columns: The values of each field.
+    """
+    parts, values = [], []
+    for name, column in zip(names, columns, strict=True):
+        plain = _is_plain(column)
+        parts.append(f'"{name}": "%s"' if plain else f'"{name}": %s')
+        values.append(column if plain else map(_json_text, column))
+    line = "{" + ", ".join(parts) + "}\n"
+    return "".join(map(line.__mod__, zip(*values, strict=True)))
+
+
+def _is_plain(column: Sequence[Optional[str]]) -> bool:
+    """Return whether all values are text that JSON carries without escapes."""
+    if set(map(type, column)) != {str}:
+        return False
+    text = "".join(map(str, column))
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
+@lru_cache(REMEMBERED_TEXTS)
+def _json_text(value: Optional[str]) -> str:
+    return json_safe(_in_one_line(value))
+
+
+def _json_type(value: object) -> object:
+    """Return a value of a type that JSON lacks as text."""
     return iso_text(value) if isinstance(value, datetime) else str(value)
 
 
-_in_lines = json.JSONEncoder(default=plain_type, ensure_ascii=False, indent=2).encode
-_in_one_line = json.JSONEncoder(default=plain_type, ensure_ascii=False).encode
+_in_lines = json.JSONEncoder(default=_json_type, ensure_ascii=False, indent=2).encode
+_in_one_line = json.JSONEncoder(default=_json_type, ensure_ascii=False).encode

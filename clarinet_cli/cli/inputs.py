@@ -1,12 +1,15 @@
-"""Reading what a user hands over, no more than makes sense."""
+"""Reading files and standard input, up to a limit."""
 
+import sys
+from pathlib import Path
 from typing import BinaryIO
 
-from clarinet_cli.exceptions import INVALID
+from clarinet_cli.exceptions import INVALID, NOT_FOUND
 
 MIB = 2**20
 PASSWORD_LIMIT = MIB
 FILE_LIMIT = 256 * MIB
+STDIN = "-"
 
 
 def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
@@ -14,8 +17,8 @@ def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
 
     Args:
         stream: Where to read.
-        limit: The bytes that are taken at most: ``/dev/zero`` has no end.
-        what: What it is, for the message.
+        limit: The most bytes to accept: ``/dev/zero`` has no end.
+        what: The name of the content, for the message.
 
     Raises:
         InvalidInputError: There is more.
@@ -28,3 +31,25 @@ def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
     if size > limit:
         raise INVALID.with_context(f"{what} has more than {limit // MIB} MiB")
     return b"".join(pieces)
+
+
+def read_file(file: str) -> bytes:
+    """Return the content of a file, or of standard input for ``-``.
+
+    Args:
+        file: As given on the command line.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It can't be read, or is too large.
+    """
+    if file == STDIN:
+        return read_limited(sys.stdin.buffer, FILE_LIMIT, "standard input")
+    try:
+        with Path(file).open("rb") as stream:
+            return read_limited(stream, FILE_LIMIT, file)
+    except FileNotFoundError:
+        raise NOT_FOUND.with_context(f"no file {file}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not the name of a file"
+        raise INVALID.with_context(f"can't read {file!r}: {reason}") from error

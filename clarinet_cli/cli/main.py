@@ -1,10 +1,11 @@
-"""The way into the command line."""
+"""The entry point of the process."""
 
 import gc
 import io
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
@@ -16,78 +17,85 @@ def main() -> None:
     from clarinet_cli.signals import SIGNALS
 
     SIGNALS.install()
-    _start_quickly()
-    if None in (sys.stdin, sys.stdout, sys.stderr):
-        from clarinet_cli.cli.output import open_missing_streams
-
-        open_missing_streams()
-    _lose_what_standard_error_does_not_take()
-    code = run_command_line(sys.argv[1:])
+    _shorten_start()
+    stdout_closed = sys.stdout is None
+    _open_missing_streams()
+    _make_stderr_lossy()
+    code = run_command_line(sys.argv[1:], stdout_closed=stdout_closed)
     SIGNALS.restore_defaults()
-    gc.freeze()  # the end of the process would look once more for garbage among all that
+    gc.freeze()  # or the end of the process collects garbage among all objects once more
     sys.exit(code)
 
 
-class _Forgiving(io.FileIO):
-    """A stream that loses what it can't write, as on a full disk or a terminal that is gone."""
+def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: The words after the program's name.
+        stdout_closed: The caller closed standard output.
+    """
+    _drop_impossible_sizes()
+    from typer.main import get_command
+
+    from clarinet_cli.cli.app import app
+    from clarinet_cli.cli.boundary import execute
+    from clarinet_cli.cli.runtime import Runtime
+    from clarinet_cli.cli.text import ESCAPE_UNENCODABLE
+    from clarinet_cli.cli.writer import Writer
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPE_UNENCODABLE)
+    runtime = Runtime(Writer(stdout_closed=stdout_closed))
+    return execute(get_command(app), arguments, runtime)
+
+
+class _LossyFile(io.FileIO):
+    """A file that drops what it can't write, as on a full disk or a closed terminal."""
 
     def write(self, content: Any, /) -> int:
-        """Write, or lose, the whole content."""
+        """Write, or drop, the whole content."""
         try:
             return super().write(content) or len(content)
         except OSError:
             return len(content)
 
 
-def _lose_what_standard_error_does_not_take() -> None:
-    """Let no message that can't be written stop the work: this is for every writer to it."""
-    if sys.stderr is not sys.__stderr__ or sys.stderr is None:  # a stand-in takes everything
+def _make_stderr_lossy() -> None:
+    """Let no message that can't be written stop the work, whoever writes it."""
+    if sys.stderr is not sys.__stderr__ or sys.stderr is None:  # replaced by a host or a test
         return
     sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(_Forgiving(sys.stderr.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_LossyFile(sys.stderr.fileno(), "w", closefd=False)),
         encoding=sys.stderr.encoding,
         errors="backslashreplace",
         line_buffering=True,
     )
 
 
-def _start_quickly() -> None:
-    """Spare the start what only a long run gains by; before anything else is loaded.
+def _open_missing_streams() -> None:
+    """Replace the standard streams that the caller closed (``<&-``) by the null device.
 
-    Loading the libraries makes some hundred thousand objects that all stay: looking for
-    garbage among them again and again takes an eighth of the start. It begins when the work
-    does (``groups.run``). Pydantic's search for plugins reads the metadata of every
-    installed distribution.
+    They stay open to the end of the process, as the standard streams do.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _shorten_start() -> None:
+    """Switch off what costs time at the start; before any library is loaded.
+
+    Loading the libraries makes some hundred thousand objects that all stay: collecting
+    garbage among them takes an eighth of the start. The runtime enables it for the work.
+    Pydantic's search for plugins reads the metadata of every installed distribution.
     """
     gc.disable()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
-def run_command_line(arguments: list[str]) -> int:
-    """Run one command and return its exit code.
-
-    Args:
-        arguments: The words after the program's name.
-    """
-    _forget_impossible_sizes()
-    _escape_letters_that_a_stream_lacks()
-    from typer.main import get_command
-
-    from clarinet_cli.cli.groups import execute
-    from clarinet_cli.cli.root import app
-
-    return execute(get_command(app), arguments)
-
-
-def _forget_impossible_sizes() -> None:
-    """Leave out sizes that no terminal has: the libraries take 0, or a thousand million."""
+def _drop_impossible_sizes() -> None:
+    """Remove terminal sizes from the environment that no terminal has, such as 0."""
     for name in SIZES:
         if not POSSIBLE_SIZE.fullmatch(os.environ.get(name, "80")):
             del os.environ[name]
-
-
-def _escape_letters_that_a_stream_lacks() -> None:
-    """Let help that has more letters than the locale be shown, not end the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

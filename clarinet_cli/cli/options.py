@@ -1,4 +1,4 @@
-"""Options that mean the same on every command."""
+"""Options and arguments with the same meaning on every command, and the parsers of values."""
 
 import re
 from datetime import UTC, datetime
@@ -11,18 +11,18 @@ from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
-LARGEST_NUMBER = 2**63 - 1  # that a database can count to
+LARGEST_NUMBER = 2**63 - 1  # of an integer in the database
 LONGEST_SECONDS = 366 * 86400
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(text: str | float) -> float:
-    """Return the seconds that ``90s``, ``15m``, ``12h`` or ``30d`` mean; bare is seconds.
+    """Return the seconds of ``90s``, ``15m``, ``12h`` or ``30d``; a bare number is seconds.
 
     Raises:
         BadParameter: It is none of these.
     """
-    if isinstance(text, float):  # an option's default comes through here too
+    if isinstance(text, float):  # the default of an option
         return text
     match = DURATION.fullmatch(text.strip())
     if match is None:
@@ -36,9 +36,9 @@ def parse_duration(text: str | float) -> float:
 
 
 def parse_age(text: str | float) -> float:
-    """Return the seconds that a duration with its unit means, or that passed since an instant.
+    """Return the seconds of a duration with a unit, or since an instant.
 
-    A bare number would be seconds, where days are meant.
+    A bare number is rejected: it would be seconds, where days are meant.
 
     Raises:
         BadParameter: It is neither.
@@ -67,7 +67,7 @@ OUTPUT = typer.Option(
     "-o",
     envvar="CLARINET_OUTPUT",
     show_envvar=True,
-    help="How to write the data to standard output.",
+    help="The format of the data on standard output.",
     show_default="table",
     case_sensitive=False,
 )
@@ -76,15 +76,15 @@ StatsOutput = Annotated[Optional[StatsFormat], OUTPUT]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 6 for warnings too.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the confirmation with yes.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't prompt for confirmation.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")]
 LockTimeout = Annotated[
     float,
     typer.Option(
         "--lock-timeout",
         parser=parse_duration,
         metavar="TIME",
-        help="How long to wait for another migration to end.",
+        help="How long to wait for another migration to finish.",
     ),
 ]
 SettleTime = Annotated[
@@ -95,7 +95,8 @@ SettleTime = Annotated[
         metavar="TIME",
         envvar="CLARINET_SETTLE",
         show_envvar=True,
-        help="How long a log-in under way may take; then its session ends too. 0: don't wait.",
+        help="Wait this long for log-ins in progress, then revoke their sessions too. "
+        "0: don't wait.",
     ),
 ]
 SETTLE_SECONDS = 1.0
@@ -103,7 +104,7 @@ SchemaAnyway = Annotated[
     bool,
     typer.Option(
         "--schema-anyway",
-        help="Make our tables in an empty database although another program's migrations would.",
+        help="Create the tables in an empty database although another program's migrations would.",
     ),
 ]
 PasswordStdin = Annotated[
@@ -118,14 +119,14 @@ PasswordFile = Annotated[
 ]
 GeneratePassword = Annotated[
     bool,
-    typer.Option("--generate-password", help="Make one up and print it once."),
+    typer.Option("--generate-password", help="Generate a random password; print it once."),
 ]
-USER_HELP = "An e-mail address, a UUID, or the first 8 or more digits of one."
+USER_HELP = "An e-mail address, a UUID, or the first 8 or more digits of a UUID."
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help=USER_HELP, autocompletion=complete_emails)
 ]
 RoleArgument = Annotated[
-    str, typer.Argument(metavar="ROLE", help="A role's name.", autocompletion=complete_roles)
+    str, typer.Argument(metavar="ROLE", help="The name of a role.", autocompletion=complete_roles)
 ]
 OnlyOfUser = Annotated[
     Optional[str],
@@ -137,7 +138,7 @@ OnlyOfUser = Annotated[
     ),
 ]
 SESSION_HELP = (
-    "The first 8 characters of the session's token, as the lists and the server's log show."
+    "The first 8 characters of the session's token, as in listings and in the server's log."
 )
 SessionArgument = Annotated[str, typer.Argument(metavar="ID", help=SESSION_HELP)]
 SessionArguments = Annotated[list[str], typer.Argument(metavar="ID", help=SESSION_HELP)]

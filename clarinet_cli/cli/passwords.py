@@ -1,26 +1,197 @@
-"""When a command needs a password, and where it comes from."""
+"""New passwords: where they come from, and how a generated one reaches the operator."""
 
-from typing import Optional
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
 
-from clarinet_cli.cli.groups import run
-from clarinet_cli.cli.prompts import PasswordOptions, required_password
-from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.accounts.resolve import first_admin_email
-from clarinet_cli.settings import Settings
-from clarinet_cli.utils.bootstrap import superuser_is_missing
+from clarinet_cli.cli.inputs import PASSWORD_LIMIT, read_limited
+from clarinet_cli.cli.prompts import interactive, prompt_new_password
+from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.exceptions import FAILURE, INVALID, NOT_FOUND, ClarinetError
+from clarinet_cli.types import OutputFormat
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.accounts.passwords import NewPassword
+    from clarinet_cli.settings import Settings
+
+OPTIONS_HINT = "use --password-stdin, --password-file PATH or --generate-password"
+GROUP_OR_OTHERS_READ = 0o044
 
 
-def first_admin_password(settings: Settings, options: PasswordOptions) -> Optional[NewPassword]:
-    """Return a password for the first superuser, or None when there is one already."""
-    given = options.read()
-    if not run(superuser_is_missing(settings)):
-        return None
-    email = first_admin_email(settings)
-    return required_password(given, configured_password(settings, email), email)
+@dataclass(frozen=True, slots=True)
+class PasswordOptions:
+    """The password options of a command, as given.
+
+    Attributes:
+        stdin: Read it from standard input.
+        file: Read it from this file.
+        generate: Generate it.
+    """
+
+    stdin: bool
+    file: Optional[Path]
+    generate: bool
+
+    def read(self, runtime: Runtime) -> Optional["NewPassword"]:
+        """Return the password that the options give, or None without such an option.
+
+        Raises:
+            InvalidInputError: Several were given, or the text is not one line of UTF-8.
+            NotFoundError: There is no such file.
+        """
+        from clarinet_cli.services.accounts.passwords import NewPassword, generate_password
+
+        if [self.stdin, self.file is not None, self.generate].count(True) > 1:
+            raise INVALID.with_context(
+                "--password-stdin, --password-file and --generate-password exclude each other"
+            )
+        if self.generate:
+            return generate_password()
+        if self.stdin:
+            what = "the password on standard input"
+            content = read_limited(sys.stdin.buffer, PASSWORD_LIMIT, what)
+            return NewPassword(_one_line(content, what))
+        return NewPassword(_read_file(runtime, self.file)) if self.file is not None else None
 
 
-def configured_password(settings: Settings, email: str) -> Optional[str]:
-    """Return ``admin_password`` when *email* is the administrator of the settings."""
+def require_password(runtime: Runtime, given: Optional["NewPassword"], email: str) -> "NewPassword":
+    """Return the password from the options, else the settings, else a prompt.
+
+    Args:
+        runtime: The context of the run.
+        given: The password from the options.
+        email: The account's address; ``admin_password`` is for that of the settings only.
+
+    Raises:
+        InvalidInputError: Prompting is impossible; the hint names the options.
+        RefusedError: Nothing was entered at the prompt.
+    """
+    from clarinet_cli.services.accounts.passwords import NewPassword
+
+    if given is not None:
+        return given
+    configured = _configured_password(runtime.settings, email)
+    if configured is not None:
+        runtime.writer.note("password: admin_password from the settings")
+        return NewPassword(configured)
+    if not interactive(runtime):
+        raise INVALID.with_context(f"no password is given for {email}", hint=OPTIONS_HINT)
+    return NewPassword(prompt_new_password(runtime, email))
+
+
+def _configured_password(settings: "Settings", email: str) -> Optional[str]:
+    from clarinet_cli.services.accounts.resolve import first_admin_email
+
     if settings.admin_password is None or email.lower() != first_admin_email(settings).lower():
         return None
     return settings.admin_password.get_secret_value()
+
+
+class Delivery:
+    """Writes a generated password to standard output before the commit that sets it.
+
+    Args:
+        runtime: The context of the run.
+        output: The format.
+        listing: The presentation of a list; None for a single result.
+        otherwise: What holds when the password can't be shown, and is not set.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        output: Optional[OutputFormat],
+        listing: Optional[Listing] = None,
+        otherwise: str = "nothing was changed",
+    ) -> None:
+        self.done = False
+        self._runtime = runtime
+        self._output = output
+        self._listing = listing
+        self._otherwise = otherwise
+
+    def __call__(self, result: Any) -> None:
+        """Write the whole result; the passwords in it are not set yet.
+
+        Raises:
+            ClarinetError: No reader takes it.
+        """
+        try:
+            with self._runtime.writer.delivery_required():
+                self._render(result)
+        except ClarinetError as error:
+            raise FAILURE.with_context(
+                f"the new password can't be shown: {error.message}", hint=self._otherwise
+            ) from error
+        self.done = True
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Warn that a password shown in the block is not valid, when the block fails."""
+        valid = unknown = False
+        try:
+            yield
+            valid = True
+        except ClarinetError as error:
+            unknown = error.outcome_unknown
+            raise
+        finally:
+            if self.done and unknown:
+                self._runtime.writer.warn("whether the password that was shown is valid is unknown")
+            elif self.done and not valid:
+                self._runtime.writer.warn(
+                    f"the password that was shown is not valid, {self._otherwise}"
+                )
+
+    def _render(self, result: Any) -> None:
+        if self._listing is None:
+            render(self._runtime, result, self._output)
+        else:
+            render_list(self._runtime, result, self._output, self._listing)
+
+
+def _read_file(runtime: Runtime, path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            content = read_limited(stream, PASSWORD_LIMIT, f"the password file {path}")
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise NOT_FOUND.with_context(f"no password file {path}") from None
+    except OSError as error:
+        raise INVALID.with_context(
+            f"can't read the password file {path}: {error.strerror}"
+        ) from error
+    if mode & GROUP_OR_OTHERS_READ:
+        runtime.writer.note(
+            f"warning: other users can read the password file {path} (chmod 600 {path})"
+        )
+    return _one_line(content, f"the password file {path}")
+
+
+def _one_line(content: bytes, what: str) -> str:
+    """Decode a password; one newline at its end, as an editor or echo adds it, is removed.
+
+    Raises:
+        InvalidInputError: It is not one line of UTF-8: nobody types the rest at a log-in.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise INVALID.with_context(f"{what} is not UTF-8 text") from None
+    text = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+    if text.startswith("\ufeff"):
+        raise INVALID.with_context(
+            f"{what} begins with a byte-order mark", hint="save it as UTF-8 without one"
+        )
+    if not text:
+        raise INVALID.with_context(f"{what} is empty")
+    if "\n" in text or "\r" in text:
+        raise INVALID.with_context(
+            f"{what} has several lines, or a carriage return in it",
+            hint="a password is one line; one newline at its end is removed",
+        )
+    return text

@@ -1,28 +1,29 @@
-"""How far long work has come, told on standard error."""
+"""The progress of long work, on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from clarinet_cli.cli.invocation import current
-from clarinet_cli.cli.output import console, note
+from clarinet_cli.cli.runtime import Runtime
 
 PROGRESS_LINE_SECONDS = 30.0
+ProgressCallback = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with what is done and the total.
+def progress(runtime: Runtime, label: str) -> Iterator[ProgressCallback]:
+    """Yield a callback for the number done and the total.
 
-    A bar with the rate and the time left on standard error when that is a terminal, else
-    with ``-v`` a line each 30 s.
+    It shows a bar with the rate and the time left when standard error is a terminal, else
+    with ``-v`` a line every 30 s.
 
     Args:
-        label: What is going on.
+        runtime: The context of the run.
+        label: The name of the work.
     """
-    if not sys.stderr.isatty() or current().quiet:
-        yield _line_progress(label)
+    if not sys.stderr.isatty() or runtime.writer.quiet:
+        yield _line_progress(runtime, label)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -30,23 +31,25 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     text, rate = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
     columns = (text, BarColumn(), MofNCompleteColumn(), rate, Remaining())
     began = monotonic()
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    console = runtime.writer.console(stderr=True)
+    # Standard output stays the writer's: Rich would replace it by a stream without encoding.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(label, total=None, rate="")
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             rate = f"{done / max(monotonic() - began, 0.001):,.0f}/s"
             bar.update(task, completed=done, total=total, rate=rate)
 
-        yield tell
+        yield update
 
 
-def _line_progress(label: str) -> Callable[[int, int], None]:
+def _line_progress(runtime: Runtime, label: str) -> ProgressCallback:
     last = monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def update(done: int, total: int) -> None:
         nonlocal last
-        if current().verbosity and monotonic() - last >= PROGRESS_LINE_SECONDS:
+        if runtime.verbosity and monotonic() - last >= PROGRESS_LINE_SECONDS:
             last = monotonic()
-            note(f"{label}: {done} of {total}")
+            runtime.writer.note(f"{label}: {done} of {total}")
 
-    return tell
+    return update

@@ -1,8 +1,7 @@
-"""What may have been meant by a command that does not exist.
+"""Suggestions for commands that do not exist.
 
-Only a slip is answered with a name, as a name that is merely alike may do something else:
-``cleanup`` is not what ``cleanup-all`` says. Words that other tools have for a command are
-listed here.
+Only a typing error is answered with a name, since a similar name may do something else:
+``cleanup`` is not ``cleanup-all``. The words of other tools for a command are listed here.
 """
 
 from collections.abc import Iterable
@@ -79,13 +78,13 @@ ELSEWHERE: dict[str, dict[str, str]] = {
 SEVERAL = {
     ("session", "cleanup-all"): (
         "'clarinet session cleanup' removes dead sessions, "
-        "'clarinet session revoke-all' ends all of them"
+        "'clarinet session revoke-all' revokes all sessions"
     ),
 }
 
 
 def hint_for(group: str, word: str) -> Optional[str]:
-    """Return the hint for a word that other tools have, or None.
+    """Return the hint for a word of other tools, or None.
 
     Args:
         group: The words before it, without the program's name.
@@ -94,13 +93,13 @@ def hint_for(group: str, word: str) -> Optional[str]:
     if (group, word) in SEVERAL:
         return SEVERAL[group, word]
     meant = ELSEWHERE.get(group, {}).get(word)
-    return meant and f"'clarinet {meant}' does that here"
+    return meant and f"use 'clarinet {meant}'"
 
 
-def slips_of(word: str, names: Iterable[str]) -> list[str]:
-    """Return the commands that a word is a slip of; a slip begins with the right letter.
+def misspelt_commands(word: str, names: Iterable[str]) -> list[str]:
+    """Return the commands that a word misspells; the first letter must be right.
 
-    Else ``reactivate`` would be answered with ``deactivate``.
+    Otherwise ``reactivate`` would be answered with ``deactivate``.
     """
     from clarinet_cli.spelling import misspelt
 

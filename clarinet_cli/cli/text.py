@@ -1,5 +1,6 @@
-"""Strangers' text made harmless: e-mail, user agent and address come from outside."""
+"""Escapes for untrusted text: e-mail addresses, user agents and IP addresses come from outside."""
 
+import codecs
 import re
 from typing import Final
 
@@ -10,6 +11,9 @@ UNSAFE: Final = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 LATIN_1_END: Final = 0xFF
+ESCAPE_UNENCODABLE: Final = "clarinet_cli.escape"
+"""The error handler for output streams; see ``escape_unencodable``."""
+SUBSTITUTES: Final = {"─": "-"}
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
@@ -26,8 +30,8 @@ def json_safe(document: str) -> str:
 def spreadsheet_safe(text: str) -> str:
     """Return *text* so that a spreadsheet does not run it as a formula.
 
-    A text that looks as if that was done already gets one quote more, so that who takes one
-    away from such a text always has the original.
+    A text that begins with such a quote already gets another one: removing one quote always
+    restores the original.
     """
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
@@ -36,6 +40,29 @@ def escaped(character: str) -> str:
     r"""Return a character as JSON escapes it, ``\uXXXX`` or a pair of them."""
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    r"""Replace what an encoding lacks: lines of a table by dashes, all else by ``\u0438``.
+
+    Args:
+        error: As the codec reports it.
+
+    Returns:
+        The replacement, and where the codec continues.
+
+    Raises:
+        UnicodeError: It is not about encoding.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    for character, substitute in SUBSTITUTES.items():
+        lacking = lacking.replace(character, substitute)
+    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error(ESCAPE_UNENCODABLE, escape_unencodable)
 
 
 def _escape(match: re.Match[str]) -> str:

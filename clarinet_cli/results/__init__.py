@@ -12,8 +12,6 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
-from clarinet_cli.results.checks import Finding
-from clarinet_cli.results.configuration import SettingRow, SettingsFile
 from clarinet_cli.results.database import (
     DatabaseStatus,
     ExitCodeRow,
@@ -45,7 +43,6 @@ __all__ = [
     "DeclaredAccount",
     "ExitCodeRow",
     "FileChange",
-    "Finding",
     "MigrationRun",
     "MigrationStatus",
     "RevisionRow",
@@ -58,8 +55,6 @@ __all__ = [
     "SessionPage",
     "SessionRow",
     "SessionStats",
-    "SettingRow",
-    "SettingsFile",
     "Step",
     "UserRow",
     "WaitReport",

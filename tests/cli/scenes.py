@@ -16,8 +16,8 @@ import asyncpg
 import typer
 from typer import core
 
-from clarinet_cli.cli.groups import GROUPS
-from clarinet_cli.cli.root import app
+from clarinet_cli.cli.app import app
+from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.services.locks import Job, job_lock
 from tests.postgres import PostgresServer
 from tests.support import Project, Result

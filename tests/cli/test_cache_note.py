@@ -8,7 +8,7 @@ from tests.cli.scenes import ADMIN
 from tests.support import PASSWORD, Project
 
 GRACE = "grace@example.org"
-NOTE = "the server's cache may go by the old rights, and accept a revoked session, for up to 17 s"
+NOTE = "the server's cache may apply the old rights, and accept a revoked session, for up to 17 s"
 LINES = {
     "grant-role": f"admin grant-role {GRACE} expert",
     "revoke-role": f"admin revoke-role {GRACE} doctor",

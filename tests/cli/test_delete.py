@@ -97,7 +97,7 @@ def test_without_anybody_to_ask_it_is_refused(project: Project, options: tuple[s
     result = project.run(*options, *DELETE)
     assert_failed(result, 5)
     assert re.search(rf"not confirmed: Delete {ADA} .*sessions: 3", result.stderr)
-    assert "hint: --yes" in result.stderr
+    assert "hint: use --yes" in result.stderr
     if options:
         with terminal(project, *options, *DELETE) as shown:
             assert shown.end() == 5, shown.screen

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 import typer
 
-from clarinet_cli.cli.groups import GROUPS
-from clarinet_cli.cli.root import app
+from clarinet_cli.cli.app import app
+from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.exceptions import ExitCode
 from tests.cli.scenes import ADA, ADMIN, admin_id
 from tests.support import PASSWORD, Project, run_in_process

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarinet_cli.cli import formats
-from clarinet_cli.cli.lines import json_lines
+from clarinet_cli.cli.formats import json_lines
 
 NAMES = ("id", "agent", "address")
 PLAIN_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=5)

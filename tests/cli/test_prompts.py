@@ -17,7 +17,7 @@ from tests.support import PASSWORD, Project
 VERIFIER = PasswordHash((Argon2Hasher(),))
 CREATE = ("admin", "create", "--email", ADA)
 DOWNGRADE = ("migrate", "downgrade", "base")
-FIRST, SECOND = f"New password for {ADA}: ", "The same again: "
+FIRST, SECOND = f"New password for {ADA}: ", "Confirm password: "
 
 
 # The database plays no part in what is tested so.
@@ -50,7 +50,7 @@ def test_two_different_entries_are_asked_again(project: Project) -> None:
     with terminal(project, *CREATE) as shown:
         shown.answer(FIRST, "first entry, wrong")
         shown.answer(SECOND, "second entry, wrong")
-        shown.expect("differ")
+        shown.expect("passwords do not match")
         shown.answer(FIRST, PASSWORD)
         shown.answer(SECOND, PASSWORD)
         assert shown.end() == 0
@@ -209,13 +209,14 @@ def interrupted(shown: Terminal) -> None:
 def test_a_downgrade_that_is_not_confirmed_changes_nothing(
     project: Project, press: Callable[[Terminal], None], code: int
 ) -> None:
-    """n, Return and Ctrl-D refuse with 5, Ctrl-C with 130; the schema stays."""
+    """n, Return and Ctrl-D refuse with 5, Ctrl-C aborts with 130 and says so; the schema stays."""
     populate(project)
     before = everything(project)
     with terminal(project, *DOWNGRADE) as shown:
         shown.expect("[y/n]")
         press(shown)
         assert shown.end() == code, shown.screen
+    assert ("aborted" in shown.screen) == (code == 130)
     assert "Traceback" not in shown.screen
     assert everything(project) == before
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from clarinet_cli import __version__
-from clarinet_cli.cli.root import app
+from clarinet_cli.cli.app import app
 from clarinet_cli.cli.suggestions import ELSEWHERE
 from tests import forked
 from tests.cli.scenes import (
@@ -501,7 +501,7 @@ def test_a_clean_up_of_all_names_both_meanings(project: Project) -> None:
     result = project.run("session", "cleanup-all")
     assert_failed(result, 2)
     assert "'clarinet session cleanup' removes dead sessions" in result.stderr
-    assert "'clarinet session revoke-all' ends all of them" in result.stderr
+    assert "'clarinet session revoke-all' revokes all sessions" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_the_words_of_other_tools_lead_to_a_command(group: str, word: str, meant
     """Exit 2, and the hint names a command that there is."""
     result = run_in_process([*group.split(), word])
     assert_failed(result, 2)
-    assert f"hint: 'clarinet {meant}'" in result.stderr
+    assert f"hint: use 'clarinet {meant}'" in result.stderr
     options = {"--all"}
     command = [part for part in meant.split() if part not in options]
     assert run_in_process([*command, "--help"]).code == 0

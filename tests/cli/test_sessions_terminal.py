@@ -46,7 +46,7 @@ def test_everybody_out_asks_first(project: Project, answer: str, code: int, left
     with terminal(project, "session", "revoke-all", columns=200) as shown:
         shown.answer("[y/n]", answer)
         assert shown.end() == code
-    assert "End 4 sessions in " in shown.screen
+    assert "Revoke 4 sessions in " in shown.screen
     assert len(project.tokens()) == left
 
 
@@ -57,7 +57,7 @@ def test_the_question_tells_who_stays(project: Project) -> None:
     with terminal(project, "session", "revoke-all", "--except", ADA, columns=200) as shown:
         shown.answer("[y/n]", "y")
         assert shown.end() == 0
-    assert "End 1 session and keep 3 in sqlite:///" in shown.screen
+    assert "Revoke 1 session and keep 3 in sqlite:///" in shown.screen
     with terminal(project, "session", "revoke-all", "--except", ADA) as shown:
         assert shown.end() == 0
     assert "[y/n]" not in shown.screen

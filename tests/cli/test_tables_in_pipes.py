@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clarinet_cli.cli.aligned import AlignedRows, width
+from clarinet_cli.cli.tables import AlignedRows, width
 from tests import oracle
 from tests.cli.scenes import ADA, admin_id
 from tests.cli.terminal import STYLES, terminal

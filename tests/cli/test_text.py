@@ -388,7 +388,7 @@ def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
     """Every reader sees as many rows and cells as there are; text cells start no formula."""
     rows = [formats.fields_of(record) for record in records]
     names = list(formats.flat(rows[0]))
-    document = formats.RowsDocument(OutputFormat.CSV, names)
+    document = formats.Document(OutputFormat.CSV, names)
     lines = [document.begin(), *map(document.row, rows)]
     assert document.end() == ""
     assert_harmless("".join(lines))
@@ -409,7 +409,7 @@ def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
 def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> None:
     """``cut`` finds the same cell in each line."""
     rows = [formats.fields_of(record) for record in records]
-    lines = list(map(formats.RowsDocument(OutputFormat.PLAIN, []).row, rows))
+    lines = list(map(formats.Document(OutputFormat.PLAIN, []).row, rows))
     assert len(lines) == len(records)
     for line, row in zip(lines, rows, strict=True):
         assert line.count("\n") == 1
@@ -423,7 +423,7 @@ def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> Non
 def test_a_json_list_written_in_pieces_is_one_document(records: list[Record]) -> None:
     """However many rows there are, the pieces make one list of the same values."""
     rows = [formats.fields_of(record) for record in records]
-    document = formats.RowsDocument(OutputFormat.JSON, [])
+    document = formats.Document(OutputFormat.JSON, [])
     whole = "".join([document.begin(), *map(document.row, rows), document.end()])
     assert json.loads(whole) == [json.loads(formats.as_json(row)) for row in rows]
     assert whole.endswith("]\n")

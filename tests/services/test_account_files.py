@@ -134,7 +134,7 @@ def test_what_is_written_as_csv_is_read_as_it_was(rows: list[DeclaredAccount]) -
 
 def written(rows: list[DeclaredAccount], output: OutputFormat) -> str:
     """Return the document that ``admin export`` writes."""
-    document = formats.RowsDocument(output, formats.header_of(DeclaredAccount))
+    document = formats.Document(output, formats.header_of(DeclaredAccount))
     body = "".join(document.row(formats.fields_of(row)) for row in rows)
     return document.begin() + body + document.end()
 

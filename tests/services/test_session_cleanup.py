@@ -18,7 +18,7 @@ import pytest
 from clarinet_cli.exceptions import BusyError, ClarinetError
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.locks import Job, job_lock
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
+from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
 from tests.support import FIXTURE_NOW, Project
@@ -250,7 +250,7 @@ class TestBatches:
             plan(batch_size=3),
             now=FIXTURE_NOW,
             stop=stop,
-            progress=lambda deleted, matched: stop.request(signal.SIGTERM),
+            progress=lambda deleted, matched: stop.ask(signal.SIGTERM),
         )
         assert (report.matched, report.deleted, report.batches) == (10, 3, 1)
         assert report.remaining == oracle.count(project) == 7
@@ -261,7 +261,7 @@ class TestBatches:
         """A run that pauses between two batches ends when it is asked to."""
         add_dead(project, 10)
         async with paused_clean_up(project) as (task, stop):
-            stop.request(signal.SIGINT)
+            stop.ask(signal.SIGINT)
             report = await asyncio.wait_for(task, 20)
         assert (report.deleted, report.remaining) == (1, 9)
         assert oracle.count(project) == 9
@@ -270,7 +270,7 @@ class TestBatches:
         """Asked before the first batch, the run reports what there would have been to do."""
         add_dead(project, 3)
         stop = Stop()
-        stop.request(signal.SIGINT)
+        stop.ask(signal.SIGINT)
         report = await clean_up(project.settings, plan(), now=FIXTURE_NOW, stop=stop)
         assert (report.matched, report.deleted, report.remaining) == (3, 0, 3)
         assert oracle.count(project) == 3
@@ -344,7 +344,7 @@ class TestOneAtATime:
             with pytest.raises(BusyError, match="clean-up"):
                 await clean_up(project.settings, plan(), now=FIXTURE_NOW)
             assert oracle.snapshot(project) == before
-            stop.request(signal.SIGINT)
+            stop.ask(signal.SIGINT)
             report = await asyncio.wait_for(task, 20)
         assert report.deleted == 1
         assert oracle.count(project) == 9
@@ -411,7 +411,7 @@ class TestOneAtATime:
 
 
 class TestForEver:
-    """``serve``: the service."""
+    """``clean_up_for_ever``: the service."""
 
     async def test_cleans_again_and_again(self, project: Project) -> None:
         """Sessions that die after a run go in a later one; live ones stay."""
@@ -429,7 +429,7 @@ class TestForEver:
         async with service(project, interval=3600) as running:
             await running.deleted(3)
             assert not running.task.done()
-            running.stop.request(signal.SIGTERM)
+            running.stop.ask(signal.SIGTERM)
             await asyncio.wait_for(running.task, 20)
         assert oracle.count(project) == 0
 
@@ -437,10 +437,12 @@ class TestForEver:
         """Asked to stop before the first run, nothing is deleted."""
         add_dead(project, 3, now=datetime.now(UTC))
         stop = Stop()
-        stop.request(signal.SIGTERM)
+        stop.ask(signal.SIGTERM)
         reports: list[CleanupReport] = []
         await asyncio.wait_for(
-            serve(project.settings, plan(), interval=0.05, stop=stop, report=reports.append),
+            clean_up_for_ever(
+                project.settings, plan(), interval=0.05, stop=stop, report=reports.append
+            ),
             20,
         )
         assert oracle.count(project) == 3
@@ -466,7 +468,7 @@ class TestForEver:
             async with service(project, interval=0.05) as running:
                 await asyncio.sleep(0.3)
                 assert not running.task.done()
-                running.stop.request(signal.SIGINT)
+                running.stop.ask(signal.SIGINT)
                 await asyncio.wait_for(running.task, 20)
 
     async def test_survives_another_clean_up(self, project: Project) -> None:
@@ -524,7 +526,7 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
     """Run the service in this loop and end it afterwards."""
     reports: asyncio.Queue[CleanupReport] = asyncio.Queue()
     stop = Stop()
-    work = serve(
+    work = clean_up_for_ever(
         project.settings,
         plan(**options),
         interval=interval,
@@ -535,7 +537,7 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
     try:
         yield Running(task, stop, reports)
     finally:
-        stop.request(signal.SIGTERM)
+        stop.ask(signal.SIGTERM)
         await asyncio.wait_for(task, 20)
 
 
@@ -557,7 +559,7 @@ async def paused_clean_up(
         await asyncio.wait_for(paused.wait(), 20)
         yield task, stop
     finally:
-        stop.request(signal.SIGINT)
+        stop.ask(signal.SIGINT)
         await asyncio.wait_for(task, 20)
 
 

@@ -436,13 +436,12 @@ def fail(again=False):
             raise
 """
 AT_THE_BOUNDARY = """\
-from clarinet_cli.cli.groups import execute
-from clarinet_cli.cli.invocation import Invocation, use
-use(Invocation(verbosity=2))
+from clarinet_cli.cli.boundary import execute
+from clarinet_cli.cli.runtime import Runtime
 class Command:
     def main(self, **_):
         fail(again=True)
-sys.exit(execute(Command(), []))
+sys.exit(execute(Command(), [], Runtime(verbosity=2)))
 """
 
 

@@ -1,24 +1,22 @@
 """``clarinet admin``: accounts."""
 
-import typer
+from clarinet_cli.cli.admin import changes, files, passwords, queries
+from clarinet_cli.cli.commands import command, group
 
-from clarinet_cli.cli.admin import changes, files, look, passwords
-from clarinet_cli.cli.groups import HelpfulGroup
+app = group("admin")
 
-app = typer.Typer(cls=HelpfulGroup, help="Accounts: find, see, make, change and end them.")
-
-app.command("list")(look.list_accounts)
-app.command("show")(look.show)
-app.command("create")(passwords.create)
-app.command("ensure")(passwords.ensure)
-app.command("reset-password")(passwords.reset_password)
-app.command("promote")(changes.promote)
-app.command("demote")(changes.demote)
-app.command("activate")(changes.activate)
-app.command("deactivate")(changes.deactivate)
-app.command("delete")(changes.delete)
-app.command("roles")(look.roles)
-app.command("grant-role")(changes.grant_role)
-app.command("revoke-role")(changes.revoke_role)
-app.command("export")(files.export)
-app.command("apply")(files.apply)
+command(app, "list")(queries.list_accounts)
+command(app)(queries.show)
+command(app)(passwords.create)
+command(app)(passwords.ensure)
+command(app)(passwords.reset_password)
+command(app)(changes.promote)
+command(app)(changes.demote)
+command(app)(changes.activate)
+command(app)(changes.deactivate)
+command(app)(changes.delete)
+command(app)(queries.roles)
+command(app)(changes.grant_role)
+command(app)(changes.revoke_role)
+command(app)(files.export)
+command(app)(files.apply)

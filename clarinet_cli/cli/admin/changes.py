@@ -1,10 +1,9 @@
-"""Commands that change one account."""
+"""Commands that change one account, and the report of all changes of accounts."""
 
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Optional, TypeVar
 
-from clarinet_cli.cli.groups import run
-from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.notes import report_change
 from clarinet_cli.cli.options import (
     SETTLE_SECONDS,
     DryRun,
@@ -15,64 +14,79 @@ from clarinet_cli.cli.options import (
     Yes,
 )
 from clarinet_cli.cli.prompts import confirm
+from clarinet_cli.cli.render import render
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
+    from clarinet_cli.results import AccountChange, AppliedAccount
     from clarinet_cli.services.accounts.transactions import Rule
-    from clarinet_cli.settings import Settings
+    from clarinet_cli.services.sessions.settle import Settle
+
+CHANGED = ("updated", "deleted")
+ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
 
 
-def promote(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
+async def promote(
+    runtime: Runtime, user: UserArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
     """Make an account a superuser with the role admin.
 
     Example: clarinet admin promote ada@example.org --dry-run
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, changes.promote, output, dry_run=dry_run)
+    await _change(runtime, user, changes.promote, output, dry_run=dry_run)
 
 
-def demote(
+async def demote(
+    runtime: Runtime,
     user: UserArgument,
     settle: SettleTime = SETTLE_SECONDS,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Take the superuser flag and the role admin away, and end the account's sessions.
+    """Remove an account's superuser flag and role admin; revoke its sessions.
 
     Example: clarinet admin demote ada@example.org --dry-run
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, changes.demote, output, dry_run=dry_run, settle=settle)
+    await _change(runtime, user, changes.demote, output, dry_run=dry_run, settle=settle)
 
 
-def activate(user: UserArgument, dry_run: DryRun = False, output: Output = None) -> None:
-    """Let an account log in.
+async def activate(
+    runtime: Runtime, user: UserArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Activate an account, so that it can log in.
 
     Example: clarinet admin activate ada@example.org
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, changes.activate, output, dry_run=dry_run)
+    await _change(runtime, user, changes.activate, output, dry_run=dry_run)
 
 
-def deactivate(
+async def deactivate(
+    runtime: Runtime,
     user: UserArgument,
     settle: SettleTime = SETTLE_SECONDS,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Let an account log in no longer, and end its sessions.
+    """Deactivate an account and revoke its sessions.
 
     Example: clarinet admin deactivate ada@example.org --dry-run
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, changes.deactivate, output, dry_run=dry_run, settle=settle)
+    await _change(runtime, user, changes.deactivate, output, dry_run=dry_run, settle=settle)
 
 
-def delete(
+async def delete(
+    runtime: Runtime,
     user: UserArgument,
     yes: Yes = False,
     settle: SettleTime = SETTLE_SECONDS,
@@ -82,42 +96,138 @@ def delete(
     """Delete an account with its roles and sessions.
 
     Rows of other tables that the database deletes with it (ON DELETE CASCADE) are counted
-    first. Refused while other rows refer to it: deactivate it then.
+    first. Refused while other rows refer to it: deactivate it instead.
 
     Example: clarinet admin delete ada@example.org --dry-run
     """
     from clarinet_cli.services.accounts import changes
 
     if not (dry_run or yes):
-        user = _confirmed_deletion(project_settings(), user)
-    _change(user, changes.delete, output, dry_run=dry_run, settle=settle)
+        user = await _confirmed_deletion(runtime, user)
+    await _change(runtime, user, changes.delete, output, dry_run=dry_run, settle=settle)
 
 
-def grant_role(
-    user: UserArgument, role: RoleArgument, dry_run: DryRun = False, output: Output = None
+async def grant_role(
+    runtime: Runtime,
+    user: UserArgument,
+    role: RoleArgument,
+    dry_run: DryRun = False,
+    output: Output = None,
 ) -> None:
-    """Give an account a role.
+    """Grant a role to an account.
 
     Example: clarinet admin grant-role ada@example.org doctor
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, lambda change: changes.grant_role(change, role), output, dry_run=dry_run)
+    await _change(
+        runtime,
+        user,
+        lambda change: changes.grant_role(change, role),
+        output,
+        dry_run=dry_run,
+    )
 
 
-def revoke_role(
-    user: UserArgument, role: RoleArgument, dry_run: DryRun = False, output: Output = None
+async def revoke_role(
+    runtime: Runtime,
+    user: UserArgument,
+    role: RoleArgument,
+    dry_run: DryRun = False,
+    output: Output = None,
 ) -> None:
-    """Take a role from an account.
+    """Revoke a role from an account.
 
     Example: clarinet admin revoke-role ada@example.org doctor
     """
     from clarinet_cli.services.accounts import changes
 
-    _change(user, lambda change: changes.revoke_role(change, role), output, dry_run=dry_run)
+    await _change(
+        runtime,
+        user,
+        lambda change: changes.revoke_role(change, role),
+        output,
+        dry_run=dry_run,
+    )
 
 
-def _change(
+async def report_change(
+    runtime: Runtime,
+    change: "AccountChange",
+    output: Optional[OutputFormat],
+    settle: "Settle",
+    *,
+    changed: bool,
+    shown: bool = False,
+) -> None:
+    """Report the change of one account, as ``report_changes`` does.
+
+    Args:
+        runtime: The context of the run.
+        change: The change.
+        output: The format.
+        settle: See ``report_changes``.
+        changed: False for a dry run.
+        shown: It is on standard output already.
+    """
+
+    def show(changes: "list[AccountChange]") -> None:
+        if not shown:
+            render(runtime, changes[0], output, changed=changed)
+
+    await report_changes(runtime, [change], settle, show, shown=shown)
+
+
+async def report_changes(
+    runtime: Runtime,
+    changes: Sequence[ResultT],
+    settle: "Settle",
+    show: Callable[[list[ResultT]], None],
+    *,
+    shown: bool = False,
+) -> None:
+    """Report changes of accounts: the one place for all commands that change them.
+
+    Sessions that began during the change are revoked first. Even when that fails, the change
+    is committed and is shown.
+
+    Args:
+        runtime: The context of the run.
+        changes: The changes.
+        settle: The accounts whose sessions are revoked once more.
+        show: Writes the changes, with the sessions revoked later included.
+        shown: The changes are on standard output already, without those sessions.
+
+    Raises:
+        ClarinetError: The sessions that began during the change can't be revoked.
+    """
+    users = [change.email for change in changes if change.id in settle.accounts]
+    user = users[0] if len(users) == 1 else "USER"
+    advice = f"'clarinet session revoke-user {user}' revokes the sessions that began meanwhile"
+    complete = False
+    try:
+        if settle.is_due:
+            SIGNALS.check_interrupted()
+        await settle.sweep(runtime.settings)
+    except ClarinetError as error:
+        complete = True
+        message = f"the change is made, but: {error.message}"
+        raise error.with_context(message, hint=advice) from error
+    else:
+        complete = True
+    finally:
+        if settle.is_due:
+            SIGNALS.mark_changed()
+        show([_with_later_sessions(change, settle) for change in changes])
+        if shown and (later := sum(settle.ended.values())):
+            runtime.writer.note(f"sessions that began meanwhile and were revoked too: {later}")
+        _note_cache(runtime, [change.result for change in changes])
+        if not complete:
+            runtime.writer.note(f"stopped early: {advice}")
+
+
+async def _change(
+    runtime: Runtime,
     who: str,
     rule: "Rule",
     output: Optional[OutputFormat],
@@ -129,25 +239,40 @@ def _change(
     from clarinet_cli.services.accounts.transactions import change_account
     from clarinet_cli.services.sessions.settle import Settle
 
-    settings, later = project_settings(), Settle(settle)
-    change = run(change_account(settings, who, rule, dry_run=dry_run, settle=later))
-    report_change(settings, change, output, later, done=not dry_run)
+    settings, later = runtime.settings, Settle(settle)
+    change = await change_account(settings, who, rule, dry_run=dry_run, settle=later)
+    await report_change(runtime, change, output, later, changed=not dry_run)
 
 
-def _confirmed_deletion(settings: "Settings", who: str) -> str:
-    """Ask before an account is deleted; return its id, so that no other one is meant.
+async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
+    """Prompt before an account is deleted; return its id, so that no other one is deleted.
 
-    What would be refused anyway is refused before anybody is asked.
+    A deletion that would be refused is refused before the prompt.
     """
     from clarinet_cli.database.url import database_url, display_url
     from clarinet_cli.services.accounts import changes
     from clarinet_cli.services.accounts.transactions import change_account
 
-    plan = run(change_account(settings, who, changes.delete, dry_run=True))
+    plan = await change_account(runtime.settings, who, changes.delete, dry_run=True)
     along = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
-        f"Delete {plan.email} ({plan.id}) from {display_url(database_url(settings))} "
+        runtime,
+        f"Delete {plan.email} ({plan.id}) from {display_url(database_url(runtime.settings))} "
         f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{along})?",
-        yes=False,
     )
     return str(plan.id)
+
+
+def _with_later_sessions(change: ResultT, settle: "Settle") -> ResultT:
+    later = 0 if change.id is None else settle.ended.get(change.id, 0)
+    return replace(change, sessions_revoked=change.sessions_revoked + later) if later else change
+
+
+def _note_cache(runtime: Runtime, results: Sequence[str]) -> None:
+    """Note how long the server's cache may be stale; a new account is not in it."""
+    seconds = runtime.settings.session_cache_ttl_seconds
+    if seconds > 0 and any(result in CHANGED for result in results):
+        runtime.writer.note(
+            "the server's cache may apply the old rights, and accept a revoked session, "
+            f"for up to {seconds} s more"
+        )

@@ -1,17 +1,15 @@
 """``clarinet session``: log-in sessions."""
 
-import typer
+from clarinet_cli.cli.commands import SessionIdCommand, command, group
+from clarinet_cli.cli.session import cleanup, queries, revoke
 
-from clarinet_cli.cli.groups import HelpfulGroup, SessionIdCommand
-from clarinet_cli.cli.session import cleanup, look, revoke
+app = group("session")
 
-app = typer.Typer(cls=HelpfulGroup, help="Log-in sessions: count, show, end, clean up.")
-
-app.command("stats")(look.stats)
-app.command("list")(look.list_all)
-app.command("list-user")(look.list_user)
-app.command("show", cls=SessionIdCommand)(look.show)
-app.command("revoke", cls=SessionIdCommand)(revoke.revoke)
-app.command("revoke-user")(revoke.revoke_user)
-app.command("revoke-all")(revoke.revoke_all)
-app.command("cleanup")(cleanup.cleanup)
+command(app)(queries.stats)
+command(app, "list")(queries.list_all)
+command(app)(queries.list_user)
+command(app, cls=SessionIdCommand)(queries.show)
+command(app, cls=SessionIdCommand)(revoke.revoke)
+command(app)(revoke.revoke_user)
+command(app)(revoke.revoke_all)
+command(app)(cleanup.cleanup)

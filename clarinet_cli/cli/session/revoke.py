@@ -1,13 +1,11 @@
-"""Commands that end log-in sessions."""
+"""Commands that revoke log-in sessions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from clarinet_cli.cli.completion import complete_emails
-from clarinet_cli.cli.groups import run, run_until_stopped
-from clarinet_cli.cli.invocation import project_settings
-from clarinet_cli.cli.notes import cache_note
 from clarinet_cli.cli.options import (
     DryRun,
     OnlyOfUser,
@@ -16,38 +14,40 @@ from clarinet_cli.cli.options import (
     UserArgument,
     Yes,
 )
-from clarinet_cli.cli.output import Listing, render
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import confirm
+from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.runtime import Runtime
 
 if TYPE_CHECKING:
     from clarinet_cli.results import RevokeAllReport
-    from clarinet_cli.settings import Settings
+
+REVOKED = "revoked"
 
 
-def revoke(
+async def revoke(
+    runtime: Runtime,
     sessions: SessionArguments,
     user: OnlyOfUser = None,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """End sessions by their ids: all that are named, or none.
+    """Revoke sessions by their ids: all of them, or none if one is not found.
 
-    One that rows of other tables refer to expires instead of being deleted.
+    A session that rows of other tables refer to is expired instead of deleted.
 
     Example: clarinet session revoke 8f3kQ2xZ --user ada@example.org
     """
     from clarinet_cli.results import SessionChange
     from clarinet_cli.services.sessions.revoke import revoke_sessions
 
-    settings = project_settings()
-    changes = run(revoke_sessions(settings, sessions, who=user, dry_run=dry_run))
-    render(changes, output, Listing(SessionChange), done=not dry_run)
-    if any(change.result == "revoked" for change in changes):
-        cache_note(settings)
+    changes = await revoke_sessions(runtime.settings, sessions, who=user, dry_run=dry_run)
+    render_list(runtime, changes, output, Listing(SessionChange), changed=not dry_run)
+    _note_cache(runtime, [change.result for change in changes])
 
 
-def revoke_user(
+async def revoke_user(
+    runtime: Runtime,
     user: UserArgument,
     keep_current: Annotated[
         Optional[str],
@@ -59,32 +59,33 @@ def revoke_user(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """End all sessions of a user.
+    """Revoke all sessions of a user.
 
-    Those that rows of other tables refer to expire instead of being deleted.
+    Sessions that rows of other tables refer to are expired instead of deleted.
 
     Example: clarinet session revoke-user ada@example.org --keep-newest 1
     """
     from clarinet_cli.services.sessions.revoke import revoke_for_user
 
-    settings = project_settings()
-    report = run(
-        revoke_for_user(
-            settings, user, keep_current=keep_current, keep_newest=keep_newest, dry_run=dry_run
-        )
+    report = await revoke_for_user(
+        runtime.settings,
+        user,
+        keep_current=keep_current,
+        keep_newest=keep_newest,
+        dry_run=dry_run,
     )
-    render(report, output, done=not dry_run)
-    if report.result == "revoked":
-        cache_note(settings)
+    render(runtime, report, output, changed=not dry_run)
+    _note_cache(runtime, [report.result])
 
 
-def revoke_all(
-    spared: Annotated[
+async def revoke_all(
+    runtime: Runtime,
+    excluded: Annotated[
         Optional[list[str]],
         typer.Option(
             "--except",
             metavar="USER",
-            help="Leave this user's sessions; may be given several times.",
+            help="Keep the sessions of this user; repeatable.",
             autocompletion=complete_emails,
         ),
     ] = None,
@@ -92,47 +93,47 @@ def revoke_all(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """End everybody's sessions.
+    """Revoke the sessions of all users.
 
-    Every session that is there at the start is ended; one that begins meanwhile may stay.
-    Many are ended in several transactions, so that log-ins need not wait; when it is stopped
-    half-way, run it again. Those that rows of other tables refer to expire instead of being
-    deleted.
+    Every session that exists at the start is revoked; one that begins meanwhile may stay.
+    Many sessions are revoked in several transactions, so that log-ins need not wait; if it is
+    interrupted, run it again. Sessions that rows of other tables refer to are expired instead
+    of deleted.
 
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """
-    from clarinet_cli.services.sessions.revoke import count_to_revoke
+    from clarinet_cli.services.sessions import revoke
 
-    settings = project_settings()
-    code = 0
-    report = None if yes and not dry_run else run(count_to_revoke(settings, spared or []))
+    settings, users = runtime.settings, excluded or []
+    if dry_run or not yes:
+        report = await revoke.count_to_revoke(settings, users)
     if not dry_run:
-        if report is not None:
-            _confirm(settings, report)
-        report, code = _revoke_all(settings, spared or [])
-    render(report, output, done=not dry_run)
-    if report is not None and report.result == "revoked":
-        cache_note(settings)
-    raise typer.Exit(code)
+        if not yes:
+            _confirm_revoke_all(runtime, report)
+        with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
+            report = await revoke.revoke_all(
+                settings, users, tell=update, stopped=lambda: stop.asked
+            )
+    render(runtime, report, output, changed=not dry_run)
+    _note_cache(runtime, [report.result])
 
 
-def _confirm(settings: "Settings", planned: "RevokeAllReport") -> None:
-    """Ask, with the target and what is at stake; nothing to do needs no question."""
+def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
+    """Prompt with the target and the number of sessions, unless there is nothing to do."""
     from clarinet_cli.database.url import database_url, display_url
 
     if planned.result == "unchanged":
         return
-    target = display_url(database_url(settings))
+    target = display_url(database_url(runtime.settings))
     count = planned.sessions_revoked
     kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
-    question = f"End {count} session{'s' if count != 1 else ''}{kept} in {target}?"
-    confirm(question, yes=False)
+    confirm(runtime, f"Revoke {count} session{'s' if count != 1 else ''}{kept} in {target}?")
 
 
-def _revoke_all(settings: "Settings", spared: list[str]) -> "tuple[RevokeAllReport, int]":
-    from clarinet_cli.services.sessions.revoke import revoke_all as end_all
-
-    with progress("ending sessions") as tell:
-        return run_until_stopped(
-            lambda stop: end_all(settings, spared, tell=tell, stopped=lambda: stop.requested)
+def _note_cache(runtime: Runtime, results: Sequence[str]) -> None:
+    """Note how long the server may accept what was revoked."""
+    seconds = runtime.settings.session_cache_ttl_seconds
+    if seconds > 0 and REVOKED in results:
+        runtime.writer.note(
+            f"the server's cache may accept a revoked session for up to {seconds} s more"
         )

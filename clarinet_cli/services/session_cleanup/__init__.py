@@ -1,18 +1,15 @@
-"""Deleting dead sessions beside a running server, once or at an interval."""
+"""Removing dead sessions beside a running server, once or at an interval."""
 
-from clarinet_cli.services.session_cleanup.plan import (
-    CleanupOutOfSpaceError,
-    CleanupPlan,
-    ProgressCallback,
-    Stop,
-)
-from clarinet_cli.services.session_cleanup.service import clean_up, serve
+from clarinet_cli.services.session_cleanup.once import clean_up
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
+from clarinet_cli.services.session_cleanup.service import clean_up_for_ever
+from clarinet_cli.services.session_cleanup.walk import Progress
 
 __all__ = [
-    "CleanupOutOfSpaceError",
     "CleanupPlan",
-    "ProgressCallback",
+    "CleanupStoppedError",
+    "Progress",
     "Stop",
     "clean_up",
-    "serve",
+    "clean_up_for_ever",
 ]

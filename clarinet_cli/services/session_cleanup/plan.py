@@ -1,7 +1,6 @@
-"""What a clean-up deletes, how fast, and the request to stop it."""
+"""What a clean-up is asked to do, and to stop doing."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Optional
@@ -9,24 +8,21 @@ from typing import Optional
 from clarinet_cli.exceptions import NoSpaceError
 from clarinet_cli.results import CleanupReport
 
-ProgressCallback = Callable[[int, int], None]
-"""Takes the sessions deleted so far, and those found so far."""
-
 
 @dataclass(frozen=True, slots=True)
 class CleanupPlan:
-    """What a clean-up deletes, and how fast.
+    """What a clean-up removes, and how fast.
 
     Attributes:
         batch_size: Sessions in the first transaction; later ones adapt to the time it took.
-        largest_batch: Maximum sessions in a transaction; None: as many as time allows.
-        older_than: Also delete sessions created longer ago than this; None: don't.
-        expired_only: Keep idle sessions.
+        largest_batch: The most sessions a transaction; None: as many as time allows.
+        older_than: Remove sessions created longer ago than this too; None: don't.
+        expired_only: Leave idle sessions.
         limit: Stop after this many sessions; None: no limit.
         max_time: Stop after this many seconds; None: no limit.
-        pause: Seconds between two transactions; None: a default that depends on the database.
-        trust_clock: Use the database's clock, however much this machine's differs.
-        dry_run: Count, and delete nothing.
+        pause: Seconds between two transactions; None: what suits the database.
+        trust_clock: Go by the database's clock, whatever this machine's says.
+        dry_run: Only count.
     """
 
     batch_size: int
@@ -40,12 +36,12 @@ class CleanupPlan:
     dry_run: bool = False
 
 
-class CleanupOutOfSpaceError(NoSpaceError):
-    """A full disk ended a clean-up that had already deleted sessions.
+class CleanupStoppedError(NoSpaceError):
+    """A full disk ended a clean-up before its time.
 
     Args:
-        error: The database's error.
-        report: What was deleted before it.
+        error: What the database said.
+        report: What was done until then.
     """
 
     def __init__(self, error: NoSpaceError, report: CleanupReport) -> None:
@@ -55,29 +51,29 @@ class CleanupOutOfSpaceError(NoSpaceError):
 
 @dataclass(slots=True)
 class Stop:
-    """A request to end after the current batch.
+    """A request to end after the batch at hand.
 
     Attributes:
-        signal: Number of the signal that requested it; None: no request.
+        signal: The number of the signal that asked for it; None while nobody did.
     """
 
     signal: Optional[int] = None
-    _event: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def requested(self) -> bool:
-        """Whether the run should end."""
-        return self._event.is_set()
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self._asked.is_set()
 
-    def request(self, signal: int) -> None:
-        """Request the end; the first signal counts."""
+    def ask(self, signal: int) -> None:
+        """Ask the job to stop; the first request counts."""
         if self.signal is None:
             self.signal = signal
-        self._event.set()
+        self._asked.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, or return early on a request."""
+        """Sleep, or wake up early when asked to stop."""
         try:
-            await asyncio.wait_for(self._event.wait(), seconds)
+            await asyncio.wait_for(self._asked.wait(), seconds)
         except TimeoutError:
             return

@@ -1,0 +1,71 @@
+"""Commands that query accounts."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from clarinet_cli.cli.completion import complete_roles
+from clarinet_cli.cli.options import Output, UserArgument
+from clarinet_cli.cli.render import Listing, render, render_list, render_rows
+from clarinet_cli.cli.runtime import Runtime
+
+USER_COLUMNS = ("id", "email", "is_active", "roles", "sessions", "last_accessed")
+
+
+async def list_accounts(
+    runtime: Runtime,
+    all_users: Annotated[
+        bool, typer.Option("--all", help="All accounts, not only superusers.")
+    ] = False,
+    role: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="NAME", help="Accounts with this role.", autocompletion=complete_roles
+        ),
+    ] = None,
+    inactive: Annotated[
+        bool, typer.Option("--inactive", help="Accounts that are not active.")
+    ] = False,
+    search: Annotated[
+        Optional[str],
+        typer.Option(metavar="TEXT", help="Accounts whose address contains this text."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """List the superusers, or all accounts.
+
+    --role, --inactive and --search apply to all accounts, superusers or not.
+
+    Example: clarinet admin list --all -o csv
+    """
+    from clarinet_cli.results import UserRow
+    from clarinet_cli.types import ANY_USER, UserFilter
+    from clarinet_cli.utils.admin import stream_admin_users
+
+    where = UserFilter(inactive_only=inactive, role=role, search=search)
+    every = all_users or where != ANY_USER
+    rows = stream_admin_users(runtime.settings, all_users=every, where=where)
+    listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
+    await render_rows(runtime, rows, output, listing)
+
+
+async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> None:
+    """Show one account: flags, roles, password scheme, sessions by state.
+
+    Example: clarinet admin show ada@example.org
+    """
+    from clarinet_cli.services.accounts.queries import account_detail
+
+    render(runtime, await account_detail(runtime.settings, user), output)
+
+
+async def roles(runtime: Runtime, output: Output = None) -> None:
+    """List the roles, with the number of accounts that have each.
+
+    Example: clarinet admin roles
+    """
+    from clarinet_cli.results import RoleRow
+    from clarinet_cli.services.accounts.queries import roles_with_members
+
+    listing = Listing(RoleRow, empty="no roles: 'clarinet db init' creates them")
+    render_list(runtime, await roles_with_members(runtime.settings), output, listing)

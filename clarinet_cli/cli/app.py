@@ -1,0 +1,125 @@
+"""The root of the command line: its options, and the commands without a group."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from clarinet_cli import __version__
+from clarinet_cli.cli.commands import Command, LazyGroup, command
+from clarinet_cli.cli.options import DryRun, Force, Output
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.writer import ColorMode
+from clarinet_cli.exceptions import INVALID
+
+PROJECT_VARIABLE = "CLARINET_PROJECT"
+
+app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"clarinet {__version__}")
+        raise typer.Exit
+
+
+def _directory(ctx: typer.Context, given: Path | str | None) -> Optional[Path]:
+    if not given:
+        return None
+    path = Path(given)
+    source = getattr(ctx.get_parameter_source("project"), "name", "")
+    where = PROJECT_VARIABLE if source == "ENVIRONMENT" else "--project"
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise INVALID.with_context(f"{where}: {path}: {error.strerror}") from error
+    if not found:
+        raise INVALID.with_context(f"{where}: there is no directory {str(given)!r}")
+    return path
+
+
+def _color_mode(given: str) -> ColorMode:
+    if given not in list(ColorMode):
+        raise INVALID.with_context(f"--color: {given!r} is not one of {', '.join(ColorMode)}")
+    return ColorMode(given)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    project: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--project",
+            "-C",
+            metavar="DIR",
+            envvar=PROJECT_VARIABLE,
+            help="The directory of settings.toml; SQLite names are relative to it.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print nothing on success, one line on failure."),
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging."),
+    ] = 0,
+    color: Annotated[ColorMode, typer.Option(help="When to colour.")] = ColorMode.AUTO,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt.")] = False,
+    audit_log: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--audit-log",
+            metavar="FILE",
+            help="Append a record of each change to this file.",
+            show_default="audit_log",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Administer the users, roles and sessions of a Clarinet database."""
+    runtime = ctx.ensure_object(Runtime)
+    runtime.writer.quiet = quiet
+    runtime.writer.color = _color_mode(color)
+    runtime.project = _directory(ctx, project)
+    runtime.verbosity = verbose or 0
+    runtime.no_input = no_input
+    runtime.audit_log = Path(audit_log) if audit_log else None
+
+
+@command(app)
+async def init_migrations(
+    runtime: Runtime, force: Force = False, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Put an Alembic environment into the project directory ('migrate init')."""
+    from clarinet_cli.cli.migrate import init
+
+    await init(runtime, force=force, dry_run=dry_run, output=output)
+
+
+@app.command("help", cls=Command)
+def show_help(
+    ctx: typer.Context,
+    topic: Annotated[
+        Optional[list[str]],
+        typer.Argument(metavar="TOPIC", help="'exit-codes', or the words of a command."),
+    ] = None,
+    output: Output = None,
+) -> Any:
+    """Explain the exit codes or a command."""
+    if topic == ["exit-codes"]:
+        from clarinet_cli.cli.render import Listing, render_list
+        from clarinet_cli.exceptions import ExitCode
+        from clarinet_cli.results import ExitCodeRow
+
+        rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]
+        render_list(ctx.obj, rows, output, Listing(ExitCodeRow))
+        return None
+    root_context = ctx.find_root()
+    return root_context.command.main(
+        args=[*(topic or ()), "--help"], prog_name="clarinet", standalone_mode=False
+    )

@@ -1,0 +1,134 @@
+"""The boundary of a run: every exception ends here, as one line and an exit code."""
+
+import errno
+import itertools
+import os
+import re
+import sys
+from contextvars import copy_context
+from typing import Any, Optional
+
+import typer
+from typer.exceptions import TyperException
+
+from clarinet_cli.cli.commands import GROUPS
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.writer import discard_stdout
+from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
+from clarinet_cli.signals import SIGNALS, Interrupted
+
+QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
+COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
+COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
+ROOT_OPTIONS = (
+    "-C",
+    "--project",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--color",
+    "--no-input",
+    "--audit-log",
+)
+
+
+def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = None) -> int:
+    """Run the command line and return its exit code.
+
+    Context variables that the run sets, such as the audit log's, end with it.
+
+    Args:
+        command: The root command.
+        arguments: The words after the program's name.
+        runtime: The context of the run.
+    """
+    runtime = runtime or Runtime()
+    # Errors of the parser come before the root options are known.
+    runtime.writer.quiet = _asks_for_quiet(arguments)
+    with SIGNALS.handling():
+        return copy_context().run(_execute, command, arguments, runtime)
+
+
+def _execute(command: Any, arguments: list[str], runtime: Runtime) -> int:
+    try:
+        code = _invoke(command, arguments, runtime)
+    except Interrupted as stop:
+        return int(stop.code or ExitCode.FAILURE)
+    except ClarinetError as error:
+        return _report(error, runtime)
+    except TyperException as error:
+        return _report(_usage_error(error), runtime)
+    except PermissionError as error:
+        return _report(FAILURE.with_context(f"{error.filename}: permission denied"), runtime)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _unexpected(error, runtime)
+        discard_stdout()  # Typer writes the help itself, here to a full disk
+        place = error.filename or "standard output"
+        return _report(FAILURE.with_context(f"{place}: {error.strerror}"), runtime)
+    except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
+        return _unexpected(error, runtime)
+    return _or_signal(code)
+
+
+def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
+    try:
+        code = command.main(
+            args=arguments, prog_name="clarinet", standalone_mode=False, obj=runtime
+        )
+        sys.stdout.flush()
+    except typer.Abort:
+        raise REFUSED.with_context("cancelled, nothing was changed") from None
+    except Interrupted:
+        raise
+    except SystemExit as stop:
+        # Completion ends so; else it is Rich, when the reader of the help closed the pipe.
+        completing = bool(os.environ.get(COMPLETION_VARIABLE))
+        return int(stop.code or ExitCode.OK) if completing else ExitCode.OK
+    return int(code or ExitCode.OK)
+
+
+def _asks_for_quiet(arguments: list[str]) -> bool:
+    """Return whether ``-q`` stands before the command."""
+    before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
+    return any(QUIET.fullmatch(word) for word in before)
+
+
+def _report(error: ClarinetError, runtime: Runtime) -> int:
+    runtime.writer.error(error)
+    return error.exit_code if error.outcome_unknown else _or_signal(error.exit_code)
+
+
+def _or_signal(code: int) -> int:
+    """Return the code of the signal that arrived during a commit or job, else *code*."""
+    return code if SIGNALS.number is None else 128 + SIGNALS.number
+
+
+def _usage_error(error: TyperException) -> ClarinetError:
+    """Put the parser's message into one line, with a hint at the help."""
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "clarinet"
+    option = getattr(error, "option_name", "")
+    if path != "clarinet" and option in ROOT_OPTIONS:
+        return INVALID.with_context(
+            message, hint=f"{option} goes before the command: clarinet {option} …"
+        )
+    if path == "clarinet" and option in COMMAND_OPTIONS:
+        return INVALID.with_context(message, hint=f"{option} goes after the command")
+    return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
+
+
+def _unexpected(error: Exception, runtime: Runtime) -> int:
+    from clarinet_cli.utils.logger import configure_logging, logger, logging_is_configured
+
+    if not logging_is_configured():
+        configure_logging(runtime.verbosity)
+    logger.bind(reported=True).opt(exception=error).error("unexpected error")
+    return _report(
+        FAILURE.with_context(
+            f"unexpected {type(error).__name__}", hint="'clarinet -vv …' shows the traceback"
+        ),
+        runtime,
+    )

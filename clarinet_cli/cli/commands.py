@@ -1,0 +1,196 @@
+"""The parts of Typer that this command line adapts: groups, commands and their bodies.
+
+Two of them are private to Typer: ``_runtime_param`` and ``_protected_args``.
+``tests/cli/test_typer.py`` checks that they are where they are expected.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import redirect_stdout
+from typing import Any, Optional
+
+import typer
+from typer import core
+from typer.exceptions import TyperException
+
+from clarinet_cli.exceptions import INVALID, ExitCode
+
+GROUPS: dict[str, tuple[str, str]] = {
+    "db": ("clarinet_cli.cli.db", "Create and inspect the database."),
+    "admin": ("clarinet_cli.cli.admin", "List, create and change accounts."),
+    "session": ("clarinet_cli.cli.session", "List, count, revoke and clean up sessions."),
+    "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations, by Alembic."),
+}
+Body = Callable[..., Coroutine[Any, Any, Optional[int]]]
+
+
+class PassThrough:
+    """Replaces Typer's coercion of a parameter, which loads pydantic."""
+
+    def coerce(self, value: object, **_: object) -> object:
+        """Return the value as the parser found it."""
+        return value
+
+    @classmethod
+    def apply(cls, parameters: Iterable[Any]) -> None:
+        """Leave out the coercion of these parameters; Typer has no public option for that."""
+        for parameter in parameters:
+            parameter._runtime_param = cls()  # noqa: SLF001
+
+
+class Command(core.TyperCommand):
+    """A command; completing its words does not coerce them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command."""
+        if ctx.resilient_parsing:  # completion, where the process ends afterwards
+            PassThrough.apply(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+
+class DashedArgumentCommand(Command):
+    """A command whose argument may begin with a dash and is no option."""
+
+    dashed: re.Pattern[str]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse with such arguments moved behind all options."""
+        if "--" in args:
+            return super().parse_args(ctx, args)
+        arguments = [word for word in args if self.dashed.fullmatch(word)]
+        others = [word for word in args if word not in arguments]
+        return super().parse_args(ctx, [*others, "--", *arguments] if arguments else args)
+
+
+class RelativeRevisionCommand(DashedArgumentCommand):
+    """A command whose argument may be ``-1``."""
+
+    dashed = re.compile(r"-\d+")
+
+
+class SessionIdCommand(DashedArgumentCommand):
+    """A command whose argument is a session id: one token in 64 begins with a dash.
+
+    What could be one of the command's own options is one, unless it follows ``--``.
+    """
+
+    dashed = re.compile(r"-(?![-ohy])[\w-]{7,}", re.ASCII)
+
+
+class Group(core.TyperGroup):
+    """A group that without a command shows its help as a usage error."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; without a command write the help to standard error and exit with 2."""
+        PassThrough.apply(self.get_params(ctx))  # the root callback checks its values itself
+        rest = super().parse_args(ctx, args)
+        command_named = rest or ctx._protected_args  # noqa: SLF001 - where Typer keeps it
+        if not command_named and not ctx.resilient_parsing:
+            with redirect_stdout(sys.stderr):
+                text = ctx.get_help()
+            sys.stderr.write(text or "")
+            raise typer.Exit(ExitCode.USAGE)
+        return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name; record its words in the runtime."""
+        self.suggest_commands = False  # Typer's suggestions include commands that do more
+        try:
+            name, command, rest = super().resolve_command(ctx, args)
+        except TyperException as error:
+            self._suggest(ctx, args[0], error)
+            raise
+        if ctx.parent is not None and ctx.obj is not None:
+            ctx.obj.command = f"{ctx.info_name} {name}"
+        return name, command, rest
+
+    def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
+        """Add to the error which command was probably meant."""
+        from clarinet_cli.cli.suggestions import hint_for, misspelt_commands
+
+        if word in self.commands or not error.message.startswith("No such command"):
+            return
+        group = ctx.command_path.partition(" ")[2]
+        if hint := hint_for(group, word):
+            raise INVALID.with_context(error.message, hint=hint) from None
+        names = [name for name, command in self.commands.items() if not command.hidden]
+        if meant := misspelt_commands(word, names):
+            named = " or ".join(map(repr, meant))
+            error.message = f"{error.message.rstrip('.')}. Did you mean {named}?"
+
+
+class LazyGroup(Group):
+    """The root group: it has the names and help of the groups, and imports one when used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, text) in GROUPS.items():
+            self.add_command(core.TyperGroup(name=name, help=text), name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the groups, then the commands without one."""
+        return sorted(super().list_commands(ctx), key=lambda name: name not in GROUPS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name, its module imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in GROUPS:
+            module = importlib.import_module(GROUPS[name][0])
+            command = typer.main.get_group(module.app)
+            command.name = name
+            for inner in command.commands.values():
+                inner.help = unwrapped(inner.help or "")
+        return name, command, rest
+
+
+def group(name: str) -> typer.Typer:
+    """Return the Typer application of a group, with its help from ``GROUPS``."""
+    return typer.Typer(cls=Group, help=GROUPS[name][1])
+
+
+def command(
+    app: typer.Typer, name: Optional[str] = None, *, cls: type[Command] = Command
+) -> Callable[[Body], Body]:
+    """Register a command whose body is a coroutine function.
+
+    Args:
+        app: The group.
+        name: Of the command; that of the function by default.
+        cls: How its words are parsed.
+
+    Returns:
+        A decorator. The first parameter of the body is its ``Runtime``; all others are the
+        arguments and options of the command. It returns an exit code, or None for 0.
+    """
+
+    def register(body: Body) -> Body:
+        app.command(name, cls=cls)(_callback_of(body))
+        return body
+
+    return register
+
+
+def _callback_of(body: Body) -> Callable[..., Optional[int]]:
+    """Return what Typer calls: it takes the context in place of the runtime."""
+
+    @functools.wraps(body)
+    def callback(ctx: typer.Context, **values: Any) -> Optional[int]:
+        result: Optional[int] = ctx.obj.run(body(ctx.obj, **values))
+        return result
+
+    signature = inspect.signature(body)
+    runtime, *options = signature.parameters.values()
+    context = runtime.replace(name="ctx", annotation=typer.Context)
+    callback.__signature__ = signature.replace(parameters=[context, *options])  # type: ignore[attr-defined]
+    kept = {name: value for name, value in body.__annotations__.items() if name != runtime.name}
+    callback.__annotations__ = {"ctx": typer.Context, **kept}
+    return callback
+
+
+def unwrapped(text: str) -> str:
+    """Return help with each paragraph in one line, for the terminal to wrap."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

@@ -1,0 +1,207 @@
+"""The renderer of results, lists and streams of rows."""
+
+import sys
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from clarinet_cli.cli import formats
+from clarinet_cli.cli.formats import Chunk
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.sinks import (
+    WHOLE_TABLE_ROWS,
+    DocumentSink,
+    PasswordSink,
+    Sink,
+    TableSink,
+    write_record,
+)
+from clarinet_cli.cli.writer import Writer
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.results import SessionPage
+from clarinet_cli.types import OutputFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The presentation of a list.
+
+    Attributes:
+        row_type: The type of the rows, for the header of an empty CSV document.
+        columns: The fields that a table on a terminal has room for; all by default.
+        empty: The note about an empty table.
+        complete: A terminal gets all rows too: they can't be shown again.
+    """
+
+    row_type: type
+    columns: Sequence[str] = ()
+    empty: str = "nothing to show"
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimit:
+    """How many rows a listing shows.
+
+    Attributes:
+        given: The value of ``--limit``.
+        default: The limit on a terminal without ``--limit``; None: that of a table.
+    """
+
+    given: Optional[int] = None
+    default: Optional[int] = None
+
+    @property
+    def fetched(self) -> Optional[int]:
+        """How many rows to query: one more than the default, to know whether there are more."""
+        shown = self.shown
+        return self.given if shown is None else shown + 1
+
+    @property
+    def shown(self) -> Optional[int]:
+        """The default limit where it applies."""
+        return self.default if self.given is None and sys.stdout.isatty() else None
+
+
+def render(
+    runtime: Runtime, result: Any, output: Optional[OutputFormat], *, changed: bool = False
+) -> None:
+    """Write one result to standard output.
+
+    Args:
+        runtime: The context of the run.
+        result: A dataclass.
+        output: The format; None when none was asked for: a table, and with ``-q`` nothing but
+            a generated password.
+        changed: It reports a change that is committed. The exit code is that of the change
+            then: a result that can't be written is a warning.
+
+    Raises:
+        ClarinetError: Standard output can't be written.
+    """
+    writer, values = runtime.writer, formats.fields_of(result)
+    with _unwritable_tolerated(writer, tolerated=changed):
+        if output is None and writer.quiet:
+            if values.get("password"):
+                writer.write([formats.password_line(values, listed=False)])
+        elif output in (None, OutputFormat.TABLE):
+            write_record(writer, values)
+        elif output is OutputFormat.JSON:
+            writer.write([formats.as_json(values)])
+        elif output is OutputFormat.PLAIN:
+            writer.write(formats.as_plain_record(values))
+        else:
+            _Rows(runtime, output, Listing(type(result))).write_all([result])
+
+
+def render_list(
+    runtime: Runtime,
+    rows: Sequence[Any],
+    output: Optional[OutputFormat],
+    listing: Listing,
+    *,
+    changed: bool = False,
+) -> None:
+    """Write a list of results to standard output; see ``render``.
+
+    Args:
+        runtime: See there.
+        rows: Dataclasses of one type.
+        output: See there.
+        listing: The presentation.
+        changed: See there.
+
+    Raises:
+        ClarinetError: Standard output can't be written.
+    """
+    with _unwritable_tolerated(runtime.writer, tolerated=changed):
+        _Rows(runtime, output, listing).write_all(rows)
+
+
+async def render_rows(
+    runtime: Runtime,
+    rows: AsyncGenerator[Any, None],
+    output: Optional[OutputFormat],
+    listing: Listing,
+    limit: RowLimit = RowLimit(),
+) -> None:
+    """Write a listing to standard output while it is read, in constant memory.
+
+    The generator is closed at the end, and as soon as no further row is needed.
+
+    Args:
+        runtime: The context of the run.
+        rows: Dataclasses of one type, or pages of sessions.
+        output: As in ``render``.
+        listing: The presentation.
+        limit: How many rows to show.
+
+    Raises:
+        ClarinetError: Standard output can't be written.
+    """
+    renderer = _Rows(runtime, output, listing, limit)
+    async with aclosing(rows):
+        async for item in rows:
+            if not renderer.add(item if isinstance(item, SessionPage) else [item]):
+                break
+    renderer.end()
+
+
+class _Rows:
+    """Writes rows in one format, up to a limit."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        output: Optional[OutputFormat],
+        listing: Listing,
+        limit: RowLimit = RowLimit(),
+    ) -> None:
+        self._writer = writer = runtime.writer
+        self._sink: Sink
+        self._left, self._advice = limit.shown, "'--limit N' shows more"
+        if output is None and writer.quiet:
+            self._sink = PasswordSink(writer)
+        elif output in (None, OutputFormat.TABLE):
+            terminal = sys.stdout.isatty()
+            self._sink = TableSink(writer, listing.columns, listing.empty, terminal=terminal)
+            if terminal and limit == RowLimit() and not listing.complete:
+                self._left, self._advice = WHOLE_TABLE_ROWS, "'-o plain' or '-o jsonl' shows all"
+        else:
+            self._sink = DocumentSink(writer, output, listing.row_type)
+        self._limit = self._left
+        self._reader_gone = self._more = False
+
+    def write_all(self, rows: Sequence[Any]) -> None:
+        """Write all rows at once."""
+        if rows:
+            self.add(rows)
+        self.end()
+
+    def add(self, rows: Chunk) -> bool:
+        """Write some rows; False when no further ones are needed."""
+        if self._left is not None and len(rows) > self._left:
+            self._more = True
+            rows = rows.first(self._left) if isinstance(rows, SessionPage) else rows[: self._left]
+        self._left = None if self._left is None else self._left - len(rows)
+        self._reader_gone = bool(rows) and not self._sink.add(rows)
+        return not (self._more or self._reader_gone)
+
+    def end(self) -> None:
+        """Write what follows the last row; note that there are more rows than the limit."""
+        if not self._reader_gone:
+            self._sink.end()
+        if self._more:
+            self._writer.note(f"only the first {self._limit} rows are shown; {self._advice}")
+
+
+@contextmanager
+def _unwritable_tolerated(writer: Writer, *, tolerated: bool) -> Iterator[None]:
+    """Turn the failure to write a result into a warning."""
+    try:
+        yield
+    except ClarinetError as error:
+        if not tolerated:
+            raise
+        writer.warn(f"the result can't be shown: {error.message}")

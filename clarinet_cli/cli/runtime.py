@@ -1,0 +1,148 @@
+"""The context of one run: the root options, the settings, the writer and the event loop."""
+
+import gc
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+
+from clarinet_cli.cli.writer import Writer
+from clarinet_cli.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.session_cleanup import Stop
+    from clarinet_cli.settings import Settings
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass
+class Runtime:
+    """The context of one run, handed to each command.
+
+    Attributes:
+        writer: Writes to standard output and standard error.
+        project: The directory of the settings files; None: the current one.
+        verbosity: 0, 1 or 2 by the number of ``-v``.
+        no_input: Never prompt.
+        audit_log: The file for a record of each change; None: that of the settings.
+        command: The words of the command, such as ``admin promote``.
+    """
+
+    writer: Writer = field(default_factory=Writer)
+    project: Optional[Path] = None
+    verbosity: int = 0
+    no_input: bool = False
+    audit_log: Optional[Path] = None
+    command: str = ""
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """The project's settings; reading them sets up the logs and prints their warnings.
+
+        Raises:
+            ConfigurationError: A settings file or a value in it can't be used.
+        """
+        from clarinet_cli import settings as module
+        from clarinet_cli.utils.logger import configure_logging, use_command
+
+        configure_logging(-1 if self.writer.quiet else self.verbosity)
+        use_command(self.command)
+        module.use_project(self.project)
+        settings: Settings = module.settings
+        self._configure_log_files(settings)
+        self._warn_about(settings)
+        _enable_garbage_collection()
+        return settings
+
+    def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run the body of a command in an event loop; a signal cancels it.
+
+        Args:
+            work: The body.
+
+        Raises:
+            Interrupted: A signal ended it.
+        """
+        import asyncio
+
+        async def interruptible() -> ResultT:
+            task = asyncio.current_task()
+            if task is None:
+                return await work
+            with SIGNALS.cancelling(task):
+                return await work
+
+        try:
+            return asyncio.run(interruptible())
+        except asyncio.CancelledError:
+            SIGNALS.interrupt()
+
+    @contextmanager
+    def stop_on_signal(self) -> Iterator["Stop"]:
+        """Turn a signal in the block into a request to stop after the batch at hand.
+
+        The run ends with the code of the signal all the same.
+        """
+        import asyncio
+
+        from clarinet_cli.services.session_cleanup import Stop
+
+        stop = Stop()
+        with SIGNALS.forwarding(stop.ask, asyncio.get_running_loop()):
+            yield stop
+
+    def _configure_log_files(self, settings: "Settings") -> None:
+        """Set up the log file and the audit log, owned like the database."""
+        from clarinet_cli.services.audit_log import configure_audit_log
+        from clarinet_cli.utils.logger import LOG_FILE, configure_file_log
+
+        database = _database_file(settings)
+        if settings.log_to_file:
+            named = "log_dir" if settings.log_dir else "storage_path"
+            key = named if settings.log_dir or settings.storage_path else "log_to_file"
+            _require_log_place(settings, key, settings.log_directory / LOG_FILE)
+        configure_file_log(settings, like=database)
+        if "\0" in str(settings.audit_log):
+            raise settings.error_for("audit_log", "not the name of a file")
+        configured = settings.audit_log and settings.project_dir / settings.audit_log
+        if configured and not self.audit_log:
+            _require_log_place(settings, "audit_log", configured)
+        configure_audit_log(
+            self.audit_log or configured or None, project=settings.project_dir, like=database
+        )
+
+    def _warn_about(self, settings: "Settings") -> None:
+        from clarinet_cli.services.settings_warnings import settings_warnings
+
+        if not self.writer.quiet and (warnings := settings_warnings(settings)):
+            self.writer.note(f"warning: {'; '.join(warnings)}")
+
+
+def _enable_garbage_collection() -> None:
+    """Collect the garbage of the work; the objects of the loaded libraries stay anyway."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def _database_file(settings: "Settings") -> Optional[Path]:
+    """Return the SQLite file of the settings, if they name a valid one."""
+    from clarinet_cli.database.url import database_url, sqlite_file
+    from clarinet_cli.exceptions import ClarinetError
+
+    try:
+        return sqlite_file(database_url(settings))
+    except ClarinetError:
+        return None
+
+
+def _require_log_place(settings: "Settings", key: str, path: Path) -> None:
+    """Refuse a place for a log that the owner of the settings could not write to."""
+    from clarinet_cli.filesystem.trust import require_log_place
+    from clarinet_cli.settings import origin_of
+
+    source = settings.project_dir / origin_of(key, settings.project_dir)
+    require_log_place(path, key=key, named_by=source)

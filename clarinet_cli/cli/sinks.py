@@ -1,0 +1,135 @@
+"""The sinks of rows: documents for programs, tables for people, passwords for quiet runs."""
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any, Optional, Protocol
+
+from clarinet_cli.cli import formats, tables
+from clarinet_cli.cli.formats import Chunk, Document, Fields
+from clarinet_cli.cli.writer import Writer
+from clarinet_cli.types import OutputFormat
+
+WHOLE_TABLE_ROWS = 500  # Rich takes about 0.9 s for 1000 rows
+
+
+class Sink(Protocol):
+    """Where rows are written to."""
+
+    def add(self, rows: Chunk) -> bool:
+        """Write some rows; False when no further ones are needed."""
+
+    def end(self) -> None:
+        """Write what follows the last row."""
+
+
+class DocumentSink:
+    """Writes a document for programs."""
+
+    def __init__(self, writer: Writer, output: OutputFormat, row_type: type) -> None:
+        self._writer = writer
+        self._output = output
+        self._row_type = row_type
+        self._document: Optional[Document] = None
+
+    def add(self, rows: Chunk) -> bool:
+        """Write some rows, the first ones at once."""
+        start, first = "", self._document is None
+        if self._document is None:
+            # Begun by the first row: a failed query leaves no half document.
+            header = formats.header_of(self._row_type, rows)
+            self._document = Document(self._output, header)
+            start = self._document.begin()
+        text = start + self._document.chunk(rows)
+        return self._writer.write([text], flush=first or len(rows) > 1)
+
+    def end(self) -> None:
+        """Write the end of the document."""
+        start = ""
+        if self._document is None:
+            self._document = Document(self._output, formats.header_of(self._row_type))
+            start = self._document.begin()
+        self._writer.write([start, self._document.end()])
+
+
+class TableSink:
+    """Writes a table: as a whole when it is short, else row by row."""
+
+    def __init__(
+        self, writer: Writer, columns: Sequence[str], empty: str, *, terminal: bool
+    ) -> None:
+        self._writer = writer
+        self._columns = columns
+        self._empty = empty
+        self._terminal = terminal
+        self._first: list[Fields] = []
+        self._aligned: Optional[tables.AlignedRows] = None
+
+    def add(self, rows: Chunk) -> bool:
+        """Write some rows; the first ones wait, since they determine the widths."""
+        values = [formats.fields_of(row) for row in rows]
+        if self._aligned is None:
+            self._first += values
+            return len(self._first) <= WHOLE_TABLE_ROWS or self._begin()
+        return self._writer.write(map(self._aligned.row, values), data=False, flush=False)
+
+    def end(self) -> None:
+        """Write the rows that wait."""
+        if self._aligned is not None:
+            self._writer.write([], data=False)
+        elif not self._first:
+            self._writer.note(self._empty)
+        elif self._terminal:
+            _write_rich(self._writer, tables.rich_rows(self._first, self._columns))
+        else:
+            self._begin()
+
+    def _begin(self) -> bool:
+        columns = self._columns if self._terminal else ()
+        styled = self._writer.styled(sys.stdout)
+        rows = tables.AlignedRows(self._first, columns, compact=self._terminal, styled=styled)
+        self._aligned = rows
+        return self._writer.write([rows.header(), *map(rows.row, self._first)], data=False)
+
+
+class PasswordSink:
+    """Writes generated passwords only, for a quiet run."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def add(self, rows: Chunk) -> bool:
+        """Write the passwords of some rows; rows of a type without any are not needed."""
+        values = [formats.fields_of(row) for row in rows]
+        self._writer.write(
+            formats.password_line(row, listed=True) for row in values if row.get("password")
+        )
+        return hasattr(next(iter(rows)), "password")
+
+    def end(self) -> None:
+        """Write nothing."""
+
+
+def write_record(writer: Writer, values: Fields) -> None:
+    """Write one result as a table with a line for each field."""
+    if sys.stdout.isatty():
+        _write_rich(writer, tables.rich_record(values))
+    else:
+        styled = writer.styled(sys.stdout)
+        writer.write(tables.aligned_record(values, styled=styled), data=False)
+
+
+def _write_rich(writer: Writer, table: Any) -> None:
+    """Write a Rich table; Rich itself never writes to standard output, where it may fail."""
+    from rich.console import Console
+
+    screen, buffer = writer.console(), io.StringIO()
+    Console(
+        file=buffer,
+        width=screen.width,
+        color_system=screen.color_system,
+        force_terminal=screen.is_terminal,
+        no_color=screen.no_color,
+        highlight=False,
+    ).print(table)
+    writer.write([buffer.getvalue()], data=False)

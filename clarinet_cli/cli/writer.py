@@ -1,0 +1,194 @@
+"""The only writer to standard output and standard error.
+
+Standard output carries one document, the data of the command. Notes, hints, prompts, progress
+and errors go to standard error.
+"""
+
+import errno
+import os
+import select
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TextIO
+
+from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable
+from clarinet_cli.exceptions import FAILURE, ClarinetError
+from clarinet_cli.signals import SIGNALS
+
+READER_SECONDS = 10.0  # while a transaction is open
+LONGEST_MESSAGE = 2000  # characters; a value quoted in a message may be of any length
+BEGINNING_SHOWN, END_SHOWN = 600, 300
+
+
+class ColorMode(StrEnum):
+    """When to colour the output."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes the output of one run.
+
+    Attributes:
+        quiet: Suppress notes and hints.
+        color: When to colour.
+        stdout_closed: The caller closed standard output (``>&-``).
+    """
+
+    quiet: bool = False
+    color: ColorMode = ColorMode.AUTO
+    stdout_closed: bool = False
+    _delivery_required: bool = False
+
+    def write(self, pieces: Iterable[str], *, data: bool = True, flush: bool = True) -> bool:
+        """Write text to standard output.
+
+        When the reader closed the pipe (``| head -1``), the rest is dropped and the command
+        continues.
+
+        Args:
+            pieces: The text.
+            data: For programs: UTF-8 in every locale. Else in the encoding of the locale, with
+                escapes for what it lacks.
+            flush: Write out the buffer at once.
+
+        Returns:
+            False when the reader closed the pipe.
+
+        Raises:
+            ClarinetError: Standard output can't be written, as on a full disk.
+        """
+        if self.stdout_closed:
+            if any(pieces):
+                raise FAILURE.with_context("standard output is closed")
+            return True
+        _set_encoding(data=data)
+        try:
+            self._write(pieces, flush=flush)
+        except OSError as error:
+            discard_stdout()
+            if isinstance(error, BrokenPipeError) and not self._delivery_required:
+                return False
+            raise FAILURE.with_context(f"standard output: {error.strerror}") from error
+        return True
+
+    def _write(self, pieces: Iterable[str], *, flush: bool) -> None:
+        if self._delivery_required:
+            _deliver("".join(pieces))
+            return
+        with SIGNALS.raising():  # a blocked pipe blocks the event loop too
+            sys.stdout.writelines(pieces)
+            if flush:
+                sys.stdout.flush()
+
+    @contextmanager
+    def delivery_required(self) -> Iterator[None]:
+        """Treat output in the block that no reader takes as an error, a closed pipe included."""
+        self._delivery_required = True
+        try:
+            yield
+        finally:
+            self._delivery_required = False
+
+    def note(self, text: str) -> None:
+        """Write a line to standard error, unless the run is quiet."""
+        if not self.quiet:
+            _write_stderr(f"{printable(text)}\n")
+
+    def warn(self, text: str) -> None:
+        """Write a warning to standard error, also when the run is quiet."""
+        _write_stderr(f"warning: {printable(text)}\n")
+
+    def error(self, error: ClarinetError) -> None:
+        """Write an error as one line, then its hint unless the run is quiet."""
+        self._labelled("error:", "1;31", error.message)
+        if error.hint and not self.quiet:
+            self._labelled("hint:", "1;36", error.hint)
+
+    def aborted(self) -> None:
+        """End the line of a prompt that a signal interrupted, and say so."""
+        _write_stderr("\naborted\n")
+
+    def end_line(self) -> None:
+        """End the line of a prompt that got no answer."""
+        _write_stderr("\n")
+
+    def styled(self, stream: TextIO) -> bool:
+        """Return whether text for people on a stream may have escape sequences."""
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        automatic = (stream.isatty() and not plain) or os.environ.get("FORCE_COLOR")
+        if self.color is ColorMode.AUTO:
+            return bool(automatic)
+        return self.color is ColorMode.ALWAYS
+
+    def console(self, *, stderr: bool = False) -> Any:
+        """Return a Rich console that obeys ``--color`` and takes text literally."""
+        from rich.console import Console
+
+        return Console(
+            stderr=stderr,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            force_terminal={ColorMode.ALWAYS: True, ColorMode.NEVER: False}.get(self.color),
+            color_system=None if self.color is ColorMode.NEVER else "auto",
+        )
+
+    def _labelled(self, label: str, style: str, message: str) -> None:
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[:BEGINNING_SHOWN]} … {message[-END_SHOWN:]}"
+        label = f"\x1b[{style}m{label}\x1b[0m" if self.styled(sys.stderr) else label
+        _write_stderr(f"{label} {printable(message)}\n")
+
+
+def discard_stdout() -> None:
+    """Redirect standard output to the null device, so that no later flush fails again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _set_encoding(*, data: bool) -> None:
+    """Switch standard output to UTF-8 for data; text for people keeps the locale's encoding."""
+    if data and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)  # type: ignore[union-attr]
+
+
+def _write_stderr(text: str) -> None:
+    """Write a message; when standard error is gone, the exit code has to do."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _deliver(text: str) -> None:
+    """Write text to the end while its reader is watched.
+
+    Raises:
+        OSError: The reader closed the pipe or reads nothing for a while, or the disk is full.
+    """
+    sys.stdout.flush()
+    content = text.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # in memory
+        sys.stdout.write(text)
+        return
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    while content:
+        if not ready.poll(READER_SECONDS * 1000):
+            raise OSError(errno.ETIMEDOUT, "nobody reads it")
+        # As much as a pipe that is ready takes without blocking.
+        content = content[os.write(descriptor, content[: select.PIPE_BUF]) :]
+    if any(state & select.POLLERR for _, state in ready.poll(0)):
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fsync(descriptor)

@@ -1,0 +1,99 @@
+"""What a supervisor hears on its socket."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from clarinet_cli.services.supervisor import Supervisor
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """A socket as systemd opens one, and its address as NOTIFY_SOCKET has it."""
+    name = f"@clarinet-{uuid4().hex}" if request.param == "abstract" else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.bind(f"\0{name[1:]}" if name.startswith("@") else name)
+        opened.settimeout(0)
+        yield name, opened
+
+
+def heard(listener: socket.socket) -> list[str]:
+    """Return all datagrams that have arrived."""
+    found = []
+    while True:
+        try:
+            found.append(listener.recv(4096).decode())
+        except BlockingIOError:
+            return found
+
+
+async def life_sign(listener: socket.socket) -> None:
+    """Wait for a datagram of the watchdog's."""
+    loop = asyncio.get_running_loop()
+    while await loop.sock_recv(listener, 4096) != b"WATCHDOG=1\n":
+        continue
+
+
+async def test_a_service_is_ready_and_then_stops(listener: tuple[str, socket.socket]) -> None:
+    """READY at the beginning, STATUS in one line, STOPPING at the end; no watchdog unasked."""
+    name, opened = listener
+    supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": name})
+    async with supervisor.told():
+        assert heard(opened) == ["READY=1\n"]
+        supervisor.tell(STATUS="deleted 3\nof 4")
+        await asyncio.sleep(0.05)
+    assert heard(opened) == ["STATUS=deleted 3 of 4\n", "STOPPING=1\n"]
+
+
+async def test_the_watchdog_hears_of_a_life_twice_an_interval(
+    listener: tuple[str, socket.socket],
+) -> None:
+    """While the loop runs WATCHDOG=1 comes again and again; after the end no more."""
+    name, opened = listener
+    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "40000"}
+    async with Supervisor.from_environment(environment).told():
+        for _ in range(3):
+            await asyncio.wait_for(life_sign(opened), 20)
+    heard(opened)
+    await asyncio.sleep(0.1)
+    assert heard(opened) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_of_another_process_is_not_ours(
+    variables: dict[str, str], seconds: float | None
+) -> None:
+    """Only a positive interval that is meant for this process counts."""
+    assert Supervisor.from_environment(variables).watchdog_seconds == seconds
+
+
+async def test_nobody_listens() -> None:
+    """Without NOTIFY_SOCKET nothing is sent, and nothing fails."""
+    supervisor = Supervisor.from_environment({"WATCHDOG_USEC": "1000"})
+    async with supervisor.told():
+        supervisor.tell(STATUS="hello")
+        await asyncio.sleep(0.01)
+    assert supervisor.address is None
+
+
+async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    """What can't be sent is not the service's end."""
+    supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    async with supervisor.told():
+        await asyncio.sleep(0)
+    assert not (tmp_path / "gone").exists()
