@@ -22,6 +22,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Optional, Protocol, Self
 
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import PostgresServer
 
 REAL_POOLER = "CLARINET_TEST_PGBOUNCER"
@@ -65,7 +66,7 @@ class StandIn:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         """End it and all its connections."""

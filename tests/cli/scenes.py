@@ -19,6 +19,7 @@ from typer import core
 from clarinet_cli.cli.app import app
 from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.services.locks import Job, job_lock
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import PostgresServer
 from tests.support import Project, Result
 
@@ -152,12 +153,12 @@ def job_running(project: Project, job: Job) -> Iterator[None]:
     async def hold() -> None:
         async with job_lock(project.settings, job):
             running.set()
-            await asyncio.to_thread(ended.wait, 30)
+            await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
 
     thread = threading.Thread(target=asyncio.run, args=(hold(),))
     thread.start()
     try:
-        assert running.wait(10)
+        assert running.wait(PATIENCE_SECONDS)
         yield
     finally:
         ended.set()
@@ -184,14 +185,14 @@ def database_locked(project: Project) -> Iterator[None]:
                 names = ", ".join(f'"{name}"' for name in OUR_TABLES)
                 await connection.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
                 running.set()
-                await asyncio.to_thread(ended.wait, 30)
+                await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
         finally:
             await connection.close()
 
     thread = threading.Thread(target=asyncio.run, args=(hold(),))
     thread.start()
     try:
-        assert running.wait(10)
+        assert running.wait(PATIENCE_SECONDS)
         yield
     finally:
         ended.set()

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import platform
 import pty
 import re
 import select
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Optional
 
 from tests import forked
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, process_environment
 
-LIMIT_SECONDS = 30.0
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+# The system call of a thread that waits for another one, such as the interpreter's lock.
+FUTEX = {"x86_64": "202", "aarch64": "98"}
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -40,7 +43,7 @@ class Terminal:
 
     def expect(self, text: str) -> None:
         """Wait until the terminal shows *text*, after what was expected before."""
-        deadline = time.monotonic() + LIMIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := self.screen.find(text, self.read_to)) < 0:
             assert time.monotonic() < deadline, f"no {text!r} in {self.screen!r}"
             assert self._read(), f"ended without {text!r}: {self.screen!r}"
@@ -60,7 +63,7 @@ class Terminal:
         """Read to the end and return the exit code."""
         while self._read():
             pass
-        return self.process.wait(LIMIT_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     @property
     def text(self) -> str:
@@ -78,14 +81,14 @@ class Terminal:
         Between the last look for signals and a blocking read CPython keeps a signal for later:
         a Ctrl-C at that very moment, which only a program can hit, would need a second one.
         """
-        deadline = time.monotonic() + LIMIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         status = Path(f"/proc/{self.process.pid}/stat")
         while (state := _state(status)) not in "SZ":
             assert time.monotonic() < deadline, f"it never waits (state {state})"
             time.sleep(0.005)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self.master], [], [], LIMIT_SECONDS)
+        ready, _, _ = select.select([self.master], [], [], PATIENCE_SECONDS)
         assert ready, f"silent, after {self.screen!r}"
         try:
             data = os.read(self.master, 65536)
@@ -96,11 +99,13 @@ class Terminal:
 
 
 def _state(status: Path) -> str:
-    """Return the letter after the command's name in parentheses; Z when it has ended."""
-    try:
+    """Return the state's letter; Z when it has ended, R while it waits for a thread of its own."""
+    with contextlib.suppress(OSError):  # not every user may read it
+        if status.with_name("syscall").read_text().split()[:1] == [FUTEX.get(platform.machine())]:
+            return "R"
+    with contextlib.suppress(OSError):
         return status.read_text().rpartition(") ")[2][0]
-    except OSError:
-        return "Z"
+    return "Z"
 
 
 @contextlib.contextmanager

@@ -19,12 +19,12 @@ import psutil
 from clarinet_cli.services.schema.environments import find_environment
 from tests import forked
 from tests.forked import Process
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, Result, process_environment
 
 # Of each test with chance in it. Two a run show that it holds at all; hundreds, by the
 # variable, look for the moment at which it does not.
 RUNS = int(os.environ.get("CLARINET_FAULT_RUNS", "2"))
-PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
 # A port that the kernel gives to nobody who asks for any.
 CLOSED_PORT = 1

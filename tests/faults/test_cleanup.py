@@ -59,7 +59,7 @@ def test_signal_ends_the_first_look(project: Project, number: signal.Signals) ->
     ):
         eventually(lambda: waits_for_lock(project, process), process)
         process.send_signal(number)
-        result = end_of(process, 8.0)
+        result = end_of(process)
     settle(project)
     assert (result.code, result.stderr) == (CODES[number], ""), result
     report = result.json

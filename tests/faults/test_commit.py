@@ -32,8 +32,10 @@ from tests.faults.processes import (
     tables,
 )
 from tests.forked import Process
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, process_environment
 
+PENDING_BYTE = str(2**30)  # where SQLite has the lock that lets no further reader in
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 WAIT = "SELECT pg_advisory_xact_lock(4711)"
 IN_COMMIT = (
@@ -99,11 +101,28 @@ def commits_wait(project: Project) -> Iterator[None]:
             runner.run(connection.close())
 
 
+def turns_readers_away(project: Project, process: Process) -> bool:
+    """Return whether a commit on SQLite waits for its readers: it has the lock of that wait.
+
+    This process has a reader, so that a connection of its own would be let in; and opening the
+    file and closing it would end the reader's lock.
+    """
+    inode = str(project.file.stat().st_ino)
+    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(
+        lock[4] == str(process.pid) and lock[5].endswith(f":{inode}") and lock[6] == PENDING_BYTE
+        for lock in held
+        if len(lock) > 7
+    )
+
+
 def until_in_commit(project: Project, process: Process, log: Path) -> None:
     """Wait until a command waits inside its commit; its record stands before that."""
     eventually(lambda: log.exists() and log.read_text().endswith("\n"), process)
     server = project.server
-    if server is not None:
+    if server is None:
+        eventually(lambda: turns_readers_away(project, process), process)
+    else:
         eventually(lambda: bool(server.rows("postgres", IN_COMMIT, project.database)), process)
 
 
@@ -181,7 +200,7 @@ class TestCommitThatWaits:
                 with commits_wait(project):
                     journal = project.file.with_name(f"{project.file.name}-journal")
                     eventually(lambda: journal.exists() and journal.stat().st_size > 0, process)
-                    time.sleep(0.3)  # writing is done: it commits
+                    eventually(lambda: turns_readers_away(project, process), process)
                     process.send_signal(signal.SIGINT)
                     time.sleep(0.02)
                 result = end_of(process)
@@ -294,7 +313,7 @@ def test_the_first_process_of_a_container_hears_signals(
         eventually(lambda: waits_for_a_server(project), process)
         [child] = psutil.Process(process.pid).children()
         os.kill(child.pid, number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 128 + number, said
     assert said == b""
 

@@ -30,7 +30,6 @@ BATCH = 10
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SLOW = ("--batch-size", str(BATCH), "--sleep", "40ms")
 SETTLE_SECONDS = 0.2
-PATIENCE_SECONDS = 15.0
 MIGRATION = ("migrate", "downgrade", "base", "--yes", "--lock-timeout", "1h")
 HOUR = timedelta(hours=1)
 
@@ -111,7 +110,7 @@ def test_signal_ends_a_service_in_its_batch(project: Project, number: signal.Sig
 def assert_stopped(process: Process, number: signal.Signals) -> None:
     """It ends by the signal, with at most one line, which is no traceback."""
     process.send_signal(number)
-    result = end_of(process, PATIENCE_SECONDS)
+    result = end_of(process)
     # A process that leaves the signal to the kernel shows the same code in a shell.
     assert result.code in (CODES[number], -signal.SIGTERM), result
     assert result.stdout == "", result

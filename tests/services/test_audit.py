@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.scenes import ADA, ADMIN, admin_id, assert_failed, dump, populate
 from tests.faults.processes import RUNS, run_alone
+from tests.patience import PATIENCE_SECONDS
 from tests.support import PASSWORD, Project
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -297,14 +298,14 @@ class TestUnwritable:
         def read() -> None:
             descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
             reading.set()
-            wanted.wait(30)
+            wanted.wait(PATIENCE_SECONDS)
             got.append(os.read(descriptor, 4096))
             os.close(descriptor)
 
         wanted = threading.Event()
         reader = threading.Thread(target=read)
         reader.start()
-        assert reading.wait(10)
+        assert reading.wait(PATIENCE_SECONDS)
         result = peopled.run("--audit-log", str(pipe), "admin", "promote", ADA)
         wanted.set()
         reader.join()

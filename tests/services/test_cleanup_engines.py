@@ -20,6 +20,7 @@ from clarinet_cli.repositories.dead_sessions.sqlite_log import WriteAheadLog
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.session_cleanup.transactions import Transactions
 from tests import oracle
+from tests.patience import PATIENCE_SECONDS
 from tests.services.test_session_cleanup import add_dead, plan
 from tests.support import FIXTURE_NOW, Project
 
@@ -253,7 +254,7 @@ async def test_what_was_found_goes_while_the_look_goes_on(
         nonlocal steps
         steps += 1
         if steps == 2:
-            await asyncio.wait_for(deleted.wait(), 20)
+            await asyncio.wait_for(deleted.wait(), PATIENCE_SECONDS)
         return await look(way, 1)
 
     monkeypatch.setattr(BlockRanges, "look", waiting)
@@ -280,7 +281,7 @@ async def test_a_look_that_fails_ends_the_run(
         nonlocal steps
         steps += 1
         if steps == 2:
-            await asyncio.wait_for(deleted.wait(), 20)
+            await asyncio.wait_for(deleted.wait(), PATIENCE_SECONDS)
             raise UNREACHABLE.with_context("the server went away")
         return await look(way, 1)
 

@@ -14,6 +14,7 @@ import pytest
 from clarinet_cli.exceptions import BusyError, ExitCode
 from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.settings import load_settings
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, process_environment
 
 # A process that takes a lock, says so, and keeps it until somebody ends the process.
@@ -51,7 +52,7 @@ async def other_process_holding(project: Project, job: Job) -> AsyncIterator[int
     )
     try:
         assert process.stdout is not None
-        said = await asyncio.wait_for(process.stdout.readline(), 30)
+        said = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
         assert said == b"held\n"
         yield process.pid
     finally:
@@ -126,7 +127,7 @@ async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
     order: list[str] = []
 
     async def wait() -> None:
-        async with job_lock(project.settings, Job.MIGRATION, timeout=20):
+        async with job_lock(project.settings, Job.MIGRATION, timeout=PATIENCE_SECONDS):
             order.append("second")
 
     async with job_lock(project.settings, Job.MIGRATION, timeout=0):
@@ -134,7 +135,7 @@ async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
         await asyncio.sleep(0.4)
         assert not task.done()
         order.append("first")
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
     assert order == ["first", "second"]
 
 
@@ -142,7 +143,10 @@ async def test_waiting_has_an_end(project: Project) -> None:
     """When the holder does not give way in time, the one who waits is told so."""
     async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         with pytest.raises(BusyError):
-            async with asyncio.timeout(20), job_lock(project.settings, Job.MIGRATION, timeout=0.3):
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                job_lock(project.settings, Job.MIGRATION, timeout=0.3),
+            ):
                 pytest.fail("two holders of one lock")
 
 
@@ -152,7 +156,7 @@ async def test_many_at_once_go_one_after_the_other(project: Project) -> None:
 
     async def work() -> None:
         nonlocal inside, most, done
-        async with job_lock(project.settings, Job.CLEANUP, timeout=30):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=PATIENCE_SECONDS):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.01)
@@ -173,7 +177,7 @@ async def test_a_killed_holder_gives_the_lock_back(
         assert await is_free(project, Job.MIGRATION)
         os.kill(process_id, number)
         entered: Optional[bool] = None
-        async with job_lock(project.settings, Job.CLEANUP, timeout=20):
+        async with job_lock(project.settings, Job.CLEANUP, timeout=PATIENCE_SECONDS):
             entered = True
         assert entered
 

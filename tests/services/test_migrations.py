@@ -51,6 +51,7 @@ from tests.migrations.helpers import (
     versions,
     write_revision,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, process_environment
 
 OURS = {*TABLE_NAMES, "alembic_version"}
@@ -399,7 +400,9 @@ class TestLock:
                     asyncio.run(upgrade(behind.settings, lock_timeout=0.3))
             finally:
                 holder.kill()
-        assert asyncio.run(upgrade(behind.settings, lock_timeout=20)).result == "updated"
+        assert (
+            asyncio.run(upgrade(behind.settings, lock_timeout=PATIENCE_SECONDS)).result == "updated"
+        )
         assert versions(behind) == [THIRD]
 
     def test_given_back_in_time(self, behind: Project) -> None:
@@ -416,7 +419,7 @@ class TestLock:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(hold(held, tried))
                 await held.wait()
-                second = tasks.create_task(upgrade(behind.settings, lock_timeout=20))
+                second = tasks.create_task(upgrade(behind.settings, lock_timeout=PATIENCE_SECONDS))
                 tried.set()
             return second.result()
 

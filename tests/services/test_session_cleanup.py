@@ -21,6 +21,7 @@ from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
+from tests.patience import PATIENCE_SECONDS
 from tests.support import FIXTURE_NOW, Project
 
 ADMIN = "admin@clarinet.ru"
@@ -262,7 +263,7 @@ class TestBatches:
         add_dead(project, 10)
         async with paused_clean_up(project) as (task, stop):
             stop.ask(signal.SIGINT)
-            report = await asyncio.wait_for(task, 20)
+            report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert (report.deleted, report.remaining) == (1, 9)
         assert oracle.count(project) == 9
 
@@ -310,7 +311,7 @@ class TestRevived:
             await somebody_waits(project)
             assert not task.done()
             commit()
-            report = await asyncio.wait_for(task, 20)
+            report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert oracle.tokens(project) == {dead[0]}
         assert (report.deleted, report.remaining, report.complete) == (4, 0, True)
 
@@ -345,7 +346,7 @@ class TestOneAtATime:
                 await clean_up(project.settings, plan(), now=FIXTURE_NOW)
             assert oracle.snapshot(project) == before
             stop.ask(signal.SIGINT)
-            report = await asyncio.wait_for(task, 20)
+            report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert report.deleted == 1
         assert oracle.count(project) == 9
 
@@ -430,7 +431,7 @@ class TestForEver:
             await running.deleted(3)
             assert not running.task.done()
             running.stop.ask(signal.SIGTERM)
-            await asyncio.wait_for(running.task, 20)
+            await asyncio.wait_for(running.task, PATIENCE_SECONDS)
         assert oracle.count(project) == 0
 
     async def test_does_not_begin_when_asked_before(self, project: Project) -> None:
@@ -443,7 +444,7 @@ class TestForEver:
             clean_up_for_ever(
                 project.settings, plan(), interval=0.05, stop=stop, report=reports.append
             ),
-            20,
+            PATIENCE_SECONDS,
         )
         assert oracle.count(project) == 3
         assert sum(report.deleted for report in reports) == 0
@@ -469,7 +470,7 @@ class TestForEver:
                 await asyncio.sleep(0.3)
                 assert not running.task.done()
                 running.stop.ask(signal.SIGINT)
-                await asyncio.wait_for(running.task, 20)
+                await asyncio.wait_for(running.task, PATIENCE_SECONDS)
 
     async def test_survives_another_clean_up(self, project: Project) -> None:
         """While somebody else cleans it deletes nothing; afterwards it goes on."""
@@ -502,7 +503,9 @@ class Running:
     async def next(self) -> CleanupReport:
         """Wait for the next report, or for the service's early end."""
         waiting = asyncio.create_task(self.reports.get())
-        await asyncio.wait({waiting, self.task}, timeout=20, return_when="FIRST_COMPLETED")
+        await asyncio.wait(
+            {waiting, self.task}, timeout=PATIENCE_SECONDS, return_when="FIRST_COMPLETED"
+        )
         if not waiting.done():
             waiting.cancel()
             pytest.fail(f"no report; {self.task!r}")
@@ -538,7 +541,7 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
         yield Running(task, stop, reports)
     finally:
         stop.ask(signal.SIGTERM)
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -556,11 +559,11 @@ async def paused_clean_up(
     )
     task = asyncio.create_task(work)
     try:
-        await asyncio.wait_for(paused.wait(), 20)
+        await asyncio.wait_for(paused.wait(), PATIENCE_SECONDS)
         yield task, stop
     finally:
         stop.ask(signal.SIGINT)
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -586,7 +589,7 @@ def rename(project: Project, old: str, new: str) -> None:
     """Rename a PostgreSQL database as soon as the last connection to it has ended."""
     server = project.server
     assert server is not None
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     statement = f'ALTER DATABASE "{old}" RENAME TO "{new}"'
     while True:
         server.leave(old)

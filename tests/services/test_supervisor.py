@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from clarinet_cli.services.supervisor import Supervisor
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -58,7 +59,7 @@ async def test_the_watchdog_hears_of_a_life_twice_an_interval(
     environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "40000"}
     async with Supervisor.from_environment(environment).told():
         for _ in range(3):
-            await asyncio.wait_for(life_sign(opened), 20)
+            await asyncio.wait_for(life_sign(opened), PATIENCE_SECONDS)
     heard(opened)
     await asyncio.sleep(0.1)
     assert heard(opened) == []

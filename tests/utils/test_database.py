@@ -36,6 +36,7 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.settings import Settings, load_settings
 from clarinet_cli.utils.database import Access, get_async_session
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import LOCKED_PASSWORD, LOCKED_ROLE, PostgresServer
 from tests.support import Project, Result, replaced_environment, run_in_process
 
@@ -542,7 +543,9 @@ def test_nothing_stays_open(project: Project) -> None:
     query(project.settings)
     with pytest.raises(ClarinetError):
         query(project.settings, "SELECT * FROM no_such_table")
-    deadline = time.monotonic() + 5  # a thread that has done its work ends a moment later
+    deadline = (
+        time.monotonic() + PATIENCE_SECONDS
+    )  # a thread that has done its work ends a moment later
     while not set(threading.enumerate()) <= threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert set(threading.enumerate()) <= threads
