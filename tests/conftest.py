@@ -12,6 +12,7 @@ import pytest
 from tests import cheap_hashes
 from tests.forked import stop_fork_server
 from tests.postgres import (
+    BINARIES,
     FIXTURE_TEMPLATE,
     SERVER_VARIABLE,
     OwnServer,
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # Compiled once, not in each of the processes that the tests start.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PATH"] += f"{os.pathsep}{BINARIES}"  # those that PATH has may be older
     if memory := memory_directory():
         # SQLite waits for the disk with each transaction; here for nothing.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))

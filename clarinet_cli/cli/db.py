@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from clarinet_cli.cli import db_backup
 from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.options import (
     DryRun,
@@ -115,3 +116,6 @@ async def wait(
 
     report = await wait_until_ready(runtime.settings, readiness, timeout=timeout)
     render(runtime, report, output)
+
+
+command(app)(db_backup.backup)

@@ -66,7 +66,7 @@ async def connect(
         ReadablePasswordError: The server is another machine, without TLS, and the password
             would be readable on the way. It has not been sent.
     """
-    user = user or _user_name()
+    user = user or user_name()
     mode = options.get("sslmode", "prefer")
     remote = host is not None and not is_local(host)
     settings = {name: options[name] for name in ("options", "search_path") if name in options}
@@ -237,7 +237,7 @@ class _PasswordGuard(asyncio.Protocol):
         self._transport.abort()
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """Return the name of the user who runs this.
 
     Raises:

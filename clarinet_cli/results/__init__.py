@@ -12,6 +12,7 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
+from clarinet_cli.results.backups import BackupContents, BackupReport, RestoreReport
 from clarinet_cli.results.database import (
     DatabaseStatus,
     ExitCodeRow,
@@ -38,6 +39,8 @@ __all__ = [
     "AccountChange",
     "AccountDetail",
     "AppliedAccount",
+    "BackupContents",
+    "BackupReport",
     "CleanupReport",
     "DatabaseStatus",
     "DeclaredAccount",
@@ -45,6 +48,7 @@ __all__ = [
     "FileChange",
     "MigrationRun",
     "MigrationStatus",
+    "RestoreReport",
     "RevisionRow",
     "RevokeAllReport",
     "RevokeReport",

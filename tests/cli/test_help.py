@@ -89,7 +89,10 @@ def test_each_example_runs(example: str, project: Project) -> None:
         project.run("migrate", "init")
     file = project.directory / "accounts.json"
     file.write_text(project.run("admin", "export").stdout)
-    words = [str(file) if word == file.name else word for word in words]
+    backups = project.directory / "backups"
+    backups.mkdir()
+    for path in (file, backups):
+        words = [str(path) if word == path.name else word for word in words]
     result = run_in_process(["-C", str(project.directory), *words])
     assert result.code == ExitCode.OK, result
     if ADA in words:

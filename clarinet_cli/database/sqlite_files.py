@@ -1,0 +1,129 @@
+"""SQLite files opened without SQLAlchemy: for the backup interface and for checks of a file.
+
+The work on them blocks and runs in a thread; a signal ends it at the next look.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+from urllib.parse import quote_from_bytes
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DatabaseError
+
+from clarinet_cli.database.commits import until_done
+from clarinet_cli.database.session import driver_errors
+from clarinet_cli.signals import SIGNALS
+
+ResultT = TypeVar("ResultT")
+
+READ_WRITE = "mode=rw"
+UNCHANGING = "mode=ro&immutable=1"  # nobody writes it: no locks, and no files beside it
+STEPS_BETWEEN_LOOKS = 50_000  # instructions of SQLite's virtual machine
+RETRY_SECONDS = 0.02
+BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+class StoppedError(Exception):
+    """A signal arrived while a thread worked; its work is undone."""
+
+
+async def in_thread(work: Callable[[], ResultT]) -> ResultT:
+    """Run blocking work in a thread to its end, or until it stops for a signal.
+
+    Args:
+        work: Calls ``raise_if_stopped`` now and then, or is a statement of SQLite.
+
+    Raises:
+        Interrupted: A signal stopped it.
+    """
+    try:
+        return await until_done(asyncio.to_thread(work))
+    except StoppedError:
+        SIGNALS.interrupt()
+
+
+def raise_if_stopped() -> None:
+    """End the work of a thread when a signal has arrived.
+
+    Raises:
+        StoppedError: One has.
+    """
+    if SIGNALS.number is not None:
+        raise StoppedError
+
+
+@contextmanager
+def open_sqlite(path: Path, access: str) -> Iterator[sqlite3.Connection]:
+    """Open a SQLite file, and close it at the end of the block.
+
+    Args:
+        path: It has to exist.
+        access: ``READ_WRITE`` or ``UNCHANGING``.
+
+    Raises:
+        ClarinetError: What SQLite says inside the block, in the operator's words.
+        StoppedError: A signal arrived while a statement ran.
+    """
+    name = quote_from_bytes(os.fsencode(path))
+    with sqlite_errors(path):
+        connection = sqlite3.connect(
+            f"file:{name}?{access}",
+            uri=True,
+            isolation_level=None,
+            timeout=RETRY_SECONDS,
+            check_same_thread=False,
+        )
+        with closing(connection):
+            connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+            connection.set_progress_handler(
+                lambda: int(SIGNALS.number is not None), STEPS_BETWEEN_LOOKS
+            )
+            yield connection
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors inside the block into errors in the operator's words.
+
+    Args:
+        path: The file that they are about.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise_if_stopped()
+        with driver_errors(URL.create("sqlite+aiosqlite", database=str(path))):
+            raise DatabaseError("", None, error, hide_parameters=True) from error
+
+
+def begin_reading(connection: sqlite3.Connection, timeout: float) -> None:
+    """Begin a transaction that sees one state of the database, as soon as that can be read.
+
+    Args:
+        connection: Whose.
+        timeout: Seconds to wait for another connection that commits.
+
+    Raises:
+        OperationalError: It took too long.
+    """
+    deadline = monotonic() + timeout
+    while True:
+        try:
+            connection.execute("BEGIN")
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if not error.sqlite_errorname.startswith(BUSY) or monotonic() >= deadline:
+                raise
+        else:
+            return
+        raise_if_stopped()
+        sleep(RETRY_SECONDS)

@@ -1,0 +1,59 @@
+"""Questions to a SQLite file, about what it holds and whether it is sound."""
+
+import sqlite3
+
+from clarinet_cli.models import TABLE_NAMES
+
+VERSION_TABLE = "alembic_version"
+PROBLEMS_SHOWN = 3
+
+
+def table_names(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of all tables, SQLite's own excepted."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite@_%'"
+    return {str(name) for (name,) in connection.execute(f"{query} ESCAPE '@'")}
+
+
+def row_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of rows of each of our tables that exists."""
+    present = table_names(connection)
+    return {
+        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608
+        for name in TABLE_NAMES
+        if name in present
+    }
+
+
+def revision(connection: sqlite3.Connection) -> str | None:
+    """Return the Alembic revision, several joined by commas, or None when there is none."""
+    if VERSION_TABLE not in table_names(connection):
+        return None
+    rows = connection.execute("SELECT version_num FROM alembic_version ORDER BY 1")
+    return ", ".join(str(name) for (name,) in rows) or None
+
+
+def integrity_problems(connection: sqlite3.Connection, *, quick: bool = False) -> list[str]:
+    """Return the first problems that SQLite finds in a file; none when it is sound.
+
+    Args:
+        connection: Of the file.
+        quick: Leave out whether each row is found by each index, which takes most of the time.
+    """
+    pragma = "quick_check" if quick else "integrity_check"
+    found = connection.execute(f"PRAGMA {pragma}({PROBLEMS_SHOWN})").fetchall()
+    return [str(text) for (text, *_) in found if text != "ok"]
+
+
+def dangling_references(connection: sqlite3.Connection) -> int:
+    """Return how many rows refer to rows that do not exist."""
+    return sum(1 for _ in connection.execute("PRAGMA foreign_key_check"))
+
+
+def delete_sessions(connection: sqlite3.Connection) -> int:
+    """Delete all sessions and return their number.
+
+    Raises:
+        IntegrityError: Rows of other tables refer to some.
+    """
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection.execute("DELETE FROM access_token").rowcount

@@ -1,0 +1,1 @@
+"""Backups of the database: made beside a running server, verified, and restored."""

@@ -1,0 +1,188 @@
+"""What is in an archive of ``pg_dump``: its table of contents, and the rows of its tables."""
+
+import asyncio
+import re
+from asyncio.subprocess import PIPE
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from sqlalchemy import URL
+
+from clarinet_cli.exceptions import CHECK_FAILED
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.services.backup.postgresql import Program, program_error, started
+
+CHUNK_BYTES = 1 << 20
+CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
+ENTRY = re.compile(r"^\d+; \d+ \d+ ([A-Z][A-Z ]*[A-Z]) (\S+) (.*) (\S+)$", re.MULTILINE)
+COPY = re.compile(rb'^COPY (?:(?:"[^"]+"|\w+)\.)?"?(\w+)"? \((.*)\) FROM stdin;$')
+END_OF_ROWS = rb"\."
+NULL = r"\N"
+ESCAPES = re.compile(r"\\(.)", re.DOTALL)
+CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+VERSION_TABLE = "alembic_version"
+TABLE_DATA = "TABLE DATA"
+SESSIONS = "access_token"
+
+
+class Rows(NamedTuple):
+    """Some rows of a table, as the archive has them."""
+
+    table: str
+    columns: list[str]
+    lines: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The table of contents of an archive.
+
+    Attributes:
+        made_at: When it was made.
+        entries: Kind and name of each entry.
+        owners: The roles that own them.
+        listing: All of it, as ``pg_restore`` wrote it.
+    """
+
+    made_at: datetime
+    entries: tuple[tuple[str, str], ...]
+    owners: frozenset[str]
+    listing: str = field(repr=False)
+
+    @property
+    def other_tables(self) -> int:
+        """How many tables are not ours."""
+        ours = (*TABLE_NAMES, VERSION_TABLE)
+        return sum(kind == "TABLE" and name not in ours for kind, name in self.entries)
+
+    def without_sessions(self) -> str:
+        """Return the listing without the rows of sessions, as ``--use-list`` takes it."""
+        left_out = f" {TABLE_DATA} "
+        return "".join(
+            line
+            for line in self.listing.splitlines(keepends=True)
+            if not (left_out in line and f" {SESSIONS} " in line)
+        )
+
+
+async def read_contents(program: Program, path: Path, url: URL) -> Contents:
+    """Read the table of contents of an archive.
+
+    Args:
+        program: A ``pg_restore``.
+        path: The archive.
+        url: Of the database, for messages.
+
+    Raises:
+        CheckFailedError: The archive is damaged.
+    """
+    async with started(program, ["--list", str(path)], {"TZ": "UTC"}, stdout=PIPE) as process:
+        stdout, stderr = await process.communicate()
+    if process.returncode:
+        raise _damaged(program, process.returncode, stderr, path, url)
+    text = stdout.decode("utf-8", "replace")
+    made = CREATED.search(text)
+    found = ENTRY.findall(text)
+    return Contents(
+        made_at=datetime.fromisoformat(made[1]).replace(tzinfo=UTC) if made else _written(path),
+        entries=tuple((kind, name) for kind, _, name, _ in found),
+        owners=frozenset(owner for *_, owner in found),
+        listing=text,
+    )
+
+
+async def read_rows(
+    program: Program, path: Path, url: URL, *, only_ours: bool = False
+) -> AsyncIterator[Rows]:
+    """Read an archive to its end, and yield the rows of all tables in it.
+
+    Args:
+        program: A ``pg_restore``.
+        path: The archive.
+        url: Of the database, for messages.
+        only_ours: Read our four tables and nothing else.
+
+    Raises:
+        CheckFailedError: The archive is damaged.
+    """
+    wanted = ["--data-only", *(f"--table={name}" for name in TABLE_NAMES)] if only_ours else []
+    arguments = [*wanted, "--file=-", str(path)]
+    parser = _Parser()
+    async with started(program, arguments, {}, stdout=PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        assert process.stderr is not None  # noqa: S101
+        said = asyncio.ensure_future(process.stderr.read())
+        while chunk := await process.stdout.read(CHUNK_BYTES):
+            for rows in parser.feed(chunk):
+                yield rows
+        code, stderr = await process.wait(), await said
+    if code:
+        raise _damaged(program, code, stderr, path, url)
+
+
+async def count_rows(program: Program, path: Path, url: URL) -> tuple[Counter[str], Optional[str]]:
+    """Read an archive to its end, count the rows of each table, and find the revision.
+
+    Raises:
+        CheckFailedError: The archive is damaged.
+    """
+    counts: Counter[str] = Counter()
+    revisions: list[str] = []
+    async for rows in read_rows(program, path, url):
+        counts[rows.table] += len(rows.lines)
+        if rows.table == VERSION_TABLE:
+            revisions += [str(value) for line in rows.lines for value in fields_of(line)]
+    return counts, ", ".join(sorted(revisions)) or None
+
+
+def fields_of(line: bytes) -> list[Optional[str]]:
+    """Return the values of a row as PostgreSQL's COPY writes it, as text."""
+    texts = line.decode("utf-8", "replace").split("\t")
+    return [None if text == NULL else ESCAPES.sub(_meant, text) for text in texts]
+
+
+def _meant(escaped: re.Match[str]) -> str:
+    return CONTROLS.get(escaped[1], escaped[1])
+
+
+@dataclass(slots=True)
+class _Parser:
+    """Finds rows in the script of an archive."""
+
+    _rest: bytes = b""
+    _table: Optional[str] = None
+    _columns: list[str] = field(default_factory=list)
+
+    def feed(self, chunk: bytes) -> list[Rows]:
+        """Return the rows that end in a piece of the script."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        found: list[Rows] = []
+        for line in lines:
+            if self._table is None:
+                self._begin(line, found)
+            elif line == END_OF_ROWS:
+                self._table = None
+            else:
+                if not found or found[-1].table != self._table:
+                    found.append(Rows(self._table, self._columns, []))
+                found[-1].lines.append(line)
+        return found
+
+    def _begin(self, line: bytes, found: list[Rows]) -> None:
+        if match := COPY.match(line):
+            self._table = match[1].decode()
+            self._columns = [name.strip('"') for name in match[2].decode().split(", ")]
+            found.append(Rows(self._table, self._columns, []))
+
+
+def _damaged(program: Program, code: int, stderr: bytes, path: Path, url: URL) -> Exception:
+    reason = program_error(program, code, stderr, url).message
+    return CHECK_FAILED.with_context(f"{path.name} can't be read whole: {reason}")
+
+
+def _written(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -1,0 +1,275 @@
+"""The file of a backup: written under a temporary name, and there only when it is whole."""
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Optional
+
+from clarinet_cli.exceptions import CONFLICT, FAILURE, INVALID, NO_SPACE, NOT_FOUND, ClarinetError
+from clarinet_cli.filesystem.ownership import open_file, os_error_reason
+from clarinet_cli.filesystem.trust import trusted_path
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.utils.logger import logger
+
+MODE = stat.S_IRUSR | stat.S_IWUSR
+PREFIX, SUFFIX = ".clarinet-", ".part"
+NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+SHELL = "/bin/sh"
+# Reads 'pid N' for a child to be ended and 'done' at a good end; the end of the input without
+# that means that the process was killed.
+REMOVE = (
+    'while read -r word number; do case "$word" in pid) child=$number;; done) exit 0;; esac; done;'
+    ' [ -z "$child" ] || kill "$child"; rm -f -- "$@"'
+)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+@dataclass(slots=True)
+class NewFile:
+    """A file that is being written.
+
+    Attributes:
+        path: Its temporary name, in the directory of the target.
+        descriptor: Of the file.
+        remover: Removes the file if this process is killed; None without a shell.
+    """
+
+    path: Path
+    descriptor: int
+    remover: Optional["subprocess.Popen[bytes]"] = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return os.fstat(self.descriptor).st_size
+
+    def end_with(self, process_id: int) -> None:
+        """Let a child process end when this one is killed.
+
+        Args:
+            process_id: Of the child.
+        """
+        self._say(f"pid {process_id}")
+
+    def publish(self, target: Path, *, replace: bool) -> None:
+        """Give the file its name, when all of it is on the disk.
+
+        Args:
+            target: The name, in the same directory.
+            replace: Take the place of a file that has it.
+
+        Raises:
+            ConflictError: There is a file of that name.
+        """
+        with file_errors(target):
+            os.fchmod(self.descriptor, MODE)
+            os.fsync(self.descriptor)
+        SIGNALS.check_interrupted()
+        with SIGNALS.deferred(), file_errors(target):
+            _rename(self.path, target, replace=replace)
+            SIGNALS.mark_changed()
+            sync_directory(target.parent)
+
+    def close(self) -> None:
+        """Remove the temporary name, if there still is one."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+        self._say("done")
+        if self.remover is not None and self.remover.stdin is not None:
+            with suppress(OSError):
+                self.remover.stdin.close()
+            self.remover.wait()
+
+    def _say(self, line: str) -> None:
+        if self.remover is not None and self.remover.stdin is not None:
+            with suppress(OSError):
+                os.write(self.remover.stdin.fileno(), f"{line}\n".encode())
+
+
+@contextmanager
+def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFile]:
+    """Make an empty file under a temporary name, which is gone at the end of the block.
+
+    Also when this process is killed in the block; after the machine itself went down, the next
+    one in that directory removes it.
+
+    Args:
+        directory: Where the target will be.
+        like: The database whose owner it gets; else the owner of the directory.
+
+    Raises:
+        ClarinetError: It can't be made or written.
+    """
+    remove_abandoned(directory)
+    path = directory / f"{PREFIX}{token_hex(8)}{SUFFIX}"
+    with file_errors(path):
+        remover = _start_remover([path])
+        file = NewFile(path, open_file(path, NEW_FLAGS, like=like, mode=MODE), remover)
+    try:
+        with file_errors(path):
+            os.fchmod(file.descriptor, MODE)
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
+    finally:
+        file.close()
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Remove temporary files of processes that are gone.
+
+    Args:
+        directory: Where to look.
+    """
+    for path in directory.glob(f"{PREFIX}*{SUFFIX}"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def target_of(given: Path, *, replace: bool, protected: Sequence[Path] = ()) -> Path:
+    """Return where a backup will be, or refuse it before anything is done.
+
+    Args:
+        given: As the operator names it.
+        replace: Take the place of a file.
+        protected: The files of the database.
+
+    Raises:
+        NotFoundError: There is no such directory.
+        ConflictError: There is a file of that name.
+        InvalidInputError: It can't be the name of a new file.
+        ClarinetError: It is the database itself, or a link of another user leads there.
+    """
+    with file_errors(given):
+        target = trusted_path(given.absolute())
+        names = {os.path.realpath(path) for path in protected}
+        found = _status(target)
+    if os.path.realpath(target) in names:
+        raise INVALID.with_context(f"{given} is a file of the database itself")
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        hint = f"--directory {given} names the files in it" if what == "a directory" else None
+        raise INVALID.with_context(f"{given} is {what}", hint=hint)
+    if found is not None and not replace:
+        raise CONFLICT.with_context(f"{given} exists already", hint="--force replaces it")
+    require_directory(target.parent)
+    return target
+
+
+def require_directory(directory: Path) -> None:
+    """Refuse a directory that does not exist.
+
+    Raises:
+        NotFoundError: It does not.
+    """
+    if not directory.is_dir():
+        raise NOT_FOUND.with_context(f"there is no directory {directory}")
+
+
+def remove_oldest(directory: Path, pattern: re.Pattern[str], keep: int) -> list[Path]:
+    """Remove the oldest files of a series, by their names, and return them.
+
+    Args:
+        directory: Where they are.
+        pattern: What their whole names are like; they sort by age.
+        keep: How many of them stay.
+    """
+    own = sorted(
+        path
+        for path in directory.iterdir()
+        if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    )
+    surplus = own[:-keep]
+    for path in surplus:
+        with file_errors(path):
+            path.unlink(missing_ok=True)
+    return surplus
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on the disk, where the file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors inside the block into errors in the operator's words.
+
+    Args:
+        path: The file that they are about.
+    """
+    try:
+        yield
+    except FileExistsError as error:
+        logger.bind(reported=True).error(f"{path}: {error}")
+        raise CONFLICT.with_context(f"{path} exists already", hint="--force replaces it") from error
+    except OSError as error:
+        logger.bind(reported=True).error(f"{path}: {error}")
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> ClarinetError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NO_SPACE.with_context(f"{path.parent}: {error.strerror}")
+    if isinstance(error, FileNotFoundError):
+        return NOT_FOUND.with_context(f"{path}: {error.strerror}")
+    return FAILURE.with_context(f"{path}: {os_error_reason(error, path)}")
+
+
+def _status(path: Path) -> Optional[os.stat_result]:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _rename(path: Path, target: Path, *, replace: bool) -> None:
+    """Rename a file; without *replace* only where no other file has that name."""
+    if replace:
+        path.replace(target)
+        return
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        logger.debug(f"{target.parent} has no hard links: {error}")
+    else:
+        path.unlink()
+        return
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    path.replace(target)
+
+
+def _start_remover(paths: Sequence[Path]) -> Optional["subprocess.Popen[bytes]"]:
+    """Start a process that removes files when this one is gone without having said so."""
+    try:
+        return subprocess.Popen(  # noqa: S603 - a fixed script; the names are its arguments
+            [SHELL, "-c", REMOVE, "clarinet-remove", *map(str, paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        logger.debug(f"{SHELL}: {error}")
+        return None

@@ -1,0 +1,305 @@
+"""Making a backup: snapshot, verification, and only then the name."""
+
+import os
+import re
+import select
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Optional
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS, milliseconds
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlite, raise_if_stopped
+from clarinet_cli.database.url import database_url, require_sqlite_file, sqlite_file
+from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories import account_copy, snapshots, sqlite_contents
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.results import BackupReport
+from clarinet_cli.services.backup.archive import count_rows, read_contents
+from clarinet_cli.services.backup.files import (
+    NewFile,
+    new_file,
+    remove_oldest,
+    require_directory,
+    target_of,
+)
+from clarinet_cli.services.backup.postgresql import (
+    DUMP,
+    RESTORE,
+    connection_variables,
+    find_program,
+    program_error,
+    started,
+)
+from clarinet_cli.services.backup.sqlite import (
+    ProgressCallback,
+    Snapshot,
+    copy_database,
+    verify_copy,
+)
+from clarinet_cli.services.schema import current_heads
+from clarinet_cli.settings import Settings
+from clarinet_cli.timefmt import iso_text
+
+STANDARD_OUTPUT = "-"
+DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
+SIDE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+STAMP = "%Y%m%dT%H%M%SZ"
+STAMP_PATTERN = r"\d{8}T\d{6}Z"
+CHUNK_BYTES = 1 << 20
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """What is to be backed up, and where to.
+
+    Attributes:
+        file: The target; None with a directory, ``-`` for standard output.
+        directory: Where a new file of a series is made.
+        keep: How many files of the series stay there; None: all.
+        replace: Take the place of an existing file.
+        accounts_only: Our four tables alone, as a portable copy.
+        compress: PostgreSQL: method and level for ``pg_dump``.
+        quick: SQLite: leave out whether each row is found by each index.
+    """
+
+    file: Optional[Path] = None
+    directory: Optional[Path] = None
+    keep: Optional[int] = None
+    replace: bool = False
+    accounts_only: bool = False
+    compress: Optional[str] = None
+    quick: bool = False
+
+
+async def back_up(
+    settings: Settings, plan: BackupPlan, *, progress: ProgressCallback = lambda *_: None
+) -> BackupReport:
+    """Back the database up: verified before it has its name, whole or not there at all.
+
+    Args:
+        settings: Which database.
+        plan: What, and where to.
+        progress: Is called with what is done and with all of it, from any thread.
+
+    Raises:
+        ConflictError: There is such a file.
+        NotFoundError: There is no such directory.
+        CheckFailedError: The copy is not sound; nothing of it is left.
+        ClarinetError: It can't be made; nothing of it is left.
+    """
+    began = monotonic()
+    url = database_url(settings)
+    require_sqlite_file(url, settings.project_dir)
+    if plan.compress and (plan.accounts_only or sqlite_file(url)):
+        raise INVALID.with_context("--compress is for dumps of PostgreSQL")
+    target = _target(settings, plan, url)
+    async with _verified(settings, plan, target, progress) as (new, snapshot, dangling):
+        size, removed = new.size, None
+        if target is None:
+            await in_thread(partial(_write_out, new.path))
+        else:
+            new.publish(target, replace=plan.replace)
+            removed = _remove_older(plan, target)
+    return BackupReport(
+        file=STANDARD_OUTPUT if target is None else str(target),
+        bytes=size,
+        seconds=round(monotonic() - began, 3),
+        rows=snapshot.rows,
+        revision=snapshot.revision,
+        verified=True,
+        removed=removed,
+        lock_seconds=snapshot.lock_seconds,
+        dangling_references=dangling or None,
+    )
+
+
+@asynccontextmanager
+async def _verified(
+    settings: Settings, plan: BackupPlan, target: Optional[Path], progress: ProgressCallback
+) -> AsyncIterator[tuple[NewFile, Snapshot, int]]:
+    """Yield the new file when it holds the whole backup, which has been read back."""
+    file = sqlite_file(database_url(settings))
+    beside = target or file or settings.project_dir / "any"
+    with new_file(
+        beside.parent, like=file if beside.parent == (file and file.parent) else None
+    ) as new:
+        if plan.accounts_only:
+            snapshot = await _copy_accounts(settings, new)
+        elif file is not None:
+            snapshot = await in_thread(partial(copy_database, file, new.path, progress))
+        else:
+            yield new, await _dump(settings, new, plan.compress), 0
+            return
+        check = partial(verify_copy, new.path, snapshot.rows, quick=plan.quick)
+        yield new, snapshot, await in_thread(check)
+
+
+async def _copy_accounts(settings: Settings, new: NewFile) -> Snapshot:
+    """Write the portable copy of our four tables."""
+    file = sqlite_file(database_url(settings))
+    details = {
+        "made_at": iso_text(datetime.now(UTC)),
+        "backend": database_url(settings).get_backend_name(),
+    }
+    if file is not None:
+        return await in_thread(partial(_copy_accounts_of_file, file, new.path, details))
+    async with _snapshot_session(settings) as session:
+        rows = await ServerRepository(session).row_counts()
+        _require_tables(rows)
+        revision = await _revision(session)
+        with open_sqlite(new.path, READ_WRITE) as copy:
+            _make_tables(copy, {**details, "revision": revision})
+            for table in TABLE_NAMES:
+                async for batch in account_copy.read_rows(session, table):
+                    account_copy.write_rows(copy, table, batch)
+            copy.execute("COMMIT")
+    return Snapshot(rows, revision, None)
+
+
+def _copy_accounts_of_file(
+    file: Path, target: Path, details: Mapping[str, Optional[str]]
+) -> Snapshot:
+    with open_sqlite(file, READ_WRITE) as source:
+        _require_tables(sqlite_contents.row_counts(source))
+        revision = sqlite_contents.revision(source)
+    with open_sqlite(target, READ_WRITE) as copy:
+        copy.execute(f"PRAGMA busy_timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}")
+        _make_tables(copy, {**details, "revision": revision})
+        copy.execute("COMMIT")
+        account_copy.copy_from_file(copy, file)
+        return Snapshot(sqlite_contents.row_counts(copy), revision, None)
+
+
+def _make_tables(copy: sqlite3.Connection, details: Mapping[str, Optional[str]]) -> None:
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+        copy.execute(f"PRAGMA {pragma}")
+    copy.execute("BEGIN")
+    account_copy.create_tables(copy, details)
+
+
+def _require_tables(rows: Mapping[str, int]) -> None:
+    if missing := [name for name in TABLE_NAMES if name not in rows]:
+        raise FAILURE.with_context(f"there is no table {', '.join(missing)} to copy")
+
+
+async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Snapshot:
+    """Let pg_dump write into the new file, and read the whole of it back."""
+    url = database_url(settings)
+    async with _snapshot_session(settings) as session:
+        server = ServerRepository(session)
+        program = await find_program(DUMP, await server.version())
+        reader = await find_program(RESTORE, await server.version())
+        rows, parents = await server.row_counts(), await snapshots.parent_tables(session)
+        revision = await _revision(session)
+        arguments = [
+            "--format=custom",
+            "--no-password",
+            f"--lock-wait-timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}",
+            f"--snapshot={await snapshots.export_snapshot(session)}",
+            *([f"--compress={compress}"] if compress else []),
+        ]
+        with connection_variables(url, encrypted=await _is_encrypted(session)) as variables:
+            async with started(program, arguments, variables, stdout=new.descriptor) as process:
+                new.end_with(process.pid)
+                _, stderr = await process.communicate()
+        if process.returncode:
+            raise program_error(program, process.returncode, stderr, url)
+    contents = await read_contents(reader, new.path, url)
+    found, _ = await count_rows(reader, new.path, url)
+    whole = {name for kind, name in contents.entries if kind == "TABLE DATA"} - parents
+    if wrong := [name for name in rows if name in whole and rows[name] != found[name]]:
+        name = wrong[0]
+        raise CHECK_FAILED.with_context(
+            f"the dump has {found[name]} rows of {name} instead of {rows[name]}"
+        )
+    return Snapshot(rows, revision, None)
+
+
+@asynccontextmanager
+async def _snapshot_session(settings: Settings) -> AsyncIterator[AsyncSession]:
+    """Yield a session in a transaction that sees one state, however long it lasts."""
+    async with get_connection(settings, statement_timeout=DUMP_SECONDS) as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        async with AsyncSession(connection) as session, session.begin():
+            if connection.dialect.name != "sqlite":
+                await ServerRepository(session).disable_transaction_timeout()
+            yield session
+
+
+async def _revision(session: AsyncSession) -> Optional[str]:
+    connection: AsyncConnection = await session.connection()
+    return ", ".join(sorted(await connection.run_sync(current_heads))) or None
+
+
+async def _is_encrypted(session: AsyncSession) -> bool:
+    """Return whether the session's connection to PostgreSQL has TLS."""
+    raw = await (await session.connection()).get_raw_connection()
+    transport = raw.driver_connection._transport  # type: ignore[union-attr]  # noqa: SLF001
+    return transport.get_extra_info("ssl_object") is not None
+
+
+def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
+    """Return the name that the backup will have; None for standard output."""
+    file = sqlite_file(url)
+    if plan.directory is not None:
+        require_directory(plan.directory)
+        return _free_name(plan.directory.absolute(), _stem(plan), _suffix(plan, url))
+    if plan.file is None or str(plan.file) == STANDARD_OUTPUT:
+        return None
+    own = [file.with_name(f"{file.name}{suffix}") for suffix in SIDE_SUFFIXES] if file else []
+    return target_of(plan.file, replace=plan.replace, protected=own)
+
+
+def _stem(plan: BackupPlan) -> str:
+    return "clarinet-accounts" if plan.accounts_only else "clarinet"
+
+
+def _suffix(plan: BackupPlan, url: URL) -> str:
+    return ".db" if plan.accounts_only or sqlite_file(url) else ".dump"
+
+
+def _free_name(directory: Path, stem: str, suffix: str) -> Path:
+    """Return a name of the series with the present second, or with the next that is free."""
+    moment = datetime.now(UTC)
+    while (path := directory / f"{stem}-{moment.strftime(STAMP)}{suffix}").exists():
+        moment += timedelta(seconds=1)
+    return path
+
+
+def _remove_older(plan: BackupPlan, target: Path) -> Optional[tuple[str, ...]]:
+    if plan.keep is None:
+        return None
+    pattern = re.compile(rf"{_stem(plan)}-{STAMP_PATTERN}{re.escape(target.suffix)}")
+    return tuple(str(path) for path in remove_oldest(target.parent, pattern, plan.keep))
+
+
+def _write_out(path: Path) -> None:
+    """Write a file to standard output; a signal is noticed while nobody reads that.
+
+    Raises:
+        ClarinetError: The reader went away, or the disk is full.
+    """
+    output = sys.stdout.fileno()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            while chunk:
+                raise_if_stopped()
+                if not select.select([], [output], [], LOOK_SECONDS)[1]:
+                    continue
+                try:
+                    chunk = chunk[os.write(output, chunk[: select.PIPE_BUF]) :]
+                except OSError as error:
+                    raise FAILURE.with_context(f"standard output: {error.strerror}") from error

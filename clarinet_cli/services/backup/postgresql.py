@@ -1,0 +1,277 @@
+"""``pg_dump`` and ``pg_restore``: which of the installed ones, and how they are run.
+
+They get all that they need to connect by the environment of their process, nothing by their
+arguments, and nothing of what the caller's environment or home directory says of PostgreSQL.
+"""
+
+import asyncio
+import os
+import re
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Optional
+
+from sqlalchemy import URL
+
+from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
+from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, is_local, user_name
+from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_PASSWORDS, ca_file
+from clarinet_cli.database.url import display_url
+from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
+from clarinet_cli.utils.logger import logger
+
+DUMP, RESTORE = "pg_dump", "pg_restore"
+# Where packages put several versions side by side, and Homebrew its own.
+USUAL_PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/local/pgsql*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/opt/homebrew/opt/libpq/bin",
+    "/usr/local/opt/postgresql@*/bin",
+    "/usr/local/opt/libpq/bin",
+)
+VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
+VERSION_SECONDS = 10.0
+END_SECONDS = 10.0  # for a child to end after it was asked to
+NOWHERE = "/dev/null"
+SERVICE = "clarinet"
+ERROR = re.compile(r"^\w+: (?:error|detail|fatal): (.*)$", re.MULTILINE)
+QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, behind what is wrong with it
+CONNECTING = ("connection to server", "could not connect", "server closed the connection")
+METHODS = {CLEAR_TEXT: "password", READABLE_PASSWORDS[5]: "md5"}  # by libpq's names
+VARIABLES = {
+    "application_name": "PGAPPNAME",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "options": "PGOPTIONS",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Program:
+    """An installed program of PostgreSQL.
+
+    Attributes:
+        version: Major and minor.
+        path: The file.
+    """
+
+    version: tuple[int, int]
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Such as ``pg_dump 18.4``."""
+        return f"{self.path.name} {self.version[0]}.{self.version[1]}"
+
+
+async def find_program(name: str, server_version: str) -> Program:
+    """Return the program to use with a server.
+
+    One of the server's own major version comes first, since the dump of a later one can't be
+    restored into an earlier server as one transaction; then the newest one.
+
+    Args:
+        name: ``DUMP`` or ``RESTORE``.
+        server_version: Such as ``18.4``.
+
+    Raises:
+        ClarinetError: There is none, or all are older than the server.
+    """
+    major = int(re.match(r"\d*", server_version)[0] or 0)  # type: ignore[index]
+    found = sorted([item for path in _installed(name) if (item := await _program(path))])
+    usable = [item for item in found if item.version[0] >= major]
+    if usable:
+        same = [item for item in usable if item.version[0] == major]
+        return (same or usable)[-1]
+    package = (
+        f"install postgresql-client-{major} (Debian, Ubuntu), postgresql{major} (Fedora, RHEL)"
+    )
+    hint = f"{package} or postgresql@{major} (Homebrew)"
+    if not found:
+        raise FAILURE.with_context(
+            f"{name} is not installed; the server is PostgreSQL {server_version}", hint=hint
+        )
+    raise FAILURE.with_context(
+        f"{found[-1].name} ({found[-1].path}) is older than the server, PostgreSQL "
+        f"{server_version}",
+        hint=hint,
+    )
+
+
+def _installed(name: str) -> Iterator[Path]:
+    """Yield the programs of a name, each once, those on the search path first."""
+    directories = [Path(part) for part in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    for pattern in USUAL_PLACES:
+        directories += sorted(Path("/").glob(pattern[1:]))
+    seen = set()
+    for directory in directories:
+        path = directory / name
+        if directory.is_absolute() and os.access(path, os.X_OK) and path.is_file():
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                yield path
+
+
+async def _program(path: Path) -> Optional[Program]:
+    """Return a program with its version; None when it does not tell one."""
+    try:
+        async with asyncio.timeout(VERSION_SECONDS):
+            output = await _output_of(path, "--version")
+    except (OSError, TimeoutError) as error:
+        logger.info(f"{path}: {error}")
+        return None
+    match = VERSION.search(output)
+    return Program((int(match[1]), int(match[2] or 0)), path) if match else None
+
+
+async def _output_of(path: Path, *arguments: str) -> str:
+    async with started(Program((0, 0), path), arguments, {}, stdout=PIPE) as process:
+        stdout, _ = await process.communicate()
+    return stdout.decode("utf-8", "replace")
+
+
+def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
+    """Return the variables that make libpq connect as this tool does.
+
+    Args:
+        url: Of the database.
+        encrypted: Whether this tool's own connection has TLS: a program's may not have less.
+
+    Raises:
+        ConfigurationError: No database user is named, and this user has no name.
+    """
+    options = {name: str(value) for name, value in url.query.items()}
+    user = url.username or user_name()
+    found = {
+        "PGHOST": url.host or ",".join((*SOCKET_DIRECTORIES, LOCAL_HOSTS[0])),
+        "PGPORT": str(url.port or 5432),
+        "PGUSER": user,
+        "PGPASSWORD": str(url.password or ""),
+        "PGDATABASE": url.database or user,
+        "PGPASSFILE": NOWHERE,
+        "PGGSSENCMODE": "disable",
+        "PGCLIENTENCODING": "UTF8",
+        "PGAPPNAME": "clarinet",
+        "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_SECONDS),
+        **{VARIABLES[name]: value for name, value in options.items() if name in VARIABLES},
+    }
+    if ca := ca_file(options):
+        found["PGSSLROOTCERT"] = ca
+    mode = options.get("sslmode", "prefer")
+    if mode not in ALWAYS_TLS:
+        found["PGSSLMODE"] = "require" if encrypted else "disable"
+    if not encrypted and url.host and not is_local(url.host):
+        # A password that others on the network could use is not sent.
+        readable = [CLEAR_TEXT] if mode == "disable" else list(READABLE_PASSWORDS.values())
+        found["PGREQUIREAUTH"] = ",".join(f"!{METHODS[form]}" for form in readable)
+    if "search_path" in options:
+        path = options["search_path"].replace("\\", "\\\\").replace(" ", "\\ ")
+        found["PGOPTIONS"] = f"{found.get('PGOPTIONS', '')} -c search_path={path}".strip()
+    return found
+
+
+@contextmanager
+def connection_variables(url: URL, *, encrypted: bool) -> Iterator[dict[str, str]]:
+    """Yield the variables that make libpq connect as this tool does.
+
+    The pass phrase of a key has no variable of its own: a file that only this user can read
+    has it for the time of the block.
+
+    Args:
+        url: Of the database.
+        encrypted: Whether this tool's own connection has TLS: a program's may not have less.
+    """
+    variables = connection_environment(url, encrypted=encrypted)
+    phrase = url.query.get("sslpassword")
+    if phrase is None:
+        yield variables
+        return
+    with NamedTemporaryFile("w", prefix="clarinet-", encoding="utf-8") as file:  # mode 0600
+        file.write(f"[{SERVICE}]\nsslpassword={phrase}\n")
+        file.flush()
+        yield {**variables, "PGSERVICE": SERVICE, "PGSERVICEFILE": file.name}
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's environment without what it says of PostgreSQL, and with *variables*."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
+    return {**kept, "HOME": NOWHERE, "LC_ALL": "C", **variables}
+
+
+@asynccontextmanager
+async def started(
+    program: Program,
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    stdin: Optional[int] = DEVNULL,
+    stdout: Optional[int] = DEVNULL,
+) -> AsyncIterator[Process]:
+    """Start a program; whatever happens in the block, it has ended behind it.
+
+    Args:
+        program: Which.
+        arguments: Without secrets: every user of the machine can read them.
+        variables: Of its environment.
+        stdin: As ``asyncio.create_subprocess_exec`` takes it.
+        stdout: The same.
+    """
+    process = await asyncio.create_subprocess_exec(
+        str(program.path),
+        *arguments,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=PIPE,
+        env=_environment(variables),
+        start_new_session=True,  # Ctrl-C at the terminal is for this process to handle
+    )
+    try:
+        yield process
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.communicate(), END_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def program_error(program: Program, code: int, stderr: bytes, url: URL) -> ClarinetError:
+    """Return the error to show when a program failed; never a value of a row.
+
+    Args:
+        program: Which.
+        code: Its exit code.
+        stderr: What it said.
+        url: Of the database.
+    """
+    text = stderr.decode("utf-8", "replace")
+    said = QUOTED_VALUE.sub("", next(iter(ERROR.findall(text)), "")) or f"exit code {code}"
+    logger.bind(reported=True).error(f"{program.name}: {said}")
+    if "lock timeout" in text or "could not obtain lock" in text:
+        return BUSY.with_context(f"{display_url(url)}: locked by another process")
+    if any(part in text for part in CONNECTING):
+        return UNREACHABLE.with_context(f"{display_url(url)}: {program.name}: {said}")
+    if "No space left" in text:
+        return NO_SPACE.with_context(f"{program.name}: {said}")
+    if "compression" in said:
+        return INVALID.with_context(f"--compress: {said}")
+    return FAILURE.with_context(f"{program.name} failed: {said}")

@@ -1,0 +1,265 @@
+"""One consistent copy of a SQLite file beside a server that keeps writing, and back again.
+
+The backup interface begins anew whenever another connection writes between two of its steps,
+unless its source is in a transaction. In WAL mode that transaction is held all the time, and
+no writer waits for it. With a rollback journal a commit waits for readers: there the copy goes
+on by short steps without one, with a limited number of new beginnings, and then holds it.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Optional
+
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
+from clarinet_cli.database.sqlite import prepare_sqlite_file
+from clarinet_cli.database.sqlite_files import (
+    READ_WRITE,
+    UNCHANGING,
+    begin_reading,
+    open_sqlite,
+    raise_if_stopped,
+)
+from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT
+from clarinet_cli.repositories import sqlite_contents
+
+ProgressCallback = Callable[[int, int], None]
+
+PAGES_A_STEP = 1024
+PAUSE_SECONDS = 0.005  # between two steps that hold nothing
+NEW_BEGINNINGS = 3
+MAPPED_BYTES = 1 << 34
+DONE = 101  # of SQLite's result codes; the others mean that a lock was not free
+LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a copy is of.
+
+    Attributes:
+        rows: The rows of each of our tables.
+        revision: The Alembic revision.
+        lock_seconds: The longest time that the copy may have kept a commit waiting; None in WAL
+            mode, where none waits.
+    """
+
+    rows: dict[str, int]
+    revision: Optional[str]
+    lock_seconds: Optional[float]
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long a step may find the database locked by another connection."""
+
+    _since: Optional[float] = None
+
+    def check(self, status: int) -> None:
+        """Raise BusyError when nothing but locks was met for too long."""
+        if status not in LOCKED_CODES:
+            self._since = None
+            return
+        self._since = self._since or monotonic()
+        if monotonic() - self._since > BUSY_TIMEOUT_SECONDS:
+            raise BUSY.with_context("the SQLite file is locked by another process")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The copy's transaction on the source: held all the time, or as late as possible."""
+
+    source: sqlite3.Connection
+    progress: ProgressCallback
+    by_steps: bool
+    rows: dict[str, int] = field(default_factory=dict)
+    revision: Optional[str] = None
+    longest: float = 0.0
+    beginnings: int = 0
+    _left: Optional[int] = None
+    _since: float = field(default_factory=monotonic)
+    _waiting: _Patience = field(default_factory=_Patience)
+
+    def hold(self) -> None:
+        """Begin the transaction, and count the rows in it."""
+        self._since = monotonic()
+        begin_reading(self.source, BUSY_TIMEOUT_SECONDS)
+        self.rows = sqlite_contents.row_counts(self.source)
+        self.revision = sqlite_contents.revision(self.source)
+
+    def release(self) -> None:
+        """End the transaction, if there is one."""
+        if self.source.in_transaction:
+            self.source.execute("COMMIT")
+        self.longest = max(self.longest, monotonic() - self._since)
+
+    def after_step(self, status: int, left: int, total: int) -> None:
+        """Decide after a step of the backup whether to hold the transaction in the next one."""
+        if status == DONE:
+            return
+        raise_if_stopped()
+        self._waiting.check(status)
+        self.progress(total - left, total)
+        if not self.by_steps:
+            return
+        if self._left is not None and left > self._left:
+            self.beginnings += 1
+        final = self.beginnings > NEW_BEGINNINGS or left <= PAGES_A_STEP
+        self._left = left
+        if self.source.in_transaction and final:
+            return
+        self.release()
+        if final:
+            self.hold()
+        else:
+            sleep(PAUSE_SECONDS)
+            self._since = monotonic()
+
+
+def copy_database(file: Path, target: Path, progress: ProgressCallback) -> Snapshot:
+    """Copy one state of a database into an empty file, page by page.
+
+    Args:
+        file: The database, which others may use.
+        target: An empty file.
+        progress: Is called with the number of pages done and of all.
+
+    Raises:
+        BusyError: Another process kept it locked.
+        StoppedError: A signal arrived.
+    """
+    prepare_sqlite_file(file)
+    with open_sqlite(file, READ_WRITE) as source, open_sqlite(target, READ_WRITE) as copy:
+        # Nobody else knows the target, and it is synced and verified before it is used.
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+            copy.execute(f"PRAGMA {pragma}")
+        wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        (pages,) = source.execute("PRAGMA page_count").fetchone()
+        reading = _Reading(source, progress, by_steps=not wal and pages > PAGES_A_STEP)
+        if not reading.by_steps:
+            reading.hold()
+        source.backup(copy, pages=PAGES_A_STEP, progress=reading.after_step, sleep=PAUSE_SECONDS)
+        reading.release()
+    return Snapshot(reading.rows, reading.revision, None if wal else round(reading.longest, 3))
+
+
+def verify_copy(path: Path, rows: Optional[dict[str, int]] = None, *, quick: bool = False) -> int:
+    """Check a SQLite file that nobody writes.
+
+    Args:
+        path: The file.
+        rows: How many rows our tables must have.
+        quick: Leave out whether each row is found by each index.
+
+    Returns:
+        How many rows refer to rows that do not exist.
+
+    Raises:
+        CheckFailedError: The file is damaged, or has other rows.
+    """
+    with ThreadPoolExecutor(1) as beside:  # half of the work
+        dangling = beside.submit(_dangling_references, path)
+        with open_sqlite(path, UNCHANGING) as connection:
+            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
+            problems = sqlite_contents.integrity_problems(connection, quick=quick)
+            found = {} if problems else sqlite_contents.row_counts(connection)
+    if problems:
+        raise CHECK_FAILED.with_context(
+            f"{path.name} is damaged: {problems[0]}", hint="'clarinet db check' checks the database"
+        )
+    if rows is not None and found != rows:
+        raise CHECK_FAILED.with_context(f"{path.name} has {found} rows instead of {rows}")
+    return dangling.result()
+
+
+def _dangling_references(path: Path) -> int:
+    with open_sqlite(path, UNCHANGING) as connection:
+        connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
+        return sqlite_contents.dangling_references(connection)
+
+
+def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
+    """Change a copy that is about to be restored, and return how many sessions were deleted.
+
+    Args:
+        path: The copy, which nobody else uses.
+        delete_sessions: Delete all of them.
+
+    Raises:
+        ConflictError: Rows of other tables refer to sessions.
+    """
+    with open_sqlite(path, READ_WRITE) as connection:
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        try:
+            return sqlite_contents.delete_sessions(connection) if delete_sessions else 0
+        except sqlite3.IntegrityError as error:
+            raise CONFLICT.with_context(
+                "rows of other tables refer to sessions of the backup",
+                hint="--keep-sessions restores them; 'session revoke-all' ends them afterwards",
+            ) from error
+
+
+def page_size(path: Path, access: str = UNCHANGING) -> int:
+    """Return the size of the pages of a SQLite file."""
+    with open_sqlite(path, access) as connection:
+        return int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+
+def with_page_size(path: Path, target: Path, size: int) -> None:
+    """Write a copy with pages of another size into an empty file.
+
+    Args:
+        path: The copy, which nobody else uses.
+        target: An empty file.
+        size: Bytes.
+    """
+    with open_sqlite(path, READ_WRITE) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute(f"PRAGMA page_size={size}")
+        connection.execute("VACUUM INTO ?", [str(target)])
+
+
+def restore_database(path: Path, file: Path, progress: ProgressCallback) -> None:
+    """Bring the content of a file into a database, as one commit for all other connections.
+
+    Its journal mode stays. A write-ahead log takes pages of the database's size only.
+
+    Args:
+        path: The file, which nobody writes.
+        file: The database, which others may use.
+        progress: Is called with the number of pages done and of all.
+
+    Raises:
+        BusyError: Another process kept it locked; nothing has changed.
+        StoppedError: A signal arrived before the commit; nothing has changed.
+    """
+    patience = _Patience()
+
+    def after_step(status: int, left: int, total: int) -> None:
+        if status != DONE:
+            raise_if_stopped()
+            patience.check(status)
+            progress(total - left, total)
+
+    prepare_sqlite_file(file)
+    with open_sqlite(path, UNCHANGING) as source, open_sqlite(file, READ_WRITE) as target:
+        source.backup(target, pages=PAGES_A_STEP, progress=after_step, sleep=PAUSE_SECONDS)
+
+
+def inspect_live(file: Path) -> tuple[dict[str, int], Optional[str], list[str]]:
+    """Return the rows and the revision of a database, and what is wrong with it.
+
+    Args:
+        file: The database, which others may use.
+    """
+    prepare_sqlite_file(file)
+    with open_sqlite(file, READ_WRITE) as connection:
+        begin_reading(connection, BUSY_TIMEOUT_SECONDS)
+        rows = sqlite_contents.row_counts(connection)
+        revision = sqlite_contents.revision(connection)
+        connection.execute("COMMIT")
+    return rows, revision, []
