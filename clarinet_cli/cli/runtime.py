@@ -91,7 +91,7 @@ class Runtime:
         from clarinet_cli.services.session_cleanup import Stop
 
         stop = Stop()
-        with SIGNALS.forwarding(stop.ask, asyncio.get_running_loop()):
+        with SIGNALS.forwarding(stop.request, asyncio.get_running_loop()):
             yield stop
 
     def _configure_log_files(self, settings: "Settings") -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from clarinet_cli.database.engine import make_engine
 from clarinet_cli.services.locks import Job
-from clarinet_cli.services.session_cleanup import transactions
+from clarinet_cli.services.session_cleanup import transaction
 from tests.cli.scenes import (
     ADA,
     ADMIN,
@@ -398,7 +398,7 @@ def test_a_file_that_is_no_database(empty_project: Project) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for somebody else's lock shorter than the tool does in earnest."""
     monkeypatch.setitem(make_engine.__kwdefaults__ or {}, "busy_timeout", 0.1)
-    monkeypatch.setattr(transactions, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(transaction, "RETRY_SECONDS", 0.1)
 
 
 WRITERS = [

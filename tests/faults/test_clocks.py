@@ -7,7 +7,7 @@ import pytest
 
 from clarinet_cli import timefmt
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up_for_ever
+from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, serve
 from tests import oracle
 from tests.support import Project
 
@@ -192,11 +192,11 @@ async def test_the_service_outlives_a_wrong_clock(
 
     def report(found: CleanupReport) -> None:
         reports.append(found)
-        stop.ask(15)
+        stop.request(15)
 
     monkeypatch.setattr(timefmt, "machine_now", machine_now)
     plan = CleanupPlan(batch_size=1000)
-    await clean_up_for_ever(four.settings, plan, interval=0.01, stop=stop, report=report)
+    await serve(four.settings, plan, interval=0.01, stop=stop, report=report)
     assert len(asked) == 6  # twice a run
     assert [found.deleted for found in reports] == [1]
     assert oracle.tokens(four) == {ENDING, IDLING, FRESH}

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import pytest
 
-from clarinet_cli.services.session_cleanup.pace import Pace
+from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
 from tests.faults.processes import run_alone
 from tests.faults.test_broken_databases import limited_to, small_disk
@@ -95,17 +95,17 @@ def test_what_was_done_is_told_when_the_disk_fills_up(
     fill(project, "DELETE")
     with nearly_full(project, 1_000_000):
         filler = project.directory / "more"
-        learn = Pace.learn
+        observe = BatchSizer.observe
 
-        def fill_up(pace: Pace, seconds: float) -> None:
+        def fill_up(sizer: BatchSizer, seconds: float) -> None:
             """After some batches somebody else takes the rest of the disk."""
-            learn(pace, seconds)
-            if pace.room is not None and pace.room > 300:
+            observe(sizer, seconds)
+            if sizer.disk_limit is not None and sizer.disk_limit > 300:
                 with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
                     while file.write(bytes(4096)):
                         pass
 
-        monkeypatch.setattr(Pace, "learn", fill_up)
+        monkeypatch.setattr(BatchSizer, "observe", fill_up)
         result = project.run("session", "cleanup", "-o", "json")
         assert result.code == 1, result
         report = result.json
@@ -116,7 +116,7 @@ def test_what_was_done_is_told_when_the_disk_fills_up(
         assert len(lines) == 1
         assert lines[0].endswith("clarinet.db: the disk is full")
         filler.unlink()
-        monkeypatch.setattr(Pace, "learn", learn)
+        monkeypatch.setattr(BatchSizer, "observe", observe)
         assert project.json("session", "cleanup")["remaining"] == 0
         assert len(project.tokens()) == 1
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clarinet_cli.database.session import get_async_session
-from clarinet_cli.repositories.dead_sessions.postgresql import number_of_blocks
+from clarinet_cli.repositories.purge.postgresql import number_of_blocks
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from tests import oracle
 from tests.support import Project

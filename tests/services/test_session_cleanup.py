@@ -18,7 +18,7 @@ import pytest
 from clarinet_cli.exceptions import BusyError, ClarinetError
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.locks import Job, job_lock
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
+from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
 from tests.patience import PATIENCE_SECONDS
@@ -251,7 +251,7 @@ class TestBatches:
             plan(batch_size=3),
             now=FIXTURE_NOW,
             stop=stop,
-            progress=lambda deleted, matched: stop.ask(signal.SIGTERM),
+            progress=lambda deleted, matched: stop.request(signal.SIGTERM),
         )
         assert (report.matched, report.deleted, report.batches) == (10, 3, 1)
         assert report.remaining == oracle.count(project) == 7
@@ -262,7 +262,7 @@ class TestBatches:
         """A run that pauses between two batches ends when it is asked to."""
         add_dead(project, 10)
         async with paused_clean_up(project) as (task, stop):
-            stop.ask(signal.SIGINT)
+            stop.request(signal.SIGINT)
             report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert (report.deleted, report.remaining) == (1, 9)
         assert oracle.count(project) == 9
@@ -271,7 +271,7 @@ class TestBatches:
         """Asked before the first batch, the run reports what there would have been to do."""
         add_dead(project, 3)
         stop = Stop()
-        stop.ask(signal.SIGINT)
+        stop.request(signal.SIGINT)
         report = await clean_up(project.settings, plan(), now=FIXTURE_NOW, stop=stop)
         assert (report.matched, report.deleted, report.remaining) == (3, 0, 3)
         assert oracle.count(project) == 3
@@ -345,7 +345,7 @@ class TestOneAtATime:
             with pytest.raises(BusyError, match="clean-up"):
                 await clean_up(project.settings, plan(), now=FIXTURE_NOW)
             assert oracle.snapshot(project) == before
-            stop.ask(signal.SIGINT)
+            stop.request(signal.SIGINT)
             report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert report.deleted == 1
         assert oracle.count(project) == 9
@@ -412,7 +412,7 @@ class TestOneAtATime:
 
 
 class TestForEver:
-    """``clean_up_for_ever``: the service."""
+    """``serve``: the service."""
 
     async def test_cleans_again_and_again(self, project: Project) -> None:
         """Sessions that die after a run go in a later one; live ones stay."""
@@ -430,7 +430,7 @@ class TestForEver:
         async with service(project, interval=3600) as running:
             await running.deleted(3)
             assert not running.task.done()
-            running.stop.ask(signal.SIGTERM)
+            running.stop.request(signal.SIGTERM)
             await asyncio.wait_for(running.task, PATIENCE_SECONDS)
         assert oracle.count(project) == 0
 
@@ -438,12 +438,10 @@ class TestForEver:
         """Asked to stop before the first run, nothing is deleted."""
         add_dead(project, 3, now=datetime.now(UTC))
         stop = Stop()
-        stop.ask(signal.SIGTERM)
+        stop.request(signal.SIGTERM)
         reports: list[CleanupReport] = []
         await asyncio.wait_for(
-            clean_up_for_ever(
-                project.settings, plan(), interval=0.05, stop=stop, report=reports.append
-            ),
+            serve(project.settings, plan(), interval=0.05, stop=stop, report=reports.append),
             PATIENCE_SECONDS,
         )
         assert oracle.count(project) == 3
@@ -469,7 +467,7 @@ class TestForEver:
             async with service(project, interval=0.05) as running:
                 await asyncio.sleep(0.3)
                 assert not running.task.done()
-                running.stop.ask(signal.SIGINT)
+                running.stop.request(signal.SIGINT)
                 await asyncio.wait_for(running.task, PATIENCE_SECONDS)
 
     async def test_survives_another_clean_up(self, project: Project) -> None:
@@ -529,7 +527,7 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
     """Run the service in this loop and end it afterwards."""
     reports: asyncio.Queue[CleanupReport] = asyncio.Queue()
     stop = Stop()
-    work = clean_up_for_ever(
+    work = serve(
         project.settings,
         plan(**options),
         interval=interval,
@@ -540,7 +538,7 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
     try:
         yield Running(task, stop, reports)
     finally:
-        stop.ask(signal.SIGTERM)
+        stop.request(signal.SIGTERM)
         await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
@@ -562,7 +560,7 @@ async def paused_clean_up(
         await asyncio.wait_for(paused.wait(), PATIENCE_SECONDS)
         yield task, stop
     finally:
-        stop.ask(signal.SIGINT)
+        stop.request(signal.SIGINT)
         await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 

@@ -106,7 +106,7 @@ async def cleanup(
 
     Example: clarinet -q session cleanup --max-time 10m
     """
-    from clarinet_cli.services.session_cleanup import CleanupPlan, CleanupStoppedError
+    from clarinet_cli.services.session_cleanup import CleanupOutOfSpaceError, CleanupPlan
 
     settings = runtime.settings
     if expired_only and days is not None:
@@ -128,7 +128,7 @@ async def cleanup(
         return None
     try:
         report = await _clean_up_once(runtime, plan)
-    except CleanupStoppedError as error:
+    except CleanupOutOfSpaceError as error:
         _show(runtime, error.report, output, dry_run=dry_run)
         raise
     except BusyError as error:
@@ -166,7 +166,7 @@ async def _serve(
     runtime: Runtime, plan: "CleanupPlan", every: float, output: Optional[OutputFormat]
 ) -> None:
     """Clean up at an interval until a signal arrives."""
-    from clarinet_cli.services.session_cleanup import clean_up_for_ever
+    from clarinet_cli.services.session_cleanup import serve
 
     settings = runtime.settings
     interval = settings.session_cleanup_interval if every == CONFIGURED_INTERVAL else every
@@ -187,4 +187,4 @@ async def _serve(
             )
 
     with runtime.stop_on_signal() as stop:
-        await clean_up_for_ever(settings, plan, interval=interval, stop=stop, report=report)
+        await serve(settings, plan, interval=interval, stop=stop, report=report)

@@ -112,7 +112,7 @@ async def revoke_all(
             _confirm_revoke_all(runtime, report)
         with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
             report = await revoke.revoke_all(
-                settings, users, tell=update, stopped=lambda: stop.asked
+                settings, users, tell=update, stopped=lambda: stop.requested
             )
     render(runtime, report, output, changed=not dry_run)
     _note_cache(runtime, [report.result])

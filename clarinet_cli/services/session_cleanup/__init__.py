@@ -1,15 +1,18 @@
-"""Removing dead sessions beside a running server, once or at an interval."""
+"""Deleting dead sessions beside a running server, once or at an interval."""
 
-from clarinet_cli.services.session_cleanup.once import clean_up
-from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
-from clarinet_cli.services.session_cleanup.service import clean_up_for_ever
-from clarinet_cli.services.session_cleanup.walk import Progress
+from clarinet_cli.services.session_cleanup.plan import (
+    CleanupOutOfSpaceError,
+    CleanupPlan,
+    ProgressCallback,
+    Stop,
+)
+from clarinet_cli.services.session_cleanup.service import clean_up, serve
 
 __all__ = [
+    "CleanupOutOfSpaceError",
     "CleanupPlan",
-    "CleanupStoppedError",
-    "Progress",
+    "ProgressCallback",
     "Stop",
     "clean_up",
-    "clean_up_for_ever",
+    "serve",
 ]

@@ -1,6 +1,7 @@
-"""What a clean-up is asked to do, and to stop doing."""
+"""What a clean-up deletes, how fast, and the request to stop it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Optional
@@ -8,21 +9,24 @@ from typing import Optional
 from clarinet_cli.exceptions import NoSpaceError
 from clarinet_cli.results import CleanupReport
 
+ProgressCallback = Callable[[int, int], None]
+"""Takes the sessions deleted so far, and those found so far."""
+
 
 @dataclass(frozen=True, slots=True)
 class CleanupPlan:
-    """What a clean-up removes, and how fast.
+    """What a clean-up deletes, and how fast.
 
     Attributes:
         batch_size: Sessions in the first transaction; later ones adapt to the time it took.
-        largest_batch: The most sessions a transaction; None: as many as time allows.
-        older_than: Remove sessions created longer ago than this too; None: don't.
-        expired_only: Leave idle sessions.
+        largest_batch: Maximum sessions in a transaction; None: as many as time allows.
+        older_than: Also delete sessions created longer ago than this; None: don't.
+        expired_only: Keep idle sessions.
         limit: Stop after this many sessions; None: no limit.
         max_time: Stop after this many seconds; None: no limit.
-        pause: Seconds between two transactions; None: what suits the database.
-        trust_clock: Go by the database's clock, whatever this machine's says.
-        dry_run: Only count.
+        pause: Seconds between two transactions; None: a default that depends on the database.
+        trust_clock: Use the database's clock, however much this machine's differs.
+        dry_run: Count, and delete nothing.
     """
 
     batch_size: int
@@ -36,12 +40,12 @@ class CleanupPlan:
     dry_run: bool = False
 
 
-class CleanupStoppedError(NoSpaceError):
-    """A full disk ended a clean-up before its time.
+class CleanupOutOfSpaceError(NoSpaceError):
+    """A full disk ended a clean-up that had already deleted sessions.
 
     Args:
-        error: What the database said.
-        report: What was done until then.
+        error: The database's error.
+        report: What was deleted before it.
     """
 
     def __init__(self, error: NoSpaceError, report: CleanupReport) -> None:
@@ -51,29 +55,29 @@ class CleanupStoppedError(NoSpaceError):
 
 @dataclass(slots=True)
 class Stop:
-    """A request to end after the batch at hand.
+    """A request to end after the current batch.
 
     Attributes:
-        signal: The number of the signal that asked for it; None while nobody did.
+        signal: Number of the signal that requested it; None: no request.
     """
 
     signal: Optional[int] = None
-    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def asked(self) -> bool:
-        """Whether to stop."""
-        return self._asked.is_set()
+    def requested(self) -> bool:
+        """Whether the run should end."""
+        return self._event.is_set()
 
-    def ask(self, signal: int) -> None:
-        """Ask the job to stop; the first request counts."""
+    def request(self, signal: int) -> None:
+        """Request the end; the first signal counts."""
         if self.signal is None:
             self.signal = signal
-        self._asked.set()
+        self._event.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, or wake up early when asked to stop."""
+        """Sleep, or return early on a request."""
         try:
-            await asyncio.wait_for(self._asked.wait(), seconds)
+            await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
             return

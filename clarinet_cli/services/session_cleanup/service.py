@@ -1,10 +1,18 @@
-"""The clean-up as a service: again and again, whatever the database does meanwhile."""
+"""The clean-up of sessions: once, or as a service."""
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Optional
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import open_pinned_session
+from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.exceptions import (
     BusyError,
     ClarinetError,
@@ -12,85 +20,182 @@ from clarinet_cli.exceptions import (
     NoSpaceError,
     UnreachableError,
 )
+from clarinet_cli.repositories.purge import PurgeStrategy
+from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.session_cleanup.once import clean_up
-from clarinet_cli.services.session_cleanup.plan import CleanupPlan, CleanupStoppedError, Stop
-from clarinet_cli.services.supervisor import Supervisor
+from clarinet_cli.services.audit import recorded_job
+from clarinet_cli.services.locks import CheckLock, Job, job_lock
+from clarinet_cli.services.session_cleanup.plan import (
+    CleanupOutOfSpaceError,
+    CleanupPlan,
+    ProgressCallback,
+    Stop,
+)
+from clarinet_cli.services.session_cleanup.report import make_report
+from clarinet_cli.services.session_cleanup.run import CleanupRun
+from clarinet_cli.services.session_cleanup.scan import Scanner
+from clarinet_cli.services.session_cleanup.selection import Selection
+from clarinet_cli.services.session_cleanup.transaction import (
+    LOCK_SECONDS,
+    BatchSizer,
+    CleanupStopped,
+    TransactionRunner,
+)
+from clarinet_cli.services.systemd import Notifier
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FIRST_RETRY_SECONDS = 1.0
-PASSING = (
-    UnreachableError,
-    BusyError,
-    ClocksDifferError,
-    NoSpaceError,
-)  # may be over by the next run
-JITTER = 0.1  # several hosts that started together shall not clean together
+TRANSIENT = (UnreachableError, BusyError, ClocksDifferError, NoSpaceError)
+JITTER = 0.1  # several hosts that started together should not clean up together
 
-Chance = Callable[[], float]
+Random = Callable[[], float]
 
 
-async def clean_up_for_ever(
+async def clean_up(
+    settings: Settings,
+    plan: CleanupPlan,
+    *,
+    now: Optional[datetime] = None,
+    stop: Optional[Stop] = None,
+    progress: ProgressCallback = lambda deleted, matched: None,
+) -> CleanupReport:
+    """Delete dead sessions in batches, each in a transaction of its own.
+
+    All batches judge by one frozen instant, and each repeats the predicate in its delete:
+    a session that the server extends meanwhile survives. However the run ends, committed
+    batches stay committed and are on record, and the next run continues.
+
+    In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
+    is still dead by the same instant. A run that was stopped, or ran out of time, does not
+    count again: there it is what was found and not yet visited. Dead sessions that rows of
+    other tables protect are kept and count as ``protected`` alone.
+
+    Args:
+        settings: Which database, and the idle limit.
+        plan: What to delete, and how fast.
+        now: The instant to judge by; that of the clocks by default.
+        stop: On request the run ends after the current batch.
+        progress: Called after each batch.
+
+    Raises:
+        BusyError: Another clean-up is running, or a lock was held all the time.
+        CleanupOutOfSpaceError: The disk is full; it has the report of what was done.
+    """
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    limits = (
+        database_url(settings),
+        stop or Stop(),
+        None if plan.max_time is None else started + plan.max_time,
+    )
+    async with (
+        recorded_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
+        _opened(settings, dry_run=plan.dry_run) as (session, scan_session, check_lock),
+    ):
+        transactions = TransactionRunner(session, *limits)
+
+        async def prepare() -> tuple[Selection, PurgeStrategy, float]:
+            selection = await Selection.create(session, settings, plan, now)
+            strategy = await selection.choose_strategy(
+                session, count_only=plan.dry_run, scan_session=scan_session
+            )
+            return selection, strategy, await ServerRepository(session).pause_between_batches()
+
+        try:
+            selection, strategy, pause = await transactions.run_with_retry(Access.READ, prepare)
+        except CleanupStopped:
+            logger.debug("clean-up: stopped before its start")
+            return CleanupReport(
+                *(0, 0, 0, 0, 0),
+                seconds=round(clock() - started, 3),
+                complete=False,
+                dry_run=plan.dry_run,
+                clock_difference_seconds=0.0,
+            )
+        transactions.parameters = strategy.parameters
+        scanning = transactions
+        if strategy.scans_ahead and scan_session is not None:
+            scanning = TransactionRunner(scan_session, *limits, strategy.parameters)
+        first_size = min(plan.batch_size, plan.largest_batch or plan.batch_size)
+        run = CleanupRun(
+            plan=plan,
+            selection=selection,
+            strategy=strategy,
+            transactions=transactions,
+            scanner=Scanner(scanning, strategy),
+            sizer=BatchSizer(strategy.batch_seconds, first_size, plan.largest_batch),
+            pause=pause if plan.pause is None else plan.pause,
+            record=record,
+            check_lock=check_lock,
+            progress=progress,
+        )
+        await run.execute()
+        report = await make_report(run, started)
+    if run.out_of_space is not None:
+        raise CleanupOutOfSpaceError(run.out_of_space, report)
+    return report
+
+
+async def serve(
     settings: Settings,
     plan: CleanupPlan,
     *,
     interval: float,
     stop: Stop,
     report: Callable[[CleanupReport], None],
-    chance: Chance = random.random,
+    chance: Random = random.random,
 ) -> None:
-    """Clean up, wait, and so on until asked to stop.
+    """Clean up at an interval, until a request to stop.
 
-    A database that is away or busy for a while, or whose clock is wrong, does not end the
-    service: it tries again after a time that doubles up to the interval. Other errors end it
-    before its first success only: they are mistakes of who started it. Each wait is up to a
-    tenth longer or shorter, by chance.
+    A database that is unreachable or busy, whose disk is full or whose clock is wrong, does
+    not end the service: it tries again after a time that doubles up to the interval. Other
+    errors end it only before its first success, as they are errors of its configuration. Each
+    wait varies by a tenth at random.
 
-    Under systemd (``NOTIFY_SOCKET``) it tells when it is ready, what it did, that it is
-    alive, and that it ends.
+    Under systemd it sends notifications: ready, status after each run, watchdog, stopping.
 
     Args:
         settings: Which database, and the idle limit.
-        plan: What to remove in each run.
+        plan: What to delete in each run.
         interval: Seconds between the starts of two runs.
         stop: Ends the service.
         report: Called after each run.
-        chance: Returns a number from 0 to below 1.
+        chance: Returns a random number from 0 to below 1.
     """
     clock = asyncio.get_running_loop().time
-    waits = _Waits(interval, chance)
-    supervisor = Supervisor.from_environment()
-    async with supervisor.told():
-        while not stop.asked:
+    schedule = _Schedule(interval, chance)
+    notifier = Notifier.from_environment()
+    async with notifier.notifying():
+        while not stop.requested:
             started = clock()
             try:
-                found = await clean_up(settings, plan, stop=stop)
+                result = await clean_up(settings, plan, stop=stop)
             except ClarinetError as error:
-                if not waits.survives(error):
+                if not schedule.survives(error):
                     raise
-                seconds = waits.after_failure()
-                if isinstance(error, CleanupStoppedError):
+                seconds = schedule.after_failure()
+                if isinstance(error, CleanupOutOfSpaceError):
                     report(error.report)
                 message = f"clean-up failed, next try in {seconds:.0f} s: {error.message}"
                 logger.warning(message)
-                supervisor.tell(STATUS=message)
+                notifier.notify(STATUS=message)
             else:
-                seconds = max(started + waits.after_success() - clock(), 0)
-                report(found)
-                supervisor.tell(
-                    STATUS=f"deleted {found.deleted} of {found.matched} dead sessions, "
+                seconds = max(started + schedule.after_success() - clock(), 0)
+                report(result)
+                notifier.notify(
+                    STATUS=f"deleted {result.deleted} of {result.matched} dead sessions, "
                     f"next run in {seconds:.0f} s"
                 )
             await stop.sleep(seconds)
 
 
 @dataclass(slots=True)
-class _Waits:
-    """How long to wait after a run."""
+class _Schedule:
+    """Computes the wait after each run."""
 
     interval: float
-    chance: Chance
+    chance: Random
     retry: float = field(init=False)
     succeeded: bool = False
 
@@ -98,20 +203,50 @@ class _Waits:
         self.retry = min(FIRST_RETRY_SECONDS, self.interval)
 
     def survives(self, error: ClarinetError) -> bool:
-        """Whether the service goes on after an error."""
-        return self.succeeded or isinstance(error, PASSING)
+        """Return whether the service continues after an error."""
+        return self.succeeded or isinstance(error, TRANSIENT)
 
     def after_success(self) -> float:
-        """Return the seconds between the starts of this run and the next one."""
+        """Return the seconds from the start of this run to that of the next one."""
         self.succeeded = True
         self.retry = min(FIRST_RETRY_SECONDS, self.interval)
-        return self._about(self.interval)
+        return self._jittered(self.interval)
 
     def after_failure(self) -> float:
-        """Return the seconds to the next try."""
-        seconds = self._about(self.retry)
+        """Return the seconds until the next try."""
+        seconds = self._jittered(self.retry)
         self.retry = min(self.retry * 2, self.interval)
         return seconds
 
-    def _about(self, seconds: float) -> float:
+    def _jittered(self, seconds: float) -> float:
         return seconds * (1 - JITTER + 2 * JITTER * self.chance())
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, *, dry_run: bool
+) -> AsyncIterator[tuple[AsyncSession, Optional[AsyncSession], CheckLock]]:
+    """Open a session for the deletes, and take the lock of clean-ups.
+
+    On PostgreSQL a second session, on another connection, is for a scan while batches are
+    deleted. A dry run needs neither it nor the lock.
+    """
+    if dry_run:
+        async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
+            yield session, None, ServerRepository(session).ping
+        return
+    url = database_url(settings)
+    require_sqlite_file(url, settings.project_dir)  # before a lock file is made beside nothing
+    async with AsyncExitStack() as stack:
+        check_lock = await stack.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
+        # After a power cut the last batches may have to be deleted again.
+        writing = open_pinned_session(
+            settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
+        )
+        session = await stack.enter_async_context(writing)
+        scan_session = None
+        if url.get_backend_name() != "sqlite":
+            scan_session = await stack.enter_async_context(
+                open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
+            )
+        yield session, scan_session, check_lock

@@ -1,4 +1,4 @@
-"""What a supervisor hears on its socket."""
+"""The datagrams that the service manager receives."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from clarinet_cli.services.supervisor import Supervisor
+from clarinet_cli.services.systemd import Notifier
 from tests.patience import PATIENCE_SECONDS
 
 
@@ -23,7 +23,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
         yield name, opened
 
 
-def heard(listener: socket.socket) -> list[str]:
+def received(listener: socket.socket) -> list[str]:
     """Return all datagrams that have arrived."""
     found = []
     while True:
@@ -33,7 +33,7 @@ def heard(listener: socket.socket) -> list[str]:
             return found
 
 
-async def life_sign(listener: socket.socket) -> None:
+async def keep_alive(listener: socket.socket) -> None:
     """Wait for a datagram of the watchdog's."""
     loop = asyncio.get_running_loop()
     while await loop.sock_recv(listener, 4096) != b"WATCHDOG=1\n":
@@ -43,26 +43,26 @@ async def life_sign(listener: socket.socket) -> None:
 async def test_a_service_is_ready_and_then_stops(listener: tuple[str, socket.socket]) -> None:
     """READY at the beginning, STATUS in one line, STOPPING at the end; no watchdog unasked."""
     name, opened = listener
-    supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": name})
-    async with supervisor.told():
-        assert heard(opened) == ["READY=1\n"]
-        supervisor.tell(STATUS="deleted 3\nof 4")
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": name})
+    async with notifier.notifying():
+        assert received(opened) == ["READY=1\n"]
+        notifier.notify(STATUS="deleted 3\nof 4")
         await asyncio.sleep(0.05)
-    assert heard(opened) == ["STATUS=deleted 3 of 4\n", "STOPPING=1\n"]
+    assert received(opened) == ["STATUS=deleted 3 of 4\n", "STOPPING=1\n"]
 
 
-async def test_the_watchdog_hears_of_a_life_twice_an_interval(
+async def test_the_watchdog_is_notified_twice_an_interval(
     listener: tuple[str, socket.socket],
 ) -> None:
     """While the loop runs WATCHDOG=1 comes again and again; after the end no more."""
     name, opened = listener
     environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "40000"}
-    async with Supervisor.from_environment(environment).told():
+    async with Notifier.from_environment(environment).notifying():
         for _ in range(3):
-            await asyncio.wait_for(life_sign(opened), PATIENCE_SECONDS)
-    heard(opened)
+            await asyncio.wait_for(keep_alive(opened), PATIENCE_SECONDS)
+    received(opened)
     await asyncio.sleep(0.1)
-    assert heard(opened) == []
+    assert received(opened) == []
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,21 @@ def test_the_watchdog_of_another_process_is_not_ours(
     variables: dict[str, str], seconds: float | None
 ) -> None:
     """Only a positive interval that is meant for this process counts."""
-    assert Supervisor.from_environment(variables).watchdog_seconds == seconds
+    assert Notifier.from_environment(variables).watchdog_seconds == seconds
 
 
-async def test_nobody_listens() -> None:
+async def test_without_a_socket_nothing_is_sent() -> None:
     """Without NOTIFY_SOCKET nothing is sent, and nothing fails."""
-    supervisor = Supervisor.from_environment({"WATCHDOG_USEC": "1000"})
-    async with supervisor.told():
-        supervisor.tell(STATUS="hello")
+    notifier = Notifier.from_environment({"WATCHDOG_USEC": "1000"})
+    async with notifier.notifying():
+        notifier.notify(STATUS="hello")
         await asyncio.sleep(0.01)
-    assert supervisor.address is None
+    assert notifier.address is None
 
 
 async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     """What can't be sent is not the service's end."""
-    supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    async with supervisor.told():
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    async with notifier.notifying():
         await asyncio.sleep(0)
     assert not (tmp_path / "gone").exists()

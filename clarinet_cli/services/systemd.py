@@ -1,4 +1,4 @@
-"""What systemd is told by datagrams, as sd_notify(3) describes them."""
+"""Service notifications to systemd, as sd_notify(3) describes them."""
 
 import asyncio
 import os
@@ -14,15 +14,16 @@ MICROSECONDS = 1_000_000
 
 
 @dataclass(slots=True)
-class Supervisor:
-    """The supervisor that started this process, or nobody.
+class Notifier:
+    """Sends the state of this process to the service manager that started it, if any.
 
-    It hears of the service's life at half the interval of its watchdog, from the event loop:
-    a loop that hangs is silent.
+    The watchdog is notified from the event loop at half its interval, so a blocked loop
+    counts as a hung service.
 
     Attributes:
-        address: The socket; one that begins with ``@`` is abstract. None: nobody listens.
-        watchdog_seconds: After so long a silence the supervisor ends the process.
+        address: Path of the datagram socket; an abstract one begins with ``@``. None: there
+            is no service manager, and nothing is sent.
+        watchdog_seconds: The watchdog's interval in seconds; None: no watchdog.
     """
 
     address: Optional[str] = None
@@ -30,7 +31,7 @@ class Supervisor:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return who the environment names.
+        """Return the notifier that the environment describes.
 
         Args:
             environment: ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read.
@@ -42,18 +43,18 @@ class Supervisor:
         return cls(address, int(microseconds) / MICROSECONDS if watched else None)
 
     @asynccontextmanager
-    async def told(self) -> AsyncIterator[None]:
-        """Tell that the service is ready, that it is alive, and at the end that it stops."""
-        self.tell(READY="1")
-        watch = asyncio.create_task(self._tell_of_life())
+    async def notifying(self) -> AsyncIterator[None]:
+        """Send READY, then the watchdog's keep-alives while the block runs, then STOPPING."""
+        self.notify(READY="1")
+        keep_alive = asyncio.create_task(self._keep_alive())
         try:
             yield
         finally:
-            self.tell(STOPPING="1")
-            watch.cancel()
+            self.notify(STOPPING="1")
+            keep_alive.cancel()
 
-    def tell(self, **fields: str) -> None:
-        """Send fields such as ``STATUS``; what can't be sent is a warning in the log."""
+    def notify(self, **fields: str) -> None:
+        """Send fields such as ``STATUS``; a failure to send is logged as a warning."""
         if self.address is None:
             return
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
@@ -63,9 +64,9 @@ class Supervisor:
         except OSError as error:
             logger.warning(f"NOTIFY_SOCKET {self.address}: {error.strerror or error}")
 
-    async def _tell_of_life(self) -> None:
+    async def _keep_alive(self) -> None:
         while self.address and self.watchdog_seconds:
-            self.tell(WATCHDOG="1")
+            self.notify(WATCHDOG="1")
             await asyncio.sleep(self.watchdog_seconds / 2)
 
 

@@ -1,4 +1,4 @@
-"""Ways to remove dead sessions: each meets all of the dead ones, in spans, and no other."""
+"""Purge strategies: each deletes all dead sessions, in batches, and no others."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session, transaction
-from clarinet_cli.repositories.dead_sessions import DeadSessions, Span, way_to_dead_sessions
-from clarinet_cli.repositories.dead_sessions.key_order import KeyOrder
-from clarinet_cli.repositories.dead_sessions.postgresql import BlockRanges, NamedSessions
-from clarinet_cli.repositories.dead_sessions.sqlite import RowidSlices
+from clarinet_cli.repositories.purge import Batch, PurgeStrategy, choose_purge_strategy
+from clarinet_cli.repositories.purge.key_order import KeyOrder
+from clarinet_cli.repositories.purge.postgresql import BlockRanges, ListedKeys
+from clarinet_cli.repositories.purge.sqlite import RowidSlices
 from clarinet_cli.repositories.session_state import Moment
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
@@ -42,52 +42,54 @@ class Row(NamedTuple):
 ROWS = st.lists(st.builds(Row, OFFSETS, OFFSETS, OFFSETS), max_size=12)
 
 
-async def by_rowid(session: AsyncSession, dead: Any, project: Project) -> DeadSessions:
-    """SQLite's own way."""
-    way = RowidSlices(session, dead, keep=True)
-    await way.prepare()
-    return way
+async def by_rowid(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
+    """SQLite's own strategy."""
+    strategy = RowidSlices(session, dead)
+    await strategy.prepare()
+    return strategy
 
 
-async def by_block(session: AsyncSession, dead: Any, project: Project) -> DeadSessions:
-    """PostgreSQL's own way."""
+async def by_block(
+    session: AsyncSession, dead: Any, project: Project, *, exact: bool = True
+) -> PurgeStrategy:
+    """PostgreSQL's own strategy, with batches counted first."""
     query = "SELECT pg_relation_size('access_token') / 8192"
-    return BlockRanges(session, dead, oracle.rows(project, query)[0][0], exact=True)
+    return BlockRanges(session, dead, oracle.rows(project, query)[0][0], exact=exact)
 
 
-async def by_measure(session: AsyncSession, dead: Any, project: Project) -> DeadSessions:
-    """PostgreSQL's own way, blocks not counted out."""
-    way = await by_block(session, dead, project)
-    assert isinstance(way, BlockRanges)
-    way._exact = False
-    return way
+async def by_estimate(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
+    """PostgreSQL's own strategy, with estimated batches."""
+    return await by_block(session, dead, project, exact=False)
 
 
-async def by_key(session: AsyncSession, dead: Any, project: Project) -> DeadSessions:
-    """Every engine's way."""
+async def by_key(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
+    """The strategy for every engine."""
     return KeyOrder(session, dead)
 
 
-async def by_name(session: AsyncSession, dead: Any, project: Project) -> DeadSessions:
-    """The way when few are dead."""
+async def by_list(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
+    """The strategy for few dead sessions."""
     sessions = oracle.raw_sessions(project)
-    return NamedSessions(session, dead, [item.token for item in sessions])
+    return ListedKeys(session, dead, [item.token for item in sessions])
 
 
-WAYS = [
+STRATEGIES = [
     ("sqlite", by_rowid),
     ("sqlite", by_key),
     ("postgresql", by_block),
-    ("postgresql", by_measure),
+    ("postgresql", by_estimate),
     ("postgresql", by_key),
-    ("postgresql", by_name),
+    ("postgresql", by_list),
 ]
-each_way = pytest.mark.parametrize(
-    ("backend", "way"), WAYS, indirect=["backend"], ids=lambda item: getattr(item, "__name__", item)
+each_strategy = pytest.mark.parametrize(
+    ("backend", "make"),
+    STRATEGIES,
+    indirect=["backend"],
+    ids=lambda item: getattr(item, "__name__", item),
 )
 
 
-async def walk(
+async def purge(
     project: Project,
     make: Maker,
     dead: Any,
@@ -96,30 +98,30 @@ async def walk(
     step: int = 1000,
     before_delete: Callable[[], None] = lambda: None,
     **options: Any,
-) -> tuple[int, list[Span], int]:
-    """Go the whole way; return what the look found, the spans, and how many were removed."""
+) -> tuple[int, list[Batch], int]:
+    """Scan and delete; return the numbers found, the batches, and the number deleted."""
     async with open_pinned_session(project.settings, access=Access.WRITE) as session:
         async with transaction(session, Access.READ):
-            way = await make(session, dead, project)
+            strategy = await make(session, dead, project)
         found, done = 0, False
         while not done:
             async with transaction(session, Access.READ):
-                look = await way.look(step)
-            found, done = found + look.found, look.done
-        spans: list[Span] = []
-        removed = 0
+                scan = await strategy.scan(step)
+            found, done = found + scan.found, scan.done
+        batches: list[Batch] = []
+        deleted = 0
         while True:
             async with transaction(session, Access.READ):
-                span = await way.next_span(size)
-            if span is None:
-                return found, spans, removed
-            spans.append(span)
+                batch = await strategy.next_batch(size)
+            if batch is None:
+                return found, batches, deleted
+            batches.append(batch)
             before_delete()
             async with transaction(session, Access.WRITE):
-                removed += await way.remove(span, **options)
+                deleted += await strategy.delete(batch, **options)
 
 
-@each_way
+@each_strategy
 @given(
     rows=ROWS,
     size=st.integers(1, 5),
@@ -135,7 +137,7 @@ async def walk(
 )
 async def test_exactly_the_dead_ones_go(
     project: Project,
-    way: Maker,
+    make: Maker,
     rows: list[Row],
     size: int,
     step: int,
@@ -151,29 +153,29 @@ async def test_exactly_the_dead_ones_go(
     }
     before = oracle.raw_sessions(project)
     dead = {item.token for item in before if item.is_dead(FIXTURE_NOW, **options)}
-    found, spans, removed = await walk(
-        project, way, MOMENT.dead(**options), size=size, step=step, skip_locked=skip_locked
+    found, batches, deleted = await purge(
+        project, make, MOMENT.dead(**options), size=size, step=step, skip_locked=skip_locked
     )
     assert oracle.tokens(project) == {item.token for item in before} - dead
-    assert removed == len(dead)
-    assert found == (len(dead) if way is not by_name else len(before))
-    if way is not by_measure:
-        assert [span for span in spans if not 0 < span.number <= size] == []
-    assert sum(span.number for span in spans) == found
+    assert deleted == len(dead)
+    assert found == (len(dead) if make is not by_list else len(before))
+    if make is not by_estimate:
+        assert [batch for batch in batches if not 0 < batch.number <= size] == []
+    assert sum(batch.number for batch in batches) == found
 
 
-@each_way
-async def test_full_spans_until_the_end(project: Project, way: Maker) -> None:
-    """Ten dead sessions in threes: three full spans and the rest."""
+@each_strategy
+async def test_full_batches_until_the_end(project: Project, make: Maker) -> None:
+    """Ten dead sessions in threes: three full batches and the rest."""
     oracle.add_sessions(project, user(project), 10, now=FIXTURE_NOW, dead=True)
-    _, spans, removed = await walk(project, way, MOMENT.dead(), size=3)
-    assert [span.number for span in spans] == ([10] if way is by_measure else [3, 3, 3, 1])
-    assert (removed, oracle.count(project)) == (10, 0)
+    _, batches, deleted = await purge(project, make, MOMENT.dead(), size=3)
+    assert [batch.number for batch in batches] == ([10] if make is by_estimate else [3, 3, 3, 1])
+    assert (deleted, oracle.count(project)) == (10, 0)
 
 
-@each_way
-async def test_a_session_revived_after_the_look_survives(project: Project, way: Maker) -> None:
-    """The predicate stands in the delete: what the server extended meanwhile is spared."""
+@each_strategy
+async def test_a_session_revived_after_the_scan_survives(project: Project, make: Maker) -> None:
+    """The predicate stands in the delete: what the server extended meanwhile is kept."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     revived = sorted(oracle.tokens(project))[2]
 
@@ -186,16 +188,16 @@ async def test_a_session_revived_after_the_look_survives(project: Project, way: 
             revived,
         )
 
-    found, _, removed = await walk(project, way, MOMENT.dead(), before_delete=revive)
-    assert (found, removed) == (6, 5)
+    found, _, deleted = await purge(project, make, MOMENT.dead(), before_delete=revive)
+    assert (found, deleted) == (6, 5)
     assert oracle.tokens(project) == {revived}
 
 
-@each_way
-async def test_a_session_that_becomes_unreadable_after_the_look_survives(
-    project: Project, way: Maker
+@each_strategy
+async def test_a_session_that_becomes_unreadable_after_the_scan_survives(
+    project: Project, make: Maker
 ) -> None:
-    """What nobody can judge is spared, though the rest of it says that it is dead."""
+    """An unreadable session is kept, though its other instants say that it is dead."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     odd = sorted(oracle.tokens(project))[2]
     value = "yesterday, or so" if project.server is None else "infinity"
@@ -204,63 +206,63 @@ async def test_a_session_that_becomes_unreadable_after_the_look_survives(
         query = f"UPDATE access_token SET created_at = '{value}' WHERE token = ?"
         oracle.rows(project, query, odd)
 
-    dead = MOMENT.dead_if_valid() if way is by_rowid else MOMENT.dead()
-    found, _, removed = await walk(project, way, dead, before_delete=spoil)
-    assert (found, removed) == (6, 5)
+    dead = MOMENT.dead_if_valid() if make is by_rowid else MOMENT.dead()
+    found, _, deleted = await purge(project, make, dead, before_delete=spoil)
+    assert (found, deleted) == (6, 5)
     assert oracle.rows(project, "SELECT token FROM access_token") == [(odd,)]
 
 
-@pytest.mark.parametrize("way", [by_block, by_measure, by_key, by_name])
+@pytest.mark.parametrize("make", [by_block, by_estimate, by_key, by_list])
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-async def test_locked_rows_are_gone_around(project: Project, way: Maker) -> None:
-    """A row that somebody else has locked stays, the others go, and nobody waits."""
+async def test_locked_rows_are_skipped(project: Project, make: Maker) -> None:
+    """A row that another transaction has locked stays, the others go, and nobody waits."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     locked = sorted(oracle.tokens(project))[3]
     query = "SELECT 1 FROM access_token WHERE token = ? FOR UPDATE"
     async with oracle.held_transaction(project, query, locked):
-        _, _, removed = await walk(project, way, MOMENT.dead(), skip_locked=True)
+        _, _, deleted = await purge(project, make, MOMENT.dead(), skip_locked=True)
         assert oracle.tokens(project) == {locked}
-    assert removed == 5
+    assert deleted == 5
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_any_rowid(project: Project) -> None:
-    """Rowids below zero, and with large gaps, are met too."""
+    """Negative rowids, and large gaps, are no obstacle."""
     oracle.add_sessions(project, user(project), 5, now=FIXTURE_NOW, dead=True)
     places = (-(2**63) + 1, -1, 0, 2**40, 2**63 - 1)
     for old, new in enumerate(places, start=1):
         oracle.rows(project, "UPDATE access_token SET rowid = ? WHERE rowid = ?", new, old)
-    found, spans, removed = await walk(project, by_rowid, MOMENT.dead(), size=2, step=2)
-    assert (found, len(spans), removed, oracle.count(project)) == (5, 3, 5, 0)
+    found, batches, deleted = await purge(project, by_rowid, MOMENT.dead(), size=2, step=2)
+    assert (found, len(batches), deleted, oracle.count(project)) == (5, 3, 5, 0)
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("way", [by_block, by_measure])
+@pytest.mark.parametrize("make", [by_block, by_estimate])
 async def test_dead_rows_in_many_blocks_with_live_ones_between(
-    project: Project, way: Maker
+    project: Project, make: Maker
 ) -> None:
-    """Ranges without a dead row are passed over; the others are walked to their ends."""
+    """Ranges without a dead row are skipped; the others are deleted to their ends."""
     user_id = user(project)
     for dead in (False, True, False, False, True):
         oracle.add_sessions(project, user_id, 400, now=FIXTURE_NOW, dead=dead)
     live = {item.token for item in oracle.raw_sessions(project) if not item.is_dead(FIXTURE_NOW)}
-    found, spans, removed = await walk(project, way, MOMENT.dead(), size=150, step=2)
-    assert (found, removed) == (800, 800)
-    assert max(span.number for span in spans) <= 150
+    found, batches, deleted = await purge(project, make, MOMENT.dead(), size=150, step=2)
+    assert (found, deleted) == (800, 800)
+    assert max(batch.number for batch in batches) <= 150
     assert oracle.tokens(project) == live
 
 
-async def chosen(project: Project, **options: Any) -> DeadSessions:
-    """Return the way that is chosen for a database."""
+async def chosen(project: Project, **options: Any) -> PurgeStrategy:
+    """Return the strategy that is chosen for a database."""
     async with (
         open_pinned_session(project.settings) as session,
         transaction(session, Access.READ),
     ):
         dead = MOMENT.dead(expired_only=options.get("by_expiry", False))
-        return await way_to_dead_sessions(session, dead, **{"by_expiry": False, **options})
+        return await choose_purge_strategy(session, dead, **{"by_expiry": False, **options})
 
 
-async def test_each_engine_has_its_way(project: Project) -> None:
+async def test_each_engine_has_its_strategy(project: Project) -> None:
     """Rowids on SQLite, blocks on PostgreSQL."""
     expected = RowidSlices if project.server is None else BlockRanges
     assert isinstance(await chosen(project), expected)
@@ -270,10 +272,10 @@ async def test_each_engine_has_its_way(project: Project) -> None:
 async def test_few_expired_sessions_are_found_by_the_index(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When expiry alone counts and few are dead, they are named; else blocks are read."""
-    monkeypatch.setattr("clarinet_cli.repositories.dead_sessions.postgresql.FEW", 3)
+    """By expiry alone the keys of few dead ones are listed; otherwise blocks are read."""
+    monkeypatch.setattr("clarinet_cli.repositories.purge.postgresql.FEW", 3)
     oracle.add_sessions(project, user(project), 3, now=FIXTURE_NOW, dead=True)
-    assert isinstance(await chosen(project, by_expiry=True), NamedSessions)
+    assert isinstance(await chosen(project, by_expiry=True), ListedKeys)
     assert isinstance(await chosen(project, by_expiry=False), BlockRanges)
     oracle.add_sessions(project, user(project), 1, now=FIXTURE_NOW, dead=True)
     assert isinstance(await chosen(project, by_expiry=True), BlockRanges)
@@ -284,7 +286,7 @@ async def test_few_expired_sessions_are_found_by_the_index(
 )
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 async def test_engines_without_ctid_get_the_key_order(project: Project, version: str) -> None:
-    """What only speaks PostgreSQL is walked by the primary key."""
+    """An engine that only speaks PostgreSQL's protocol gets the primary key."""
     name = project.database
     oracle.rows(
         project,
@@ -312,22 +314,22 @@ async def test_other_tables_get_the_key_order(project: Project) -> None:
     oracle.rows(project, "INSERT INTO access_token SELECT * FROM plain")
     kept = oracle.add_session(project, user(project), now=FIXTURE_NOW)
     assert isinstance(await chosen(project), KeyOrder)
-    found, spans, removed = await walk(project, by_key, MOMENT.dead(), size=2)
-    assert (found, len(spans), removed) == (5, 3, 5)
+    found, batches, deleted = await purge(project, by_key, MOMENT.dead(), size=2)
+    assert (found, len(batches), deleted) == (5, 3, 5)
     assert oracle.tokens(project) == {kept}
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-async def test_looking_leaves_the_lock_for_writing_to_others(project: Project) -> None:
-    """While a look is under way, rowids noted down, another connection can write."""
+async def test_scanning_leaves_the_lock_for_writing_to_others(project: Project) -> None:
+    """While a scan is under way, rowids stored, another connection can write."""
     oracle.add_sessions(project, user(project), 4, now=FIXTURE_NOW, dead=True)
     oracle.rows(project, "PRAGMA journal_mode=wal")
     async with (
         open_pinned_session(project.settings, access=Access.WRITE) as session,
         transaction(session, Access.READ),
     ):
-        way = await by_rowid(session, MOMENT.dead(), project)
-        assert (await way.look(2)).found == 2
+        strategy = await by_rowid(session, MOMENT.dead(), project)
+        assert (await strategy.scan(2)).found == 2
         added = oracle.add_session(project, user(project), now=FIXTURE_NOW)
     assert added in oracle.tokens(project)
 

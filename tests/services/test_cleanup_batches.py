@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.repositories.purge import PurgeStrategy
+from clarinet_cli.repositories.purge.sqlite import RowidSlices
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, clean_up_for_ever
-from clarinet_cli.services.session_cleanup.pace import Pace
+from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
+from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
 from tests.support import FIXTURE_NOW, Project
 
@@ -26,31 +28,31 @@ DONE = CleanupReport(3, 3, 0, 0, 1, 0.1, complete=True, dry_run=False, clock_dif
     [(0.1, 1000), (0.05, 2000), (0.001, 2000), (0.0, 2000), (0.2, 500), (0.4, 250), (9.0, 250)],
 )
 def test_a_batch_follows_the_time_it_took(seconds: float, expected: int) -> None:
-    """As much as fits into the goal, at most twice as much and a quarter of it."""
-    pace = Pace(0.1, 1000)
-    pace.learn(seconds)
-    assert pace.size == expected
+    """As much as fits into the target, at most twice as much and a quarter of it."""
+    sizer = BatchSizer(0.1, 1000)
+    sizer.observe(seconds)
+    assert sizer.size == expected
 
 
 def test_a_batch_has_a_least_size() -> None:
     """However slow, 100 sessions go at a time, or fewer when there were fewer at first."""
     for first, least in ((1000, 100), (10, 10)):
-        pace = Pace(0.1, first)
+        sizer = BatchSizer(0.1, first)
         for _ in range(20):
-            pace.learn(60.0)
-        assert pace.size == least
+            sizer.observe(60.0)
+        assert sizer.size == least
 
 
 def test_a_batch_has_a_largest_size() -> None:
     """However fast, never more than was allowed."""
-    pace = Pace(0.1, 1000, largest=1500)
+    sizer = BatchSizer(0.1, 1000, largest=1500)
     for _ in range(5):
-        pace.learn(0.001)
-    assert pace.size == 1500
+        sizer.observe(0.001)
+    assert sizer.size == 1500
 
 
 @pytest.mark.parametrize(
-    ("largest", "goal", "expected"),
+    ("largest", "target", "expected"),
     [
         (None, 1e9, {"sqlite": [100, 200, 400, 300]}),
         (250, 1e9, {"sqlite": [100, 200, 250, 250, 200], "postgresql": [100, 200, 250, 250, 200]}),
@@ -61,12 +63,12 @@ async def test_batches_grow_while_the_database_is_fast(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     largest: int | None,
-    goal: float,
+    target: float,
     expected: dict[str, list[int]],
 ) -> None:
     """They begin with batch_size, double at most, and never pass the largest."""
-    for name in ("SQLITE_BATCH_SECONDS", "POSTGRESQL_BATCH_SECONDS"):
-        monkeypatch.setattr(f"clarinet_cli.services.session_cleanup.once.{name}", goal)
+    for strategy in (PurgeStrategy, RowidSlices):
+        monkeypatch.setattr(strategy, "batch_seconds", target)
     oracle.add_sessions(
         project, oracle.user_id_of(project, ADMIN), 1000, now=FIXTURE_NOW, dead=True
     )
@@ -97,7 +99,7 @@ class Runs:
         """Do what the next outcome says; ask to stop with the last one."""
         outcome = self.outcomes.pop(0)
         if not self.outcomes:
-            self.stop.ask(signal.SIGTERM)
+            self.stop.request(signal.SIGTERM)
         if outcome is not None:
             raise outcome
         return DONE
@@ -127,7 +129,7 @@ async def served(
     runs = Runs(stop, outcomes)
     monkeypatch.setattr("clarinet_cli.services.session_cleanup.service.clean_up", runs.clean_up)
     with no_waiting(monkeypatch) as waits:
-        await clean_up_for_ever(
+        await serve(
             project.settings,
             CleanupPlan(batch_size=1),
             interval=600.0,
@@ -200,14 +202,14 @@ async def test_expired_only_by_the_index(project: Project) -> None:
 
 def test_batches_grow_again_bit_by_bit() -> None:
     """Half of what did not fit, then a sixteenth more each time; never above the limit."""
-    pace = Pace(goal=1.0, size=1000, largest=520)
-    assert pace.shrink()
-    assert (pace.size, pace.room) == (500, 500)
+    sizer = BatchSizer(target=1.0, size=1000, largest=520)
+    assert sizer.shrink()
+    assert (sizer.size, sizer.disk_limit) == (500, 500)
     sizes = []
     for _ in range(3):
-        pace.learn(0.0)
-        sizes.append(pace.size)
+        sizer.observe(0.0)
+        sizes.append(sizer.size)
     assert sizes == [520, 520, 520]
-    while pace.shrink():
+    while sizer.shrink():
         pass
-    assert pace.size == 1
+    assert sizer.size == 1

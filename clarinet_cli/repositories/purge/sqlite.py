@@ -1,0 +1,194 @@
+"""Purge in SQLite: the rowids of dead sessions in a temporary table, deleted slice by slice.
+
+Rows lie in the file in the order of their rowids. Batches in any other order, such as that of
+the random tokens, write the same pages again and again.
+"""
+
+import sqlite3
+from time import monotonic
+from typing import Any, Optional
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import CreateTable
+
+from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.base import execute_dml
+from clarinet_cli.repositories.purge.strategy import (
+    INVALID,
+    SQLITE_BATCH_SECONDS,
+    VALID,
+    Batch,
+    PurgeStrategy,
+    ScanResult,
+)
+
+TABLE = str(AccessToken.__tablename__)
+ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
+# Temporary tables go to a file, not to memory: a hundred million rowids take a gigabyte.
+DEAD_ROWIDS = Table(
+    "clarinet_dead_rowids",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    prefixes=["TEMPORARY"],
+)
+DEAD_ROWID: ColumnElement[int] = DEAD_ROWIDS.c.id
+BEFORE_ALL = -(2**63)  # a rowid may be negative
+CACHE = "PRAGMA cache_size = -65536"  # KiB
+EMPTY_LOG = "PRAGMA wal_autocheckpoint = 1; PRAGMA wal_checkpoint(TRUNCATE);"
+SOLE_WRITER_CACHE = "PRAGMA cache_size = -262144"
+SOLE_WRITER_AFTER_SECONDS = 10.0
+SOLE_WRITER_BATCH_SECONDS = 0.5  # another writer waits once: SQLite's default timeout is 5 s
+
+
+class RowidSlices(PurgeStrategy):
+    """Scan and delete by rowid.
+
+    The scan reads a slice of the table per step: in rollback-journal mode a reader keeps
+    writers from committing.
+
+    In WAL mode each commit makes SQLite's own checkpoint, when the write lock is free again:
+    other connections write meanwhile, and the log stays as short as a batch.
+
+    Args:
+        session: On one connection all the time: the temporary table is the connection's.
+        dead: Which sessions to delete, by comparisons alone; unreadable instants are excluded
+            here.
+        count_only: Whether the rowids are counted and not stored.
+    """
+
+    first_scan_size = 10_000  # rows
+    row_locks = False
+    batch_seconds = SQLITE_BATCH_SECONDS
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        dead: ColumnElement[bool],
+        *,
+        count_only: bool = False,
+    ) -> None:
+        super().__init__(session, dead)
+        self._count_only = count_only
+        self._scanned = self._batched = BEFORE_ALL
+        self._driver: Any = None
+        self._wal = self._sole_writer = False
+        self._data_version: Optional[int] = None
+        self._unchanged_since = 0.0
+
+    async def prepare(self) -> None:
+        """Create the temporary table, and enlarge the page cache."""
+        if self._count_only:
+            return
+        await self._session.execute(text(CACHE))
+        opened = await (await self._session.connection()).get_raw_connection()
+        self._driver = opened.driver_connection
+        self._wal = (await self._session.scalars(text("PRAGMA journal_mode"))).one() == "wal"
+        await self._session.execute(CreateTable(DEAD_ROWIDS))
+
+    async def scan(self, size: int) -> ScanResult:
+        """Store the dead ones of the next *size* rowids."""
+        is_invalid = case((INVALID, 1), else_=0).label("invalid")
+        rows = select(ROWID.label("id"), is_invalid).where(ROWID > self._scanned)
+        step = rows.order_by(ROWID).limit(size).subquery()
+        query = select(func.max(step.c.id), func.count(), func.sum(step.c.invalid))
+        high, number, invalid = (await self._session.execute(query.select_from(step))).one()
+        if high is None:
+            return ScanResult(0, done=True, invalid=0)
+        criteria = and_(ROWID > self._scanned, ROWID <= high, self._dead)
+        if invalid:  # otherwise the instants need not be tested again
+            criteria = and_(criteria, VALID)
+        found = await self._store(criteria)
+        self._scanned = high
+        return ScanResult(found, done=number < size, invalid=invalid)
+
+    async def next_batch(self, size: int) -> Optional[Batch]:
+        """Return the range of the next *size* rowids in the temporary table."""
+        rows = select(DEAD_ROWID.label("id")).where(DEAD_ROWID > self._batched)
+        step = rows.order_by(DEAD_ROWID).limit(size).subquery()
+        query = select(func.max(step.c.id), func.count()).select_from(step)
+        high, number = (await self._session.execute(query)).one()
+        if high is None:
+            return None
+        batch = Batch(self._batched, high, number, full=number == size)
+        self._batched = high
+        return batch
+
+    async def delete(self, batch: Batch, *, skip_locked: bool = False) -> int:
+        """Delete the dead sessions of a batch; SQLite has no row locks to skip.
+
+        With an SQL function among the conditions SQLite would copy each page before the
+        delete changes it, as a function may fail half-way. So the instants are tested first.
+        """
+        rowids = self._rowids(batch)
+        invalid = select(ROWID).select_from(AccessToken).where(ROWID.in_(rowids), INVALID)
+        await execute_dml(self._session, delete(DEAD_ROWIDS).where(DEAD_ROWID.in_(invalid)))
+        return await super().delete(batch)
+
+    async def rewind(self, batch: Batch) -> bool:
+        """Go back to the first rowid of the batch, and keep the log short from now on.
+
+        Raises:
+            DatabaseError: The file could not be read or written.
+        """
+        self._batched = batch.low
+        if self._wal:
+            try:
+                await self._driver.executescript(EMPTY_LOG)  # which no transaction may do
+            except sqlite3.Error as error:
+                raise DatabaseError(EMPTY_LOG, None, error, hide_parameters=True) from error
+        return True
+
+    async def detect_writers(self) -> None:
+        """Allow longer batches, and a larger cache, while no other connection writes.
+
+        Its cache is void with each commit of another connection. In rollback-journal mode
+        there is no sole writer: a commit excludes readers too, and readers leave no trace.
+        """
+        version = (await self._session.scalars(text("PRAGMA data_version"))).one()
+        now = monotonic()
+        if version != self._data_version:
+            self._data_version, self._unchanged_since = version, now
+        sole_writer = self._wal and now - self._unchanged_since > SOLE_WRITER_AFTER_SECONDS
+        if sole_writer != self._sole_writer:
+            self._sole_writer = sole_writer
+            self.batch_seconds = SOLE_WRITER_BATCH_SECONDS if sole_writer else SQLITE_BATCH_SECONDS
+            await self._session.execute(text(SOLE_WRITER_CACHE if sole_writer else CACHE))
+
+    def _criteria(self, batch: Batch) -> ColumnElement[bool]:
+        return and_(ROWID.in_(self._rowids(batch)), self._dead)
+
+    @staticmethod
+    def _rowids(batch: Batch) -> Select[Any]:
+        return select(DEAD_ROWID).where(DEAD_ROWID > batch.low, DEAD_ROWID <= batch.high)
+
+    async def _store(self, criteria: ColumnElement[bool]) -> int:
+        """Store rowids in the temporary table, or only count them; return their number."""
+        rows = select(ROWID.label("id")).select_from(AccessToken).where(criteria).order_by(ROWID)
+        if self._count_only:
+            query = select(func.count()).select_from(rows.subquery())
+            return (await self._session.scalars(query)).one()
+        return await execute_dml(self._session, insert(DEAD_ROWIDS).from_select(["id"], rows))
+
+
+async def has_rowids(session: AsyncSession) -> bool:
+    """Return whether the table is an ordinary one, not ``WITHOUT ROWID``."""
+    query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name"
+    found = (await session.scalars(text(query), {"name": TABLE})).one_or_none()
+    return "WITHOUT ROWID" not in (found or "").upper()

@@ -1,0 +1,137 @@
+"""The interface of a purge: scan for dead sessions, then delete them batch by batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Optional
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, func, not_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken
+from clarinet_cli.models.functions import all_instants_readable
+from clarinet_cli.repositories.base import execute_dml
+
+TOKEN = col(AccessToken.token)
+VALID = all_instants_readable()
+POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and should stay below 0.1
+SQLITE_BATCH_SECONDS = 0.25  # in WAL mode others can write in the last third of it
+INVALID: ColumnElement[bool] = not_(VALID)
+
+
+class ScanResult(NamedTuple):
+    """The result of one scan step.
+
+    Attributes:
+        found: Dead sessions in this step.
+        done: Whether this was the last step.
+        invalid: Sessions in this step with an unreadable instant; None when the scan does
+            not read all sessions.
+    """
+
+    found: int
+    done: bool
+    invalid: Optional[int]
+
+
+class Batch(NamedTuple):
+    """A range of neighbouring rows to delete in one transaction.
+
+    Attributes:
+        low: The range begins after this key.
+        high: The range ends with this key.
+        number: Dead sessions counted in it, or its share of those counted in a larger range.
+        full: Whether it is as large as was asked for.
+    """
+
+    low: Any
+    high: Any
+    number: int
+    full: bool
+
+
+class PurgeStrategy(ABC):
+    """How to find and delete dead sessions on one kind of engine.
+
+    Each scan step and each batch runs in a transaction of its own, which the caller opens.
+    A delete repeats the predicate, so a session that the server extends between scan and
+    delete survives.
+
+    Args:
+        session: For all queries.
+        dead: Which sessions to delete.
+        key: What unlocked rows are selected by.
+
+    Attributes:
+        first_scan_size: Size of the first scan step, in a unit of the strategy's own.
+        batch_seconds: How long the transaction of a batch should take.
+        parameters: PostgreSQL settings for each transaction.
+        row_locks: Whether other transactions lock single rows, which can be skipped.
+        queries_batches: Whether ``next_batch`` runs a query, and so needs a transaction.
+        stable_keys: Whether an updated row keeps its key. If so, a purge that reached its end
+            has visited every dead session that the scan found.
+        scans_ahead: Whether the scan may run on a session of its own while batches are deleted.
+    """
+
+    first_scan_size: ClassVar[int] = 5000
+    batch_seconds: float = POSTGRESQL_BATCH_SECONDS
+    parameters: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    row_locks: bool = True
+    queries_batches: bool = True
+    stable_keys: ClassVar[bool] = True
+    scans_ahead: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        dead: ColumnElement[bool],
+        key: SQLColumnExpression[Any] = TOKEN,
+    ) -> None:
+        self._session = session
+        self._dead = dead
+        self._key = key
+
+    @abstractmethod
+    async def scan(self, size: int) -> ScanResult:
+        """Count the dead sessions in the next step, of about this size."""
+
+    @abstractmethod
+    async def next_batch(self, size: int) -> Optional[Batch]:
+        """Return the next batch, of about this many dead sessions; None at the end."""
+
+    async def delete(self, batch: Batch, *, skip_locked: bool = False) -> int:
+        """Delete the dead sessions of a batch and return their number.
+
+        Args:
+            batch: As ``next_batch`` returned it.
+            skip_locked: Skip rows that another transaction has locked, instead of waiting.
+        """
+        criteria = self._criteria(batch)
+        if skip_locked:
+            unlocked = select(self._key).select_from(AccessToken).where(criteria)
+            criteria = and_(self._key.in_(unlocked.with_for_update(skip_locked=True)), self._dead)
+        return await execute_dml(self._session, delete(AccessToken).where(criteria))
+
+    async def count(self, batch: Batch) -> int:
+        """Return the number of dead sessions in a batch; meaningful with ``stable_keys``."""
+        query = select(func.count()).select_from(AccessToken).where(self._criteria(batch))
+        return int((await self._session.scalars(query)).one())
+
+    async def rewind(self, batch: Batch) -> bool:
+        """Free disk space after a batch failed for lack of it, and go back to its start.
+
+        Returns:
+            Whether smaller batches may succeed. Where deleting needs no space but in the
+            server's own log, they don't.
+        """
+        del batch
+        return False
+
+    async def detect_writers(self) -> None:
+        """Adapt ``batch_seconds`` to whether other connections write, inside a transaction."""
+        return
+
+    @abstractmethod
+    def _criteria(self, batch: Batch) -> ColumnElement[bool]:
+        """Return the condition for the dead sessions of a batch."""

@@ -1,0 +1,269 @@
+"""One run of a clean-up: scan all sessions, then delete the dead ones batch by batch."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import driver_errors
+from clarinet_cli.exceptions import BusyError, NoSpaceError
+from clarinet_cli.repositories.purge import Batch, PurgeStrategy
+from clarinet_cli.services.audit import JobRecord
+from clarinet_cli.services.locks import CheckLock
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan, ProgressCallback
+from clarinet_cli.services.session_cleanup.scan import Scanner
+from clarinet_cli.services.session_cleanup.selection import Selection
+from clarinet_cli.services.session_cleanup.transaction import (
+    RETRY_INTERVAL_SECONDS,
+    RETRY_SECONDS,
+    ROW_LOCK_SECONDS,
+    BatchSizer,
+    CleanupStopped,
+    TransactionRunner,
+)
+from clarinet_cli.utils.logger import logger
+
+LOCK_CHECK_SECONDS = 0.2
+
+
+class Deleted(NamedTuple):
+    """The result of one delete.
+
+    Attributes:
+        deleted: Sessions deleted.
+        kept: Sessions still dead and still there, as a trigger or rule may keep them.
+    """
+
+    deleted: int
+    kept: int
+
+
+@dataclass(slots=True)
+class CleanupRun:
+    """The state of a run.
+
+    Attributes:
+        plan: What to delete, and how fast.
+        selection: Which sessions.
+        strategy: How to find and delete them.
+        transactions: Runs the deletes.
+        scanner: Finds dead sessions; with a session of its own, while others are deleted.
+        sizer: The size of the batches.
+        pause: Seconds between two batches.
+        record: The audit record.
+        check_lock: Fails when another process may have taken the lock of clean-ups.
+        progress: Called after each batch.
+        deleted: Sessions deleted.
+        batches: Transactions that deleted some.
+        settled: Sessions deleted, kept, or found to be live again.
+        kept: Sessions still dead and still there after their delete.
+        reached_end: Whether all batches were visited.
+        out_of_space: The error of the full disk that ended the run.
+        contested: Batches with rows that another transaction has locked.
+    """
+
+    plan: CleanupPlan
+    selection: Selection
+    strategy: PurgeStrategy
+    transactions: TransactionRunner
+    scanner: Scanner
+    sizer: BatchSizer
+    pause: float
+    record: JobRecord
+    check_lock: CheckLock
+    progress: ProgressCallback
+    deleted: int = 0
+    batches: int = 0
+    settled: int = 0
+    kept: int = 0
+    reached_end: bool = False
+    out_of_space: Optional[NoSpaceError] = None
+    contested: deque[Batch] = field(default_factory=deque)
+    _lock_checked: float = 0.0
+
+    async def execute(self) -> None:
+        """Scan all sessions and delete the dead ones, as far as the plan allows.
+
+        Raises:
+            NoSpaceError: The disk was full before anything was deleted.
+        """
+        try:
+            await self._scan_and_delete()
+        except CleanupStopped:
+            logger.debug("clean-up: stopped while it waited for a lock")
+        except NoSpaceError as error:
+            logger.debug("clean-up: the disk is full")
+            self.out_of_space = error
+        finally:
+            self.record.further["matched"] = self.scanner.found
+        if self.out_of_space is not None and not self.deleted:
+            raise self.out_of_space
+
+    @property
+    def visited_all(self) -> bool:
+        """Whether every dead session was visited, so that those left are the ``kept`` ones."""
+        if not self.scanner.complete or self.contested:
+            return False
+        all_deleted = self.deleted == self.scanner.found
+        return all_deleted or (self.reached_end and self.strategy.stable_keys)
+
+    async def _scan_and_delete(self) -> None:
+        await self.selection.count_before(self.transactions)
+        if self.plan.dry_run:
+            await self.scanner.run()
+        elif self.strategy.scans_ahead:
+            scan = asyncio.create_task(self.scanner.run())
+            try:
+                await self._delete_batches()
+                await scan
+            finally:
+                scan.cancel()
+                await asyncio.gather(scan, return_exceptions=True)
+        else:
+            try:
+                await self.scanner.run()
+            except NoSpaceError as error:
+                logger.debug("clean-up: no disk space to store what is dead")
+                self.out_of_space = error
+            if self.scanner.complete or self.out_of_space:
+                await self._delete_batches()
+
+    async def _delete_batches(self) -> None:
+        while self._may_continue and not self.reached_end:
+            await self._check_lock_sometimes()
+            scan_finished, next_step = self.scanner.finished, self.scanner.next_step()
+            batch = await self._next_batch()
+            if batch is not None:
+                await self._delete(batch)
+                await self._pause()
+            elif scan_finished:
+                self.reached_end = True
+            else:
+                await next_step.wait()
+        await self._retry_locked()
+
+    @property
+    def _next_size(self) -> int:
+        """Maximum sessions for the next transaction."""
+        limit = self.plan.limit
+        return self.sizer.size if limit is None else min(self.sizer.size, limit - self.deleted)
+
+    @property
+    def _may_continue(self) -> bool:
+        return self._next_size > 0 and not self.transactions.stopped
+
+    async def _check_lock_sometimes(self) -> None:
+        """Fail if the lock of clean-ups was lost; not each time, as it costs a round trip."""
+        now = asyncio.get_running_loop().time()
+        if now - self._lock_checked >= LOCK_CHECK_SECONDS:
+            await self.check_lock()
+            self._lock_checked = now
+
+    async def _next_batch(self) -> Optional[Batch]:
+        """Return the next batch, of a size that depends on whether others write."""
+        if not self.strategy.queries_batches:
+            return await self.strategy.next_batch(self._next_size)
+
+        async def query() -> Optional[Batch]:
+            await self.strategy.detect_writers()
+            self.sizer.set_target(self.strategy.batch_seconds)
+            return await self.strategy.next_batch(self._next_size)
+
+        return await self.transactions.run_with_retry(Access.READ, query)
+
+    async def _delete(self, batch: Batch) -> None:
+        """Delete a batch; rows that another transaction has locked are tried again later."""
+        try:
+            result = await self._delete_once(batch, wait=not self.strategy.row_locks)
+        except BusyError as error:
+            logger.debug(f"clean-up: {error.message}")
+            if not self.strategy.row_locks:
+                raise
+            await self._skip_locked(batch)
+        except NoSpaceError as error:
+            logger.debug(f"clean-up: {error.message}")
+            if not self.sizer.shrink() or not await self._rewind(batch):
+                raise
+        else:
+            if batch.full:
+                self.sizer.observe(self.transactions.seconds)
+            self._add(result, settled=batch.number)
+
+    async def _rewind(self, batch: Batch) -> bool:
+        with driver_errors(self.transactions.url):
+            return await self.strategy.rewind(batch)
+
+    async def _skip_locked(self, batch: Batch) -> None:
+        """Delete the unlocked rows of a batch, and keep the rest for ``_retry_locked``."""
+        result = await self._delete_once(batch, skip_locked=True)
+        self.contested.append(batch._replace(number=batch.number - result.deleted))
+        self._add(result, settled=result.deleted)
+
+    async def _retry_locked(self) -> None:
+        """Try the rows that were locked again, for ``RETRY_SECONDS``."""
+        give_up = asyncio.get_running_loop().time() + RETRY_SECONDS
+        while self.contested and not self.transactions.stopped:
+            batch = self.contested[0]
+            if self._next_size < batch.number:
+                return
+            await self._check_lock_sometimes()
+            try:
+                result = await self._delete_once(batch, wait=False)
+            except BusyError as error:
+                logger.debug(f"clean-up: still locked: {error.message}")
+                if asyncio.get_running_loop().time() >= give_up:
+                    return
+                self.contested.rotate()
+                await self.transactions.sleep(RETRY_INTERVAL_SECONDS)
+            else:
+                self.contested.popleft()
+                self._add(result, settled=batch.number)
+
+    async def _delete_once(
+        self, batch: Batch, *, skip_locked: bool = False, wait: bool = True
+    ) -> Deleted:
+        """Delete a batch in one transaction, with its audit record before the commit.
+
+        Where fewer sessions go than were found, those still dead are counted.
+
+        Args:
+            batch: What to delete.
+            skip_locked: Skip rows that another transaction has locked.
+            wait: See ``TransactionRunner.run_with_retry``.
+        """
+
+        async def delete() -> Deleted:
+            deleted = await self.strategy.delete(batch, skip_locked=skip_locked)
+            countable = self.strategy.stable_keys and not skip_locked
+            kept = await self.strategy.count(batch) if countable and deleted < batch.number else 0
+            self.record.before_commit(deleted)
+            return Deleted(deleted, kept)
+
+        result = await self.transactions.run_with_retry(
+            Access.WRITE, delete, lock_timeout=ROW_LOCK_SECONDS, wait=wait
+        )
+        self.record.committed()
+        return result
+
+    async def _pause(self) -> None:
+        """Leave other writers a gap, unless this was the last batch.
+
+        On a nearly full disk batches are short, and so are the gaps, unless the plan sets them.
+        """
+        if not self._may_continue or (self.scanner.finished and self.settled >= self.scanner.found):
+            return
+        pause = self.pause
+        if self.sizer.disk_limit is not None and self.plan.pause is None:
+            pause = min(pause, 2 * self.transactions.seconds)
+        await self.transactions.sleep(pause)
+
+    def _add(self, result: Deleted, *, settled: int) -> None:
+        self.deleted += result.deleted
+        self.kept += result.kept
+        self.settled += settled
+        self.batches += 1 if result.deleted else 0
+        logger.debug(
+            f"clean-up: batch {self.batches}, {self.deleted} of {self.scanner.found} deleted"
+        )
+        self.progress(self.deleted, self.scanner.found)

@@ -1,0 +1,158 @@
+"""Which sessions a clean-up deletes: by one instant, and by the references of other tables."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Optional, Self
+
+from sqlalchemy import ColumnElement, and_, false, not_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.table_check import require_server_tables
+from clarinet_cli.models.functions import all_instants_readable
+from clarinet_cli.repositories.purge import PurgeStrategy, choose_purge_strategy
+from clarinet_cli.repositories.references import (
+    SESSIONS,
+    Reference,
+    ReferenceRepository,
+    can_protect,
+    protected,
+    references_to,
+)
+from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.sessions import SessionRepository
+from clarinet_cli.services.clocks import compare_clocks, moment_of
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan
+from clarinet_cli.services.session_cleanup.transaction import TransactionRunner
+from clarinet_cli.settings import Settings
+
+Counts = dict[str, int]
+
+
+@dataclass(slots=True)
+class Selection:
+    """The sessions to delete, and the rows of other tables that refer to them.
+
+    Attributes:
+        plan: What to delete.
+        moment: The instant to judge all sessions by.
+        references: The foreign keys to sessions.
+        clock_difference: Seconds that the database's clock is ahead of this machine's.
+        protected: Dead sessions that rows of other tables protect.
+        protected_by: Number of these rows by ``table.column``.
+        cascaded: Rows that are deleted along with the sessions, by ``table.column``.
+    """
+
+    plan: CleanupPlan
+    moment: Moment
+    references: tuple[Reference, ...]
+    clock_difference: float = 0.0
+    protected: int = 0
+    protected_by: Counts = field(default_factory=dict)
+    cascaded: Counts = field(default_factory=dict)
+
+    @classmethod
+    async def create(
+        cls,
+        session: AsyncSession,
+        settings: Settings,
+        plan: CleanupPlan,
+        now: Optional[datetime] = None,
+    ) -> Self:
+        """Freeze the instant and read the foreign keys, in the caller's transaction.
+
+        Args:
+            session: Of the transaction.
+            settings: The idle limit.
+            plan: What to delete.
+            now: The instant; by default that of the clocks.
+
+        Raises:
+            ClocksDifferError: The clocks differ too much to delete by one of them.
+        """
+        await require_server_tables(session)
+        difference = 0.0
+        if now is None:
+            now, difference = await _present(session, plan)
+        references = await references_to(session, SESSIONS)
+        return cls(plan, moment_of(settings, now), references, difference)
+
+    @property
+    def dead_if_valid(self) -> ColumnElement[bool]:
+        """The dead sessions, among those whose instants can be read."""
+        return self.moment.dead_if_valid(
+            expired_only=self.plan.expired_only, older_than=self.plan.older_than
+        )
+
+    @property
+    def deletable_if_valid(self) -> ColumnElement[bool]:
+        """The dead sessions that no other table protects, under the same condition."""
+        if not can_protect(self.references):
+            return self.dead_if_valid
+        return and_(self.dead_if_valid, not_(protected(self.references)))
+
+    async def choose_strategy(
+        self,
+        session: AsyncSession,
+        *,
+        count_only: bool,
+        scan_session: Optional[AsyncSession] = None,
+    ) -> PurgeStrategy:
+        """Return the strategy for these sessions; see ``choose_purge_strategy``."""
+        plan = self.plan
+        return await choose_purge_strategy(
+            session,
+            self.deletable_if_valid,
+            by_expiry=plan.older_than is None
+            and (plan.expired_only or self.moment.idle_after is None),
+            exact=plan.limit is not None or plan.largest_batch is not None,
+            count_only=count_only,
+            scan_session=scan_session,
+        )
+
+    async def count_before(self, transactions: TransactionRunner) -> None:
+        """Count the rows that would be deleted along with the sessions."""
+        if self.references:
+            _, self.cascaded = await self._count_rows(transactions, self.deletable_if_valid)
+
+    async def count_after(self, transactions: TransactionRunner) -> None:
+        """Count the rows that were deleted along, and what is protected."""
+        if self.references and not self.plan.dry_run:
+            _, left = await self._count_rows(transactions, self.deletable_if_valid)
+            gone = {name: count - left.get(name, 0) for name, count in self.cascaded.items()}
+            self.cascaded = {name: count for name, count in gone.items() if count > 0}
+        if can_protect(self.references):
+            kept = and_(self.dead_if_valid, protected(self.references))
+            criteria = and_(kept, all_instants_readable())
+            sessions = SessionRepository(transactions.session)
+            self.protected = await transactions.run_with_retry(
+                Access.READ, lambda: sessions.count(criteria)
+            )
+            self.protected_by, _ = await self._count_rows(transactions, kept)
+
+    async def _count_rows(
+        self, transactions: TransactionRunner, dead_if_valid: ColumnElement[bool]
+    ) -> tuple[Counts, Counts]:
+        """Return the numbers of rows that protect sessions, and that go along with them."""
+        criteria = and_(dead_if_valid, all_instants_readable())
+        rows = ReferenceRepository(transactions.session)
+        return await transactions.run_with_retry(
+            Access.READ, lambda: rows.to_sessions(self.references, criteria)
+        )
+
+
+async def choose_counting_strategy(session: AsyncSession) -> PurgeStrategy:
+    """Return a strategy whose scan reads all sessions and finds none of them dead."""
+    return await choose_purge_strategy(session, false(), by_expiry=False, count_only=True)
+
+
+async def _present(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, float]:
+    """Return the instant to judge by, and the difference of the clocks."""
+    clocks = await compare_clocks(session)
+    if plan.trust_clock:
+        clocks.warn("the database's")
+        return clocks.database, clocks.difference
+    if not plan.dry_run:
+        clocks.require_agreement()
+    clocks.warn()
+    return clocks.earlier, clocks.difference
