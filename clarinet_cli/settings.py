@@ -35,7 +35,7 @@ from pydantic_settings import (
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.filesystem.ownership import os_error_reason
-from clarinet_cli.sources import sources
+from clarinet_cli.sources import ENVIRONMENT, readable_sources, sources
 
 ENV_PREFIX = "CLARINET_"
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
@@ -220,7 +220,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _has_no_control_characters(cls, value: object, info: ValidationInfo) -> object:
-        secret = _is_secret(info.field_name or "")
+        secret = is_secret(info.field_name or "")
         inner = value if isinstance(value, (list, dict)) else [value]
         for text in inner:
             if isinstance(text, str) and (reason := _control_character(text, secret=secret)):
@@ -272,7 +272,7 @@ def load_settings(project_dir: Path) -> Settings:
         ConfigurationError: A file can't be read, or a value can't be used; the message
             names the file (or environment variable) and the key.
     """
-    project = _reachable(project_dir)
+    project = reachable_directory(project_dir)
     try:
         return Settings(project_dir=project)
     except ValidationError as error:
@@ -287,8 +287,11 @@ def load_settings(project_dir: Path) -> Settings:
         ) from None
 
 
-def _reachable(project_dir: Path) -> Path:
+def reachable_directory(project_dir: Path) -> Path:
     """Return the whole path of a project directory whose files can be asked for.
+
+    Args:
+        project_dir: The directory, which may be missing.
 
     Raises:
         ConfigurationError: They can't; a directory that is missing has just no files.
@@ -340,26 +343,41 @@ def __getattr__(name: str) -> Any:
 
 def _explain(detail: ErrorDetails, project: Path) -> str:
     """Say which key of which source is wrong and why; a secret's value is left out."""
-    reason = detail["msg"].removeprefix("Value error, ")
     if not detail["loc"]:
-        return reason
+        return problem_of(detail)
     key = str(detail["loc"][0])
-    got = "" if _is_secret(key) else f" (got {detail['input']!r})"
-    return f"{origin_of(key, project)}: {key}: {reason}{got}"
+    return f"{origin_of(key, project)}: {key}: {problem_of(detail)}"
 
 
-def _is_secret(key: str) -> bool:
+def problem_of(detail: ErrorDetails) -> str:
+    """Return why a value can't be used; a secret's value is left out.
+
+    Args:
+        detail: One error of a validation.
+    """
+    reason = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"] or is_secret(str(detail["loc"][0])):
+        return reason
+    return f"{reason} (got {detail['input']!r})"
+
+
+def is_secret(key: str) -> bool:
+    """Return whether the value of a key may never be shown; that of an unknown key may not.
+
+    Args:
+        key: The key.
+    """
     field = Settings.model_fields.get(key)
     return field is None or "SecretStr" in str(field.annotation)
 
 
 def origin_of(key: str, project: Path) -> str:
     """Return the file or variable that sets *key*: the strongest source that has it."""
-    for name, source in sources(Settings, project):
+    for name, source in readable_sources(Settings, project)[0]:
         try:
             found = key in source()
         except SettingsError:
             found = True
         if found:
-            return f"{ENV_PREFIX}{key.upper()}" if name == "environment" else name
+            return f"{ENV_PREFIX}{key.upper()}" if name == ENVIRONMENT else name
     return "settings"

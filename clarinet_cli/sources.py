@@ -5,12 +5,14 @@ The strongest source that has a key gives its whole value: tables are not merged
 
 import codecs
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Any, NamedTuple, Optional
 
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -19,12 +21,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.exceptions import CONFIGURATION, ClarinetError, ConfigurationError
 from clarinet_cli.filesystem.ownership import os_error_reason, sudo_hint
 from clarinet_cli.filesystem.trust import require_settings_file
 
 DOTENV_FILE = ".env"
 TOML_FILES = ("settings.custom.toml", "settings.toml")
+ENVIRONMENT = "environment"
 
 
 class _WholeValues(PydanticBaseSettingsSource):
@@ -61,17 +64,47 @@ def sources(
         ConfigurationError: A file can't be read.
         RefusedError: A file is not to be trusted; see ``clarinet_cli.filesystem.trust``.
     """
-    for name in (DOTENV_FILE, *TOML_FILES):
-        require_settings_file(project / name)
-    dotenv = project / DOTENV_FILE
-    found: list[tuple[str, PydanticBaseSettingsSource]] = [
-        ("environment", _Environment(settings_cls)),
-        (str(dotenv), _dotenv_source(settings_cls, dotenv)),
+    return [(name, build()) for name, build in _builders(settings_cls, project)]
+
+
+def readable_sources(
+    settings_cls: type[BaseSettings], project: Path
+) -> tuple[list[tuple[str, PydanticBaseSettingsSource]], dict[str, ClarinetError]]:
+    """Return the sources that can be read, strongest first, and why the others can't.
+
+    Args:
+        settings_cls: The class that they fill.
+        project: The directory of the files.
+    """
+    found: list[tuple[str, PydanticBaseSettingsSource]] = []
+    problems: dict[str, ClarinetError] = {}
+    for name, build in _builders(settings_cls, project):
+        try:
+            found.append((name, build()))
+        except ClarinetError as error:
+            problems[name] = error
+    return found, problems
+
+
+def settings_files(project: Path) -> list[Path]:
+    """Return the files that settings are read from, whether they exist or not, strongest first.
+
+    Args:
+        project: The directory of the files.
+    """
+    return [project / name for name in (DOTENV_FILE, *TOML_FILES)]
+
+
+def _builders(
+    settings_cls: type[BaseSettings], project: Path
+) -> list[tuple[str, Callable[[], PydanticBaseSettingsSource]]]:
+    """Return the name of each source, strongest first, and the function that reads it."""
+    dotenv, *tomls = settings_files(project)
+    return [
+        (ENVIRONMENT, lambda: _Environment(settings_cls)),
+        (str(dotenv), partial(_dotenv_source, settings_cls, dotenv)),
+        *((str(path), partial(_toml_source, settings_cls, path)) for path in tomls),
     ]
-    for name in TOML_FILES:
-        path = project / name
-        found.append((str(path), _toml_source(settings_cls, path)))
-    return found
 
 
 class WrittenKey(NamedTuple):
@@ -90,14 +123,14 @@ class WrittenKey(NamedTuple):
 
 
 def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[WrittenKey]:
-    """Yield each key that a source has.
+    """Yield each key of each source that can be read.
 
     Args:
         settings_cls: The class that they fill.
         project: The directory of the files.
     """
     prefix = str(settings_cls.model_config.get("env_prefix", "")).lower()
-    for name, source in sources(settings_cls, project):
+    for name, source in readable_sources(settings_cls, project)[0]:
         if isinstance(source, TomlConfigSettingsSource):
             for key, value in source.toml_data.items():
                 yield WrittenKey(name, key, key)
@@ -110,7 +143,93 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
                 yield WrittenKey(name, variable.upper(), bare)
 
 
+class GivenValue(NamedTuple):
+    """A value that a source gives one of our keys.
+
+    Attributes:
+        key: The key.
+        source: The file and the line, or the name of the variable.
+        value: As it is written there; JSON in a variable is decoded.
+        problem: Why it can't be decoded.
+    """
+
+    key: str
+    source: str
+    value: Any
+    problem: Optional[str] = None
+
+
+def given_values(settings_cls: type[BaseSettings], project: Path) -> Iterator[GivenValue]:
+    """Yield each value of each source that can be read, those of the strongest source first.
+
+    Args:
+        settings_cls: The class that they fill.
+        project: The directory of the files.
+    """
+    for name, source in readable_sources(settings_cls, project)[0]:
+        if isinstance(source, TomlConfigSettingsSource):
+            yield from _values_of_toml(settings_cls, Path(name), source.toml_data)
+        elif isinstance(source, EnvSettingsSource):
+            yield from _values_of_variables(settings_cls, name, source)
+
+
+def _values_of_toml(
+    settings_cls: type[BaseSettings], path: Path, data: dict[str, Any]
+) -> Iterator[GivenValue]:
+    lines = path.read_text("utf-8").splitlines() if data else []
+    for key, value in data.items():
+        if key in settings_cls.model_fields:
+            yield GivenValue(key, _with_line(path, _line_of_key(lines, key)), value)
+
+
+def _values_of_variables(
+    settings_cls: type[BaseSettings], name: str, source: EnvSettingsSource
+) -> Iterator[GivenValue]:
+    prefix = str(settings_cls.model_config.get("env_prefix", ""))
+    lines = {} if name == ENVIRONMENT else _lines_of_variables(Path(name))
+    for key, field in settings_cls.model_fields.items():
+        text, _, is_complex = source.get_field_value(field, key)
+        if text is None:
+            continue
+        variable = f"{prefix}{key}".upper()
+        where = variable if name == ENVIRONMENT else _with_line(Path(name), lines.get(variable))
+        try:
+            value = source.prepare_field_value(key, field, text, is_complex)
+        except ValueError:
+            yield GivenValue(key, where, text, "not valid JSON")
+        else:
+            yield GivenValue(key, where, value)
+
+
+def _with_line(path: Path, line: Optional[int]) -> str:
+    return str(path) if line is None else f"{path}:{line}"
+
+
+def _line_of_key(lines: Iterable[str], key: str) -> Optional[int]:
+    """Return the line of a TOML file with a key of the top level, or with its table."""
+    assigned = re.compile(rf"""\s*(["']?){key}\1\s*[=.]""")
+    table = re.compile(rf"""\s*\[\s*(["']?){key}\1\s*[\].]""")
+    top_level = True
+    for number, line in enumerate(lines, 1):
+        if table.match(line) or (top_level and assigned.match(line)):
+            return number
+        top_level = top_level and not line.lstrip().startswith("[")
+    return None
+
+
+def _lines_of_variables(path: Path) -> dict[str, int]:
+    bindings = parse_stream(io.StringIO(path.read_text("utf-8"))) if path.is_file() else ()
+    return {binding.key.upper(): _key_line(binding) for binding in bindings if binding.key}
+
+
+def _key_line(binding: Binding) -> int:
+    """Return the line of a variable: blank lines before it belong to it for the parser."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
 def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    require_settings_file(path)
     if path.exists() and not path.is_file():
         raise CONFIGURATION.with_context(f"{path}: not a file")
     try:
@@ -132,6 +251,7 @@ def _require_parsable(path: Path) -> None:
 
 
 def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    require_settings_file(path)
     if path.exists() and not path.is_file():
         raise CONFIGURATION.with_context(f"{path}: not a file")
     try:

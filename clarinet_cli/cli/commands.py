@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "admin": ("clarinet_cli.cli.admin", "List, create and change accounts."),
     "session": ("clarinet_cli.cli.session", "List, count, revoke and clean up sessions."),
     "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations, by Alembic."),
+    "config": ("clarinet_cli.cli.config", "Show and check the settings."),
 }
 Body = Callable[..., Coroutine[Any, Any, Optional[int]]]
 

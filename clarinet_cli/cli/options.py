@@ -77,6 +77,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't prompt for confirmation.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 6 for warnings too.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")]
 LockTimeout = Annotated[
     float,

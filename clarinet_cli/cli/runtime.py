@@ -46,16 +46,25 @@ class Runtime:
             ConfigurationError: A settings file or a value in it can't be used.
         """
         from clarinet_cli import settings as module
-        from clarinet_cli.utils.logger import configure_logging, use_command
 
-        configure_logging(-1 if self.writer.quiet else self.verbosity)
-        use_command(self.command)
-        module.use_project(self.project)
+        self._use_project()
         settings: Settings = module.settings
         self._configure_log_files(settings)
         self._warn_about(settings)
         _enable_garbage_collection()
         return settings
+
+    @property
+    def project_directory(self) -> Path:
+        """The directory of the settings files, for commands that need no usable settings.
+
+        Raises:
+            ConfigurationError: The directory can't be reached.
+        """
+        from clarinet_cli import settings as module
+
+        self._use_project()
+        return module.reachable_directory(module.current_project())
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run the body of a command in an event loop; a signal cancels it.
@@ -93,6 +102,15 @@ class Runtime:
         stop = Stop()
         with SIGNALS.forwarding(stop.request, asyncio.get_running_loop()):
             yield stop
+
+    def _use_project(self) -> None:
+        """Set up logging to standard error, and the project of the settings."""
+        from clarinet_cli import settings as module
+        from clarinet_cli.utils.logger import configure_logging, use_command
+
+        configure_logging(-1 if self.writer.quiet else self.verbosity)
+        use_command(self.command)
+        module.use_project(self.project)
 
     def _configure_log_files(self, settings: "Settings") -> None:
         """Set up the log file and the audit log, owned like the database."""

@@ -25,6 +25,7 @@ from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
 from clarinet_cli.utils.logger import logger
 
 PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
+MASK = "****"  # in place of a secret
 SQLITE_SUFFIX = ".db"  # the server adds it to any name
 OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # whose names earlier versions took as they are
 HIGHEST_PORT = 65535
@@ -94,6 +95,22 @@ def display_url(url: URL) -> str:
         database=url.database,
         query={"host": str(url.host)} if socket else {},
     ).render_as_string(hide_password=True)
+
+
+def masked_url(text: str) -> Optional[str]:
+    """Return the text of a URL without password and options, or None when it can't be read.
+
+    Args:
+        text: As an operator wrote it. What stands before the last '@' may be the rest of a
+            password that was not quoted.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return None
+    if "@" in f"{url.username or ''}{url.host or ''}{url.database or ''}":
+        return None
+    return url.set(query={}).render_as_string(hide_password=True).replace(":***@", f":{MASK}@")
 
 
 def sqlite_file(url: URL) -> Optional[Path]:

@@ -21,6 +21,7 @@ by ``:``, ``*`` for all) that are exempt. It is read from the environment only.
 """
 
 import errno
+import grp
 import os
 import pwd
 import stat
@@ -89,6 +90,48 @@ def require_settings_file(path: Path) -> None:
         raise REFUSED.with_context(
             f"{path} can be written by everybody", hint=f"chmod o-w '{path}'"
         )
+
+
+def writable_by_others(path: Path) -> Optional[str]:
+    """Return who besides its owner may change a file, or None.
+
+    The owner's primary group counts as the owner: many systems give each user one.
+
+    Args:
+        path: The file; a missing one can be changed by nobody.
+    """
+    found = _status(path)
+    if found is None:
+        return None
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if found.st_mode & stat.S_IWGRP and found.st_gid != _primary_group(found.st_uid):
+        return f"the group {_group_name(found.st_gid)}"
+    return None
+
+
+def readable_by_others(path: Path) -> bool:
+    """Return whether every user of the machine may read a file.
+
+    Args:
+        path: The file; a missing one can be read by nobody.
+    """
+    found = _status(path)
+    return found is not None and bool(found.st_mode & stat.S_IROTH)
+
+
+def _primary_group(user: int) -> Optional[int]:
+    try:
+        return pwd.getpwuid(user).pw_gid
+    except KeyError:
+        return None
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def require_log_place(path: Path, *, key: str, named_by: Path) -> None:

@@ -13,6 +13,8 @@ from clarinet_cli.results.accounts import (
     UserRow,
 )
 from clarinet_cli.results.backups import BackupContents, BackupReport, RestoreReport
+from clarinet_cli.results.checks import Finding
+from clarinet_cli.results.configuration import SettingRow, SettingsFile
 from clarinet_cli.results.database import (
     DatabaseStatus,
     ExitCodeRow,
@@ -46,6 +48,7 @@ __all__ = [
     "DeclaredAccount",
     "ExitCodeRow",
     "FileChange",
+    "Finding",
     "MigrationRun",
     "MigrationStatus",
     "RestoreReport",
@@ -59,6 +62,8 @@ __all__ = [
     "SessionPage",
     "SessionRow",
     "SessionStats",
+    "SettingRow",
+    "SettingsFile",
     "Step",
     "UserRow",
     "WaitReport",

@@ -6,6 +6,7 @@ A misspelt key is ignored like the server's own keys, and the default counts: wi
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Optional
 
 from sqlalchemy import URL
@@ -31,16 +32,20 @@ def settings_warnings(settings: Settings) -> list[str]:
     """
     found = [
         f"{where}: unknown key {written} (did you mean {' or '.join(meant)}?)"
-        for where, written, meant in misspelled_keys(settings)
+        for where, written, meant in misspelled_keys(settings.project_dir)
     ]
-    return [*found, *_unused_parts(settings), *_another_database(settings)]
+    return [*found, *unused_parts(settings), *another_database(settings)]
 
 
-def misspelled_keys(settings: Settings) -> list[tuple[str, str, list[str]]]:
-    """Return the keys that look like one of ours: the source, the key, what may be meant."""
+def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
+    """Return the keys that look like one of ours: the source, the key, what may be meant.
+
+    Args:
+        project: The directory of the settings files; those that can't be read are left out.
+    """
     ours = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
-    for where, written, key in written_keys(Settings, settings.project_dir):
+    for where, written, key in written_keys(Settings, project):
         meant = (
             _with_misspelt_prefix(written, ours) if key is None else list(_meant(key, tuple(ours)))
         )
@@ -60,7 +65,7 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
     """
     if "database_driver" in settings.model_fields_set or settings.database_url is not None:
         return
-    slips = [item for item in misspelled_keys(settings) if "database_driver" in item[2]]
+    slips = [item for item in misspelled_keys(settings.project_dir) if "database_driver" in item[2]]
     if not slips and "database_host" not in settings.model_fields_set:
         return
     file = sqlite_file(database_url(settings))
@@ -76,7 +81,8 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 
 @lru_cache(1024)
 def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
-    return () if key in ours else tuple(misspelt(key, ours))
+    """Return what a key is a slip of; below a table of ours any name is right."""
+    return () if key.partition(".")[0] in ours else tuple(misspelt(key, ours))
 
 
 def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
@@ -86,8 +92,12 @@ def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
     return [f"{ENV_PREFIX}{key}"] if near and key.lower() in ours else []
 
 
-def _unused_parts(settings: Settings) -> Iterator[str]:
-    """Say which settings of a server have no effect beside SQLite."""
+def unused_parts(settings: Settings) -> Iterator[str]:
+    """Yield which settings of a server have no effect beside SQLite.
+
+    Args:
+        settings: The project's settings.
+    """
     if settings.database_url is not None or not settings.database_driver.startswith("sqlite"):
         return
     named = "database_driver" in settings.model_fields_set
@@ -103,8 +113,12 @@ def _unused_parts(settings: Settings) -> Iterator[str]:
         yield f"{' and '.join(unused)} {verb} no effect: database_driver {driver}"
 
 
-def _another_database(settings: Settings) -> Iterator[str]:
-    """Say when the server, which does not read ``database_url``, uses another database."""
+def another_database(settings: Settings) -> Iterator[str]:
+    """Yield that the server, which does not read ``database_url``, uses another database.
+
+    Args:
+        settings: The project's settings.
+    """
     if settings.database_url is None or not settings.model_fields_set & set(PARTS):
         return
     try:

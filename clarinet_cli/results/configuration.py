@@ -1,0 +1,29 @@
+"""Results about settings."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A setting and where its value comes from.
+
+    Attributes:
+        key: The key; one of a table as ``table.key``.
+        value: The value that counts, with its type; a secret is ``****``.
+        source: ``default``, the name of a variable, or a file and its line.
+        problem: There only when the value can't be used: why.
+    """
+
+    key: str
+    value: Any
+    source: str
+    problem: Optional[str] = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A file that settings are read from; the first one that has a key gives its value."""
+
+    path: str
+    exists: bool
