@@ -1,10 +1,13 @@
-"""What a clean-up does on one engine only: SQLite's log, PostgreSQL's concurrent scan."""
+"""What a clean-up does on one engine only: SQLite's checkpoints, PostgreSQL's concurrent scan."""
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 
@@ -13,6 +16,7 @@ from clarinet_cli.database.session import get_connection
 from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.purge import ScanResult
 from clarinet_cli.repositories.purge.postgresql import BlockRanges
+from clarinet_cli.repositories.purge.wal import WalCheckpointer, execute_script
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.session_cleanup.transaction import TransactionRunner
 from tests import oracle
@@ -22,9 +26,14 @@ from tests.support import FIXTURE_NOW, Project
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+SQLITE = "clarinet_cli.repositories.purge.sqlite"
+WAL = "clarinet_cli.repositories.purge.wal"
 FULL, NORMAL = 2, 1
-PAGE_IN_LOG = 4096 + 24  # with its header
-AUTOCHECKPOINT_PAGES = 1000  # SQLite's default
+OPEN_AND_CLOSE = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as opened:
+    opened.execute("SELECT count(*) FROM access_token").fetchone()
+"""
 
 
 @contextlib.contextmanager
@@ -36,47 +45,149 @@ def server(project: Project, mode: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def rows_in_the_file(project: Project) -> int:
+    """Return how many sessions the file itself has, whatever stands in the log."""
+    opened = sqlite3.connect(f"{project.file.as_uri()}?immutable=1", uri=True)
+    with contextlib.closing(opened) as connection:
+        return int(connection.execute("SELECT count(*) FROM access_token").fetchone()[0])
+
+
+@contextlib.contextmanager
+def checkpoints() -> Iterator[list[str]]:
+    """Yield the list of checkpoints that are asked for, by their modes."""
+    asked: list[str] = []
+
+    async def execute(driver: Any, script: str) -> None:
+        if "wal_checkpoint" in script:
+            asked.append(script.partition("wal_checkpoint(")[2].partition(")")[0])
+        await execute_script(driver, script)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"{WAL}.execute_script", execute)
+        yield asked
+
+
 @on_sqlite
-async def test_the_log_stays_as_short_as_a_batch(project: Project) -> None:
-    """Each commit checkpoints it, and it restarts, while another connection writes too."""
-    dead = add_dead(project, 6000)
-    log = project.file.with_name(f"{project.file.name}-wal")
-    pages: list[float] = []
-    with server(project, "WAL") as connection:
-
-        def write(*_: int) -> None:
-            pages.append(log.stat().st_size / PAGE_IN_LOG)
-            connection.execute('UPDATE "user" SET is_verified = NOT is_verified')
-
-        report = await clean_up(
-            project.settings, plan(batch_size=300), now=FIXTURE_NOW, progress=write
-        )
-    assert (report.deleted, report.batches) == (len(dead), 20)
-    assert max(pages) <= AUTOCHECKPOINT_PAGES + 2 * pages[0] < sum(pages[:1]) * 20
-
-
-@on_sqlite
-@pytest.mark.parametrize(("asked", "expected"), [(None, 0.1), (0.3, 0.3)])
-async def test_other_writers_get_a_gap_between_batches(
-    project: Project, monkeypatch: pytest.MonkeyPatch, asked: Optional[float], expected: float
+async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tenth of a second, or as long as was asked for; none after the last batch."""
+    """Beside a busy writer it would not by itself; all is in the file before the next batch.
+
+    At the end it begins anew too, so that nobody else has to wait for the disk.
+    """
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
+    add_dead(project, 7)
+    with server(project, "WAL") as connection, checkpoints() as asked:
+        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+        left = rows_in_the_file(project)
+        _, logged, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert (report.deleted, report.batches) == (7, 7)
+    three, end = ["PASSIVE", "PASSIVE", "PASSIVE", "RESTART"], ["PASSIVE", "RESTART"]
+    assert asked == [*three, *three, "PASSIVE", *end]
+    assert left == 0
+    assert 0 < logged == copied < 20  # pages of the last batch alone
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("asked", "copying", "expected"),
+    [(None, 0.2, (-1e9, 0.0)), (None, 0.0, (0.01, 0.1)), (0.3, 0.2, (0.3, 0.3))],
+)
+async def test_others_write_while_the_log_is_copied(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Optional[float],
+    copying: float,
+    expected: tuple[float, float],
+) -> None:
+    """So that is part of the gap between two batches, unless a pause was asked for."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     pauses: list[float] = []
+
+    async def checkpoint(*_: object, **__: bool) -> None:
+        await asyncio.sleep(copying)
 
     async def sleep(_: TransactionRunner, seconds: float) -> None:
         pauses.append(seconds)
 
+    monkeypatch.setattr(WalCheckpointer, "checkpoint", checkpoint)
     monkeypatch.setattr(TransactionRunner, "sleep", sleep)
     add_dead(project, 4)
     slowly = CleanupPlan(batch_size=1, largest_batch=1, pause=asked)
     with server(project, "WAL"):
         report = await clean_up(project.settings, slowly, now=FIXTURE_NOW)
-    assert (report.deleted, pauses) == (4, [expected] * 3)
+    lowest, highest = expected
+    assert (report.deleted, len(pauses)) == (4, 3)
+    assert lowest <= max(pauses) <= highest
 
 
 @on_sqlite
-async def test_a_reader_keeps_no_batch_waiting(project: Project) -> None:
-    """While a read transaction stays open the log can't restart, and all dead ones go."""
+async def test_the_file_is_on_the_disk_before_the_log_begins_anew(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restart stops all writers: it finds nothing that waits for the disk any more."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 2)
+    add_dead(project, 4)
+    with server(project, "WAL"), checkpoints() as asked:
+
+        def sync(descriptor: int) -> None:
+            assert os.fstat(descriptor).st_ino == project.file.stat().st_ino
+            asked.append("sync")
+
+        monkeypatch.setattr(f"{WAL}.os.fsync", sync)
+        await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+    assert asked == ["PASSIVE", "PASSIVE", "sync", "RESTART"] * 2
+
+
+@on_sqlite
+async def test_the_locks_on_the_file_outlast_a_clean_up(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes the file in this process takes the locks of all others in it away."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 1)
+    add_dead(project, 2)
+    with server(project, "WAL") as connection:
+        await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+        another = [sys.executable, "-c", OPEN_AND_CLOSE, str(project.file)]
+        await asyncio.to_thread(subprocess.run, another, check=True, timeout=60)
+        assert project.file.with_name(f"{project.file.name}-wal").exists()
+        assert connection.execute("SELECT count(*) FROM access_token").fetchone() == (0,)
+
+
+@on_sqlite
+async def test_who_writes_meanwhile_does_not_copy_the_log(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit would take the time of all our pages; a checkpoint copies those before."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 2)
+    add_dead(project, 7)
+    found: list[tuple[int, int, int]] = []
+    with server(project, "WAL") as connection:
+
+        def look(deleted: int, _: int) -> None:
+            if deleted == 5:
+                connection.execute("PRAGMA wal_autocheckpoint=1")
+                connection.execute('UPDATE "user" SET is_verified = NOT is_verified')
+                found.append(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+
+        report = await clean_up(
+            project.settings, plan(batch_size=1), now=FIXTURE_NOW, progress=look
+        )
+    [(_, logged, copied)] = found
+    assert copied < logged
+    assert (report.deleted, report.complete) == (7, True)
+
+
+@on_sqlite
+async def test_a_reader_keeps_no_batch_waiting(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody reads all the time the log can't begin anew, and all dead ones go."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
     add_dead(project, 7)
     with server(project, "WAL") as connection:
         connection.execute("BEGIN")
@@ -86,6 +197,23 @@ async def test_a_reader_keeps_no_batch_waiting(project: Project) -> None:
     assert (report.deleted, report.batches, report.complete) == (7, 7, True)
     assert seen == before  # of one moment
     assert oracle.count(project) == 0
+
+
+@on_sqlite
+async def test_a_rollback_journal_has_no_checkpoints(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a log nothing is done between two batches."""
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+
+    async def run_maintenance(*_: Any, **__: bool) -> None:
+        raise AssertionError("a checkpoint of nothing")
+
+    monkeypatch.setattr(f"{SQLITE}.RowidSlices.run_maintenance", run_maintenance)
+    add_dead(project, 3)
+    with server(project, "DELETE"):
+        report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
+    assert (report.deleted, oracle.count(project)) == (3, 0)
 
 
 @on_sqlite

@@ -1,4 +1,4 @@
-"""A clean-up of SQLite as the sole writer: longer batches, and back again."""
+"""A clean-up of SQLite as the sole writer: longer batches, a longer log, and back again."""
 
 import sqlite3
 from collections.abc import Callable
@@ -12,17 +12,27 @@ from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.session_cleanup import clean_up
 from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
-from tests.services.test_cleanup_engines import on_sqlite, server
+from tests.services.test_cleanup_engines import (
+    SQLITE,
+    WAL,
+    checkpoints,
+    on_sqlite,
+    rows_in_the_file,
+    server,
+)
 from tests.services.test_session_cleanup import add_dead, plan, revive
 from tests.support import FIXTURE_NOW, Project
 
 DEAD = 9
+AFTER = 2  # transactions until it is the sole writer
 
 
 @pytest.fixture(autouse=True)
 def soon_sole_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be the sole writer from the second transaction on."""
-    monkeypatch.setattr("clarinet_cli.repositories.purge.sqlite.SOLE_WRITER_AFTER_SECONDS", 0.0)
+    """Be the sole writer from the second transaction on; checkpoint after each before."""
+    monkeypatch.setattr(f"{SQLITE}.SOLE_WRITER_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
 
 
 @pytest.fixture
@@ -56,27 +66,65 @@ async def clean(project: Project, at: int = 0, do: Callable[[], Any] = int) -> C
 
 
 @on_sqlite
-async def test_the_sole_writer_takes_longer_batches(project: Project, targets: list[float]) -> None:
-    """Beside a connection that only reads, the target rises once."""
+async def test_the_log_of_many_batches_is_copied_once(
+    project: Project, targets: list[float]
+) -> None:
+    """After each batch at first, then no more until the end, when nothing is left to copy."""
     add_dead(project, DEAD)
-    with server(project, "WAL"):
+    with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean(project)
+        left = rows_in_the_file(project)
+        _, logged, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     assert (report.deleted, report.batches, report.complete) == (DEAD, DEAD, True)
+    assert asked == ["PASSIVE"] * (AFTER + 1)
+    assert logged > DEAD - AFTER
     assert targets == [SOLE_WRITER_BATCH_SECONDS]
-    assert oracle.count(project) == 0
+    assert (left, oracle.count(project)) == (0, 0)
+
+
+@on_sqlite
+async def test_a_long_log_is_copied_before_the_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it does not fill the disk: every three rows here."""
+    monkeypatch.setattr(f"{WAL}.SOLE_WRITER_ROWS_PER_CHECKPOINT", 3)
+    add_dead(project, DEAD)
+    with server(project, "WAL"), checkpoints() as asked:
+        report = await clean(project)
+    assert (report.deleted, oracle.count(project)) == (DEAD, 0)
+    assert asked == ["PASSIVE"] * (AFTER + 3)
 
 
 @on_sqlite
 async def test_another_writer_makes_batches_short_again(
     project: Project, targets: list[float]
 ) -> None:
-    """From its commit on the target is that beside others, until it has not written for long."""
+    """A commit of another connection is followed by a checkpoint at once."""
     add_dead(project, DEAD)
-    with server(project, "WAL") as connection:
+    with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean(project, 5, lambda: write(connection))
     assert (report.deleted, report.complete) == (DEAD, True)
     assert targets == [SOLE_WRITER_BATCH_SECONDS, SQLITE_BATCH_SECONDS, SOLE_WRITER_BATCH_SECONDS]
+    assert asked == ["PASSIVE"] * 5
     assert oracle.count(project) == 0
+
+
+@on_sqlite
+async def test_another_writer_does_not_checkpoint_the_long_log(project: Project) -> None:
+    """Neither by its own commit nor by a checkpoint: it would wait for seconds."""
+    add_dead(project, DEAD)
+    found: list[tuple[int, int, int]] = []
+    with server(project, "WAL") as connection:
+
+        def come() -> None:
+            connection.execute("PRAGMA wal_autocheckpoint=1")
+            write(connection)
+            found.append(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+
+        report = await clean(project, 6, come)
+    [(_, logged, copied)] = found
+    assert copied < logged
+    assert (report.deleted, report.complete) == (DEAD, True)
 
 
 @on_sqlite

@@ -1,6 +1,6 @@
 """Finding and deleting dead sessions by the millions, with a strategy for each engine."""
 
-from typing import Optional
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,7 +25,7 @@ async def choose_purge_strategy(
     by_expiry: bool,
     exact: bool = True,
     count_only: bool = False,
-    scan_session: Optional[AsyncSession] = None,
+    further: Sequence[AsyncSession] = (),
 ) -> PurgeStrategy:
     """Return the strategy for the engine and the table.
 
@@ -35,12 +35,13 @@ async def choose_purge_strategy(
         by_expiry: Whether the predicate is about ``expires_at`` alone, which has an index.
         exact: No batch may have more sessions than asked for.
         count_only: Sessions will be counted, and not deleted.
-        scan_session: For a scan that runs while batches are deleted, on another connection.
+        further: Sessions on other connections: one for a scan that runs while batches are
+            deleted, or two for SQLite's checkpoints.
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
             return KeyOrder(session, and_(dead, VALID))
-        slices = RowidSlices(session, dead, count_only=count_only)
+        slices = RowidSlices(session, dead, count_only=count_only, readers=further)
         await slices.prepare()
         return slices
     dead = and_(dead, VALID)
@@ -50,4 +51,4 @@ async def choose_purge_strategy(
     blocks = await number_of_blocks(session)
     if blocks is None:
         return KeyOrder(session, dead)
-    return BlockRanges(session, dead, blocks, exact=exact, scan_session=scan_session)
+    return BlockRanges(session, dead, blocks, exact=exact, scan_session=next(iter(further), None))

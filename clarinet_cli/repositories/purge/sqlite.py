@@ -4,7 +4,7 @@ Rows lie in the file in the order of their rowids. Batches in any other order, s
 the random tokens, write the same pages again and again.
 """
 
-import sqlite3
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Optional
 
@@ -24,7 +24,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
@@ -38,6 +37,7 @@ from clarinet_cli.repositories.purge.strategy import (
     PurgeStrategy,
     ScanResult,
 )
+from clarinet_cli.repositories.purge.wal import SOLE_WRITER_ROWS_PER_CHECKPOINT, WalCheckpointer
 
 TABLE = str(AccessToken.__tablename__)
 ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
@@ -51,7 +51,6 @@ DEAD_ROWIDS = Table(
 DEAD_ROWID: ColumnElement[int] = DEAD_ROWIDS.c.id
 BEFORE_ALL = -(2**63)  # a rowid may be negative
 CACHE = "PRAGMA cache_size = -65536"  # KiB
-EMPTY_LOG = "PRAGMA wal_autocheckpoint = 1; PRAGMA wal_checkpoint(TRUNCATE);"
 SOLE_WRITER_CACHE = "PRAGMA cache_size = -262144"
 SOLE_WRITER_AFTER_SECONDS = 10.0
 SOLE_WRITER_BATCH_SECONDS = 0.5  # another writer waits once: SQLite's default timeout is 5 s
@@ -63,14 +62,15 @@ class RowidSlices(PurgeStrategy):
     The scan reads a slice of the table per step: in rollback-journal mode a reader keeps
     writers from committing.
 
-    In WAL mode each commit makes SQLite's own checkpoint, when the write lock is free again:
-    other connections write meanwhile, and the log stays as short as a batch.
+    In WAL mode it also makes the checkpoints. While no other connection writes, batches take
+    longer, the page cache is larger, and one checkpoint serves many transactions.
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
         dead: Which sessions to delete, by comparisons alone; unreadable instants are excluded
             here.
         count_only: Whether the rowids are counted and not stored.
+        readers: See ``WalCheckpointer``; without them there is no sole writer.
     """
 
     first_scan_size = 10_000  # rows
@@ -83,12 +83,13 @@ class RowidSlices(PurgeStrategy):
         dead: ColumnElement[bool],
         *,
         count_only: bool = False,
+        readers: Sequence[AsyncSession] = (),
     ) -> None:
         super().__init__(session, dead)
+        self._wal = WalCheckpointer(session, readers)
         self._count_only = count_only
         self._scanned = self._batched = BEFORE_ALL
-        self._driver: Any = None
-        self._wal = self._sole_writer = False
+        self._sole_writer = False
         self._data_version: Optional[int] = None
         self._unchanged_since = 0.0
 
@@ -97,9 +98,7 @@ class RowidSlices(PurgeStrategy):
         if self._count_only:
             return
         await self._session.execute(text(CACHE))
-        opened = await (await self._session.connection()).get_raw_connection()
-        self._driver = opened.driver_connection
-        self._wal = (await self._session.scalars(text("PRAGMA journal_mode"))).one() == "wal"
+        await self._wal.prepare()
         await self._session.execute(CreateTable(DEAD_ROWIDS))
 
     async def scan(self, size: int) -> ScanResult:
@@ -139,20 +138,14 @@ class RowidSlices(PurgeStrategy):
         rowids = self._rowids(batch)
         invalid = select(ROWID).select_from(AccessToken).where(ROWID.in_(rowids), INVALID)
         await execute_dml(self._session, delete(DEAD_ROWIDS).where(DEAD_ROWID.in_(invalid)))
-        return await super().delete(batch)
+        number = await super().delete(batch)
+        self._wal.add(number)
+        return number
 
     async def rewind(self, batch: Batch) -> bool:
-        """Go back to the first rowid of the batch, and keep the log short from now on.
-
-        Raises:
-            DatabaseError: The file could not be read or written.
-        """
+        """Go back to the first rowid of the batch, and keep the log short from now on."""
         self._batched = batch.low
-        if self._wal:
-            try:
-                await self._driver.executescript(EMPTY_LOG)  # which no transaction may do
-            except sqlite3.Error as error:
-                raise DatabaseError(EMPTY_LOG, None, error, hide_parameters=True) from error
+        await self._wal.keep_short()
         return True
 
     async def detect_writers(self) -> None:
@@ -165,11 +158,20 @@ class RowidSlices(PurgeStrategy):
         now = monotonic()
         if version != self._data_version:
             self._data_version, self._unchanged_since = version, now
-        sole_writer = self._wal and now - self._unchanged_since > SOLE_WRITER_AFTER_SECONDS
+        sole_writer = self._wal.enabled and now - self._unchanged_since > SOLE_WRITER_AFTER_SECONDS
         if sole_writer != self._sole_writer:
             self._sole_writer = sole_writer
             self.batch_seconds = SOLE_WRITER_BATCH_SECONDS if sole_writer else SQLITE_BATCH_SECONDS
             await self._session.execute(text(SOLE_WRITER_CACHE if sole_writer else CACHE))
+            self._wal.add(SOLE_WRITER_ROWS_PER_CHECKPOINT)  # due after this transaction
+
+    def maintenance_due(self, *, last: bool) -> bool:
+        """Return whether a checkpoint is due."""
+        return self._wal.due(sole_writer=self._sole_writer, last=last)
+
+    async def run_maintenance(self, *, last: bool) -> None:
+        """Make a checkpoint."""
+        await self._wal.checkpoint(sole_writer=self._sole_writer, last=last)
 
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
         return and_(ROWID.in_(self._rowids(batch)), self._dead)

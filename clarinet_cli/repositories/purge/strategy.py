@@ -16,7 +16,7 @@ from clarinet_cli.repositories.base import execute_dml
 TOKEN = col(AccessToken.token)
 VALID = all_instants_readable()
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and should stay below 0.1
-SQLITE_BATCH_SECONDS = 0.25  # in WAL mode others can write in the last third of it
+SQLITE_BATCH_SECONDS = 0.18
 INVALID: ColumnElement[bool] = not_(VALID)
 
 
@@ -131,6 +131,23 @@ class PurgeStrategy(ABC):
     async def detect_writers(self) -> None:
         """Adapt ``batch_seconds`` to whether other connections write, inside a transaction."""
         return
+
+    def maintenance_due(self, *, last: bool) -> bool:
+        """Return whether the engine needs maintenance after a transaction.
+
+        Args:
+            last: Nothing more will be deleted.
+        """
+        del last
+        return False
+
+    async def run_maintenance(self, *, last: bool) -> None:
+        """Do the maintenance, outside of any transaction.
+
+        Args:
+            last: Nothing more will be deleted.
+        """
+        del last
 
     @abstractmethod
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:

@@ -136,11 +136,13 @@ class CleanupRun:
             batch = await self._next_batch()
             if batch is not None:
                 await self._delete(batch)
+                await self._maintain()
                 await self._pause()
             elif scan_finished:
                 self.reached_end = True
             else:
                 await next_step.wait()
+        await self._maintain(last=True)
         await self._retry_locked()
 
     @property
@@ -246,16 +248,24 @@ class CleanupRun:
         self.record.committed()
         return result
 
+    async def _maintain(self, *, last: bool = False) -> None:
+        if self.strategy.maintenance_due(last=last):
+            with driver_errors(self.transactions.url):
+                await self.strategy.run_maintenance(last=last)
+
     async def _pause(self) -> None:
         """Leave other writers a gap, unless this was the last batch.
 
-        On a nearly full disk batches are short, and so are the gaps, unless the plan sets them.
+        Maintenance is part of the gap, unless the plan sets it. On a nearly full disk batches
+        are short, and so are the gaps.
         """
         if not self._may_continue or (self.scanner.finished and self.settled >= self.scanner.found):
             return
         pause = self.pause
-        if self.sizer.disk_limit is not None and self.plan.pause is None:
-            pause = min(pause, 2 * self.transactions.seconds)
+        if self.plan.pause is None:
+            if self.sizer.disk_limit is not None:
+                pause = min(pause, 2 * self.transactions.seconds)
+            pause -= asyncio.get_running_loop().time() - self.transactions.finished
         await self.transactions.sleep(pause)
 
     def _add(self, result: Deleted, *, settled: int) -> None:

@@ -1,5 +1,6 @@
 """Which sessions a clean-up deletes: by one instant, and by the references of other tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional, Self
@@ -96,7 +97,7 @@ class Selection:
         session: AsyncSession,
         *,
         count_only: bool,
-        scan_session: Optional[AsyncSession] = None,
+        further: Sequence[AsyncSession] = (),
     ) -> PurgeStrategy:
         """Return the strategy for these sessions; see ``choose_purge_strategy``."""
         plan = self.plan
@@ -107,7 +108,7 @@ class Selection:
             and (plan.expired_only or self.moment.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             count_only=count_only,
-            scan_session=scan_session,
+            further=further,
         )
 
     async def count_before(self, transactions: TransactionRunner) -> None:

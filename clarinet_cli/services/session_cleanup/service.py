@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,14 +91,14 @@ async def clean_up(
     )
     async with (
         recorded_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
-        _opened(settings, dry_run=plan.dry_run) as (session, scan_session, check_lock),
+        _opened(settings, dry_run=plan.dry_run) as (session, further, check_lock),
     ):
         transactions = TransactionRunner(session, *limits)
 
         async def prepare() -> tuple[Selection, PurgeStrategy, float]:
             selection = await Selection.create(session, settings, plan, now)
             strategy = await selection.choose_strategy(
-                session, count_only=plan.dry_run, scan_session=scan_session
+                session, count_only=plan.dry_run, further=further
             )
             return selection, strategy, await ServerRepository(session).pause_between_batches()
 
@@ -115,8 +115,8 @@ async def clean_up(
             )
         transactions.parameters = strategy.parameters
         scanning = transactions
-        if strategy.scans_ahead and scan_session is not None:
-            scanning = TransactionRunner(scan_session, *limits, strategy.parameters)
+        if strategy.scans_ahead and further:
+            scanning = TransactionRunner(further[0], *limits, strategy.parameters)
         first_size = min(plan.batch_size, plan.largest_batch or plan.batch_size)
         run = CleanupRun(
             plan=plan,
@@ -225,15 +225,16 @@ class _Schedule:
 @asynccontextmanager
 async def _opened(
     settings: Settings, *, dry_run: bool
-) -> AsyncIterator[tuple[AsyncSession, Optional[AsyncSession], CheckLock]]:
+) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], CheckLock]]:
     """Open a session for the deletes, and take the lock of clean-ups.
 
-    On PostgreSQL a second session, on another connection, is for a scan while batches are
-    deleted. A dry run needs neither it nor the lock.
+    Further sessions, each on a connection of its own, are for the strategy: on PostgreSQL one
+    for a scan while batches are deleted, on SQLite two for checkpoints. A dry run needs neither
+    them nor the lock.
     """
     if dry_run:
         async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
-            yield session, None, ServerRepository(session).ping
+            yield session, (), ServerRepository(session).ping
         return
     url = database_url(settings)
     require_sqlite_file(url, settings.project_dir)  # before a lock file is made beside nothing
@@ -244,9 +245,10 @@ async def _opened(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
         )
         session = await stack.enter_async_context(writing)
-        scan_session = None
-        if url.get_backend_name() != "sqlite":
-            scan_session = await stack.enter_async_context(
+        further = [
+            await stack.enter_async_context(
                 open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
             )
-        yield session, scan_session, check_lock
+            for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
+        ]
+        yield session, further, check_lock

@@ -45,6 +45,7 @@ class TransactionRunner:
         deadline: The same from this time on, by the event loop's clock; None: no limit.
         parameters: PostgreSQL settings for each transaction.
         seconds: Duration of the last transaction, without the wait for its start.
+        finished: End of the last transaction, by the event loop's clock.
     """
 
     session: AsyncSession
@@ -53,6 +54,7 @@ class TransactionRunner:
     deadline: Optional[float] = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    finished: float = 0.0
 
     @property
     def stopped(self) -> bool:
@@ -116,7 +118,8 @@ class TransactionRunner:
             async with transaction(self.session, access, limits | {**self.parameters}):
                 began = _clock()
                 yield
-            self.seconds = _clock() - began
+            self.finished = _clock()
+            self.seconds = self.finished - began
 
 
 @dataclass(slots=True)
