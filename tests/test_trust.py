@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.filesystem.trust import SAFE_VARIABLE
-from clarinet_cli.services.schema.environments import init_environment
+from clarinet_cli.services.schema import init_environment
 from tests.migrations.helpers import SECOND, files, versions, write_revision
 from tests.support import PASSWORD, Project, process_environment
 from tests.users import ROOT, SERVICE, STRANGER, User, give, run_as, shared_directory

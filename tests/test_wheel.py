@@ -13,7 +13,8 @@ import pytest
 
 from clarinet_cli import __version__
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.schema.environments import BASE_REVISION, packaged_location
+from clarinet_cli.services.schema.environments import packaged_location
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import files
 from tests.support import CHEAP_ARGON2, process_environment
 

@@ -33,7 +33,7 @@ async def init(
     Example: clarinet migrate init
     """
     from clarinet_cli.results import FileChange
-    from clarinet_cli.services.schema.environments import init_environment
+    from clarinet_cli.services.schema import init_environment
 
     files = init_environment(runtime.settings.project_dir, force=force, dry_run=dry_run)
     render_list(runtime, files, output, Listing(FileChange), changed=not dry_run)

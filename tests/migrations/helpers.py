@@ -5,7 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Optional
 
-from clarinet_cli.services.schema.environments import BASE_REVISION, init_environment
+from clarinet_cli.services.schema import init_environment
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.support import Project
 
 Table = dict[str, list[tuple[Any, ...]]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.schema.environments import BASE_REVISION
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import (
     create_empty_database,
     files,

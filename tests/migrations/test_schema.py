@@ -16,7 +16,7 @@ from clarinet_cli.database.session import get_connection
 from clarinet_cli.models import TABLE_NAMES, metadata
 from clarinet_cli.services.schema import downgrade, upgrade
 from clarinet_cli.services.schema.comparison import COMPARISON
-from clarinet_cli.services.schema.environments import BASE_REVISION
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.conftest import SQLITE_FIXTURE
 from tests.migrations.helpers import (
     create_empty_database,

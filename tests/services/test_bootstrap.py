@@ -27,7 +27,7 @@ from clarinet_cli.services.bootstrap import (
     ensure_roles,
     wanted_roles,
 )
-from clarinet_cli.services.schema.environments import BASE_REVISION
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.utils.bootstrap import (
     create_admin_user,
     initialise_database,

@@ -15,7 +15,8 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import WaitReport
 from clarinet_cli.services.readiness import database_status, wait_until_ready
 from clarinet_cli.services.schema import upgrade
-from clarinet_cli.services.schema.environments import BASE_REVISION, packaged_location
+from clarinet_cli.services.schema.environments import packaged_location
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
 from tests.conftest import SQLITE_FIXTURE

@@ -9,12 +9,9 @@ import pytest
 
 from clarinet_cli.exceptions import ConfigurationError, ConflictError, RefusedError
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.schema.environments import (
-    BASE_REVISION,
-    find_environment,
-    init_environment,
-    packaged_location,
-)
+from clarinet_cli.services.schema import init_environment
+from clarinet_cli.services.schema.environments import find_environment, packaged_location
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import SECOND, create_empty_database, files, table_names, versions
 from tests.migrations.helpers import write_revision as add_revision
 from tests.support import Project, process_environment
@@ -344,3 +341,16 @@ def test_environment_works_with_alembic_and_with_clarinet(
     assert status["up_to_date"] is True
     assert empty_project.run("migrate", "downgrade", "-1", "--yes").code == 0
     assert versions(empty_project) == [BASE_REVISION]
+
+
+def test_an_env_py_of_another_version_is_an_error_with_a_remedy(project: Project) -> None:
+    """Its imports fail: the file is named, and 'migrate init --force' ends the trouble."""
+    init_environment(project.directory, force=False)
+    env = project.directory / "alembic" / "env.py"
+    env.write_text("from clarinet_cli.no_longer_there import COMPARISON\n")
+    result = project.run("migrate", "downgrade", "base", "--yes")
+    assert result.code == 1, result
+    assert "env.py is from another version of clarinet-cli" in result.stderr
+    assert "hint: 'clarinet migrate init --force'" in result.stderr
+    assert project.run("migrate", "init", "--force").code == 0
+    assert project.run("migrate", "downgrade", "base", "--yes").code == 0

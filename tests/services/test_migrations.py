@@ -29,15 +29,13 @@ from clarinet_cli.services.schema import (
     downgrade,
     ensure_schema,
     history,
+    init_environment,
     migration_sql,
     migration_status,
     upgrade,
 )
-from clarinet_cli.services.schema.environments import (
-    BASE_REVISION,
-    init_environment,
-    packaged_location,
-)
+from clarinet_cli.services.schema.environments import packaged_location
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.settings import use_project
 from tests.migrations.helpers import (
     SECOND,

@@ -12,8 +12,8 @@ from typing import Optional
 import pytest
 
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.schema import migration_status
-from clarinet_cli.services.schema.environments import BASE_REVISION, init_environment
+from clarinet_cli.services.schema import init_environment, migration_status
+from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import (
     SECOND,
     THIRD,

@@ -1,19 +1,20 @@
-"""Schema revisions: where a database stands, and moving it. Only here is Alembic imported."""
+"""Schema migrations. This package is the only one that imports Alembic."""
 
-from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
-from clarinet_cli.services.schema.order import (
+from clarinet_cli.services.schema.authoring import create_revision, init_environment
+from clarinet_cli.services.schema.checks import (
     require_runnable,
     require_schema_order,
     status_advice,
 )
-from clarinet_cli.services.schema.revisions import create_revision, history
+from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
+from clarinet_cli.services.schema.ensure import ensure_schema, require_known_schema
 from clarinet_cli.services.schema.state import (
     FOREIGN,
     current_heads,
     database_has_tables,
+    history,
     migration_status,
 )
-from clarinet_cli.services.schema.tables import ensure_schema, require_known_schema
 
 __all__ = [
     "FOREIGN",
@@ -23,6 +24,7 @@ __all__ = [
     "downgrade",
     "ensure_schema",
     "history",
+    "init_environment",
     "migration_sql",
     "migration_status",
     "require_known_schema",

@@ -1,4 +1,4 @@
-"""Moving a schema up and down, under the lock and in one transaction."""
+"""Upgrading and downgrading the schema, under the migration lock and in one transaction."""
 
 import io
 from collections.abc import AsyncIterator, Callable
@@ -16,23 +16,24 @@ from clarinet_cli.database.session import get_connection, writing
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
-from clarinet_cli.services.schema.dependents import (
-    references_to_nothing,
+from clarinet_cli.services.schema.checks import (
+    dangling_references,
     require_no_dependents,
-    require_no_more_to_nothing,
+    require_no_new_dangling_references,
+    require_no_tables,
+    require_schema_order,
 )
 from clarinet_cli.services.schema.environments import Environment, find_environment
-from clarinet_cli.services.schema.order import require_no_tables, require_schema_order
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
     joined,
-    on,
     parents_of,
     require_ours,
     require_revision,
     status_of,
     steps_up,
+    with_connection,
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -46,28 +47,28 @@ async def upgrade(
     schema_anyway: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> MigrationRun:
-    """Bring the schema to *target*, in one transaction.
+    """Upgrade the schema to *target*, in one transaction.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
         target: A revision, a prefix of one, ``head``, or a relative one such as ``+1``.
-        dry_run: Change nothing, report what would be done.
-        schema_anyway: Make our tables in the empty database of a project with migrations of
-            another program.
+        dry_run: Only report what would be done.
+        schema_anyway: Create our tables even in the empty database of a project that has
+            another program's migrations.
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
         NotFoundError: There is no such revision.
-        ConflictError: Our tables exist without a revision, or other tables point at ones
+        ConflictError: Our tables exist without a revision, or other tables refer to a table
             that would be dropped.
         RefusedError: Another Alembic environment migrates this database, or the project has
-            one; or the project's revisions belong to others.
-        UnreachableError: There is no database.
+            one; or the project's revisions are not trusted.
+        UnreachableError: The database does not exist.
         BusyError: The lock was not free in time.
     """
     if not schema_anyway:
         await require_schema_order(settings)
-    return await _move(settings, target, UP, dry_run=dry_run, lock_timeout=lock_timeout)
+    return await _migrate(settings, target, UP, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 async def downgrade(
@@ -77,31 +78,31 @@ async def downgrade(
     dry_run: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> MigrationRun:
-    """Take the schema back to *target*, in one transaction; data in dropped tables is lost.
+    """Downgrade the schema to *target*, in one transaction; data in dropped tables is lost.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
         target: A revision, a prefix of one, ``base``, or a relative one such as ``-1``.
-        dry_run: Change nothing, report what would be done.
+        dry_run: Only report what would be done.
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
         NotFoundError: There is no such revision below the current one.
-        ConflictError: Other tables point at ones that would be dropped.
+        ConflictError: Other tables refer to a table that would be dropped.
         RefusedError: Another Alembic environment migrates this database, or the project's
-            revisions belong to others.
+            revisions are not trusted.
         BusyError: The lock was not free in time.
     """
-    return await _move(settings, target, DOWN, dry_run=dry_run, lock_timeout=lock_timeout)
+    return await _migrate(settings, target, DOWN, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str:
-    """Return the SQL of an upgrade from nothing, or of a downgrade from head, to *target*.
+    """Return the SQL of an upgrade from base, or of a downgrade from head, to *target*.
 
     Args:
-        settings: Which dialect and which project directory; no connection is made.
-        target: Where to go; ``FROM:TO`` names another start.
-        down: A downgrade.
+        settings: The dialect and the project directory; no connection is opened.
+        target: A revision; ``FROM:TO`` names another start.
+        down: Return the SQL of a downgrade.
 
     Raises:
         NotFoundError: There is no such revision.
@@ -116,14 +117,19 @@ def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str
         if not down:
             command.upgrade(config, target, sql=True)
         else:
-            way = target if ":" in target else f"head:{target}"
-            command.downgrade(config, way, sql=True)
+            command.downgrade(config, target if ":" in target else f"head:{target}", sql=True)
     return buffer.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
 class _Direction:
-    """Up or down: the operation, and the revisions that it would pass, in order."""
+    """An upgrade or a downgrade.
+
+    Attributes:
+        command: Alembic's command.
+        steps: Returns the revisions to run, in order.
+        after: Returns the current revisions after a step.
+    """
 
     command: Callable[..., Any]
     steps: Callable[[ScriptDirectory, tuple[str, ...], str], list[Script]]
@@ -131,7 +137,7 @@ class _Direction:
 
     @property
     def name(self) -> str:
-        """``upgrade`` or ``downgrade``: the function of a revision too."""
+        """``upgrade`` or ``downgrade``, which is also the name of a revision's function."""
         return self.command.__name__
 
 
@@ -143,7 +149,7 @@ UP = _Direction(command.upgrade, steps_up, lambda script: (script.revision,))
 DOWN = _Direction(command.downgrade, _steps_down, parents_of)
 
 
-async def _move(
+async def _migrate(
     settings: Settings, target: str, direction: _Direction, *, dry_run: bool, lock_timeout: float
 ) -> MigrationRun:
     require_revision(target)
@@ -161,7 +167,7 @@ async def _move(
         await connection.run_sync(require_no_dependents, steps, direction.name)
         if not dry_run:
             await connection.run_sync(_run, environment, direction, target)
-        elif reason := environment.why_not_run():
+        elif reason := environment.refusal():
             logger.warning(f"the {direction.name} itself would be refused: {reason}")
     return MigrationRun(
         result="would_update" if dry_run else "updated",
@@ -174,21 +180,30 @@ async def _move(
 def _run(
     connection: Connection, environment: Environment, direction: _Direction, target: str
 ) -> None:
-    """Run the revisions; what leaves tables pointing at nothing is taken back."""
-    before = references_to_nothing(connection)
+    """Run the revisions.
+
+    Raises:
+        ConflictError: They left foreign keys to missing tables; the caller rolls back.
+    """
+    before = dangling_references(connection)
     with alembic_errors(target):
-        on(environment, direction.command, target)(connection)
-    require_no_more_to_nothing(connection, before)
+        with_connection(environment, direction.command, target)(connection)
+    require_no_new_dangling_references(connection, before)
 
 
 @asynccontextmanager
 async def migration_connection(
     settings: Settings, access: Access, lock_timeout: float
 ) -> AsyncIterator[AsyncConnection]:
-    """Open a connection with a transaction begun and, unless for reading, the lock taken.
+    """Open a connection and begin a transaction; for writing, take the migration lock before.
+
+    Args:
+        settings: The database.
+        access: READ or WRITE.
+        lock_timeout: Seconds to wait for the lock and for other writers.
 
     Raises:
-        UnreachableError: The SQLite file is missing; nothing is made beside it.
+        UnreachableError: The SQLite file is missing; no lock file is created.
     """
     require_sqlite_file(database_url(settings), settings.project_dir)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""How Alembic compares our models with a database, and what it finds in words: in one place."""
+"""Comparing the tables of a database with our models, and describing the differences."""
 
 import warnings
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ from clarinet_cli.results.database import MISSING_PARTS
 
 
 def _only_our_tables(name: Optional[str], kind: str, _: Any) -> bool:
-    """Leave the other tables of a server's database out of every comparison."""
+    """Exclude a server's other tables from every comparison."""
     return kind != "table" or name in TABLE_NAMES
 
 
 def _render_item(kind: str, item: Any, _: Any) -> str | bool:
-    """Write plain SQLAlchemy types into revisions, so that they outlive this package."""
+    """Render plain SQLAlchemy types in revisions, so that they don't import this package."""
     if kind == "type" and isinstance(item, UTCDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, StoredId):
@@ -39,7 +39,7 @@ def _types_differ(
     found: TypeEngine[Any],
     wanted: TypeEngine[Any],
 ) -> Optional[bool]:
-    """SQLite has no UUID type and reports the declared ``UUID`` by its affinity, NUMERIC."""
+    """Ignore that SQLite reports the declared type ``UUID`` by its affinity, NUMERIC."""
     return False if isinstance(found, NUMERIC) and isinstance(wanted, StoredId) else None
 
 
@@ -54,28 +54,28 @@ MISSING = "missing "
 
 
 def differences(connection: Connection) -> tuple[str, ...]:
-    """Name what distinguishes the tables from our models, such as ``missing column t.c``.
+    """Return how the tables differ from our models, such as ``missing column t.c``.
 
     Args:
-        connection: Where the tables are.
+        connection: A connection to the database.
     """
     context = MigrationContext.configure(connection, opts=COMPARISON)
     with warnings.catch_warnings():
-        # Of indexes on expressions, which no model of ours has.
+        # About indexes on expressions, of which our models have none.
         warnings.simplefilter("ignore", SAWarning)
         found = compare_metadata(context, metadata)
     flat = [part for item in found for part in (item if isinstance(item, list) else [item])]
     tables = {item[1].name for item in flat if item[0] == "add_table"}
     return tuple(
         sorted(
-            {_in_words(item) for item in flat if _table_of(item) not in tables}
+            {_describe(item) for item in flat if _table_of(item) not in tables}
             | {f"{MISSING}table {name}" for name in tables}
         )
     )
 
 
 def missing_parts(found: Iterable[str]) -> list[str]:
-    """Return those differences without which commands on rows fail.
+    """Return those differences that make commands on rows fail.
 
     Args:
         found: What ``differences`` returned.
@@ -90,27 +90,27 @@ def _table_of(item: tuple[Any, ...]) -> str:
     return str(subject.table.name) if hasattr(subject, "table") else str(item[2])
 
 
-def _in_words(item: tuple[Any, ...]) -> str:
+def _describe(item: tuple[Any, ...]) -> str:
     kind, table = item[0], _table_of(item)
     match kind.split("_", 1):
         case ["modify", what]:
-            return _changed(what, f"{table}.{item[3]}", item[5], item[6])
+            return _describe_change(what, f"{table}.{item[3]}", item[5], item[6])
         case [verb, "column"]:
-            return f"{_state(verb)}column {table}.{item[3].name}"
+            return f"{_prefix(verb)}column {table}.{item[3].name}"
         case [verb, "fk"]:
             columns = ", ".join(f"{table}.{column.name}" for column in item[1].columns)
-            return f"{_state(verb)}foreign key of {columns}"
+            return f"{_prefix(verb)}foreign key of {columns}"
         case [verb, what]:
             name = getattr(item[1], "name", None)
-            return f"{_state(verb)}{what} {name or 'without a name'} on {table}"
+            return f"{_prefix(verb)}{what} {name or 'without a name'} on {table}"
     return f"{kind} {table}"
 
 
-def _state(verb: str) -> str:
+def _prefix(verb: str) -> str:
     return MISSING if verb == "add" else "extra "
 
 
-def _changed(what: str, column: str, found: Any, wanted: Any) -> str:
+def _describe_change(what: str, column: str, found: Any, wanted: Any) -> str:
     if what == "nullable":
         return f"column {column} {'may' if found else 'may not'} be null"
     return f"{what} of {column} is {found}, expected {wanted}"

@@ -1,7 +1,7 @@
-"""Revisions read as text: what they are called and follow, without running them.
+"""Parsing revision files without running them.
 
-Alembic learns that by importing each file, as whoever runs the command. Commands that only
-look read the same assignments from the file's syntax instead.
+Alembic imports each file, with the rights of the user who runs the command. Commands that only
+read revisions parse the same assignments from the syntax tree instead.
 """
 
 import ast
@@ -14,29 +14,30 @@ from typing import Any
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 
-REVISION_FILE = re.compile(r"(?!\.#|__init__).*\.py")  # what Alembic takes for one
-LARGEST_FILE = 2**20
+REVISION_FILE = re.compile(r"(?!\.#|__init__).*\.py")  # as Alembic matches them
+BASE_REVISION = "c1a90e7f0001"
+MAX_FILE_BYTES = 2**20
 NAMES = ("revision", "down_revision", "branch_labels", "depends_on")
 
 
 class UnreadableRevisionError(ValueError):
-    """A file among the revisions does not say in plain values which one it is."""
+    """A revision file does not assign its identifiers as plain literals."""
 
 
 def read_scripts(
     location: Path, version_locations: Sequence[Path], *, recursive: bool = False
 ) -> ScriptDirectory:
-    """Return the revisions of an environment, read without running them.
+    """Return the revisions of an environment, parsed without running them.
 
     Args:
         location: The directory of ``env.py``.
         version_locations: The directories of the revisions.
-        recursive: Whether they lie in directories below these too.
+        recursive: Whether subdirectories contain revisions too.
 
     Raises:
         OSError: A file can't be read.
-        UnreadableRevisionError: A file does not say which revision it is; also from the
-            methods of the directory, which reads when it is first asked.
+        UnreadableRevisionError: A file does not assign its identifiers; also raised by the
+            methods of the returned directory, which reads the files on first use.
     """
     scripts = ScriptDirectory(location)
     pattern = "**/*.py" if recursive else "*.py"
@@ -45,16 +46,28 @@ def read_scripts(
 
 
 def is_readable(file: Path) -> bool:
-    """Return whether reading a file will end: a pipe would not, nor a file without end.
+    """Return whether a file is a regular file of limited size, neither a pipe nor a device.
 
     Args:
-        file: A file among the revisions.
+        file: A possible revision file.
     """
-    return file.is_file() and file.stat().st_size <= LARGEST_FILE
+    return file.is_file() and file.stat().st_size <= MAX_FILE_BYTES
+
+
+def has_our_base(location: Path) -> bool:
+    """Return whether an environment contains our first revision.
+
+    Args:
+        location: The directory of ``env.py``.
+    """
+    assignment = rf"^revision\b[^=\n]*=\s*[\"']{BASE_REVISION}[\"']"
+    files = (file for file in (location / "versions").glob("*.py") if is_readable(file))
+    texts = (file.read_text("utf-8", errors="replace") for file in files)
+    return any(re.search(assignment, text, re.MULTILINE) for text in texts)
 
 
 def dropped_tables(script: Script, function: str) -> set[str]:
-    """Return the tables that a function of a revision drops by ``op.drop_table("name")``.
+    """Return the tables that a revision's function drops by ``op.drop_table("name")``.
 
     Args:
         script: The revision.
@@ -91,12 +104,12 @@ def _read(file: Path) -> Script:
         if not hasattr(module, name):
             raise UnreadableRevisionError(f"{file.name} assigns no {name!r}")
     if not isinstance(module.revision, str):
-        raise UnreadableRevisionError(f"{file.name}: 'revision' is not a text")
+        raise UnreadableRevisionError(f"{file.name}: 'revision' is not a string")
     return Script(module, module.revision, file)
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """Yield our names that a statement of the module gives a value."""
+    """Yield the identifiers in ``NAMES`` that a statement assigns, with their values."""
     if isinstance(statement, ast.Assign):
         targets, value = statement.targets, statement.value
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -109,7 +122,7 @@ def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _literal(file: Path, name: str, value: ast.expr) -> Any:
-    """Return a text, None, or several texts."""
+    """Return the string, strings or None that an expression is a literal of."""
     try:
         found = ast.literal_eval(value)
     except (ValueError, TypeError, RecursionError, MemoryError):
@@ -122,7 +135,7 @@ def _literal(file: Path, name: str, value: ast.expr) -> Any:
 
 def _parsed(file: Path) -> ast.Module:
     if not is_readable(file):
-        raise UnreadableRevisionError(f"{file.name} is not a file of up to {LARGEST_FILE} bytes")
+        raise UnreadableRevisionError(f"{file.name} is not a file of up to {MAX_FILE_BYTES} bytes")
     try:
         return ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

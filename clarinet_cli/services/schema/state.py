@@ -1,4 +1,4 @@
-"""Where a database stands against an environment, and Alembic's errors in our words."""
+"""The revision of a database compared with an environment, and Alembic's errors."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,15 +21,16 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.models.types import as_text
-from clarinet_cli.results import MigrationStatus
+from clarinet_cli.results import MigrationStatus, RevisionRow
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import Environment, find_environment
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FOREIGN = "another Alembic environment migrates this database"
+OUTDATED_HINT = "'clarinet migrate init --force' replaces it with the current one"
 HISTORY_HINT = "'clarinet migrate history' lists them"
-# A name or its prefix, perhaps of a branch and with an offset, or an offset alone.
+# A revision or a prefix of one, with an optional branch and offset, or a bare offset.
 REVISION = re.compile(r"(?:\w+@)?(?:\w+(?:[+-]\d+)?|[+-]\d+)")
 
 
@@ -37,14 +38,33 @@ async def migration_status(settings: Settings, *, compare: bool = False) -> Migr
     """Compare the database's revision with the environment's.
 
     Args:
-        settings: Which database and which project directory.
-        compare: Compare the tables with our models too, if there are any.
+        settings: The database and the project directory.
+        compare: Also compare the tables with our models, if there are any.
     """
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
         current = await connection.run_sync(current_heads)
-        found = await connection.run_sync(_differences_of_present) if compare else ()
+        found = await connection.run_sync(_table_differences) if compare else ()
     return replace(status_of(environment, current), differences=found)
+
+
+async def history(settings: Settings) -> list[RevisionRow]:
+    """Return the environment's revisions, newest first, with the current one and head marked."""
+    environment = find_environment(settings.project_dir)
+    async with get_connection(settings) as connection:
+        current = await connection.run_sync(current_heads)
+    scripts = environment.scripts
+    heads = scripts.get_heads()
+    return [
+        RevisionRow(
+            revision=script.revision,
+            down_revision=joined(parents_of(script)),
+            message=script.doc,
+            current=script.revision in current,
+            head=script.revision in heads,
+        )
+        for script in scripts.walk_revisions()
+    ]
 
 
 def our_tables(connection: Connection) -> set[str]:
@@ -52,18 +72,18 @@ def our_tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
 
 
-def _differences_of_present(connection: Connection) -> tuple[str, ...]:
+def _table_differences(connection: Connection) -> tuple[str, ...]:
     return differences(connection) if our_tables(connection) else ()
 
 
 def current_heads(connection: Connection) -> tuple[str, ...]:
-    """Return the revisions that the database says it is at; empty when it never migrated."""
+    """Return the revisions recorded in the database; empty if there are none."""
     heads = MigrationContext.configure(connection).get_current_heads()
-    return tuple(map(as_text, heads))  # SQLite may have bytes or a number there
+    return tuple(map(as_text, heads))  # SQLite may store bytes or a number
 
 
 def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationStatus:
-    """Compare revisions that a database is at with those of an environment."""
+    """Compare a database's current revisions with those of an environment."""
     scripts = environment.scripts
     known = {script.revision for script in scripts.walk_revisions()}
     unknown = tuple(revision for revision in current if revision not in known)
@@ -82,7 +102,7 @@ def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationSt
 
 
 def require_ours(status: MigrationStatus) -> None:
-    """Refuse to touch a schema that another Alembic environment migrates.
+    """Refuse to change a schema that another Alembic environment migrates.
 
     Raises:
         RefusedError: The database is at a revision that our environment does not have.
@@ -95,10 +115,10 @@ def require_ours(status: MigrationStatus) -> None:
 
 
 def require_revision(text: str) -> None:
-    """Refuse what can't be a revision, on which Alembic itself stumbles.
+    """Refuse a text that can't be a revision, which Alembic itself does not handle.
 
     Raises:
-        NotFoundError: It is empty or has characters that no revision has.
+        NotFoundError: It is empty or contains characters that no revision has.
     """
     if not REVISION.fullmatch(text):
         raise NOT_FOUND.with_context(f"no revision {text!r}", hint=HISTORY_HINT)
@@ -122,13 +142,18 @@ async def database_has_tables(settings: Settings) -> bool:
     return set(TABLE_NAMES) <= set(tables)
 
 
-def on(
+def with_connection(
     environment: Environment, action: Callable[..., Any], *arguments: Any, **options: Any
 ) -> Callable[..., Any]:
-    """Return *action* as a function of the connection that the environment is to use.
+    """Return a function that runs an Alembic command on a connection.
 
-    Raises:
-        RefusedError: From the function: the environment's files are not to be run.
+    The function raises ``RefusedError`` if the environment's files are not trusted.
+
+    Args:
+        environment: The environment to run it with.
+        action: A function of ``alembic.command``.
+        *arguments: Passed to *action* after the configuration.
+        **options: Passed to *action*.
     """
 
     def run(connection: Connection) -> object:
@@ -141,18 +166,32 @@ def on(
 
 @contextmanager
 def alembic_errors(target: str) -> Iterator[None]:
-    """Turn Alembic's errors inside the block into errors in the operator's words."""
+    """Translate Alembic's errors inside the block.
+
+    Args:
+        target: The revision that the operator named.
+
+    Raises:
+        ClarinetError: The translated error.
+    """
     try:
         yield
-    except AssertionError as error:  # a relative name that Alembic has no answer to
-        logger.bind(reported=True).error(f"alembic: no answer to {target!r}")
+    except AssertionError as error:  # from Alembic, for a relative revision that does not exist
+        logger.bind(reported=True).error(f"alembic: assertion failed for {target!r}")
         raise NOT_FOUND.with_context(f"no revision {target!r}", hint=HISTORY_HINT) from error
     except (CommandError, RevisionError) as error:
         logger.bind(reported=True).error(f"alembic: {error}")
-        raise _explained(error, target) from error
+        raise _translated(error, target) from error
+    except ImportError as error:
+        if not (error.name or "").startswith("clarinet_cli."):
+            raise
+        logger.bind(reported=True).error(f"alembic: {error}")
+        raise FAILURE.with_context(
+            "the project's env.py is from another version of clarinet-cli", hint=OUTDATED_HINT
+        ) from error
 
 
-def _explained(error: Exception, target: str) -> ClarinetError:
+def _translated(error: Exception, target: str) -> ClarinetError:
     text = str(error)
     if "Multiple" in text or "more than one" in text.lower():
         return REFUSED.with_context(f"revision {target!r} is ambiguous: {text}")
@@ -170,5 +209,5 @@ def _explained(error: Exception, target: str) -> ClarinetError:
 
 
 def joined(revisions: Sequence[str]) -> Optional[str]:
-    """Return revisions as one text, or None when there is none."""
+    """Return revisions as one text, or None if there are none."""
     return ", ".join(revisions) or None

@@ -1,4 +1,4 @@
-"""Making sure of the schema, whatever the database's state."""
+"""Bringing the schema to head from any state of the database."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import MigrationStatus, Step
 from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
+from clarinet_cli.services.schema.checks import incomplete_error, unversioned_error
 from clarinet_cli.services.schema.commands import migration_connection, upgrade
 from clarinet_cli.services.schema.comparison import differences, missing_parts
 from clarinet_cli.services.schema.environments import (
@@ -19,7 +20,6 @@ from clarinet_cli.services.schema.environments import (
     find_environment,
     foreign_environment,
 )
-from clarinet_cli.services.schema.order import incomplete, unversioned
 from clarinet_cli.services.schema.state import (
     FOREIGN,
     alembic_errors,
@@ -33,22 +33,22 @@ from clarinet_cli.settings import Settings
 async def ensure_schema(
     settings: Settings, *, dry_run: bool = False, schema_anyway: bool = False
 ) -> Step:
-    """Bring the schema to head, unless somebody else looks after it.
+    """Bring the schema to head, unless another program manages it.
 
-    Tables that another Alembic environment migrates, or that another program made among
-    tables of its own, are left alone. Our four tables without a revision are adopted when
-    they are what our revisions would have made.
+    Tables that another Alembic environment migrates, or that another program created together
+    with tables of its own, are not changed. Our four tables without a revision are stamped
+    with head if they are what our revisions create.
 
     Args:
-        settings: Which database and which project directory.
-        dry_run: Change nothing, report what would be done.
+        settings: The database and the project directory.
+        dry_run: Only report what would be done.
         schema_anyway: See ``upgrade``.
 
     Raises:
-        ConflictError: Some of our tables exist, but not as our revisions make them.
-        RefusedError: The database is empty and the project has another environment.
+        ConflictError: Some of our tables exist, but not as our revisions create them.
+        RefusedError: The database is empty and the project has another program's environment.
     """
-    found = await _require_known(settings)
+    found = await _inspect(settings)
     status, revision = found.status, joined(found.status.current)
     if status.unknown:
         return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
@@ -59,7 +59,7 @@ async def ensure_schema(
         verb = {"updated": "created" if run.from_revision is None else "updated"}
         verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
         return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
-    if found.of_another_program:
+    if found.foreign:
         return Step("schema", "unchanged", "made by another program, left alone")
     if not dry_run:
         await _stamp_head(settings, found.environment)
@@ -67,33 +67,40 @@ async def ensure_schema(
 
 
 async def require_known_schema(settings: Settings) -> None:
-    """Refuse an existing schema that ``ensure_schema`` would refuse, before anything is asked.
+    """Refuse an existing schema that ``ensure_schema`` would refuse, without changing anything.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
 
     Raises:
-        ConflictError: Some of our tables exist, but not as our revisions make them.
+        ConflictError: Some of our tables exist, but not as our revisions create them.
         RefusedError: Another program's migrations come first.
     """
     if await database_exists(settings):
-        await _require_known(settings)
+        await _inspect(settings)
 
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """What is there: our tables, where they stand, and whose they are."""
+    """The tables and revision found in a database.
+
+    Attributes:
+        environment: The environment that the revision was compared with.
+        status: The revision.
+        ours: Those of our tables that exist.
+        foreign: Whether another program created all of them.
+    """
 
     environment: Environment
     status: MigrationStatus
     ours: set[str]
-    of_another_program: bool
+    foreign: bool
 
 
-async def _require_known(settings: Settings) -> _Schema:
+async def _inspect(settings: Settings) -> _Schema:
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
-        # First the tables: a migration that commits between the two looks shows in both.
+        # Tables first: a migration that commits in between is then seen in both.
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         status = status_of(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
@@ -106,9 +113,9 @@ async def _require_known(settings: Settings) -> _Schema:
             hint="run the migrations of the server that owns it",
         )
     if status.up_to_date and (parts := missing_parts(found)):
-        raise incomplete(joined(status.current), parts)
-    if ours and found and not status.current and not schema.of_another_program:
-        raise unversioned(found)
+        raise incomplete_error(joined(status.current), parts)
+    if ours and found and not status.current and not schema.foreign:
+        raise unversioned_error(found)
     return schema
 
 

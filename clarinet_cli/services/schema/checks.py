@@ -1,0 +1,204 @@
+"""Checks that keep a migration from damaging tables, and the errors for unexpected tables."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from alembic.script import Script
+from sqlalchemy import Connection, inspect
+
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
+from clarinet_cli.repositories.server import views_of
+from clarinet_cli.results import MigrationStatus
+from clarinet_cli.services.bootstrap import database_exists
+from clarinet_cli.services.schema.comparison import differences
+from clarinet_cli.services.schema.environments import find_environment, foreign_environment
+from clarinet_cli.services.schema.scripts import dropped_tables
+from clarinet_cli.services.schema.state import current_heads, our_tables
+from clarinet_cli.settings import Settings
+
+SYSTEM_SCHEMA = "information_schema"
+DEPENDENTS_HINT = "remove those tables, views or foreign keys first, by what made them"
+WRITE_REVISION = "'clarinet migrate create -m mend' and 'clarinet migrate upgrade'"
+REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
+
+
+async def require_schema_order(settings: Settings, *, creates: bool = False) -> None:
+    """Refuse to create our tables in a database that a server's own migrations will create.
+
+    Args:
+        settings: The database and the project directory.
+        creates: Whether the caller would create a missing database; otherwise a missing
+            database is not checked here.
+
+    Raises:
+        RefusedError: The project has another program's environment, and the database is empty.
+    """
+    foreign = foreign_environment(settings.project_dir)
+    if foreign is None:
+        return
+    if await database_exists(settings):
+        async with get_connection(settings) as connection:
+            current = await connection.run_sync(current_heads)
+            tables = await connection.run_sync(our_tables)
+        if current or tables:
+            return
+    elif not creates:
+        return
+    raise REFUSED.with_context(
+        f"{foreign} is the migration environment of another program, which has not made the "
+        "tables yet; after ours its migrations would fail",
+        hint="first that program's migrations, such as 'alembic upgrade head', then "
+        "'clarinet db init'; --schema-anyway makes our tables all the same",
+    )
+
+
+async def require_runnable(settings: Settings) -> None:
+    """Refuse to create a database whose migrations would then be refused.
+
+    Args:
+        settings: The database and the project directory.
+
+    Raises:
+        RefusedError: The database is missing, and the project's migrations are not trusted.
+    """
+    if not await database_exists(settings):
+        _ = find_environment(settings.project_dir).config
+
+
+def require_no_tables(connection: Connection) -> None:
+    """Refuse to run the first revision if one of our tables exists already.
+
+    Args:
+        connection: A connection to a database without a revision.
+
+    Raises:
+        ConflictError: One exists.
+    """
+    if our_tables(connection):
+        raise unversioned_error(differences(connection))
+
+
+def unversioned_error(found: Sequence[str]) -> ConflictError:
+    """Return the error for tables of ours in a database without a revision.
+
+    Args:
+        found: How the tables differ from the models; see ``differences``.
+    """
+    message = "our tables exist already, and the database has no revision"
+    if not found:
+        hint = "'clarinet db init' takes them over as they are"
+        return CONFLICT.with_context(message, hint=hint)
+    return CONFLICT.with_context(
+        f"{message}; they are not as our revisions make them: {', '.join(found)}",
+        hint="if a server owns them, run its migrations; else 'clarinet migrate init', "
+        f"'alembic stamp head' in the project directory, {WRITE_REVISION}",
+    )
+
+
+def status_advice(status: MigrationStatus) -> list[str]:
+    """Return hints for an operator about a status; empty if there is nothing to do.
+
+    Args:
+        status: What ``migration_status`` returned.
+    """
+    if status.unknown:
+        return ["another Alembic environment migrates this database: see the server that owns it"]
+    if not status.current and status.differences:
+        return [str(unversioned_error(status.differences).hint)]
+    if status.up_to_date and status.differences:
+        return [f"tables that differ: {REPAIR_HINT}"]
+    return []
+
+
+def incomplete_error(revision: Optional[str], missing: Sequence[str]) -> ConflictError:
+    """Return the error for a database that lacks parts of its revision.
+
+    Args:
+        revision: The revision recorded in the database.
+        missing: What is missing; see ``missing_parts``.
+    """
+    return CONFLICT.with_context(
+        f"the database says it is at revision {revision}, but differs: {', '.join(missing)}",
+        hint=REPAIR_HINT,
+    )
+
+
+def require_no_dependents(connection: Connection, steps: Sequence[Script], function: str) -> None:
+    """Refuse revisions that drop a table which a remaining table or view uses.
+
+    SQLite would drop it anyway, and PostgreSQL would fail half-way. Only literal
+    ``op.drop_table("name")`` calls are found; ``dangling_references`` finds the rest
+    afterwards.
+
+    Args:
+        connection: A connection to the database.
+        steps: The revisions that would be run.
+        function: ``upgrade`` or ``downgrade``.
+
+    Raises:
+        ConflictError: There are such tables or views; the message lists them.
+    """
+    dropped = set[str]().union(*(dropped_tables(step, function) for step in steps))
+    found = [
+        f"{table} ({target})"
+        for schema, table, target in _references(connection)
+        if target in dropped and not (schema is None and table in dropped)
+    ]
+    if dropped:
+        found += [f"view {view} ({used})" for view, used in views_of(connection) if used in dropped]
+    _require_none(found)
+
+
+def dangling_references(connection: Connection) -> set[tuple[str, str]]:
+    """Return each table with a foreign key to a missing table, and the missing table.
+
+    Args:
+        connection: A connection to the database.
+    """
+    tables = set(inspect(connection).get_table_names())
+    return {
+        (table, target)
+        for schema, table, target in _references(connection)
+        if schema is None and target not in tables
+    }
+
+
+def require_no_new_dangling_references(
+    connection: Connection, before: set[tuple[str, str]]
+) -> None:
+    """Refuse a migration, before its commit, that left foreign keys to missing tables.
+
+    Args:
+        connection: The connection of the migration.
+        before: What ``dangling_references`` returned before the migration.
+
+    Raises:
+        ConflictError: There are such tables; the message lists them.
+    """
+    added = sorted(dangling_references(connection) - before)
+    _require_none([f"{table} ({target})" for table, target in added])
+
+
+def _require_none(found: Sequence[str]) -> None:
+    if found:
+        tables = ", ".join(dict.fromkeys(found))
+        raise CONFLICT.with_context(
+            f"others depend on tables that would be dropped: {tables}", hint=DEPENDENTS_HINT
+        )
+
+
+def _references(connection: Connection) -> list[tuple[Optional[str], str, str]]:
+    """Return schema, table and target of each foreign key that refers to the default schema."""
+    inspector = inspect(connection)
+    own = inspector.default_schema_name
+    # SQLite has attached databases only, whose names may not be valid text.
+    names = [] if connection.dialect.name == "sqlite" else inspector.get_schema_names()
+    others = [name for name in names if name not in (own, SYSTEM_SCHEMA)]
+    return [
+        (schema, table if schema is None else f"{schema}.{table}", key["referred_table"])
+        for schema in (None, *sorted(others))
+        for (_, table), keys in sorted(inspector.get_multi_foreign_keys(schema=schema).items())
+        for key in keys
+        if key["referred_schema"] in (None, own)
+    ]
