@@ -1,7 +1,7 @@
-"""The errors that an operator can meet: one small tree, one exit code a class.
+"""The errors that are reported to operators, and their exit codes.
 
-The constants are templates. ``raise NOT_FOUND.with_context("no user …")`` makes a fresh
-exception each time; the constant itself is never raised and never changed.
+The constants are templates. ``raise NOT_FOUND.with_context("no user …")`` creates a new exception
+each time; the constant itself is never raised or changed.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import ClassVar, Optional, Self
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller.
+    """The exit codes of the process.
 
     75 and 78 are ``EX_TEMPFAIL`` and ``EX_CONFIG`` of ``sysexits.h``; 129 and more are
     128 plus the number of the signal, as shells report it.
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """One line for people: when a command ends with this code."""
+        """When a command ends with this code, in one line."""
         return _MEANINGS[self]
 
 
@@ -88,17 +88,17 @@ __all__ = [
 ]
 
 
-# Whatever a message quotes, such as a cell of a file whose columns are mixed up.
+# A message may quote a hash, such as a cell of a file whose columns are mixed up.
 _HASH = re.compile(r"\$(?:argon2\w*|2[abxy]?|scrypt|pbkdf2[\w-]*)\$[^\s'\"]{16,}")
 
 
 class ClarinetError(Exception):
-    """An error in the operator's words; the hash of a password is never among them.
+    """An error that is reported to the operator; password hashes are removed from its message.
 
     Args:
-        message: One line: what, which and why. Never a secret, never SQL.
-        hint: The command or setting that helps, when there is one.
-        outcome_unknown: Whether nobody can say if the change was made.
+        message: What failed and why, in one line without secrets and SQL.
+        hint: The command or setting that resolves it, if there is one.
+        outcome_unknown: Whether it is unknown if the change was made.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
@@ -115,19 +115,19 @@ class ClarinetError(Exception):
     def with_context(
         self, message: str, *, hint: Optional[str] = None, outcome_unknown: bool = False
     ) -> Self:
-        """Return a new exception of this class about one case.
+        """Return a new exception of this class.
 
         Args:
-            message: What, which and why, in one line.
-            hint: The way out; without it, the hint of this exception is kept.
-            outcome_unknown: Whether nobody can say if the change was made.
+            message: What failed and why, in one line.
+            hint: How to resolve it; by default the hint of this exception.
+            outcome_unknown: Whether it is unknown if the change was made.
         """
         hint = self.hint if hint is None else hint
         return type(self)(message, hint=hint, outcome_unknown=outcome_unknown)
 
 
 class InvalidInputError(ClarinetError):
-    """A value on the command line is missing or can't be used."""
+    """A value on the command line is missing or invalid."""
 
     exit_code = ExitCode.USAGE
 
@@ -139,31 +139,31 @@ class NotFoundError(ClarinetError):
 
 
 class ConflictError(ClarinetError):
-    """The thing exists already, or other rows depend on it."""
+    """The object exists already, or other rows depend on it."""
 
     exit_code = ExitCode.CONFLICT
 
 
 class RefusedError(ClarinetError):
-    """Not confirmed, ambiguous, or the target is protected."""
+    """The operation was not confirmed, is ambiguous, or its target is protected."""
 
     exit_code = ExitCode.REFUSED
 
 
 class ClocksDifferError(ClarinetError):
-    """The clocks of the database and of this machine differ too much to delete by one of them."""
+    """The clocks of the database and of this machine differ too much to delete sessions."""
 
 
 class NoSpaceError(ClarinetError):
-    """A disk of the database is full."""
+    """The database's disk is full."""
 
 
 class PreventedError(ClarinetError):
-    """A trigger or rule of the database kept a statement from changing the rows."""
+    """A trigger or rule of the database prevented a change."""
 
 
 class CheckFailedError(ClarinetError):
-    """A check ran and its answer is no."""
+    """A check ran and failed."""
 
     exit_code = ExitCode.CHECK_FAILED
 
@@ -175,21 +175,21 @@ class UnreachableError(ClarinetError):
 
 
 class LoginRefusedError(UnreachableError):
-    """The server answered, and waiting does not change its answer."""
+    """The server refuses the log-in; retrying does not help."""
 
 
 class UnknownDatabaseError(LoginRefusedError):
-    """The server, or the file, is there but the database is not."""
+    """The server is reachable, but the database does not exist."""
 
 
 class BusyError(ClarinetError):
-    """Somebody else holds the database or the job; trying again later helps."""
+    """The database or the job is locked by another process; retrying later helps."""
 
     exit_code = ExitCode.BUSY
 
 
 class ConfigurationError(ClarinetError):
-    """A settings file or an environment variable can't be used."""
+    """A settings file or an environment variable is invalid."""
 
     exit_code = ExitCode.CONFIGURATION
 

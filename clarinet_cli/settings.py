@@ -1,12 +1,11 @@
 """The settings that the server and this tool share.
 
-Names, prefix and files are the server's own, so one ``settings.toml`` serves both:
+Names, prefix and files are the server's own, so that both use one ``settings.toml``:
 environment ``CLARINET_*`` over ``.env`` over ``settings.custom.toml`` over ``settings.toml``
-over the defaults below. Keys that are not ours (a server's file has about a hundred more)
-are ignored.
+over the defaults below. Other keys are ignored: a server's file has about a hundred more.
 
-``from clarinet_cli.settings import settings`` builds the object on first use, so that a
-broken file can't break ``--help``.
+``from clarinet_cli.settings import settings`` builds the object on first use, so that an invalid
+file can't break ``--help``.
 """
 
 import os
@@ -44,27 +43,27 @@ LOGS = Path("logs")
 BYTE_ORDER_MARK = "\ufeff"
 CONTROL_NAMES = {"\r": "a carriage return", "\n": "a newline", BYTE_ORDER_MARK: "a byte order mark"}
 
-CENTURY_DAYS = 36500  # the longest time that a setting may name
+CENTURY_DAYS = 36500  # the longest duration of a setting
 
-# OWASP Password Storage Cheat Sheet, argon2id: the least memory (KiB) for each time cost.
-# Each line is as strong as the others; one lane is enough for all of them.
+# OWASP Password Storage Cheat Sheet, argon2id: minimum memory (KiB) by time cost, with a
+# parallelism of 1.
 OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
 def _empty_is_unset(value: object) -> object:
-    """An empty string, as compose files pass for a missing variable, means no value."""
+    """Return None for an empty string, which compose files pass for a missing variable."""
     return None if value == "" else value
 
 
 def _negative_is_off(value: int) -> int:
-    """Zero switches a limit off, and so does a negative number, as for the server."""
+    """Return 0, which disables a limit, for negative numbers too, as the server does."""
     return max(value, 0)
 
 
 def _control_character(text: str, *, secret: bool) -> Optional[str]:
-    """Say which control character a text must not have, and where.
+    """Return which forbidden control character a text has, and where, or None.
 
-    A secret may have any inside; a line's end at its own ends comes from a file.
+    In a secret only line ends at its start and end are forbidden, which come from a file.
     """
     wanted = _is_line_end if secret else _is_control
     places = {"begins with": text[:1], "ends with": text[-1:], "contains": "" if secret else text}
@@ -87,7 +86,7 @@ def _upper(value: object) -> object:
 
 
 def _file_name(value: str) -> str:
-    """A database's name, which on SQLite has to name a file."""
+    """Return a database's name if it can be the name of a SQLite file."""
     if "\0" in value or Path(value).name in ("", ".", ".."):
         msg = "not the name of a database"
         raise ValueError(msg)
@@ -99,10 +98,10 @@ NegativeIsOff = AfterValidator(_negative_is_off)
 
 
 class Settings(BaseSettings):
-    """All keys that this tool reads; times carry their unit in the name or in the comment.
+    """All keys that this tool reads; durations have their unit in the name or a comment.
 
     Args:
-        project_dir: The directory of the settings files; relative SQLite names start there.
+        project_dir: The directory of the settings files; relative paths start there.
 
     Raises:
         ConfigurationError: A settings file can't be read.
@@ -111,7 +110,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
-        env_ignore_empty=True,  # as compose files pass a variable that is not set
+        env_ignore_empty=True,  # compose files pass unset variables as empty
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -191,13 +190,13 @@ class Settings(BaseSettings):
 
     @property
     def first_admin_email(self) -> str:
-        """The e-mail of the administrator that the settings describe, as the server has it."""
+        """The e-mail address of the configured administrator, derived as the server does it."""
         named = self.admin_username if "@" in self.admin_username else DEFAULT_ADMIN_EMAIL
         return self.admin_email or named
 
     @property
     def file_log_level(self) -> str:
-        """The level of the log file: with ``debug`` the usual one becomes DEBUG."""
+        """The level of the log file; ``debug`` turns the default into DEBUG."""
         return "DEBUG" if self.debug and self.log_level == "INFO" else self.log_level
 
     @property
@@ -207,12 +206,12 @@ class Settings(BaseSettings):
         return self.project_dir / (self.log_dir or storage / LOGS)
 
     def error_for(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
-        """Return the error that says which source sets *key* to something unusable.
+        """Return the error for an invalid value of *key*; the message names its source.
 
         Args:
             key: The key.
-            reason: What is wrong with its value; never the value of a secret.
-            hint: The way out.
+            reason: Why the value is invalid; must not contain a secret.
+            hint: How to correct it.
         """
         where = origin_of(key, self.project_dir)
         return CONFIGURATION.with_context(f"{where}: {key}: {reason}", hint=hint)
@@ -254,9 +253,9 @@ class Settings(BaseSettings):
 
 
 def email_of_username(username: str) -> str:
-    """Return the e-mail address that a user name on the command line stands for.
+    """Return the e-mail address for a user name on the command line.
 
-    There is no user-name column: a name with an ``@`` is the address itself, any other
+    There is no user-name column: a name with an ``@`` is the address itself, any other name
     gets the server's domain.
     """
     return username if "@" in username else f"{username}@{DEFAULT_EMAIL_DOMAIN}"
@@ -266,11 +265,11 @@ def load_settings(project_dir: Path) -> Settings:
     """Read the settings of one project directory.
 
     Args:
-        project_dir: The directory of ``settings.toml``; no file has to exist.
+        project_dir: The directory of the settings files, all of which are optional.
 
     Raises:
-        ConfigurationError: A file can't be read, or a value can't be used; the message
-            names the file (or environment variable) and the key.
+        ConfigurationError: A file can't be read, or a value is invalid; the message names
+            the file (or environment variable) and the key.
     """
     project = reachable_directory(project_dir)
     try:
@@ -288,17 +287,17 @@ def load_settings(project_dir: Path) -> Settings:
 
 
 def reachable_directory(project_dir: Path) -> Path:
-    """Return the whole path of a project directory whose files can be asked for.
+    """Return the absolute path of a project directory.
 
     Args:
         project_dir: The directory, which may be missing.
 
     Raises:
-        ConfigurationError: They can't; a directory that is missing has just no files.
+        ConfigurationError: The directory can't be accessed.
     """
     try:
         project = project_dir.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = "the current directory does not exist any more"
         if not isinstance(error, FileNotFoundError):
             reason = f"{project_dir}: the directory can't be reached"
@@ -313,18 +312,18 @@ def reachable_directory(project_dir: Path) -> Path:
 
 
 def use_project(project_dir: Optional[Path]) -> None:
-    """Name the project directory; the next use of ``settings`` reads it anew.
+    """Set the project directory; the next use of ``settings`` reads its files.
 
     Args:
-        project_dir: Where the settings files are; None means ``CLARINET_PROJECT`` or,
-            without that variable, the current directory.
+        project_dir: The directory of the settings files; None means ``CLARINET_PROJECT`` or,
+            if that is not set, the current directory.
     """
     _current["project"] = project_dir
     _current.pop("settings", None)
 
 
 def current_project() -> Path:
-    """Return the project directory that ``settings`` stands for."""
+    """Return the project directory that ``settings`` are read from."""
     named = _current.get("project") or os.environ.get(f"{ENV_PREFIX}PROJECT") or "."
     return Path(named)
 
@@ -342,7 +341,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _explain(detail: ErrorDetails, project: Path) -> str:
-    """Say which key of which source is wrong and why; a secret's value is left out."""
+    """Return the message for an invalid value; it contains no secret."""
     if not detail["loc"]:
         return problem_of(detail)
     key = str(detail["loc"][0])
@@ -372,7 +371,7 @@ def is_secret(key: str) -> bool:
 
 
 def origin_of(key: str, project: Path) -> str:
-    """Return the file or variable that sets *key*: the strongest source that has it."""
+    """Return the file or variable that sets *key*: the source with the highest precedence."""
     for name, source in readable_sources(Settings, project)[0]:
         try:
             found = key in source()

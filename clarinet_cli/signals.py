@@ -1,9 +1,9 @@
-"""The signals that end a command: SIGHUP, SIGINT, SIGQUIT and SIGTERM, each in the same way.
+"""Handling of the signals that end a command: SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 
-Their handlers are installed for every command, since the kernel keeps from a container's
-first process what it does not handle. A signal that the caller had ignored, as nohup does
-with SIGHUP, stays ignored. A signal that arrives while a transaction commits is remembered:
-the command goes on until its result is shown, and then ends by the signal.
+Handlers are installed for every command, since the first process of a container receives only
+signals that it handles. A signal that the caller ignores, such as SIGHUP under nohup, stays
+ignored. A signal that arrives while a transaction commits is deferred: the command ends by it
+after its result has been shown.
 """
 
 import signal
@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 if TYPE_CHECKING:
     import asyncio
 
-ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-RESULT_SECONDS = 10.0  # after a change: for its result to be shown, whatever signals arrive
+HANDLED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+RESULT_SECONDS = 10.0  # for how long after a change signals are deferred
 
 
 class Interrupted(SystemExit):
-    """A signal ended the command; the code is what a shell reports of it."""
+    """A signal ended the command; the exit code is that of shells, 128 plus the signal."""
 
 
 @dataclass(slots=True)
 class Signals:
-    """What arrived, and what it does at the moment.
+    """The signal that arrived, and the action that signals have at present.
 
     Attributes:
-        number: The first signal that arrived; None while there was none.
+        number: The first signal that arrived; None if there was none.
     """
 
     number: Optional[int] = None
@@ -41,21 +41,21 @@ class Signals:
     _before: dict[int, Any] = field(default_factory=dict)
 
     def install(self) -> None:
-        """Handle the signals from now on, those excepted that the caller had ignored."""
-        for number in ENDING:
+        """Install the handlers, except for signals that the caller ignores."""
+        for number in HANDLED:
             before = signal.getsignal(number)
             if before is not signal.SIG_IGN:
                 self._before[number] = before
                 signal.signal(number, self._handle)
 
     def restore_defaults(self) -> None:
-        """Let a signal end the process at once: nothing is left to be done."""
+        """Let a signal end the process immediately."""
         for number in self._before:
             signal.signal(number, signal.SIG_DFL)
 
     @contextmanager
     def handling(self) -> Iterator[None]:
-        """Handle the signals in the block, unless they are handled already."""
+        """Install the handlers for the block, unless they are installed."""
         if self._before or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -72,11 +72,11 @@ class Signals:
     def forwarding(
         self, stop: Callable[[int], object], loop: "asyncio.AbstractEventLoop"
     ) -> Iterator[None]:
-        """Hand each signal in the block to a job that ends by itself.
+        """Forward each signal in the block to a job, which ends itself.
 
         Args:
-            stop: Called in the event loop with the number.
-            loop: The job's.
+            stop: Called in the event loop with the signal number.
+            loop: The event loop of the job.
         """
         self._stop = lambda number: loop.call_soon_threadsafe(stop, number)
         try:
@@ -86,16 +86,16 @@ class Signals:
 
     @contextmanager
     def cancelling(self, task: "asyncio.Task[Any]") -> Iterator[None]:
-        """Cancel a task by a signal in the block.
+        """Cancel a task if a signal arrives in the block.
 
         Args:
-            task: What the block runs in.
+            task: The task that runs the block.
         """
         loop = task.get_loop()
 
         def cancel() -> None:
             task.cancel()
-            loop.call_soon_threadsafe(bool)  # the loop may be asleep
+            loop.call_soon_threadsafe(bool)  # wakes the loop
 
         self._cancel = cancel
         try:
@@ -114,7 +114,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only remember signals in the block, where a transaction commits."""
+        """Defer signals in the block, in which a transaction commits."""
         self._commits += 1
         try:
             yield
@@ -122,14 +122,14 @@ class Signals:
             self._commits -= 1
 
     def mark_changed(self) -> None:
-        """A change has come to be: its result is shown before a signal ends the command."""
+        """Record that a change was committed: its result is shown before a signal takes effect."""
         self._changed = monotonic()
 
     def check_interrupted(self) -> None:
-        """Begin another step after a change: a signal ends the command here, and from now on.
+        """Stop deferring signals after a change, before the next step begins.
 
         Raises:
-            Interrupted: One arrived already.
+            Interrupted: A signal has arrived.
         """
         self._changed = None
         if self.number is not None and self._stop is None:

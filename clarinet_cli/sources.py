@@ -1,6 +1,6 @@
-"""Where settings come from: the environment and the files of a project directory.
+"""The sources of settings: the environment and the files of a project directory.
 
-The strongest source that has a key gives its whole value: tables are not merged.
+The source with the highest precedence gives the whole value of a key: tables are not merged.
 """
 
 import codecs
@@ -30,39 +30,39 @@ TOML_FILES = ("settings.custom.toml", "settings.toml")
 ENVIRONMENT = "environment"
 
 
-class _WholeValues(PydanticBaseSettingsSource):
-    """Leaves out what a stronger source has: pydantic-settings would merge two tables."""
+class _NoMerge(PydanticBaseSettingsSource):
+    """Omits keys of sources with a higher precedence, since pydantic-settings merges tables."""
 
     def __call__(self) -> dict[str, Any]:
-        """Return the keys that no stronger source has."""
+        """Return the keys that no source with a higher precedence has."""
         values = super().__call__()  # type: ignore[safe-super]  # each class below has another base
         return {key: value for key, value in values.items() if key not in self.current_state}
 
 
-class _Environment(_WholeValues, EnvSettingsSource):
-    """The process's variables."""
+class _Environment(_NoMerge, EnvSettingsSource):
+    """Environment variables."""
 
 
-class _DotEnv(_WholeValues, DotEnvSettingsSource):
-    """The variables of a ``.env``."""
+class _DotEnv(_NoMerge, DotEnvSettingsSource):
+    """A ``.env`` file."""
 
 
-class _Toml(_WholeValues, TomlConfigSettingsSource):
-    """One TOML file."""
+class _Toml(_NoMerge, TomlConfigSettingsSource):
+    """A TOML file."""
 
 
 def sources(
     settings_cls: type[BaseSettings], project: Path
 ) -> list[tuple[str, PydanticBaseSettingsSource]]:
-    """Return the sources with the names that an operator knows them by, strongest first.
+    """Return the sources with their names for messages, highest precedence first.
 
     Args:
-        settings_cls: The class that they fill.
+        settings_cls: The settings class.
         project: The directory of the files.
 
     Raises:
         ConfigurationError: A file can't be read.
-        RefusedError: A file is not to be trusted; see ``clarinet_cli.filesystem.trust``.
+        RefusedError: A file is not trusted; see ``clarinet_cli.filesystem.trust``.
     """
     return [(name, build()) for name, build in _builders(settings_cls, project)]
 
@@ -70,10 +70,10 @@ def sources(
 def readable_sources(
     settings_cls: type[BaseSettings], project: Path
 ) -> tuple[list[tuple[str, PydanticBaseSettingsSource]], dict[str, ClarinetError]]:
-    """Return the sources that can be read, strongest first, and why the others can't.
+    """Return the sources that can be read, highest precedence first, and the errors of the others.
 
     Args:
-        settings_cls: The class that they fill.
+        settings_cls: The settings class.
         project: The directory of the files.
     """
     found: list[tuple[str, PydanticBaseSettingsSource]] = []
@@ -87,7 +87,7 @@ def readable_sources(
 
 
 def settings_files(project: Path) -> list[Path]:
-    """Return the files that settings are read from, whether they exist or not, strongest first.
+    """Return the settings files, which need not exist, highest precedence first.
 
     Args:
         project: The directory of the files.
@@ -98,7 +98,7 @@ def settings_files(project: Path) -> list[Path]:
 def _builders(
     settings_cls: type[BaseSettings], project: Path
 ) -> list[tuple[str, Callable[[], PydanticBaseSettingsSource]]]:
-    """Return the name of each source, strongest first, and the function that reads it."""
+    """Return the name of each source, highest precedence first, with a function that reads it."""
     dotenv, *tomls = settings_files(project)
     return [
         (ENVIRONMENT, lambda: _Environment(settings_cls)),
@@ -108,13 +108,12 @@ def _builders(
 
 
 class WrittenKey(NamedTuple):
-    """A key that a source has, ours or not.
+    """A key in a source, whether it is one of ours or not.
 
     Attributes:
-        source: The source, by the name that an operator knows it by.
-        written: As it is written there.
-        key: The key; one inside a table as ``table.key``; None for a variable that has not
-            our prefix.
+        source: The name of the source for messages.
+        written: The key as it is written there.
+        key: The key, inside a table as ``table.key``; None for a variable without our prefix.
     """
 
     source: str
@@ -126,7 +125,7 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
     """Yield each key of each source that can be read.
 
     Args:
-        settings_cls: The class that they fill.
+        settings_cls: The settings class.
         project: The directory of the files.
     """
     prefix = str(settings_cls.model_config.get("env_prefix", "")).lower()
@@ -163,7 +162,7 @@ def given_values(settings_cls: type[BaseSettings], project: Path) -> Iterator[Gi
     """Yield each value of each source that can be read, those of the strongest source first.
 
     Args:
-        settings_cls: The class that they fill.
+        settings_cls: The settings class.
         project: The directory of the files.
     """
     for name, source in readable_sources(settings_cls, project)[0]:
@@ -240,7 +239,7 @@ def _dotenv_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBase
 
 
 def _require_parsable(path: Path) -> None:
-    """Refuse a ``.env`` with a line that its reader would pass over with a mere warning."""
+    """Refuse a ``.env`` with an invalid line, for which python-dotenv only logs a warning."""
     _refuse_byte_order_mark(path)
     text = path.read_text("utf-8") if path.is_file() else ""
     for binding in parse_stream(io.StringIO(text)):
@@ -268,7 +267,7 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
 
 
 def _refuse_byte_order_mark(path: Path) -> None:
-    """Refuse what some editors put before the first key, which would be part of its name."""
+    """Refuse a byte order mark, which would become part of the first key."""
     if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
         raise CONFIGURATION.with_context(
             f"{path}: begins with a byte order mark", hint="save it as UTF-8 without one"

@@ -1,7 +1,7 @@
-"""How close two names are: what may be a misspelling of what.
+"""Detection of misspelled names.
 
-Closer than a similarity of letters would say: ``cleanup-all`` is no slip of ``cleanup``, and
-``database_pool`` none of ``database_port``.
+Stricter than plain similarity: ``cleanup-all`` is not a misspelling of ``cleanup``, nor
+``database_pool`` of ``database_port``.
 """
 
 import re
@@ -9,18 +9,18 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 SEPARATORS = re.compile(r"[-_. ]+")
-SHORTEST_WORD = 3  # a slip in fewer letters would be another word
-SHORT_WORD = 5  # of so many letters only one may be wrong
-SHORTENED = 4  # the least letters of a shortened word
+MIN_LENGTH = 3  # shorter words have to be equal
+SHORT_LENGTH = 5  # up to this length one edit is allowed, then two
+MIN_ABBREVIATION = 4
 
 
-def misspelt(name: str, known: Iterable[str]) -> list[str]:
-    """Return those of the known names that *name* is a slip of."""
-    return [other for other in known if is_slip(name, other)]
+def misspellings_of(name: str, known: Iterable[str]) -> list[str]:
+    """Return those of the known names that *name* may be a misspelling of."""
+    return [other for other in known if is_misspelling(name, other)]
 
 
-def is_slip(name: str, meant: str) -> bool:
-    """Return whether *name* is *meant* with a slip: letters, separators, a shortened end."""
+def is_misspelling(name: str, meant: str) -> bool:
+    """Return whether *name* differs from *meant* by few letters, separators or a shortened end."""
     given, wanted = SEPARATORS.split(name.lower()), SEPARATORS.split(meant.lower())
     if name == meant:
         return False
@@ -36,25 +36,25 @@ def is_slip(name: str, meant: str) -> bool:
 
 def _is_close(first: str, second: str, most: int = 2) -> bool:
     longest = max(len(first), len(second))
-    allowed = 0 if longest < SHORTEST_WORD else 1 if longest <= SHORT_WORD else most
-    return slips(first, second, most=allowed) <= allowed
+    allowed = 0 if longest < MIN_LENGTH else 1 if longest <= SHORT_LENGTH else most
+    return edit_distance(first, second, most=allowed) <= allowed
 
 
 def _is_shortened(first: str, second: str) -> bool:
     shorter, longer = sorted((first, second), key=len)
-    return len(shorter) >= SHORTENED and longer.startswith(shorter)
+    return len(shorter) >= MIN_ABBREVIATION and longer.startswith(shorter)
 
 
-@lru_cache(4096)  # of a hundred keys most begin with the same few words
-def slips(first: str, second: str, *, most: int) -> int:
-    """Return how many letters are wrong: changed, missing, one too many, or two exchanged.
+@lru_cache(4096)  # many keys begin with the same words
+def edit_distance(first: str, second: str, *, most: int) -> int:
+    """Return the edit distance of two words; exchanging two neighbours is one edit.
 
     Args:
         first: A word.
-        second: Another one.
-        most: Where it does not matter how many more there are.
+        second: Another word.
+        most: A distance above this is returned as ``most + 1``.
     """
-    # A slip adds or takes at most one letter, and exchanges at most two.
+    # An edit changes the length by at most one, and the set of letters by at most two.
     if abs(len(first) - len(second)) > most or len(set(first) ^ set(second)) > 2 * most:
         return most + 1
     before: list[int] = []

@@ -1,10 +1,10 @@
-"""How instants are written for scripts."""
+"""The clock of this machine, and the text format of instants."""
 
 from datetime import UTC, datetime
 
 
 def machine_now() -> datetime:
-    """Return the present instant by the clock of this machine."""
+    """Return the current time of this machine, in UTC."""
     return datetime.now(UTC)
 
 

@@ -1,4 +1,4 @@
-"""Aliases and small value types that two or more modules use."""
+"""Types that several modules use: filters, choices of options, states."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,17 +6,17 @@ from enum import StrEnum
 from typing import Literal, Optional
 
 SessionState = Literal["active", "idle", "expired", "blocked", "invalid"]
-"""What the server would do with a session: see ``repositories.session_state``."""
+"""The state of a session; see ``repositories.session_state``."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which accounts to list; all conditions that are given must hold.
+    """Conditions for the accounts to list; all of them must hold.
 
     Attributes:
-        inactive_only: Those that can't log in.
-        role: Those that have this role.
-        search: Those with this text in their e-mail address, in any case.
+        inactive_only: Only inactive accounts.
+        role: Only accounts with this role.
+        search: Only accounts whose e-mail address contains this text, in any case.
     """
 
     inactive_only: bool = False
@@ -29,15 +29,15 @@ ANY_USER = UserFilter()
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Which sessions to list; all conditions that are given must hold.
+    """Conditions for the sessions to list; all of them must hold.
 
     Attributes:
-        states: Those in one of these states; any when empty.
-        ip: Those from this address.
-        agent: Those with this text in their user agent, in any case.
-        older_than: Those created longer ago than this.
-        idle_for: Those not used for this long.
-        limit: At most so many, the newest; None: all.
+        states: Only sessions in one of these states; empty: any state.
+        ip: Only sessions from this address.
+        agent: Only sessions whose user agent contains this text, in any case.
+        older_than: Only sessions created longer ago than this.
+        idle_for: Only sessions that were not used for this long.
+        limit: The maximum number, newest first; None: all.
     """
 
     states: tuple["StateName", ...] = ()
@@ -52,7 +52,7 @@ ANY_SESSION = SessionFilter()
 
 
 class OutputFormat(StrEnum):
-    """How a command writes its data to standard output."""
+    """The format of a command's data on standard output."""
 
     TABLE = "table"
     JSON = "json"
@@ -83,7 +83,7 @@ class StateName(StrEnum):
 
 
 class GroupBy(StrEnum):
-    """What ``session stats --by`` counts for each value of."""
+    """The column that ``session stats --by`` groups by."""
 
     USER = "user"
     ROLE = "role"
@@ -93,7 +93,7 @@ class GroupBy(StrEnum):
 
 
 class Readiness(StrEnum):
-    """What ``db wait`` waits for."""
+    """The condition that ``db wait`` waits for."""
 
     CONNECTION = "connection"
     SCHEMA = "schema"

@@ -53,7 +53,7 @@ def _run(ctx: typer.Context, query: Query) -> list[str]:
     import asyncio
 
     from clarinet_cli import settings as module
-    from clarinet_cli.filesystem.trust import is_callers_own
+    from clarinet_cli.filesystem.trust import is_trusted
     from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
     from clarinet_cli.utils.logger import configure_logging
 
@@ -61,7 +61,7 @@ def _run(ctx: typer.Context, query: Query) -> list[str]:
     module.use_project(ctx.find_root().params.get("project"))
     project = module.current_project().resolve()
     files = [project / name for name in (DOTENV_FILE, *TOML_FILES)]
-    if not is_callers_own([project, *files], project):
+    if not is_trusted([project, *files], project):
         return []
     values = query(module.settings)  # its imports don't count
 

@@ -159,8 +159,8 @@ def _database_file(settings: "Settings") -> Optional[Path]:
 
 def _require_log_place(settings: "Settings", key: str, path: Path) -> None:
     """Refuse a place for a log that the owner of the settings could not write to."""
-    from clarinet_cli.filesystem.trust import require_log_place
+    from clarinet_cli.filesystem.trust import require_log_location
     from clarinet_cli.settings import origin_of
 
     source = settings.project_dir / origin_of(key, settings.project_dir)
-    require_log_place(path, key=key, named_by=source)
+    require_log_location(path, key=key, named_by=source)

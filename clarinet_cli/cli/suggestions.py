@@ -101,6 +101,6 @@ def misspelt_commands(word: str, names: Iterable[str]) -> list[str]:
 
     Otherwise ``reactivate`` would be answered with ``deactivate``.
     """
-    from clarinet_cli.spelling import misspelt
+    from clarinet_cli.spelling import misspellings_of
 
-    return misspelt(word, (name for name in names if name[:1] == word[:1].lower()))
+    return misspellings_of(word, (name for name in names if name[:1] == word[:1].lower()))

@@ -1,10 +1,10 @@
-"""The one place where transactions commit: nothing interrupts it until the outcome is known."""
+"""Commits that neither signals nor cancellation interrupt before the outcome is known."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSessionTransaction, AsyncTransaction
@@ -14,12 +14,12 @@ from clarinet_cli.signals import SIGNALS
 ResultT = TypeVar("ResultT")
 
 CHECK_SECONDS = 0.5
-# After a signal: longer than SQLite's wait for readers, which the engine ends by itself.
-LONGEST_COMMIT_SECONDS = 30.0
+# After a signal. Longer than the engine waits for SQLite's readers.
+MAX_COMMIT_SECONDS = 30.0
 
 
 class OutcomeUnknownError(Exception):
-    """The database, or the way to it, went away inside a commit; the cause says how."""
+    """The database or the connection failed inside a commit; the cause is the driver's error."""
 
 
 async def commit(
@@ -29,24 +29,24 @@ async def commit(
     *,
     changes: bool = True,
 ) -> None:
-    """Commit, whatever signals and cancellations arrive meanwhile.
+    """Commit, regardless of signals and cancellation.
 
-    A signal is remembered; a cancellation is raised when the outcome is known. A commit that
-    does not end is given up some time after them.
+    A signal is deferred; a cancellation is raised once the outcome is known. If one arrives, a
+    commit that hangs is cancelled after ``MAX_COMMIT_SECONDS``.
 
     Args:
         transaction: A transaction that has begun.
         before: Called when nothing can interrupt the commit any more.
-        committed: Called when it has come to be.
+        committed: Called after the commit succeeded.
         changes: Whether it may have changed rows, so that a result has to be shown.
 
     Raises:
-        OutcomeUnknownError: Nobody can say whether it has come to be.
-        DBAPIError: It was rolled back.
+        OutcomeUnknownError: It is unknown whether the transaction was committed.
+        DBAPIError: The transaction was rolled back.
     """
     if isinstance(transaction, AsyncSessionTransaction):
         await transaction.session.flush()
-    await asyncio.sleep(0)  # what cancelled the task before now does it here
+    await asyncio.sleep(0)  # a pending cancellation is raised here
     with SIGNALS.deferred():
         before()
         task = asyncio.get_running_loop().create_task(_commit(transaction))
@@ -60,10 +60,10 @@ async def commit(
 
 
 async def until_done(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Return what work returns that nothing may interrupt.
+    """Await work that neither signals nor cancellation interrupt, and return its result.
 
     Args:
-        work: What a database does in a step of its own, without a transaction.
+        work: A statement that runs outside of a transaction.
     """
     with SIGNALS.deferred():
         task = asyncio.get_running_loop().create_task(work)
@@ -79,7 +79,7 @@ async def _commit(transaction: AsyncTransaction | AsyncSessionTransaction) -> No
         await transaction.commit()
     except DBAPIError as error:
         with suppress(DBAPIError, OSError, TimeoutError):
-            await transaction.rollback()  # else the connection can begin no other one
+            await transaction.rollback()  # else the connection can't begin another one
         if _rolled_back(error):
             raise
         raise OutcomeUnknownError from error
@@ -88,29 +88,26 @@ async def _commit(transaction: AsyncTransaction | AsyncSessionTransaction) -> No
 
 
 async def _wait(task: "asyncio.Task[Any]") -> bool:
-    """Wait for the end of a task; return whether somebody wanted to cancel it."""
-    cancelled, give_up = False, None
+    """Wait for the end of a task; return whether a cancellation was requested."""
+    cancelled, deadline = False, None
     while not task.done():
         try:
             await asyncio.wait({task}, timeout=CHECK_SECONDS)
         except asyncio.CancelledError:
             cancelled = True
-        give_up = _give_up(give_up, asked=cancelled or SIGNALS.number is not None)
-        if give_up is not None and monotonic() >= give_up:
+        if deadline is None and (cancelled or SIGNALS.number is not None):
+            deadline = monotonic() + MAX_COMMIT_SECONDS
+        if deadline is not None and monotonic() >= deadline:
             task.cancel()
     return cancelled
 
 
-def _give_up(before: Optional[float], *, asked: bool) -> Optional[float]:
-    return monotonic() + LONGEST_COMMIT_SECONDS if asked and before is None else before
-
-
 def _rolled_back(error: DBAPIError) -> bool:
-    """Return whether a commit that failed has certainly changed nothing.
+    """Return whether a failed commit has certainly changed nothing.
 
-    PostgreSQL: the server itself says that the transaction is over (ERROR; FATAL ends the
-    connection), or the driver never sent the commit. SQLite: it could not be locked, or
-    the disk had no room for it; an error in writing or syncing leaves the log as it may be.
+    PostgreSQL: the server reports that the transaction failed (ERROR; FATAL ends the
+    connection), or the driver never sent the commit. SQLite: the database was locked or the
+    disk full; after an error in writing or syncing the state of the log is unknown.
     """
     name = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:

@@ -1,4 +1,4 @@
-"""Engines: how each backend is spoken to."""
+"""Engines, and how transactions begin and end on each backend."""
 
 import asyncio
 import os
@@ -27,19 +27,19 @@ from clarinet_cli.utils.logger import logger
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
-ANSWER_TIMEOUT_SECONDS = 300  # for one statement; beside a wait for a lock
-GRACE_SECONDS = 10  # a server that does not even end a statement in time is gone
+STATEMENT_TIMEOUT_SECONDS = 300  # not counting the wait for a lock
+GRACE_SECONDS = 10  # after it the driver gives up on a server that did not cancel in time
 SHORT_WAIT_SECONDS = 0.1
 RETRY_INTERVAL_SECONDS = 0.02
-FIRST_READ = "PRAGMA schema_version"  # a deferred transaction takes its lock with it
-ACCESS_OPTION = "clarinet_access"  # of a connection: begin as for this access instead
-PARAMETERS_OPTION = "clarinet_parameters"  # of a connection: what PostgreSQL is told then too
+FIRST_READ = "PRAGMA schema_version"  # in a deferred transaction this takes the read lock
+ACCESS_OPTION = "clarinet_access"  # execution option: the access of one transaction
+PARAMETERS_OPTION = "clarinet_parameters"  # execution option: PostgreSQL settings of one
 
 
 class Access(StrEnum):
-    """What a connection is for; on SQLite it decides how a transaction begins.
+    """The purpose of a connection; on SQLite it decides how a transaction begins.
 
-    REPLICA is a READ that ``database_read_url`` may serve, as it may lag behind.
+    REPLICA is a READ that may lag behind, so that ``database_read_url`` may serve it.
     """
 
     READ = "read"
@@ -54,22 +54,22 @@ def make_engine(
     access: Access = Access.READ,
     foreign_keys: bool = True,
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
-    statement_timeout: float = ANSWER_TIMEOUT_SECONDS,
+    statement_timeout: float = STATEMENT_TIMEOUT_SECONDS,
     durable: bool = True,
 ) -> AsyncEngine:
-    """Return an engine that the caller disposes of.
+    """Return an engine; the caller disposes of it.
 
     Args:
-        url: As ``database_url`` returns it.
-        access: On SQLite only CREATE may make a missing file, and WRITE and CREATE begin
-            with ``BEGIN IMMEDIATE``, so that a writer waits its turn instead of failing
-            when a read turns into a write.
-        foreign_keys: SQLite: enforce foreign keys. Migrations switch that off, since a
-            table that is rebuilt is dropped first, which would cascade.
-        busy_timeout: Seconds to wait for somebody else's lock.
+        url: What ``database_url`` returned.
+        access: On SQLite only CREATE creates a missing file. WRITE and CREATE begin with
+            ``BEGIN IMMEDIATE``, so that a writer waits instead of failing when a read turns
+            into a write.
+        foreign_keys: SQLite: enforce foreign keys. Migrations disable this, since rebuilding
+            a table drops it first, which would cascade.
+        busy_timeout: Seconds to wait for a lock.
         statement_timeout: PostgreSQL: seconds that one statement may take.
-        durable: Whether each commit has to outlast a power cut. Without it SQLite in WAL
-            mode does not wait for the disk: after a cut the last ones may be undone, whole.
+        durable: Whether each commit must survive a power failure. If False, SQLite in WAL
+            mode does not sync each commit: the last transactions may be lost as a whole.
     """
     if url.get_backend_name() == "sqlite":
         pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
@@ -93,14 +93,14 @@ def _sqlite_engine(
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
 
     def prepare(connection: Any, _: object) -> None:
-        # The driver's own implicit transactions leave DDL and reads outside of them.
+        # The driver's implicit transactions do not include DDL and reads.
         connection.isolation_level = None
-        # Bytes that are no text: such a row would be the end of a listing.
+        # Text that is not UTF-8 must not be an error: it would end a listing.
         connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         cursor = connection.cursor()
         cursor.execute("PRAGMA encoding")
         (encoding,) = cursor.fetchone()
-        # Under a name of its own: an index may be made with a function of SQLite's.
+        # Not named like a built-in function, which an index may use.
         connection.create_function(FOLD_FUNCTION, 1, lambda value: _folded(value, encoding))
         connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
         for pragma in pragmas:
@@ -117,23 +117,24 @@ def _sqlite_engine(
             if wanted in (Access.READ, Access.REPLICA)
             else ("BEGIN IMMEDIATE",)
         )
-        _begin_when_free(connection, begin, busy_timeout)
+        _begin_with_retry(connection, begin, busy_timeout)
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
-    commit = partial(_commit_when_free, busy_timeout=busy_timeout)
+    commit = partial(_commit_with_retry, busy_timeout=busy_timeout)
     event.listen(engine.sync_engine, "commit", commit)
     return engine
 
 
-def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
-    """Begin a transaction as soon as nobody else is in the way.
+def _begin_with_retry(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
+    """Begin a transaction, retrying while the database is locked.
 
-    SQLite's own wait sits in the driver's thread, where a signal can't end it. So it is kept
-    short, and repeated from the event loop; once begun, the rest may wait as long as allowed.
+    SQLite's own busy handler blocks the driver's thread, where a signal can't interrupt it. So
+    its timeout is short, and the event loop retries. Once the transaction has begun, its
+    statements may wait for the whole timeout.
     """
     deadline = monotonic() + busy_timeout
-    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    _set_busy_timeout(connection, SHORT_WAIT_SECONDS)
     while True:
         try:
             _execute(connection, begin)
@@ -144,17 +145,16 @@ def _begin_when_free(connection: Connection, begin: Sequence[str], busy_timeout:
             if not busy or monotonic() >= deadline:
                 raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
         _sleep(connection)
-    _wait_at_most(connection, busy_timeout)
+    _set_busy_timeout(connection, busy_timeout)
 
 
-def _commit_when_free(connection: Connection, busy_timeout: float) -> None:
-    """Commit as soon as nobody reads who is in the way.
+def _commit_with_retry(connection: Connection, busy_timeout: float) -> None:
+    """Commit, retrying while readers hold the lock; a failed try leaves the transaction as it is.
 
-    As with the beginning, the wait is made of short ones: each time the transaction is as it
-    was. After a signal nobody waits as long as a migration may be told to.
+    After a signal the default timeout applies, even if that of a migration is longer.
     """
     deadline = monotonic() + busy_timeout
-    _wait_at_most(connection, SHORT_WAIT_SECONDS)
+    _set_busy_timeout(connection, SHORT_WAIT_SECONDS)
     while _in_transaction(connection):
         try:
             _execute(connection, ["COMMIT"])
@@ -174,12 +174,12 @@ def _sleep(connection: Connection) -> None:
 
 
 def _in_transaction(connection: Connection) -> bool:
-    """Return whether SQLite has begun a transaction on this connection."""
+    """Return whether SQLite has an open transaction on this connection."""
     driver: Any = connection.connection.driver_connection
     return bool(driver.in_transaction)
 
 
-def _wait_at_most(connection: Connection, seconds: float) -> None:
+def _set_busy_timeout(connection: Connection, seconds: float) -> None:
     _execute(connection, [f"PRAGMA busy_timeout={int(seconds * 1000)}"])
 
 
@@ -194,8 +194,8 @@ def _execute(connection: Connection, statements: Iterable[str]) -> None:
 def _probe(file: Path) -> None:
     """Open the file once in this thread.
 
-    When the driver's own thread fails to open it, it may report so after the event loop
-    has ended, with a traceback.
+    If the driver's own thread fails to open it, it may report that with a traceback after the
+    event loop has ended.
 
     Raises:
         UnreachableError: The file can't be opened.
@@ -213,24 +213,23 @@ def _probe(file: Path) -> None:
 
 
 def _uri_of(file: Path) -> str:
-    """Return SQLite's own name of a file, for any bytes that its path may have."""
+    """Return a file as a SQLite URI; the path may contain any bytes."""
     return f"file:{quote_from_bytes(os.fsencode(file))}"
 
 
 def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
-    """Return a text, given by its bytes as stored, without regard to case.
+    """Return the case-folded text of stored bytes; SQLite's ``lower()`` knows ASCII only.
 
-    SQLite's own ``lower()`` knows ASCII only. Bytes that are no text are no error: one such
-    row would be the end of every look-up.
+    Invalid bytes are replaced: as an error, one such row would make every query fail.
     """
     return None if stored is None else fold_case(stored.decode(encoding, errors="replace"))
 
 
 def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:
-    from clarinet_cli.database.postgresql import connect  # and with it the driver
+    from clarinet_cli.database.postgresql import connect  # imports the driver
 
     query = {name: str(value) for name, value in url.query.items()}
-    # A statement prepared by name may be on another connection behind pgbouncer.
+    # Behind pgbouncer a named prepared statement may be on another connection.
     options: dict[str, Any] = {
         "async_creator_fn": connect,
         "options": query,
@@ -246,14 +245,14 @@ def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: floa
     parameters = {
         "lock_timeout": milliseconds(busy_timeout),
         "statement_timeout": milliseconds(statement_timeout),
-        "row_security": "off",  # a policy that would hide rows is an error
+        "row_security": "off",  # an error instead of hidden rows
     }
 
     def start(connection: Connection) -> None:
-        # Of the transaction alone: a pooler may give the connection to somebody else next.
-        # In one statement: each is sent and answered several times when it is prepared.
-        told = parameters | connection.get_execution_options().get(PARAMETERS_OPTION, {})
-        settings = (f"set_config('{name}', '{value}', true)" for name, value in told.items())
+        # Local to the transaction: a pooler may give the connection to another client next.
+        # One statement: each takes several round trips, since it is prepared.
+        local = parameters | connection.get_execution_options().get(PARAMETERS_OPTION, {})
+        settings = (f"set_config('{name}', '{value}', true)" for name, value in local.items())
         connection.exec_driver_sql(f"SELECT {', '.join(settings)}")
 
     event.listen(engine.sync_engine, "begin", start)
@@ -261,5 +260,5 @@ def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: floa
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time limit for PostgreSQL: 0 would mean none, and 32 bits are an error."""
+    """Return a time limit for PostgreSQL, between 1 ms (0 means none) and 2**31 - 1 ms."""
     return str(max(1, min(int(seconds * 1000), 2**31 - 1)))

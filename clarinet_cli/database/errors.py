@@ -1,4 +1,4 @@
-"""What the database drivers say, in the operator's words and with the right exit code."""
+"""Translation of the database drivers' errors into messages and exit codes."""
 
 import re
 import socket
@@ -23,36 +23,36 @@ from clarinet_cli.exceptions import (
     ClarinetError,
 )
 
-IDNA = "idna"  # the codec of host names
+IDNA = "idna"  # the codec for host names
 INIT_HINT = "'clarinet db init' creates what is missing"
-TABLE_HINT = "'clarinet db init' makes the tables; where some exist, it tells what to do"
-DEPEND_HINT = "remove those tables, views or their foreign keys first, by what made them"
+TABLE_HINT = "'clarinet db init' creates the tables, or reports what to do if some exist"
+DEPENDENTS_HINT = (
+    "drop those tables, views or foreign keys first, with the program that created them"
+)
 SERVER_HINT = "is the server running, and are database_host and database_port right?"
 TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
-NO_TLS_HINT = "database_sslmode, or sslmode in database_url, asks for TLS"
+NO_TLS_HINT = "database_sslmode, or sslmode in database_url, requires TLS"
 CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
-HASH_HINT = (
-    f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" says that the network is to be trusted'
-)
-SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
-ROW_SECURITY = "check_enable_rls"  # the server's function that refuses to hide rows
+HASH_HINT = f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" trusts the network'
+SCHEMA_HINT = "'clarinet migrate status' lists the differences and what to do about them"
+ROW_SECURITY = "check_enable_rls"  # the server function that raises the error
 POLICY_HINT = (
     "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
 )
 OUTCOME_HINT = (
-    "'clarinet admin show USER', 'session stats' or 'migrate status' tells what is there now"
+    "'clarinet admin show USER', 'session stats' or 'migrate status' shows the current state"
 )
 OPTION_HINT = "see 'options', 'search_path' and the like in database_url"
-OPTION_STATES = ("22", "42")  # an unknown parameter, or a value that it does not take
+OPTION_STATES = ("22", "42")  # unknown parameter, invalid value
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
-# What SQLite says of a schema; both name things of the schema, and no values.
+# SQLite's messages about a schema; they contain names of the schema and no values.
 MALFORMED = re.compile(r"malformed database schema \((.*?)\) - (.*)")
 APPLICATION_ONLY = re.compile(
     r"(?:no such (collation) sequence|(?:unknown|no such) function): (.+)"
 )
 
-# PostgreSQL's codes, Appendix A of its manual; a class of codes is its first two characters.
+# SQLSTATE codes (PostgreSQL's manual, appendix A); the first two characters are the class.
 _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
     "28000": (LOGIN_REFUSED, "refuses the log-in", LOGIN_HINT),
@@ -61,14 +61,14 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "53300": (UNREACHABLE, "the server has no free connection", None),
     "57014": (UNREACHABLE, "did not answer in time", None),
     "55P03": (BUSY, "locked by another process", None),
-    "40P01": (BUSY, "another process was in the way (deadlock)", None),
+    "40P01": (BUSY, "deadlock with another process", None),
     "40001": (BUSY, "another process changed the same rows", None),
     "55006": (BUSY, "in use by another process", None),
     "42P01": (FAILURE, "the tables are missing", TABLE_HINT),
-    "42703": (FAILURE, "the tables differ from ours", SCHEMA_HINT),
+    "42703": (FAILURE, "the tables differ from the expected schema", SCHEMA_HINT),
     "42P07": (CONFLICT, "a table or index of that name exists already", SCHEMA_HINT),
     "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
-    "2BP01": (CONFLICT, "other tables or views depend on it", DEPEND_HINT),
+    "2BP01": (CONFLICT, "other tables or views depend on it", DEPENDENTS_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "is this a replica?"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
@@ -89,13 +89,13 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
     "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
     "SQLITE_FULL": (NO_SPACE, "the disk is full", None),
-    # Of errors in writing SQLite calls only one a full disk: a quota is another.
+    # SQLite reports a full disk as SQLITE_FULL, but an exceeded quota as a write error.
     "SQLITE_IOERR_WRITE": (NO_SPACE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
-# A driver's text may quote a row, with a token or a hash in it: it is never shown. These are
-# known, and what is taken from them are names of the schema.
+# A driver's message may quote a row, with a token or a hash, and is never shown. These are known
+# messages, from which only names of the schema are used.
 _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
     (
         re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
@@ -107,8 +107,8 @@ _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
 
 MISSING_TABLE = "the table {name} is missing"
 
-# What a schema lacks or has twice. Names alone are taken from a driver's text: they are from
-# our statements and revisions, where values are parameters.
+# Missing or duplicate parts of a schema. Only names are taken from a driver's message: they come
+# from our statements and revisions, in which values are parameters.
 _NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str, str], ...] = tuple(
     (
         re.compile(pattern),
@@ -151,13 +151,13 @@ _NAMES_STATES = ("42P01", "42703", "42P07", "42701")
 def explain_driver_error(
     error: Exception, backend: str, target: str, *, ca: Optional[str] = None
 ) -> Optional[ClarinetError]:
-    """Return the error to show for *error*, or None when it is not the database's.
+    """Return the error to show for *error*, or None if it is not an error of the database.
 
     Args:
-        error: What SQLAlchemy, the driver or the operating system raised.
+        error: The error of SQLAlchemy, the driver or the operating system.
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
-        ca: What the server's certificate is checked with.
+        ca: The CA file that the server's certificate was verified with; see ``tls.ca_file``.
     """
     if isinstance(error, StaleDataError):
         table = _quoted_name(str(error))
@@ -169,22 +169,22 @@ def explain_driver_error(
         )
         template, reason, hint = found
         return template.with_context(f"{target}: {reason}", hint=hint)
-    not_the_host = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
-    if backend == "sqlite" or not_the_host:
+    other_codec = isinstance(error, UnicodeError) and getattr(error, "encoding", IDNA) != IDNA
+    if backend == "sqlite" or other_codec:
         return None
     if isinstance(error, ReadablePasswordError):
         hint = CLEAR_TEXT_HINT if error.form == CLEAR_TEXT else HASH_HINT
-        reason = f"the server wants the password {error.form}, without TLS: it was not sent"
+        reason = f"the server asks for the password {error.form}, without TLS: it was not sent"
         return LOGIN_REFUSED.with_context(f"{target}: {reason}", hint=hint)
     reason, hint = _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
     return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
 
 
-def outcome_unknown(error: Exception, backend: str, target: str) -> ClarinetError:
-    """Return the error to show when nobody can say whether a commit has come to be.
+def outcome_unknown_error(error: Exception, backend: str, target: str) -> ClarinetError:
+    """Return the error to show if it is unknown whether a transaction was committed.
 
     Args:
-        error: The cause is what SQLAlchemy, the driver or the operating system raised.
+        error: Its cause is the error of SQLAlchemy, the driver or the operating system.
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
     """
@@ -199,7 +199,7 @@ def outcome_unknown(error: Exception, backend: str, target: str) -> ClarinetErro
 
 
 def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str]]:
-    """Return reason and hint when the network works and TLS does not."""
+    """Return reason and hint for an error of TLS, or None for any other error."""
     if "rejected SSL upgrade" in str(error):
         return "the server does not offer TLS", NO_TLS_HINT
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -211,7 +211,7 @@ def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str
 
 
 def _quoted_name(message: str) -> str:
-    """Return the table that a message names, in whatever language and quotes."""
+    """Return the table name that a message in any language quotes."""
     found = re.search(r"[\"'«„“]\s*(\w+)", message)
     return found[1] if found else "a table"
 
@@ -229,7 +229,7 @@ def _explain_network(error: Exception) -> str:
 
 
 def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
-    """Return what is missing or there already, by name, when that is the error."""
+    """Return the error for a part of the schema that is missing or a duplicate."""
     state = getattr(original, "sqlstate", None)
     if state not in _NAMES_STATES and not isinstance(original, sqlite3.OperationalError):
         return None
@@ -257,13 +257,13 @@ def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str
 
 
 def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
-    """Return the error for a sound file whose schema this SQLite can't read or does not know."""
+    """Return the error for a schema that this SQLite version or build can't read."""
     if match := MALFORMED.match(text):
         reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
         return FAILURE, reason, "did a newer SQLite, or one with extensions, make it?"
     if match := APPLICATION_ONLY.match(text):
-        what = "collation" if match[1] else "function"
-        reason = f"the schema needs the {what} {match[2]}, which the application that made it has"
+        kind = "collation" if match[1] else "function"
+        reason = f"the schema needs the {kind} {match[2]} of the application that created it"
         return FAILURE, reason, f"drop the index, trigger or constraint that uses {match[2]}"
     return None
 
@@ -277,7 +277,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
         return found
-    fatal = getattr(original, "severity_en", None) == "FATAL"  # of a log-in, not of a statement
+    fatal = getattr(original, "severity_en", None) == "FATAL"  # from a log-in, not from a statement
     if fatal and state[:2] in OPTION_STATES:
         return CONFIGURATION, "the server does not take an option of the log-in", OPTION_HINT
     if error.connection_invalidated:

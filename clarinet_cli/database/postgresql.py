@@ -1,7 +1,8 @@
-"""How a connection to PostgreSQL is opened: in one place, and by the settings alone.
+"""Opening connections to PostgreSQL, from the settings only.
 
-The driver would take what it is not given from ``PG*`` variables, ``~/.pgpass`` and
-``~/.postgresql`` of whoever ``HOME`` belongs to. So it is given everything.
+The driver reads each parameter that is not passed to it from ``PG*`` variables, ``~/.pgpass`` and
+``~/.postgresql``, and ``HOME`` may be another user's. So every parameter is passed, and TLS as
+an ``SSLContext``.
 """
 
 import asyncio
@@ -18,21 +19,22 @@ from clarinet_cli.database.tls import (
     ALWAYS_TLS,
     CLEAR_TEXT,
     DIRECT,
-    READABLE_PASSWORDS,
+    READABLE_FORMS,
     ReadablePasswordError,
     tls_context,
 )
 from clarinet_cli.exceptions import CONFIGURATION
 
-# Where packages put the server's socket. Upstream's /tmp is not among them: there everybody
-# can put one.
+# The packages' defaults. PostgreSQL's own default /tmp is left out: any user can create a socket
+# there.
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
 LOCAL_HOSTS = ("localhost", "localhost.")
 DEFAULT_PORT = 5432
-DECLINED = "rejected SSL upgrade"  # the driver has no class for it
-HEADER_BYTES = 5  # of a message: its type and its length, which counts itself
+TLS_REJECTED = "rejected SSL upgrade"  # the driver raises a plain ConnectionError
+HEADER_BYTES = 5  # type (1 byte) and length (4 bytes, which include themselves)
 AUTHENTICATION, READY = b"R", b"Z"
-LEAST_LENGTHS = {AUTHENTICATION: 8}  # of others: their length itself
+MIN_LENGTH = 4
+MIN_LENGTHS = {AUTHENTICATION: 8}
 
 
 async def connect(
@@ -48,23 +50,23 @@ async def connect(
 ) -> Any:
     """Open a connection of the driver.
 
-    With ``sslmode`` *prefer* and *allow* a server that refuses one way is tried the other way,
-    as libpq does. The driver does so too, but only with its own search for certificates.
+    With ``sslmode`` *prefer* and *allow* a rejected connection is retried with or without TLS, as
+    in libpq. The driver retries too, but only with its own search for certificates.
 
     Args:
-        host: The server, or the directory of its socket; None: the usual directories, then
-            this machine.
-        port: Its port.
-        user: The database's user; None: the name of the user who runs this.
-        password: Sent when the server asks for one.
-        database: None: the user's name.
-        options: Those of the URL.
-        timeout: Seconds for one try; None: as long as it takes.
-        **driver: Passed on.
+        host: The server, or the directory of its socket; None: the default directories, then
+            localhost.
+        port: The port.
+        user: The database user; None: the name of the operating-system user.
+        password: Sent if the server asks for one.
+        database: None: the same as *user*.
+        options: The options of the URL.
+        timeout: Seconds for one attempt; None: no limit.
+        **driver: Passed to the driver.
 
     Raises:
-        ReadablePasswordError: The server is another machine, without TLS, and the password
-            would be readable on the way. It has not been sent.
+        ReadablePasswordError: The server, on another machine and without TLS, asks for the
+            password in a readable form. It has not been sent.
     """
     user = user or user_name()
     mode = options.get("sslmode", "prefer")
@@ -84,21 +86,21 @@ async def connect(
         "server_settings": {**driver.pop("server_settings", {}), **settings},
         **driver,
     }
-    ways = _ways(mode, socket=(host or "").startswith("/"))
-    forms = {CLEAR_TEXT} if mode == "disable" else set(READABLE_PASSWORDS.values())
-    for encrypted in ways:
+    attempts = _attempts(mode, socket=(host or "").startswith("/"))
+    forms = {CLEAR_TEXT} if mode == "disable" else set(READABLE_FORMS.values())
+    for encrypted in attempts:
         try:
             if encrypted:
                 return await asyncpg.connect(**given, ssl=tls_context(options))
             return await _plain(given, forms if remote else set())
         except (OSError, asyncpg.PostgresError) as error:
-            if encrypted is ways[-1] or not _another_way_may_help(error, encrypted=encrypted):
+            if encrypted is attempts[-1] or not _retry_may_help(error, encrypted=encrypted):
                 raise
-    raise AssertionError(ways)
+    raise AssertionError(attempts)
 
 
 def is_local(host: str) -> bool:
-    """Return whether what is sent to a host stays on this machine: a socket, or loopback."""
+    """Return whether a host is this machine: a socket directory or a loopback address."""
     if host.startswith("/") or host.lower() in LOCAL_HOSTS:
         return True
     try:
@@ -107,26 +109,26 @@ def is_local(host: str) -> bool:
         return False
 
 
-def _ways(mode: str, *, socket: bool) -> Sequence[bool]:
-    """Return whether to encrypt, for each try."""
+def _attempts(mode: str, *, socket: bool) -> Sequence[bool]:
+    """Return for each attempt whether to use TLS."""
     if mode in ALWAYS_TLS and not socket:
         return (True,)
     return {"prefer": (True, False), "allow": (False, True)}.get("" if socket else mode, (False,))
 
 
-def _another_way_may_help(error: Exception, *, encrypted: bool) -> bool:
-    """Return whether the server may take with TLS what it refused without, or vice versa."""
+def _retry_may_help(error: Exception, *, encrypted: bool) -> bool:
+    """Return whether the server may accept the same connection with TLS, or without it."""
     if isinstance(error, asyncpg.InvalidPasswordError):
         return False
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return True  # its rules for who may connect, and how
+        return True  # pg_hba.conf may require the other form
     if not encrypted:
         return isinstance(error, ReadablePasswordError)
-    return DECLINED in str(error) or isinstance(error, (ssl.SSLError, ConnectionResetError))
+    return TLS_REJECTED in str(error) or isinstance(error, (ssl.SSLError, ConnectionResetError))
 
 
 async def _plain(given: dict[str, Any], refused: set[str]) -> Any:
-    """Connect without TLS; a password is not given in a form among those refused."""
+    """Connect without TLS; the password is never sent in one of the *refused* forms."""
     if not refused:
         return await asyncpg.connect(**given, ssl=False)
     loop: Any = _GuardingLoop(asyncio.get_running_loop(), refused)
@@ -139,11 +141,11 @@ async def _plain(given: dict[str, Any], refused: set[str]) -> Any:
 
 
 class _GuardingLoop:
-    """The event loop as the driver is given it: its connections have a guard in front.
+    """An event loop for the driver that puts a guard in front of its connections.
 
     Args:
-        loop: The real one.
-        refused: The forms of a password that are not sent.
+        loop: The running event loop.
+        refused: The forms in which the password is not sent.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, refused: set[str]) -> None:
@@ -156,7 +158,7 @@ class _GuardingLoop:
     async def create_connection(
         self, factory: Callable[[], asyncio.Protocol], *arguments: Any, **options: Any
     ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
-        """Connect, with a guard that sees first what the server sends."""
+        """Connect, with a guard that receives the server's messages before the driver."""
 
         def guarded() -> _PasswordGuard:
             return _PasswordGuard(factory(), self._refused)
@@ -166,11 +168,11 @@ class _GuardingLoop:
 
 
 class _PasswordGuard(asyncio.Protocol):
-    """Reads the server's side of the log-in before the driver does, and may end it there.
+    """A protocol that checks the server's log-in messages before the driver receives them.
 
     Args:
-        driver: The driver's protocol, which is told everything else.
-        refused: The forms of a password that are not sent.
+        driver: The driver's protocol.
+        refused: The forms in which the password is not sent.
     """
 
     def __init__(self, driver: asyncio.Protocol, refused: set[str]) -> None:
@@ -181,18 +183,18 @@ class _PasswordGuard(asyncio.Protocol):
         self._reason: Optional[ConnectionError] = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the driver begin."""
+        """Start the driver."""
         self._transport = transport
         self.driver.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand whole messages on until the server is ready; then the driver reads by itself.
+        """Pass complete messages to the driver, until the server is ready for queries.
 
-        The driver answers whatever is asked for until then, also after it was let in.
+        Until then the driver answers any request for a password, even after a successful one.
         """
         self._unread += data
         while self._reason is None and (message := self._next_message()):
-            form = READABLE_PASSWORDS.get(int.from_bytes(message[HEADER_BYTES:9]))
+            form = READABLE_FORMS.get(int.from_bytes(message[HEADER_BYTES:9]))
             if message[:1] == AUTHENTICATION and form in self._refused:
                 self._end(ReadablePasswordError(str(form)))
             elif message[:1] == READY:
@@ -203,27 +205,27 @@ class _PasswordGuard(asyncio.Protocol):
                 self.driver.data_received(message)
 
     def connection_lost(self, error: Optional[Exception]) -> None:
-        """Tell the driver, with the reason when it is ours."""
+        """Notify the driver, with the guard's own error if there is one."""
         self.driver.connection_lost(self._reason or error)
 
     def eof_received(self) -> Optional[bool]:
-        """Tell the driver."""
+        """Notify the driver."""
         return self.driver.eof_received()
 
     def pause_writing(self) -> None:
-        """Tell the driver."""
+        """Notify the driver."""
         self.driver.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell the driver."""
+        """Notify the driver."""
         self.driver.resume_writing()
 
     def _next_message(self) -> bytes:
-        """Take the next whole message from what has come in; nothing when there is none."""
+        """Remove and return the next complete message, or return no bytes if there is none."""
         if len(self._unread) < HEADER_BYTES:
             return b""
         length = int.from_bytes(self._unread[1:HEADER_BYTES])
-        if length < LEAST_LENGTHS.get(bytes(self._unread[:1]), 4):
+        if length < MIN_LENGTHS.get(bytes(self._unread[:1]), MIN_LENGTH):
             self._end(ConnectionError("not what a PostgreSQL server says"))
             return b""
         if len(self._unread) <= length:
@@ -238,10 +240,10 @@ class _PasswordGuard(asyncio.Protocol):
 
 
 def user_name() -> str:
-    """Return the name of the user who runs this.
+    """Return the name of the operating-system user.
 
     Raises:
-        ConfigurationError: A number has none, as in a container with a user of its own.
+        ConfigurationError: The uid has no name, as it may be in a container.
     """
     try:
         return getpass.getuser()

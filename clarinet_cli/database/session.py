@@ -20,7 +20,7 @@ from clarinet_cli.database.engine import (
     Access,
     make_engine,
 )
-from clarinet_cli.database.errors import explain_driver_error, outcome_unknown
+from clarinet_cli.database.errors import explain_driver_error, outcome_unknown_error
 from clarinet_cli.database.sqlite import explain_file_error
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.database.tls import ca_file
@@ -214,7 +214,7 @@ def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
     try:
         yield
     except OutcomeUnknownError as error:
-        unknown = outcome_unknown(error, url.get_backend_name(), display_url(url))
+        unknown = outcome_unknown_error(error, url.get_backend_name(), display_url(url))
         _log_without_values(error, unknown.message)
         raise unknown from error
     except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""The files of a SQLite database, and whether this user may leave or use some beside it."""
+"""The files of a SQLite database: their names, owners and permissions."""
 
 import os
 import shlex
@@ -21,10 +21,10 @@ from clarinet_cli.utils.logger import logger
 
 WAL_SUFFIXES = ("-wal", "-shm")
 SIDE_SUFFIXES = (*WAL_SUFFIXES, "-journal")
-# Of a database's header: https://sqlite.org/fileformat2.html#file_format_version_numbers
+# In the database header: https://sqlite.org/fileformat2.html#file_format_version_numbers
 READ_VERSION = slice(19, 20)
 WAL_VERSION = b"\2"
-LONGEST_PATH = 504  # bytes that SQLite takes: its limit of 512, less room for "-journal"
+MAX_PATH_BYTES = 504  # SQLite's limit of 512, less "-journal"
 UNFINISHED = (
     "SQLITE_READONLY_ROLLBACK",
     "SQLITE_READONLY_RECOVERY",
@@ -33,13 +33,13 @@ UNFINISHED = (
 
 
 def refuse_unusable_name(file: Path) -> None:
-    """Refuse a name that can't be a database's.
+    """Refuse a path that can't be a database.
 
     Args:
-        file: As the settings name it.
+        file: The path from the settings.
 
     Raises:
-        UnreachableError: A directory, a link that leads nowhere, or too long a name.
+        UnreachableError: It is a directory or a broken link, or it is too long.
     """
     try:
         reason = _unusable(file)
@@ -53,10 +53,10 @@ def refuse_unusable_name(file: Path) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file, as far as this user can tell.
+    """Return whether a path is a file that this user can see.
 
     Args:
-        path: A name of any length.
+        path: A path, which may be too long for the system.
     """
     try:
         return path.is_file()
@@ -65,16 +65,16 @@ def is_file(path: Path) -> bool:
 
 
 def prepare_sqlite_file(file: Path) -> None:
-    """See to it that reading a database leaves nothing that its owner can't write.
+    """Prevent this process from leaving files that the database's owner can't write.
 
-    In WAL mode whoever comes first makes ``-wal`` and ``-shm``, and who can't write the
-    database never removes them. For root SQLite itself gives them to the database's owner.
+    In WAL mode the first process to open a database creates ``-wal`` and ``-shm``; a user who
+    can't write the database never removes them. For root SQLite sets their owner itself.
 
     Args:
         file: The database, which has to exist.
 
     Raises:
-        ClarinetError: This user would leave such files.
+        ClarinetError: This user can't write the database and would create these files.
     """
     real = Path(os.path.realpath(file))
     missing = [side for side in _side_files(real, WAL_SUFFIXES) if not side.exists()]
@@ -86,21 +86,21 @@ def prepare_sqlite_file(file: Path) -> None:
             "reading it now would leave files that its owner can't write",
             hint=sudo_hint(real),
         )
-    if real.stat().st_gid != os.getegid():  # else SQLite makes them right
+    if real.stat().st_gid != os.getegid():  # else SQLite sets group and mode
         for side in missing:
             with suppress(OSError):
                 os.close(open_file(side, os.O_RDWR | os.O_CREAT | os.O_EXCL, like=real))
 
 
 def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
-    """Return the error to show when owner or mode of a file are why SQLite failed.
+    """Return the error to show if SQLite failed because of a file's owner or mode.
 
     Args:
         error: What SQLAlchemy raised.
         file: The database.
     """
     original = error.orig if isinstance(error, DBAPIError) else None
-    name = getattr(original, "sqlite_errorname", "")  # the driver's own errors have none
+    name = getattr(original, "sqlite_errorname", "")  # not an attribute of the driver's own errors
     if not name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
         return None
     real = Path(os.path.realpath(file))
@@ -122,7 +122,7 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
 
 
 def _missing_right(file: Path, name: str) -> Optional[ClarinetError]:
-    """Return the error when owner or mode of the file or its directory are why."""
+    """Return the error if the file or its directory can't be written by this user."""
     if _on_read_only_mount(file):
         return None
     places = (file, file.parent) if name.startswith("SQLITE_READONLY") else (file.parent,)
@@ -148,8 +148,8 @@ def _unusable(file: Path) -> Optional[str]:
         return "in memory, where no other process sees it"
     if file.is_dir():
         return "a directory"
-    if len(os.fsencode(os.path.realpath(file))) > LONGEST_PATH:
-        return f"a path of more than the {LONGEST_PATH} bytes that SQLite takes"
+    if len(os.fsencode(os.path.realpath(file))) > MAX_PATH_BYTES:
+        return f"a path of more than the {MAX_PATH_BYTES} bytes that SQLite takes"
     return _broken_link(file) if file.is_symlink() else None
 
 
@@ -157,7 +157,7 @@ def _broken_link(file: Path) -> Optional[str]:
     try:
         file.stat()
     except OSError as error:
-        target = os.readlink(file)  # noqa: PTH115 - its text, and not a cleaned-up one
+        target = os.readlink(file)  # noqa: PTH115 - Path would normalise it
         return f"a link to {target}: {error.strerror}"
     return None
 
@@ -169,17 +169,17 @@ def _side_files(file: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def _is_wal(file: Path) -> bool:
     try:
         found = file.stat()
-        descriptor = _kept_open(file, found.st_dev, found.st_ino)
+        descriptor = _header_descriptor(file, found.st_dev, found.st_ino)
     except OSError:
-        return False  # opening it will say why
+        return False  # opening the database reports the error
     return os.pread(descriptor, READ_VERSION.stop, 0)[READ_VERSION] == WAL_VERSION
 
 
 @cache
-def _kept_open(file: Path, _device: int, _inode: int) -> int:
-    """Open a database for reading its header, once for this process.
+def _header_descriptor(file: Path, _device: int, _inode: int) -> int:
+    """Open a database for reading its header, once per process.
 
-    It is never closed: with any descriptor of a file the kernel takes away all the locks
-    that this process has on it, those of SQLite's connections too.
+    The descriptor is never closed: closing any descriptor of a file releases all POSIX locks
+    that the process holds on it, including those of SQLite's connections.
     """
     return os.open(file, os.O_RDONLY | os.O_CLOEXEC)

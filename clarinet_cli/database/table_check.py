@@ -1,7 +1,7 @@
-"""Whether the tables are those of the server, before a command reads or writes rows.
+"""Checks that the tables are those of the server, before a command reads or writes rows.
 
-Tables of another application may have the same names. With ids in another form a query finds
-nothing, and says so: what can't be served right is refused.
+Another application's tables may have the same names. A query by an id would find nothing if ids
+are stored in another form, so such tables are refused.
 """
 
 from collections.abc import Iterator
@@ -13,23 +13,23 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, not_, or_, sel
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.database.errors import SCHEMA_HINT
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE
 from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
 from clarinet_cli.models.types import NonCanonicalId, uuid_of
 
 FOREIGN_HINT = "are these the tables of another application?"
-SCHEMA_HINT = "'clarinet migrate status' lists what differs, and what to do about it"
-ROW_HINT = "correct that row; 'clarinet session revoke ID' ends a single session whatever its user"
+ROW_HINT = "correct that row; 'clarinet session revoke ID' revokes a single session of any user"
 HEX_DIGITS = "32 hexadecimal digits"
 IDS: tuple[Any, ...] = (col(User.id), col(RoleLink.user_id), col(AccessToken.user_id))
 TEXTS = frozenset({"text", "character varying", "citext"})
 INSTANT = "timestamp with time zone"
-OTHERS = {"id": "uuid", "user_id": "uuid"} | dict.fromkeys(
+OTHER_TYPES = {"id": "uuid", "user_id": "uuid"} | dict.fromkeys(
     ("created_at", "expires_at", "last_accessed"), INSTANT
 )
-BEHIND_ALL_DIGITS = "\x7f"  # it keeps a text from being a number, too
-SAME_START = 3  # digits; in each case of its letters, a range of the index
+AFTER_DIGITS = "\x7f"  # sorts after all digits, and makes a text no number
+PREFIX_DIGITS = 3  # each combination of their cases is one range of the index
 SQLITE_COLUMNS = (
     "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
     " WHERE m.name IN ('user', 'userrole', 'userroleslink', 'access_token')"
@@ -45,22 +45,22 @@ Columns = dict[tuple[str, str], str]
 
 
 async def require_server_tables(session: AsyncSession) -> None:
-    """Refuse tables that are not as the server has them.
+    """Refuse tables whose columns are not those of the server.
 
-    A table that is missing is left to the query that needs it. A single row in another form
-    is no reason to refuse: see ``require_consistent_id``.
+    A missing table is reported by the query that needs it. A single row with an id in another
+    form is accepted here; see ``require_consistent_id``.
 
     Args:
-        session: What the command will run in.
+        session: The session of the command.
 
     Raises:
-        ConfigurationError: The ids, or what a column holds, are in another form; the message
-            names the column, what is expected and what was found.
+        ConfigurationError: A column has another type, or all ids have another form; the
+            message names the column, the expected and the actual form.
         ClarinetError: A column is missing.
     """
     if session.get_bind().dialect.name == "sqlite":
         columns = await _columns(session, SQLITE_COLUMNS)
-        await _require_usual_ids(session, columns)
+        await _require_canonical_ids(session, columns)
     else:
         columns = await _columns(session, POSTGRESQL_COLUMNS)
         _require_types(columns)
@@ -76,31 +76,34 @@ async def require_server_tables(session: AsyncSession) -> None:
 
 
 async def require_consistent_id(session: AsyncSession, user: User) -> None:
-    """Refuse to go on with an account whose id stands in different forms in some rows.
+    """Refuse an account whose id is stored in different forms in different rows.
 
     Args:
-        session: What the command runs in.
+        session: The session of the command.
         user: The account.
 
     Raises:
-        ConfigurationError: Such a row; the message names its column and its form.
+        ConfigurationError: There is such a row; the message names its column and form.
     """
-    meant = uuid_of(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
-    if meant is None or session.get_bind().dialect.name != "sqlite":
+    uuid = uuid_of(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
+    if uuid is None or session.get_bind().dialect.name != "sqlite":
         return
     for column in IDS:
-        same = canonical_id(column) == meant
-        near = _in_any_form(column, meant) if column is IDS[-1] else same
+        same = canonical_id(column) == uuid
+        near = _in_any_form(column, uuid) if column is IDS[-1] else same
         query = select(column).where(near, same, column != user.id).limit(1)
         for (other,) in await session.execute(query):
             raise _other_form(column, user.email, _form(user.id), other)
 
 
 async def require_canonical_owners(session: AsyncSession) -> None:
-    """Refuse to change many accounts when a session or role has its user in another form.
+    """Refuse to change many accounts if a session or role refers to a non-canonical user id.
+
+    Args:
+        session: The session of the command.
 
     Raises:
-        ConfigurationError: The first such row.
+        ConfigurationError: There is such a row; the message names its column and form.
     """
     if session.get_bind().dialect.name != "sqlite":
         return
@@ -121,18 +124,18 @@ async def _columns(session: AsyncSession, query: str) -> Columns:
 
 
 def _require_types(columns: Columns) -> None:
-    """Refuse columns of PostgreSQL whose type is none that the server would use."""
+    """Refuse PostgreSQL columns of a type that the server does not use."""
     for table in TABLE_NAMES:
         for column in metadata.tables[table].columns:
             name = column.name
-            usual = "boolean" if name.startswith("is_") else OTHERS.get(name, "text")
+            usual = "boolean" if name.startswith("is_") else OTHER_TYPES.get(name, "text")
             found = columns.get((table, name), usual)
             if found != usual and not (usual in TEXTS and found in TEXTS):
                 raise _foreign(table, name, usual, found)
 
 
-async def _require_usual_ids(session: AsyncSession, columns: Columns) -> None:
-    """Refuse tables of SQLite whose accounts have ids, and not one in the server's form."""
+async def _require_canonical_ids(session: AsyncSession, columns: Columns) -> None:
+    """Refuse SQLite tables in which no account has an id in the server's form."""
     present = [column for column in IDS if (column.table.name, column.name) in columns]
     for column in present:
         kind = columns[column.table.name, column.name]
@@ -147,14 +150,14 @@ async def _require_usual_ids(session: AsyncSession, columns: Columns) -> None:
         raise _foreign(User.__tablename__, "id", HEX_DIGITS, _shown(found))
 
 
-def _in_any_form(column: ColumnElement[Any], meant: UUID) -> ColumnElement[bool]:
-    """Return a condition for the index that an id fulfils in all of its forms."""
-    starts = [*_cases(meant.hex[:SAME_START]), "{", "u", "U"]
+def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
+    """Return an indexed condition that holds for all forms of an id, and for few others."""
+    starts = [*_cases(uuid.hex[:PREFIX_DIGITS]), "{", "u", "U"]
     ranges = (
         and_(column > literal_column(f"'{_before(start)}'"), column < _literal(start))
         for start in starts
     )
-    return or_(column == literal_column(f"X'{meant.hex}'"), *ranges)
+    return or_(column == literal_column(f"X'{uuid.hex}'"), *ranges)
 
 
 def _cases(digits: str) -> Iterator[str]:
@@ -163,13 +166,13 @@ def _cases(digits: str) -> Iterator[str]:
 
 
 def _before(start: str) -> str:
-    """Return a text before all that begin with *start*, and no number."""
-    return f"{start[:-1]}{chr(ord(start[-1]) - 1)}{BEHIND_ALL_DIGITS}"
+    """Return a text, not a number, that sorts before all texts that begin with *start*."""
+    return f"{start[:-1]}{chr(ord(start[-1]) - 1)}{AFTER_DIGITS}"
 
 
 def _literal(start: str) -> ColumnElement[str]:
-    behind: ColumnElement[str] = literal_column(f"'{start}{BEHIND_ALL_DIGITS}'")
-    return behind
+    literal: ColumnElement[str] = literal_column(f"'{start}{AFTER_DIGITS}'")
+    return literal
 
 
 def _foreign(table: str, column: str, expected: str, found: str) -> Exception:
@@ -187,7 +190,7 @@ def _other_form(column: Any, whose: Optional[str], expected: str, found: object)
 
 
 def _shown(found: object) -> str:
-    """Return an id for a message: its kind and what it is."""
+    """Return an id for a message: its storage class, if not text, and its value."""
     stored = found.stored if isinstance(found, NonCanonicalId) else found
     kind = {str: "", bytes: "bytes ", UUID: ""}.get(type(stored), "number ")
     return f"{kind}{_form(found)[:40]!r}"

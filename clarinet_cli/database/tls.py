@@ -1,4 +1,8 @@
-"""TLS to PostgreSQL: the options of a URL, with the meaning that libpq gives them."""
+"""TLS to PostgreSQL: the options of a URL, with the same meaning as in libpq and asyncpg.
+
+asyncpg can build the TLS context from ``sslmode``, ``sslrootcert``, ``sslcert`` and ``sslkey``
+itself, but then reads ``PGSSL*`` variables and ``~/.postgresql`` too, and has no ``system``.
+"""
 
 import os
 import pwd
@@ -16,19 +20,19 @@ TLS_OPTIONS = ("sslmode", *FILE_OPTIONS, "sslpassword", "sslnegotiation")
 ALWAYS_TLS = ("require", "verify-ca", "verify-full")
 DIRECT = "direct"
 NEGOTIATIONS = ("postgres", DIRECT)
-SYSTEM = "system"  # the value of sslrootcert for the certificates that this machine trusts
+SYSTEM = "system"  # sslrootcert=system: the certificates that this machine trusts
 CLEAR_TEXT = "in clear text"
-READABLE_PASSWORDS = {3: CLEAR_TEXT, 5: "as an md5 hash"}  # PostgreSQL's manual, section 54.7
+READABLE_FORMS = {3: CLEAR_TEXT, 5: "as an md5 hash"}  # PostgreSQL's manual, section 54.7
 DEFAULT_CA_FILE = Path(".postgresql") / "root.crt"
 
 
 class ReadablePasswordError(ConnectionError):
-    """The server asks for the password in a form that others on the network can use.
+    """The server asks for the password in a form that is readable on the network.
 
-    It has not been sent.
+    The password has not been sent.
 
     Args:
-        form: How it asks for it.
+        form: The form.
     """
 
     def __init__(self, form: str) -> None:
@@ -37,11 +41,11 @@ class ReadablePasswordError(ConnectionError):
 
 
 def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
-    """Return what is wrong with the TLS options of a URL, or None.
+    """Return why the TLS options of a URL are invalid, or None if they are valid.
 
     Args:
         options: The options by name.
-        project: Where relative file names start.
+        project: The directory that relative file names start at.
     """
     mode = options.get("sslmode", "prefer")
     if problem := mode_problem(options):
@@ -61,7 +65,7 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
 
 
 def mode_problem(options: Mapping[str, Any]) -> Optional[str]:
-    """Return what is wrong with ``sslmode`` alone, also where there is no TLS, or None."""
+    """Return why ``sslmode`` is invalid, or None; for sockets, which have no TLS, too."""
     if options.get("sslmode", "prefer") not in SSL_MODES:
         return f"sslmode is not one of {', '.join(SSL_MODES)}"
     return None
@@ -74,7 +78,7 @@ def _ca_problem(mode: str, options: Mapping[str, Any]) -> Optional[str]:
 
 
 def with_absolute_paths(options: Mapping[str, Any], project: Path) -> dict[str, Any]:
-    """Return options with the names of files made absolute."""
+    """Return options with absolute file names."""
     whole = {
         name: str(project / options[name])
         for name in FILE_OPTIONS
@@ -84,9 +88,10 @@ def with_absolute_paths(options: Mapping[str, Any], project: Path) -> dict[str, 
 
 
 def ca_file(options: Mapping[str, Any]) -> Optional[str]:
-    """Return the file that the server's certificate is checked with, or ``system``, or None.
+    """Return the CA file that the server's certificate is verified with, ``system``, or None.
 
-    As in libpq, *require* with a CA file is as good as *verify-ca*.
+    As in libpq and asyncpg, *require* with a CA file means *verify-ca*; without ``sslrootcert`` the
+    CA file is ``~/.postgresql/root.crt``.
     """
     if options.get("sslmode") not in ALWAYS_TLS:
         return None
@@ -95,26 +100,26 @@ def ca_file(options: Mapping[str, Any]) -> Optional[str]:
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return what the driver takes for these options when it begins TLS.
+    """Return the TLS context for the options of a URL.
 
     Args:
-        options: Those of a URL that ``tls_problem`` has nothing against.
+        options: Valid options; see ``tls_problem``.
 
     Raises:
-        ConfigurationError: A file is not what it should be.
+        ConfigurationError: A file is not a certificate or key in PEM form.
     """
     ca = ca_file(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = options.get("sslmode") == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
-    context.set_alpn_protocols(["postgresql"])  # what sslnegotiation=direct is known by
+    context.set_alpn_protocols(["postgresql"])  # required by sslnegotiation=direct
     if ca == SYSTEM:
         context.load_default_certs()
     elif ca:
         _load("sslrootcert", ca, lambda: context.load_verify_locations(ca))
     if "sslcert" in options:
         cert, key = str(options["sslcert"]), options.get("sslkey")
-        # Without an answer at hand the library would ask the terminal for a pass phrase.
+        # Without a pass phrase OpenSSL would prompt for one on the terminal.
         phrase = str(options.get("sslpassword", ""))
         files = cert if key is None else f"{cert}, {key}"
         _load(
@@ -139,17 +144,17 @@ def _load(name: str, file: str, load: Any) -> None:
 def _file_problem(option: str, name: object, mode: str, project: Path) -> Optional[str]:
     if mode not in ALWAYS_TLS:
         return f"{option} needs sslmode=require, verify-ca or verify-full"
-    if name == SYSTEM and option == "sslrootcert":  # any host can have a certificate of those
+    if name == SYSTEM and option == "sslrootcert":  # any host can get such a certificate
         return None if mode == "verify-full" else "sslrootcert=system needs sslmode=verify-full"
     if not isinstance(name, str) or "\0" in name or not (project / name).is_file():
-        return f"{option}: there is no such file"
+        return f"{option}: no such file"
     return None if os.access(project / name, os.R_OK) else f"{option}: the file can't be read"
 
 
 def default_ca_file() -> Optional[Path]:
-    """Return libpq's file of the CA's certificate, in the caller's own home, if it is there.
+    """Return libpq's default CA file if it exists.
 
-    What ``HOME`` names may be the home of another user, as under su: it is not looked into.
+    It is not read from a home directory that another user owns, as ``HOME`` may name after su.
     """
     try:
         file = _home() / DEFAULT_CA_FILE

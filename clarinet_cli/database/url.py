@@ -1,4 +1,4 @@
-"""Which database the settings name, as a URL."""
+"""The URL of the configured database."""
 
 import os
 from ipaddress import IPv6Address
@@ -24,12 +24,12 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
 from clarinet_cli.utils.logger import logger
 
-PRIVATE_FILE_MODE = 0o660  # and the umask: hashes and live tokens are for owner and group
+PRIVATE_FILE_MODE = 0o660  # less the umask; hashes and tokens must not be readable by others
 MASK = "****"  # in place of a secret
-SQLITE_SUFFIX = ".db"  # the server adds it to any name
-OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # whose names earlier versions took as they are
-HIGHEST_PORT = 65535
-SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS)  # those that are settings of their own too
+SQLITE_SUFFIX = ".db"  # the server appends it to any name
+OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # earlier versions did not append .db to these
+MAX_PORT = 65535
+SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS)  # also settings: database_sslmode, …
 URL_HINT = (
     "such as postgresql://user:password@host:5432/name, "
     "with '@' and '/' in the password written as %40 and %2F"
@@ -43,28 +43,28 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
     """Return the URL to connect to, with an async driver and an absolute SQLite path.
 
     Args:
-        settings: ``database_url`` wins over the parts; a relative SQLite name starts at the
-            project directory.
-        replica: Prefer ``database_read_url``, which may lag behind and takes no changes.
+        settings: ``database_url`` overrides the other keys; a relative SQLite path starts at
+            the project directory.
+        replica: Prefer ``database_read_url``, which may lag behind and is read-only.
 
     Raises:
-        ConfigurationError: ``database_url`` can't be parsed or names another database, or
-            the host is no host name.
+        ConfigurationError: ``database_url`` can't be parsed or has an unknown driver, or the
+            host is invalid.
         UnreachableError: The SQLite file is missing, and an earlier version used another one.
     """
     if replica and settings.database_read_url is not None:
         text = settings.database_read_url.get_secret_value()
-        return _given_url(settings, "database_read_url", text)
+        return _parse_url(settings, "database_read_url", text)
     if settings.database_url is not None:
-        return _given_url(settings, "database_url", settings.database_url.get_secret_value())
+        return _parse_url(settings, "database_url", settings.database_url.get_secret_value())
     return url_from_parts(settings)
 
 
 def url_from_parts(settings: Settings) -> URL:
-    """Return the URL that the parts give, as the server has it: it reads no ``database_url``.
+    """Return the URL without regard to ``database_url``, which the server does not read.
 
     Raises:
-        ConfigurationError: The host is no host name.
+        ConfigurationError: The host is invalid.
         UnreachableError: The SQLite file is missing, and an earlier version used another one.
     """
     if settings.database_driver.startswith("sqlite"):
@@ -82,7 +82,7 @@ def url_from_parts(settings: Settings) -> URL:
 
 
 def display_url(url: URL) -> str:
-    """Return *url* for people: no driver, no password, no query with secrets in it."""
+    """Return *url* for messages, without driver, password and options."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     socket = (url.host or "").startswith("/")
@@ -119,14 +119,14 @@ def sqlite_file(url: URL) -> Optional[Path]:
 
 
 def require_sqlite_file(url: URL, project: Optional[Path] = None) -> None:
-    """Refuse to go on when the SQLite file is missing.
+    """Raise an error if the SQLite file is missing.
 
     Args:
-        url: Of the database.
-        project: The project directory, to be looked at for the reason.
+        url: The URL of the database.
+        project: The project directory; see ``missing_file``.
 
     Raises:
-        UnreachableError: There is no such file.
+        UnreachableError: It is missing.
     """
     file = sqlite_file(url)
     if file is not None and not file.exists():
@@ -134,13 +134,13 @@ def require_sqlite_file(url: URL, project: Optional[Path] = None) -> None:
 
 
 def create_sqlite_file(file: Path) -> bool:
-    """Create an empty SQLite file of its directory's owner that others can't read.
+    """Create an empty SQLite file for its directory's owner that others can't read.
 
     Args:
-        file: Where; its directory has to exist.
+        file: The file; its directory has to exist.
 
     Returns:
-        False when there is one already.
+        False if the file exists already.
 
     Raises:
         ClarinetError: It can't be created.
@@ -161,18 +161,18 @@ def create_sqlite_file(file: Path) -> bool:
 
 
 def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
-    """Return the error that says that a SQLite file does not exist.
+    """Return the error for a SQLite file that does not exist.
 
     Args:
-        file: It.
-        project: The project directory; when it has no settings, the directories above are
-            looked at for those or for a database of the same name.
+        file: The file.
+        project: The project directory; if it has no settings files, the hint names the nearest
+            parent directory that has settings files or a database of the same name.
     """
     message = f"the SQLite file {file} does not exist"
     if project is None or any((project / name).is_file() for name in SETTINGS_FILES):
         return UNREACHABLE.with_context(message, hint=MISSING_HINT)
-    wanted = (*TOML_FILES, file.name)
-    found = (up for up in project.parents if any((up / name).is_file() for name in wanted))
+    names = (*TOML_FILES, file.name)
+    found = (path for path in project.parents if any((path / name).is_file() for name in names))
     above = next(found, None)
     hint = f"'clarinet -C {quote(str(above))} …' is the project above; " if above else ""
     return UNREACHABLE.with_context(
@@ -180,29 +180,29 @@ def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
     )
 
 
-def _given_url(settings: Settings, key: str, text: str) -> URL:
-    """Read the URL of a key; its text is a secret and never part of a message."""
+def _parse_url(settings: Settings, key: str, text: str) -> URL:
+    """Return the URL that a setting contains; its text is a secret and never in a message."""
     try:
         url = make_url(text)
         backend = url.drivername.split("+")[0]
     except (ArgumentError, ValueError):
         raise settings.error_for(key, "not a database URL", hint=URL_HINT) from None
     if backend in POSTGRESQL_NAMES:
-        return _checked(settings, key, url.set(drivername="postgresql+asyncpg"))
+        return _postgresql_url(settings, key, url.set(drivername="postgresql+asyncpg"))
     if backend != "sqlite" or "\0" in (url.database or ""):
         reason = f"unknown driver {url.drivername!r}"
         raise settings.error_for(key, reason, hint="sqlite or postgresql")
     return _sqlite_url(settings.project_dir / (url.database or ""))
 
 
-def _checked(settings: Settings, key: str, url: URL) -> URL:
-    """Refuse what the driver would stumble on; a socket's directory becomes the host."""
+def _postgresql_url(settings: Settings, key: str, url: URL) -> URL:
+    """Return a validated URL; options such as ``host`` and ``port`` become its parts."""
     query = dict(url.query)
     parts: dict[str, Any] = {name: query.pop(name) for name in PARTS if name in query}
     host = _host(settings, key, parts.get("host") or url.host or "")
     port = str(parts.get("port") or url.port or 0)
-    if not (port.isascii() and port.isdigit()) or int(port) > HIGHEST_PORT:
-        raise settings.error_for(key, f"the port is no number up to {HIGHEST_PORT}")
+    if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+        raise settings.error_for(key, f"the port is no number up to {MAX_PORT}")
     for name in ("user", "password", "dbname"):
         if not isinstance(parts.get(name, ""), str):
             raise settings.error_for(key, f"{name} is given several times")
@@ -223,17 +223,17 @@ def _checked(settings: Settings, key: str, url: URL) -> URL:
 def _with_tls(
     settings: Settings, key: str, host: Optional[str], options: dict[str, str]
 ) -> dict[str, str]:
-    """Add what the settings say about TLS to the options of a URL, and check all of it.
+    """Return the options of a URL completed by the TLS settings.
 
     Raises:
-        ConfigurationError: They contradict each other, or make no sense.
+        ConfigurationError: They contradict each other or are invalid.
     """
     for name in SETTINGS_OPTIONS:
         value = getattr(settings, f"database_{name}")
         if value is not None and options.setdefault(name, value) != value:
             reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
             raise settings.error_for(key, reason, hint="set one of them, or both to the same")
-    socket = (host or "").startswith("/")  # which has no TLS
+    socket = (host or "").startswith("/")  # sockets have no TLS
     problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
     if problem:
         name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"
@@ -244,8 +244,8 @@ def _with_tls(
 
 
 def _host(settings: Settings, key: str, host: object) -> Optional[str]:
-    """Return a host as the resolver takes it: an IPv6 address without its brackets."""
-    # What stands before the last '@' may be the rest of a password: it is never shown.
+    """Return a host for the resolver: an IPv6 address without its brackets."""
+    # The text before an '@' may be part of a password and is never shown.
     if not isinstance(host, str) or set(host) & set("\0@"):
         raise settings.error_for(key, "the host is not a host name", hint=URL_HINT)
     if not set(host) & set("[]"):
@@ -260,10 +260,10 @@ def _host(settings: Settings, key: str, host: object) -> Optional[str]:
 
 
 def _named_sqlite_file(settings: Settings) -> Path:
-    """Return the file that ``database_name`` means: the one that the server opens.
+    """Return the file that the server opens for ``database_name``.
 
     Raises:
-        UnreachableError: It is missing, and there is one under the bare name.
+        UnreachableError: It is missing, and a file with the bare name exists.
     """
     name = settings.database_name
     file = settings.project_dir / f"{name}{SQLITE_SUFFIX}"

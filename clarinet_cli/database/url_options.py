@@ -1,6 +1,6 @@
-"""The options behind the ``?`` of a URL: those of libpq, and what hosted databases add.
+"""The options after the ``?`` of a URL: those of libpq, and those that hosted databases add.
 
-An option has an effect, or it is known to need none here, or it is refused with the reason.
+An option is supported, ignored because it needs no effect here, or refused with the reason.
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Optional
 
 from clarinet_cli.database.tls import SSL_MODES, TLS_OPTIONS
 
-# Other spellings of the same.
-OTHER_NAMES = {"schema": "search_path", "currentSchema": "search_path"}
+# Names of other drivers for the same option.
+ALIASES = {"schema": "search_path", "currentSchema": "search_path"}
 SSL_VALUES = {
     "true": "require",
     "1": "require",
@@ -22,7 +22,7 @@ SSL_VALUES = {
     **{mode: mode for mode in SSL_MODES},
 }
 TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
-EFFECTIVE = (
+SUPPORTED = (
     *TLS_OPTIONS,
     "ssl",
     "connect_timeout",
@@ -30,11 +30,11 @@ EFFECTIVE = (
     "target_session_attrs",
     "options",
     "search_path",
-    *OTHER_NAMES,
+    *ALIASES,
 )
 PARTS = ("host", "port", "user", "password", "dbname")
-# About pools, caches and sockets that this tool does not have, or how it behaves anyway.
-NEEDLESS = frozenset(
+# For pools and caches that this tool does not have, or what it does anyway.
+IGNORED = frozenset(
     {
         "client_encoding",
         "connection_limit",
@@ -61,34 +61,34 @@ NEEDLESS = frozenset(
         "uselibpqcompat",
     }
 )
-NO_KERBEROS = ("this tool has no Kerberos", "log in by password or certificate")
-NO_SERVICE = ("this tool reads no service file", "write the parts of the service into the URL")
-NO_LIST = ("this tool looks for no certificate that was revoked", None)
-NOT_POSSIBLE: dict[str, tuple[str, Optional[str]]] = {
+NO_KERBEROS = ("Kerberos is not supported", "use a password or a client certificate")
+NO_SERVICE = ("service files are not read", "write the parameters of the service into the URL")
+NO_REVOCATION = ("certificate revocation lists are not supported", None)
+REFUSED: dict[str, tuple[str, Optional[str]]] = {
     "channel_binding=require": (
-        "the driver can't bind the log-in to the TLS connection",
-        "sslmode=verify-full, with sslrootcert=system or a CA's file, proves who the server is",
+        "the driver does not support channel binding",
+        "use sslmode=verify-full with sslrootcert=system or a CA file to verify the server",
     ),
-    "gssencmode=require": ("the driver encrypts by TLS alone", "use sslmode=require"),
-    "hostaddr": ("this tool looks up the host itself", "write the address as the host"),
+    "gssencmode=require": ("the driver supports TLS only", "use sslmode=require"),
+    "hostaddr": ("not supported", "write the address as the host"),
     "krbsrvname": NO_KERBEROS,
     "gsslib": NO_KERBEROS,
     "gssdelegation": NO_KERBEROS,
     "passfile": (
-        "this tool reads no password file of PostgreSQL",
+        "PostgreSQL's password file is not read",
         "set database_password, or CLARINET_DATABASE_PASSWORD in the environment",
     ),
     "service": NO_SERVICE,
     "servicefile": NO_SERVICE,
-    "sslcrl": NO_LIST,
-    "sslcrldir": NO_LIST,
+    "sslcrl": NO_REVOCATION,
+    "sslcrldir": NO_REVOCATION,
     "sslaccept": ("not an option of libpq", "use sslmode"),
     "sslidentity": ("not an option of libpq", "use sslcert and sslkey"),
     "requiressl": ("not an option of libpq any more", "use sslmode=require"),
-    "replication": ("this tool runs statements", None),
+    "replication": ("replication connections are not supported", None),
 }
 BINDINGS = ("disable", "prefer", "require")
-ONE_OF: dict[str, Collection[str]] = {
+CHOICES: dict[str, Collection[str]] = {
     "ssl": SSL_VALUES,
     "target_session_attrs": TARGETS,
     "channel_binding": BINDINGS,
@@ -97,25 +97,25 @@ ONE_OF: dict[str, Collection[str]] = {
 
 
 class Problem(NamedTuple):
-    """What is wrong with an option, and the way out."""
+    """Why an option can't be used, and a hint."""
 
     reason: str
     hint: Optional[str] = None
 
 
 def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Problem]]:
-    """Return the options that have an effect, under their usual names, and what is wrong.
+    """Return the supported options by libpq's names, and the first problem if there is one.
 
     Args:
-        query: As it stands in the URL, without its parts.
+        query: The query of the URL, without ``PARTS``.
     """
     found: dict[str, str] = {}
     for name, value in query.items():
         if problem := _problem(name, value, query):
             return {}, problem
-        if name not in EFFECTIVE:
+        if name not in SUPPORTED:
             continue
-        key, text = OTHER_NAMES.get(name, name), str(value)
+        key, text = ALIASES.get(name, name), str(value)
         if name == "ssl":
             key, text = "sslmode", SSL_VALUES[text.lower()]
         if found.setdefault(key, text) != text:
@@ -125,29 +125,31 @@ def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Pro
 
 def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[Problem]:
     """Return why an option can't be used, or None."""
-    if name not in (*EFFECTIVE, *NEEDLESS, *ONE_OF) and name not in NOT_POSSIBLE:
+    if name not in (*SUPPORTED, *IGNORED, *CHOICES) and name not in REFUSED:
         return _unknown(name, value)
     if not isinstance(value, str):
         return Problem(f"{name} is given several times")
     if "\0" in value:
         return Problem(f"{name} has a NUL character")
     text = value.lower() if name == "ssl" else value
-    if name in ONE_OF and text not in ONE_OF[name]:
-        return Problem(f"{name} is not one of {', '.join(ONE_OF[name])}")
+    if name in CHOICES and text not in CHOICES[name]:
+        return Problem(f"{name} is not one of {', '.join(CHOICES[name])}")
     if name == "connect_timeout" and not (text.isascii() and text.isdigit()):
         return Problem("connect_timeout is not a number of seconds")
-    # Who verifies the server has what a channel binding is for.
+    # A verified server makes channel binding unnecessary.
     if name == "channel_binding" and query.get("sslmode") == "verify-full":
         return None
     for written in (name, f"{name}={value}"):
-        if written in NOT_POSSIBLE:
-            reason, hint = NOT_POSSIBLE[written]
+        if written in REFUSED:
+            reason, hint = REFUSED[written]
             return Problem(f"{written}: {reason}", hint)
     return None
 
 
 def _unknown(name: str, value: object) -> Problem:
-    """Say so; what stands before an '@' may be the rest of a password, and not an option."""
+    """Return the problem of an unknown option, without text that may be part of a password."""
     is_name = re.fullmatch(r"\w{1,40}", name) and "@" not in str(value)
-    reason = f"unknown option {name!r}" if is_name else "what follows the '?' is not options"
-    return Problem(reason, f"known: {', '.join(sorted({*EFFECTIVE, *PARTS}))}")
+    reason = (
+        f"unknown option {name!r}" if is_name else "the text after '?' is not a list of options"
+    )
+    return Problem(reason, f"known: {', '.join(sorted({*SUPPORTED, *PARTS}))}")

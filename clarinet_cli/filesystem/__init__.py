@@ -1,1 +1,1 @@
-"""Files that the tool reads and writes: whose they are, and whether to trust them."""
+"""Owners and permissions of the files that the tool reads and writes."""

@@ -1,8 +1,8 @@
-"""Whose the files are that the tool makes: those of what they lie beside.
+"""Owner, group and mode of the files that the tool creates.
 
-A file gets the owner, group and mode of the database, as SQLite does for its own files, or
-of its directory. Root gives them away, a member of a group to the group; for everybody else
-they stay as they are. All is done on descriptors: a moment later a name may be another file's.
+A new file gets the owner, group and mode of the database, as SQLite's own files do, or of its
+directory. Only root can set the owner, and only a member the group; otherwise they are not
+changed. All calls use descriptors, since a path may refer to another file a moment later.
 """
 
 import grp
@@ -18,30 +18,30 @@ from typing import Optional
 PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 GROUP_READ_WRITE = stat.S_IRGRP | stat.S_IWGRP
 OTHERS_READ_WRITE = stat.S_IROTH | stat.S_IWOTH
-DIRECTORY_MODE = 0o755  # and the umask, and what the group may do with the model
-# Enough for a directory that is only a place to begin from, and needs no right to read it.
+DIRECTORY_MODE = 0o755  # less the umask, with the group's permissions on the model
+# O_PATH opens a directory for use as dir_fd without permission to read it.
 DIRECTORY_FLAGS = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
 def open_file(
     path: Path, flags: int, *, like: Optional[Path] = None, mode: Optional[int] = None
 ) -> int:
-    """Open a file, and give one that is made for it to whom it belongs.
+    """Open a file; a new one gets the owner, group and mode of its model.
 
     Args:
         path: The file; its directory has to exist.
-        flags: As ``os.open`` takes them. An existing file is opened without O_CREAT, so
-            that the kernel's protection of sticky directories does not refuse root.
-        like: The database whose owner, group and mode a new file gets, if its owner may
-            make files in that directory; otherwise they are those of the directory.
-        mode: Of a new file, less the umask, instead of that of its model; in a directory
-            that its group may write to, the group may write the file too.
+        flags: The flags of ``os.open``. An existing file is opened without O_CREAT, since the
+            kernel's protection of sticky directories would refuse that even to root.
+        like: The database that is the model of a new file, if its owner may create files in
+            that directory; otherwise the directory is the model.
+        mode: The mode of a new file, less the umask, instead of the model's; in a directory
+            that is writable by its group the file is too.
 
     Returns:
         The descriptor.
 
     Raises:
-        OSError: It can't be opened or made; ``filename`` is the whole path.
+        OSError: It can't be opened or created; ``filename`` is the whole path.
     """
     with _directory(path.parent) as directory:
         try:
@@ -52,14 +52,14 @@ def open_file(
 
 
 def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
-    """Make a directory, and those above it, where they are missing.
+    """Create a directory and its missing parents.
 
     Args:
         path: The directory.
-        like: As in ``open_file``.
+        like: See ``open_file``.
 
     Raises:
-        OSError: It can't be made.
+        OSError: It can't be created.
     """
     if path.is_dir():
         return
@@ -82,10 +82,10 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
 
 
 def give_to_directory_owner(path: Path) -> None:
-    """Give a file that a library has just made to the owner and group of its directory.
+    """Give a file that a library has created to the owner and group of its directory.
 
     Args:
-        path: The file; a link, or a file of somebody else, is left alone.
+        path: The file; a link or a file of another user is not changed.
     """
     with (
         suppress(OSError),
@@ -98,10 +98,10 @@ def give_to_directory_owner(path: Path) -> None:
 
 
 def describe_owner(path: Path) -> str:
-    """Return owner, group and mode of a file, for a message.
+    """Return owner, group and mode of a file, or why they can't be read, for a message.
 
     Args:
-        path: The file; what can't be asked about is said so.
+        path: The file.
     """
     try:
         found = path.stat()
@@ -111,11 +111,11 @@ def describe_owner(path: Path) -> str:
 
 
 def os_error_reason(error: OSError, path: Path) -> str:
-    """Return why a file can't be opened; where a right is missing, whose the file is.
+    """Return why a file can't be opened; if a permission is missing, with the file's owner.
 
     Args:
-        error: What the operating system says.
-        path: The file, if the error does not name one.
+        error: The error.
+        path: The file, used if the error has no ``filename``.
     """
     reason = error.strerror or type(error).__name__
     if not isinstance(error, PermissionError):
@@ -126,11 +126,11 @@ def os_error_reason(error: OSError, path: Path) -> str:
 
 
 def repair_commands(path: Path, like: Path) -> str:
-    """Return the commands that make a file as it would have been made beside *like*.
+    """Return the shell commands that set a file's owner and mode to those of a new file.
 
     Args:
         path: The file.
-        like: The database.
+        like: The database that is its model; see ``open_file``.
     """
     try:
         found, model = path.stat(), like.stat()
@@ -145,7 +145,7 @@ def repair_commands(path: Path, like: Path) -> str:
 
 
 def sudo_hint(path: Path) -> str:
-    """Return how to run a command as the owner of a file, for a hint.
+    """Return the shell command that runs the tool as the owner of a file, for a hint.
 
     Args:
         path: The file.
@@ -193,7 +193,7 @@ def _open_in(
 
 
 def _model(directory: int, like: Optional[Path]) -> os.stat_result:
-    """Return the database, if its owner may make files in the directory, else that."""
+    """Return the status of the model of a new file; see ``open_file``."""
     place = os.fstat(directory)
     if like is None:
         return place
@@ -211,7 +211,7 @@ def _model(directory: int, like: Optional[Path]) -> os.stat_result:
 
 
 def _file_mode(model: os.stat_result) -> int:
-    """Return the mode of a file beside *model*: others get in only where they may write it."""
+    """Return the mode of a new file; others have access only if they may write the model."""
     if stat.S_ISDIR(model.st_mode):
         return PRIVATE | (GROUP_READ_WRITE if model.st_mode & stat.S_IWGRP else 0)
     others = OTHERS_READ_WRITE if model.st_mode & stat.S_IWOTH else 0
@@ -219,13 +219,13 @@ def _file_mode(model: os.stat_result) -> int:
 
 
 def _give(made: int, model: os.stat_result, mode: Optional[int]) -> None:
-    """Give away what was made; where that is not permitted it stays as it is."""
+    """Set owner, group and mode of a new file, as far as this is permitted."""
     owner = model.st_uid if os.geteuid() == 0 else -1
     with suppress(OSError):
         os.fchown(made, owner, model.st_gid)
     if mode is not None:
         now = os.fstat(made)
-        if now.st_gid != model.st_gid:  # another group than the mode is meant for
+        if now.st_gid != model.st_gid:  # the group could not be set: keep its permissions
             mode = (mode & ~stat.S_IRWXG) | (now.st_mode & stat.S_IRWXG)
         os.fchmod(made, mode)
 

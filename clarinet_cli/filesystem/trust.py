@@ -39,14 +39,14 @@ PROC = Path("/proc")  # its links may not be paths: pipe:[123]
 
 
 def require_code(paths: Iterable[Path], project: Path) -> None:
-    """Refuse to run code that other users own or may write.
+    """Refuse to run code that another user owns or may write.
 
     Args:
-        paths: The files, and the directories that they are in.
-        project: The project directory that they belong to.
+        paths: The files and their directories.
+        project: The project directory.
 
     Raises:
-        RefusedError: Whose file it is, and the way out.
+        RefusedError: Another user owns one or may write it.
     """
     if _is_safe(project):
         return
@@ -54,12 +54,12 @@ def require_code(paths: Iterable[Path], project: Path) -> None:
         _require_code_file(path, project)
 
 
-def is_callers_own(paths: Iterable[Path], project: Path) -> bool:
-    """Return whether files can be relied on as code can: for what is done without being asked.
+def is_trusted(paths: Iterable[Path], project: Path) -> bool:
+    """Return whether ``require_code`` accepts files.
 
     Args:
-        paths: The files, and the directories that they are in.
-        project: The project directory that they belong to.
+        paths: The files and their directories.
+        project: The project directory.
     """
     try:
         require_code(paths, project)
@@ -69,13 +69,13 @@ def is_callers_own(paths: Iterable[Path], project: Path) -> bool:
 
 
 def require_settings_file(path: Path) -> None:
-    """Refuse a settings file that is neither the caller's, root's nor the project owner's.
+    """Refuse a settings file that is not owned by the caller, root or the project's owner.
 
     Args:
-        path: The file; a missing one is fine.
+        path: The file, which may be missing.
 
     Raises:
-        RefusedError: Whose file it is, and the way out.
+        RefusedError: Another user owns it, or others may write it.
     """
     found = _status(path)
     if found is None or _is_safe(path.parent):
@@ -134,16 +134,16 @@ def _group_name(number: int) -> str:
         return str(number)
 
 
-def require_log_place(path: Path, *, key: str, named_by: Path) -> None:
+def require_log_location(path: Path, *, key: str, named_by: Path) -> None:
     """Refuse, as root, to write a log where the owner of the settings file could not.
 
     Args:
-        path: The log, or the directory of logs.
+        path: The log file or directory.
         key: The setting that names it.
-        named_by: The settings file that has this setting.
+        named_by: The settings file that contains the setting.
 
     Raises:
-        RefusedError: Which setting names a place that is not its owner's.
+        RefusedError: The owner of the settings file could not write there.
     """
     source = _status(named_by)
     if os.geteuid() != ROOT or source is None or source.st_uid == ROOT:
@@ -157,15 +157,15 @@ def require_log_place(path: Path, *, key: str, named_by: Path) -> None:
     )
 
 
-def require_project_place(paths: Iterable[Path], project: Path) -> None:
-    """Refuse, as root, to put files for a project where its owner could not.
+def require_project_location(paths: Iterable[Path], project: Path) -> None:
+    """Refuse, as root, to create files for a project where its owner could not.
 
     Args:
         paths: The files; a link in the project may lead out of it.
         project: The project directory.
 
     Raises:
-        RefusedError: Which file it is, and the way out.
+        RefusedError: The owner of the project could not write one.
     """
     owner = project.stat().st_uid
     if os.geteuid() != ROOT or owner == ROOT or _is_safe(project):
@@ -180,7 +180,7 @@ def require_project_place(paths: Iterable[Path], project: Path) -> None:
 
 
 def trusted_path(path: Path) -> Path:
-    """Return *path* without the links in it, to be opened with ``nofollow``.
+    """Return *path* with its links resolved, to be opened with ``nofollow``.
 
     Args:
         path: A file, which may be missing.
@@ -213,16 +213,16 @@ def trusted_path(path: Path) -> Path:
 
 
 def nofollow(path: Path) -> int:
-    """Return the flag that keeps a link from being followed that took the file's place.
+    """Return the flag of ``os.open`` that refuses a link created after ``trusted_path``.
 
     Args:
-        path: As ``trusted_path`` returns it.
+        path: What ``trusted_path`` returned.
     """
     return 0 if path.is_relative_to(PROC) else os.O_NOFOLLOW
 
 
 def user_name(number: int) -> str:
-    """Return a user's name, or the number of one without a name.
+    """Return a user's name, or the uid as text if there is no name.
 
     Args:
         number: The user id.
@@ -235,7 +235,7 @@ def user_name(number: int) -> str:
 
 def _require_code_file(path: Path, project: Path) -> None:
     found, caller = _status(path), os.geteuid()
-    if found is None:  # of a link to nothing the directory is looked at
+    if found is None:  # a broken link; its directory is checked too
         return
     if found.st_uid not in (caller, ROOT):
         owner = user_name(found.st_uid)
@@ -256,7 +256,7 @@ def _refused(path: Path, reason: str, remedy: str, project: Path) -> ClarinetErr
 
 
 def _is_sticky_parent(path: Path, found: os.stat_result, project: Path) -> bool:
-    """Whether nobody can replace what is in a directory that everybody may write, as /tmp."""
+    """Return whether a directory is the project and sticky, like /tmp."""
     return path == project and bool(found.st_mode & stat.S_ISVTX)
 
 
@@ -265,8 +265,8 @@ def _groups_of(caller: int) -> set[int]:
 
 
 def _could_write(user: int, path: Path) -> bool:
-    """Whether a user may write a file, or make it, or put another in its place."""
-    if "\0" in str(path):  # that it is no name is said by who opens it
+    """Return whether a user may write, create or replace a file."""
+    if "\0" in str(path):  # opening it reports the error
         return True
     place = path.resolve()
     found = _status(place)
@@ -303,5 +303,5 @@ def _is_safe(project: Path) -> bool:
 def _status(path: Path) -> Optional[os.stat_result]:
     try:
         return path.stat()
-    except OSError:  # missing, or a loop: reading it says what is wrong
+    except OSError:  # missing or unreadable; opening it reports the error
         return None

@@ -1,7 +1,7 @@
-"""Settings that may not be what was meant: looked at before a database is touched.
+"""Warnings about settings that may be mistakes, before a database is opened.
 
-A misspelt key is ignored like the server's own keys, and the default counts: with
-``databse_driver`` the tool would work on an empty SQLite file instead of the server.
+A misspelled key is ignored like the server's other keys, and the default is used: with
+``databse_driver`` the tool would use an empty SQLite file instead of the server.
 """
 
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from clarinet_cli.database.url import database_url, display_url, sqlite_file, ur
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
 from clarinet_cli.settings import ENV_PREFIX, Settings
 from clarinet_cli.sources import written_keys
-from clarinet_cli.spelling import misspelt, slips
+from clarinet_cli.spelling import edit_distance, misspellings_of
 
 SERVER_PARTS = ("database_host", "database_username", "database_password")
 PARTS = ("database_driver", "database_name", "database_host", "database_port")
 LOCAL_HOSTS = {None, "", "127.0.0.1", "::1"}
 POSTGRESQL_PORT = 5432
-PREFIX_SLIPS = 2
+MAX_PREFIX_EDITS = 2
 
 
 def settings_warnings(settings: Settings) -> list[str]:
-    """Return what may not be meant: misspelt keys, and keys that have no effect.
+    """Return warnings about misspelled keys and keys without effect.
 
     Args:
         settings: The project's settings.
@@ -38,10 +38,10 @@ def settings_warnings(settings: Settings) -> list[str]:
 
 
 def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
-    """Return the keys that look like one of ours: the source, the key, what may be meant.
+    """Return the keys that resemble one of ours: source, key, and the keys it may stand for.
 
     Args:
-        project: The directory of the settings files; those that can't be read are left out.
+        project: The directory of the settings files; unreadable files are skipped.
     """
     ours = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
@@ -55,24 +55,25 @@ def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
 
 
 def refuse_accidental_sqlite(settings: Settings) -> None:
-    """Refuse to make a SQLite file where the settings are about a server.
+    """Refuse to create a SQLite file if the settings seem to describe a server.
 
-    An empty database with an administrator in it would look like success. A driver that
-    is named is meant.
+    A new database with an administrator would look like success.
 
     Raises:
-        ConfigurationError: No driver is named, and a server or a misspelt driver is.
+        ConfigurationError: ``database_driver`` is not set, but ``database_host`` or a
+            misspelled driver is.
     """
     if "database_driver" in settings.model_fields_set or settings.database_url is not None:
         return
-    slips = [item for item in misspelled_keys(settings.project_dir) if "database_driver" in item[2]]
-    if not slips and "database_host" not in settings.model_fields_set:
+    keys = misspelled_keys(settings.project_dir)
+    misspelled = [item for item in keys if "database_driver" in item[2]]
+    if not misspelled and "database_host" not in settings.model_fields_set:
         return
     file = sqlite_file(database_url(settings))
     if file is None or file.exists():
         return
-    where, written, _ = slips[0] if slips else ("", "", [])
-    reason = f"{where}: unknown key {written}" if slips else "database_host is set"
+    where, written, _ = misspelled[0] if misspelled else ("", "", [])
+    reason = f"{where}: unknown key {written}" if misspelled else "database_host is set"
     raise CONFIGURATION.with_context(
         f"{reason}, and without database_driver the new database would be the file {file}",
         hint="set database_driver to postgresql or sqlite",
@@ -81,19 +82,19 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 
 @lru_cache(1024)
 def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a key is a slip of; below a table of ours any name is right."""
-    return () if key.partition(".")[0] in ours else tuple(misspelt(key, ours))
+    """Return the keys that a key may be a misspelling of; names below our tables are free."""
+    return () if key.partition(".")[0] in ours else tuple(misspellings_of(key, ours))
 
 
 def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
-    """Return the key of a variable such as ``CLARINT_DATABASE_HOST``."""
+    """Return the intended name of a variable such as ``CLARINT_DATABASE_HOST``."""
     prefix, _, key = variable.partition("_")
-    near = slips(f"{prefix}_", ENV_PREFIX, most=PREFIX_SLIPS) <= PREFIX_SLIPS
-    return [f"{ENV_PREFIX}{key}"] if near and key.lower() in ours else []
+    edits = edit_distance(f"{prefix}_", ENV_PREFIX, most=MAX_PREFIX_EDITS)
+    return [f"{ENV_PREFIX}{key}"] if edits <= MAX_PREFIX_EDITS and key.lower() in ours else []
 
 
 def unused_parts(settings: Settings) -> Iterator[str]:
-    """Yield which settings of a server have no effect beside SQLite.
+    """Yield a warning about server settings that have no effect with SQLite.
 
     Args:
         settings: The project's settings.
@@ -114,7 +115,7 @@ def unused_parts(settings: Settings) -> Iterator[str]:
 
 
 def another_database(settings: Settings) -> Iterator[str]:
-    """Yield that the server, which does not read ``database_url``, uses another database.
+    """Yield a warning if the server, which ignores ``database_url``, uses another database.
 
     Args:
         settings: The project's settings.
@@ -123,14 +124,14 @@ def another_database(settings: Settings) -> Iterator[str]:
         return
     try:
         parts, url = url_from_parts(settings), database_url(settings)
-    except ClarinetError:  # the command itself meets what is wrong with them
+    except ClarinetError:  # the command itself reports it
         return
     if _identity(parts) != _identity(url):
         yield f"the server does not read database_url and uses {display_url(parts)}"
 
 
 def _identity(url: URL) -> tuple[Optional[str], ...]:
-    """Return what makes two URLs the same database, whoever logs in."""
+    """Return the parts of a URL that identify a database, without the user."""
     if file := sqlite_file(url):
         return (str(file.resolve()),)
     host = "localhost" if url.host in LOCAL_HOSTS else url.host

@@ -81,7 +81,7 @@ def test_clear_text_is_not_answered_by_any_command(
     write(empty_project, hostile)
     for words in COMMANDS:
         result = run(empty_project, words)
-        assert "wants the password in clear text, without TLS: it was not sent" in result.stderr
+        assert "asks for the password in clear text, without TLS: it was not sent" in result.stderr
         assert 'hint: use TLS (database_sslmode = "require"), or scram-sha-256' in result.stderr
     assert hostile.log_ins >= len(COMMANDS)
     assert CANARY.encode() not in hostile.received
@@ -157,7 +157,7 @@ def test_an_md5_hash_goes_where_the_settings_say_that_the_network_is_trusted(
     old = listener(asking(MD5, SALT))
     write(empty_project, old)
     refused = run(empty_project, ("db", "status"))
-    assert "wants the password as an md5 hash, without TLS: it was not sent" in refused.stderr
+    assert "asks for the password as an md5 hash, without TLS: it was not sent" in refused.stderr
     assert 'database_sslmode = "disable"' in refused.stderr
     assert b"md5" not in old.received
     write(empty_project, old, database_sslmode="disable")

@@ -142,8 +142,8 @@ def test_a_server_without_tls_is_told(empty_project: Project, postgres: Postgres
 
 
 WRONG = {
-    "sslmode=verify-full&sslrootcert=missing.pem": "sslrootcert: there is no such file",
-    "sslmode=require&sslcert=missing.pem": "sslcert: there is no such file",
+    "sslmode=verify-full&sslrootcert=missing.pem": "sslrootcert: no such file",
+    "sslmode=require&sslcert=missing.pem": "sslcert: no such file",
     "sslmode=require&sslkey=settings.toml": "sslkey needs sslcert",
     "sslrootcert=settings.toml": "sslrootcert needs sslmode",
     "sslmode=prefer&sslcert=settings.toml": "sslcert needs sslmode",

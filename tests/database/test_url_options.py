@@ -122,12 +122,12 @@ def test_parts_may_stand_among_the_options(project: Project, front: TlsFront) ->
 REFUSED = {
     "sslmode=require&channel_binding=require": "channel_binding=require: the driver can't bind",
     "channel_binding=sometimes": "channel_binding is not one of disable, prefer, require",
-    "gssencmode=require": "gssencmode=require: the driver encrypts by TLS alone",
-    "passfile=x": "passfile: this tool reads no password file",
-    "service=x": "service: this tool reads no service file",
-    "sslcrl=x": "sslcrl: this tool looks for no certificate that was revoked",
-    "krbsrvname=x": "krbsrvname: this tool has no Kerberos",
-    "hostaddr=127.0.0.1": "hostaddr: this tool looks up the host itself",
+    "gssencmode=require": "gssencmode=require: the driver supports TLS only",
+    "passfile=x": "passfile: PostgreSQL's password file is not read",
+    "service=x": "service: service files are not read",
+    "sslcrl=x": "sslcrl: certificate revocation lists are not supported",
+    "krbsrvname=x": "krbsrvname: Kerberos is not supported",
+    "hostaddr=127.0.0.1": "hostaddr: not supported",
     "ssl=maybe": "ssl is not one of true, 1",
     "ssl=require&sslmode=disable": "sslmode contradicts sslmode=require",
     "sslmode=require&sslmode=disable": "sslmode is given several times",
@@ -234,7 +234,7 @@ def test_a_url_takes_from_the_settings_what_it_does_not_say(
     demanded = project.run("db", "status", env={"CLARINET_DATABASE_SSLMODE": "require"})
     assert demanded.code == 7, demanded
     assert "the server does not offer TLS" in demanded.stderr
-    assert "hint: database_sslmode, or sslmode in database_url, asks for TLS" in demanded.stderr
+    assert "hint: database_sslmode, or sslmode in database_url, requires TLS" in demanded.stderr
     write(project, front, "ssl=require")
     refused = project.run("db", "status", env={"CLARINET_DATABASE_SSLMODE": "verify-full"})
     assert refused.code == 78, refused
@@ -254,7 +254,7 @@ WRONG = {
     'database_sslmode = "verify-full"': "database_sslmode: sslmode=verify-full needs sslrootcert",
     'database_sslrootcert = "settings.toml"': "database_sslrootcert: sslrootcert needs sslmode",
     'database_sslmode = "require"\ndatabase_sslcert = "none"': (
-        "database_sslcert: sslcert: there is no such file"
+        "database_sslcert: sslcert: no such file"
     ),
     'database_sslmode = "require"\ndatabase_sslkey = "settings.toml"': (
         "database_sslkey: sslkey needs sslcert"

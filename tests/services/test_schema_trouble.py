@@ -433,7 +433,7 @@ class TestReadRevisions:
             ("print()\n", "assigns no 'revision'"),
             ("revision = 'a' + 'b'\ndown_revision = None\n", "'revision' is not a plain value"),
             ("revision = 7\ndown_revision = None\n", "'revision' is not a plain value"),
-            ("revision = None\ndown_revision = None\n", "'revision' is not a text"),
+            ("revision = None\ndown_revision = None\n", "'revision' is not a string"),
             ("revision = (\n", "is not Python"),
             ("revision = " + "-" * 100_000 + "1\n", "is not Python"),
             ("#" * 2**21, "bytes"),

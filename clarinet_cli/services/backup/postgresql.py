@@ -19,7 +19,7 @@ from sqlalchemy import URL
 
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
 from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, is_local, user_name
-from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_PASSWORDS, ca_file
+from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_FORMS, ca_file
 from clarinet_cli.database.url import display_url
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
@@ -43,7 +43,7 @@ SERVICE = "clarinet"
 ERROR = re.compile(r"^\w+: (?:error|detail|fatal): (.*)$", re.MULTILINE)
 QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, behind what is wrong with it
 CONNECTING = ("connection to server", "could not connect", "server closed the connection")
-METHODS = {CLEAR_TEXT: "password", READABLE_PASSWORDS[5]: "md5"}  # by libpq's names
+METHODS = {CLEAR_TEXT: "password", READABLE_FORMS[5]: "md5"}  # by libpq's names
 VARIABLES = {
     "application_name": "PGAPPNAME",
     "connect_timeout": "PGCONNECT_TIMEOUT",
@@ -173,7 +173,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
         found["PGSSLMODE"] = "require" if encrypted else "disable"
     if not encrypted and url.host and not is_local(url.host):
         # A password that others on the network could use is not sent.
-        readable = [CLEAR_TEXT] if mode == "disable" else list(READABLE_PASSWORDS.values())
+        readable = [CLEAR_TEXT] if mode == "disable" else list(READABLE_FORMS.values())
         found["PGREQUIREAUTH"] = ",".join(f"!{METHODS[form]}" for form in readable)
     if "search_path" in options:
         path = options["search_path"].replace("\\", "\\\\").replace(" ", "\\ ")

@@ -17,7 +17,7 @@ from clarinet_cli.filesystem.ownership import (
     open_file,
     os_error_reason,
 )
-from clarinet_cli.filesystem.trust import require_project_place
+from clarinet_cli.filesystem.trust import require_project_location
 from clarinet_cli.results import FileChange
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import (
@@ -72,7 +72,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
             "exists already with other content: " + ", ".join(map(str, differing)),
             hint="--force overwrites it",
         )
-    require_project_place(wanted, project)
+    require_project_location(wanted, project)
     changes = []
     for path, text in wanted.items():
         before = text_of(path)

@@ -6,6 +6,7 @@ from typing import Optional
 from alembic.script import Script
 from sqlalchemy import Connection, inspect
 
+from clarinet_cli.database.errors import DEPENDENTS_HINT
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
 from clarinet_cli.repositories.server import views_of
@@ -18,7 +19,6 @@ from clarinet_cli.services.schema.state import current_heads, our_tables
 from clarinet_cli.settings import Settings
 
 SYSTEM_SCHEMA = "information_schema"
-DEPENDENTS_HINT = "remove those tables, views or foreign keys first, by what made them"
 WRITE_REVISION = "'clarinet migrate create -m mend' and 'clarinet migrate upgrade'"
 REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
