@@ -1,6 +1,6 @@
-"""Ids and instants in other forms than the server's, in queries.
+"""SQL functions for ids and instants that are not stored in the server's form.
 
-SQLite takes any value in any column, and PostgreSQL has instants that the server can't read.
+SQLite stores any value in any column, and PostgreSQL has instants that the server can't read.
 """
 
 from datetime import UTC, datetime
@@ -25,10 +25,10 @@ def canonical_form(stored: object) -> object:
 
 
 class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
-    """Whether the server can read an instant, so that a comparison of it means something.
+    """Whether the server can read an instant, so that it can be compared.
 
-    SQLite: it is text that begins with a date and time in UTC. PostgreSQL: neither infinite
-    nor in a year that Python does not have.
+    SQLite: a text that begins with a date and time in UTC. PostgreSQL: neither infinite nor
+    outside of Python's years.
     """
 
     type = Boolean()
@@ -37,12 +37,12 @@ class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQ
 
 @compiles(readable_instant, "sqlite")
 def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
-    """Return the cheapest test that settles it: the first does for nearly all instants."""
+    """Return tests ordered by cost; the first one holds for nearly all instants."""
     text = compiler.process(element.clauses, **options)
     begins, ends = f"substr({text}, 1, 19)", f"substr({text}, 20)"
     in_utc = f"{ends} NOT GLOB '*[^.0-9]*' OR {ends} GLOB '*+00:00' OR {ends} GLOB '*Z'"
-    # Without a modifier datetime() takes 31 February and 24:00 as they are. Of the whole text
-    # it would round the fraction, perhaps to the next second.
+    # Without a modifier datetime() does not normalise 31 February and 24:00. Given the whole text
+    # it would round the fraction, possibly to the next second.
     same = f"datetime({begins}, '+0 days') = {begins} AND {begins} NOT LIKE '0000%'"
     usual = (
         f"{text} GLOB (datetime({text}, '+0 days') || '.?????[0-9]') AND {text} NOT GLOB '0000*'"
@@ -56,9 +56,9 @@ def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def _is_plain_instant(text: str) -> str:
-    """Return the test for the server's form, on days and in hours that each month and day has.
+    """Return the test for the server's form on days 1 to 28 and in hours 00 to 18.
 
-    ``julianday()`` reads the digits, up to 31 days a month and 24 hours a day.
+    ``julianday()`` checks the digits, but accepts 31 days in any month and 24 hours a day.
     """
     form = "'[1-9]???-??-[0-2][0-8] [01]?:??:??.?????[0-9]'"
     return f"{text} GLOB {form} AND julianday({text}) IS NOT NULL AND typeof({text}) = 'text'"
@@ -70,7 +70,7 @@ def _postgresql_readable(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class is_canonical_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
-    """Whether an id has the form that the server writes and looks for."""
+    """Whether an id has the form that the server writes and compares with."""
 
     type = Boolean()
     inherit_cache = True
@@ -87,7 +87,7 @@ def _postgresql_usual(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
-    """An id so that all forms of one are equal."""
+    """An id in the server's form, whatever form it is stored in."""
 
     type = StoredId()
     inherit_cache = True
@@ -110,6 +110,6 @@ def _is_hex(value: str) -> str:
 
 
 def all_instants_readable() -> ColumnElement[bool]:
-    """Return whether a session's state can be judged."""
+    """Return the condition that all instants of a session can be read."""
     instants = (AccessToken.expires_at, AccessToken.last_accessed, AccessToken.created_at)
     return and_(*(readable_instant(col(instant)) for instant in instants))

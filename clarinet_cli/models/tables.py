@@ -1,4 +1,4 @@
-"""Users, roles, and which user has which role."""
+"""The tables of accounts, roles and sessions."""
 
 from datetime import datetime
 from typing import Optional
@@ -30,7 +30,7 @@ class User(Base, table=True):
 
 
 class Role(Base, table=True):
-    """A role that users can have; its name is all it is."""
+    """A role that users can have."""
 
     __tablename__ = "userrole"
 
@@ -38,7 +38,7 @@ class Role(Base, table=True):
 
 
 class RoleLink(Base, table=True):
-    """One role of one user."""
+    """The assignment of a role to a user."""
 
     __tablename__ = "userroleslink"
 
@@ -53,8 +53,8 @@ class RoleLink(Base, table=True):
 class AccessToken(Base, table=True):
     """A log-in session of a user.
 
-    ``token`` is the credential itself: whoever holds it is logged in. It never leaves the
-    database; the session's public id is its first eight characters.
+    ``token`` is the credential itself and is never shown; the session's public id is its first
+    eight characters.
     """
 
     __tablename__ = "access_token"

@@ -1,7 +1,7 @@
-"""Column types: the one place where stored forms become Python values and back.
+"""Column types: conversion between stored and Python values.
 
-A value that a column should not have is no error: it is read as what can be said of it, so
-that one such row is not the end of every listing.
+An unexpected stored value is not an error but is read as text or None, so that one such row does
+not break every listing.
 """
 
 import re
@@ -45,10 +45,10 @@ def as_text(stored: object) -> str:
 
 
 class in_python_years(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
-    """An instant that the driver can read; else NULL.
+    """An instant, or NULL if the driver can't represent it.
 
-    PostgreSQL has instants before the year 1 and behind 9999, and infinite ones; on SQLite
-    whatever is stored is read as it is.
+    PostgreSQL has instants before the year 1 and after the year 9999, and infinite ones. On
+    SQLite the stored value is returned unchanged.
     """
 
     type = DateTime(timezone=True)
@@ -67,24 +67,24 @@ def _postgresql_years(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An instant, timezone-aware UTC in Python; None when what is stored can't be read.
+    """An instant, timezone-aware UTC in Python; None if the stored value is no instant.
 
     PostgreSQL stores ``timestamptz``. SQLite stores the naive text
-    ``YYYY-MM-DD HH:MM:SS.ffffff``, meaning UTC, as the server writes it.
+    ``YYYY-MM-DD HH:MM:SS.ffffff``, in UTC, as the server writes it.
     """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return what is selected of a column."""
+        """Return the expression that is selected for a column."""
         return in_python_years(column, type_=self)
 
     def process_bind_param(self, value: Optional[datetime], dialect: Dialect) -> Optional[datetime]:
-        """Return *value* as the driver wants it.
+        """Return *value* for the driver.
 
         Raises:
-            ValueError: *value* is naive, so that nobody knows which instant it means.
+            ValueError: *value* has no time zone.
         """
         if value is None:
             return None
@@ -95,7 +95,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return what makes a Python value of a stored one; for SQLite the quickest way."""
+        """Return the function that converts a stored value."""
         return (
             _from_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
         )
@@ -108,7 +108,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def _from_text(value: object) -> Optional[datetime]:
-    """Return the instant that SQLite's text means, or None when it means none."""
+    """Return the instant that a value stored in SQLite represents, or None."""
     if not isinstance(value, str):
         return None
     try:
@@ -119,7 +119,7 @@ def _from_text(value: object) -> Optional[datetime]:
 
 
 def _in_utc(found: datetime) -> Optional[datetime]:
-    """Return an instant as aware UTC, or None when that is in no year that Python has."""
+    """Return an instant as aware UTC, or None if that is outside of Python's years."""
     try:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
@@ -127,14 +127,12 @@ def _in_utc(found: datetime) -> Optional[datetime]:
 
 
 def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional[str]]:
-    """Return the instants that SQLite's texts mean, as ISO 8601 in UTC with ``Z``.
-
-    One that is no instant is None.
+    """Return SQLite's stored instants as ISO 8601 in UTC with ``Z``; None for other values.
 
     Args:
-        stored: What the column has.
-        valid: They are instants, whatever their form: where all have the one that the server
-            writes, many are turned at once, and none is taken apart.
+        stored: The values of a column.
+        valid: Each value is an instant in some form. If all have the server's form they are
+            converted together, without parsing each.
     """
     if valid and set(map(type, stored)) == {str}:
         lines = "\n".join(map(str, stored))
@@ -146,10 +144,10 @@ def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional
 
 
 class NonCanonicalId(str):
-    """An id in another form than the server's, or none at all, as text.
+    """An id that is not stored in the server's form, as text; it need not be a UUID.
 
     Attributes:
-        stored: The value as it is stored, by which the row is found again.
+        stored: The stored value, which identifies the row in queries.
     """
 
     __slots__ = ("stored",)
@@ -162,27 +160,22 @@ class NonCanonicalId(str):
         made.stored = stored
         return made
 
-    @property
-    def means(self) -> Optional[UUID]:
-        """The UUID that it is another form of, or None."""
-        return uuid_of(self.stored)
-
 
 def id_of(stored: object) -> Optional[UUID | NonCanonicalId]:
-    """Return the id that SQLite stores."""
+    """Return the id for a value stored in SQLite."""
     if isinstance(stored, str) and _HEX_ID.fullmatch(stored):
         return UUID(stored)
     return None if stored is None else NonCanonicalId(stored)
 
 
 class StoredId(TypeDecorator[UUID]):
-    """The id of an account: a UUID, or ``NonCanonicalId`` for what SQLite has in another form."""
+    """The id of an account: a UUID, or a ``NonCanonicalId``, which only SQLite can store."""
 
     impl = sqlalchemy.UUID
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """Return what makes a stored value of an id."""
+        """Return the function that converts an id for storage."""
         if dialect.name != "sqlite":
             return super().bind_processor(dialect)
         return lambda value: (
@@ -190,36 +183,36 @@ class StoredId(TypeDecorator[UUID]):
         )
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return what makes an id of a stored value."""
+        """Return the function that converts a stored value to an id."""
         if dialect.name != "sqlite":
             return super().result_processor(dialect, coltype)
         return id_of
 
 
 class StoredText(TypeDecorator[str]):
-    """A text; SQLite may have a number or bytes in its place."""
+    """A text; SQLite may store a number or bytes instead, which are read as text."""
 
     impl = String
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return what makes a text of a stored value."""
+        """Return the function that converts a stored value to text."""
         if dialect.name != "sqlite":
             return super().result_processor(dialect, coltype)
         return text_of
 
 
 def text_of(stored: object) -> Optional[str]:
-    """Return a stored value as text, or None for none."""
+    """Return a stored value as text, or None for NULL."""
     return stored if stored is None or isinstance(stored, str) else as_text(stored)
 
 
 def new_user_id() -> UUID:
-    """Return a random UUID that SQLite keeps as text.
+    """Return a random UUID whose hex digits SQLite stores as text.
 
-    The server declares the column as ``UUID``, which gives it numeric affinity: hex digits
-    that read as a number (all decimal, or with a single ``e``) would be stored as a rounded
-    float. About one random UUID in a million is such a number.
+    The server declares the column as ``UUID``, which has numeric affinity: hex digits that form
+    a number (all decimal, or with a single ``e``) would be stored as a rounded float. About one
+    random UUID in a million is such a number.
     """
     while True:
         candidate = uuid4()

@@ -1,1 +1,1 @@
-"""The queries: one module an aggregate; a repository never commits."""
+"""Queries, one module for each aggregate. A repository never commits."""

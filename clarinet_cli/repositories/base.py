@@ -28,24 +28,24 @@ from clarinet_cli.models.tables import Base
 ModelT = TypeVar("ModelT", bound=Base)
 ValueT = TypeVar("ValueT")
 
-VALUES_AT_ONCE = 500  # values of one IN; a driver has a limit of parameters
+BATCH_SIZE = 500  # values of one statement; drivers limit the number of parameters
 
 
 def batches(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
-    """Yield *values* in parts that one statement takes."""
-    for start in range(0, len(values), VALUES_AT_ONCE):
-        yield values[start : start + VALUES_AT_ONCE]
+    """Yield *values* in batches for one statement each."""
+    for start in range(0, len(values), BATCH_SIZE):
+        yield values[start : start + BATCH_SIZE]
 
 
 async def execute_dml(session: AsyncSession, statement: Executable) -> int:
-    """Run a statement that changes rows and return how many it changed."""
+    """Execute an INSERT, UPDATE or DELETE and return the number of rows changed."""
     options = {"synchronize_session": False}
     result = await session.execute(statement, execution_options=options)
     return cast("CursorResult[Any]", result).rowcount
 
 
 def prevented_error(table: str) -> PreventedError:
-    """Return the error for a statement that changed fewer rows than there were to change."""
+    """Return the error for a statement that changed fewer rows than matched it."""
     return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
 
 
@@ -98,10 +98,10 @@ def _can_encode(encoding: str, letters: str) -> bool:
 
 
 class BaseRepository(Generic[ModelT]):
-    """Rows of one table. Nothing is committed here: whoever opened the session does.
+    """Queries on one table; the caller commits.
 
     Args:
-        session: The session that all queries run in.
+        session: The session for all queries.
     """
 
     model: ClassVar[type[Any]]
@@ -114,7 +114,7 @@ class BaseRepository(Generic[ModelT]):
 
         Raises:
             IntegrityError: A constraint forbids it.
-            PreventedError: A trigger or rule kept it from being inserted.
+            PreventedError: A trigger or rule prevented it.
         """
         model = type(row)
         names = inspect(model).columns.keys()
@@ -128,17 +128,17 @@ class BaseRepository(Generic[ModelT]):
     async def remove_where(
         self, *criteria: ColumnElement[bool], model: Optional[type[Any]] = None
     ) -> int:
-        """Delete the rows for which all *criteria* hold; return how many.
+        """Delete the rows for which all *criteria* hold; return their number.
 
-        Rows that are there afterwards came in meanwhile, and go too, or they stay whatever
-        one does.
+        Rows that match afterwards were inserted concurrently or are protected by a trigger; each
+        is deleted again by its key.
 
         Args:
-            *criteria: Which rows.
-            model: Of another table than the repository's own.
+            *criteria: Conditions for the rows.
+            model: The table, by default the repository's own.
 
         Raises:
-            PreventedError: A trigger or rule kept a row from being deleted.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         model = model or self.model
         number = await execute_dml(self.session, delete(model).where(*criteria))
@@ -157,7 +157,7 @@ class BaseRepository(Generic[ModelT]):
     async def find(self, *criteria: ColumnElement[bool]) -> Sequence[ModelT]:
         """Return the rows for which all *criteria* hold, in no particular order."""
         rows = (await self.session.scalars(select(self.model).where(*criteria))).all()
-        return [row for row in rows if row is not None]  # one without a key is none
+        return [row for row in rows if row is not None]  # the ORM returns None for a NULL key
 
     async def count(self, *criteria: ColumnElement[bool]) -> int:
         """Return the number of rows for which all *criteria* hold."""

@@ -1,7 +1,7 @@
-"""Sessions page by page, newest first, in constant memory.
+"""Listing of sessions in pages, newest first, in constant memory.
 
-Whoever reads a listing may be slow (``| less``): no transaction stays open between two
-pages. Neither engine has an index on the time of log-in, so each does what is cheap to it.
+The reader of a listing may be slow (``| less``), so no transaction stays open between two pages.
+There is no index on ``created_at``; each backend has its own strategy.
 """
 
 from collections.abc import Sequence
@@ -40,19 +40,21 @@ from clarinet_cli.types import SessionFilter
 FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
-BEGAN: ColumnElement[datetime] = case((readable_instant(CREATED), CREATED), else_=OLDEST)
+CREATED_OR_OLDEST: ColumnElement[datetime] = case(
+    (readable_instant(CREATED), CREATED), else_=OLDEST
+)
 ITS_USER = col(User.id) == USER_ID
-KEYS = 40_000  # each lot costs one pass over the table; a key takes about 100 bytes
+KEY_BATCH = 40_000  # keys of one scan of the table; a key takes about 100 bytes
 
 
 class Pages(Protocol):
-    """A listing that is read page by page, each page in a transaction of its own."""
+    """The pages of a listing, each read in its own transaction."""
 
     async def prepare(self) -> None:
-        """Do what has to be done once."""
+        """Prepare the listing, once before the first page."""
 
     async def next_page(self) -> SessionPage:
-        """Return the next sessions; nothing at the end."""
+        """Return the next page; empty at the end."""
 
 
 async def session_pages(
@@ -65,10 +67,10 @@ async def session_pages(
     """Return the pages of a listing.
 
     Args:
-        session: What to read them with.
-        moment: When to judge the state.
-        where: Which sessions.
-        user_id: Only those of this user.
+        session: The session for all pages.
+        moment: The instant of the states.
+        where: The conditions.
+        user_id: Only sessions of this user.
     """
     query = session_rows(moment).where(*_conditions(moment, where))
     if where.agent is not None:
@@ -106,58 +108,62 @@ async def session_row(session: AsyncSession, moment: Moment, found: FoundSession
 
 
 class KeysetPages:
-    """PostgreSQL: the tokens of many sessions are sorted at once, and read page by page.
+    """Keyset pagination for PostgreSQL, with tokens fetched in large batches.
 
-    The tokens go on behind the last session before them: one pass over the table for each
-    lot of them, which it may do in parallel. A cursor would keep a transaction open for as
-    long as somebody reads, hold back the vacuum, and lose its place behind a pooler; a
-    temporary table is not for a replica. A session that is ended meanwhile is left out.
+    Each batch of tokens continues after the last session of the previous one and takes one
+    scan of the table, which may be parallel. A cursor would keep a transaction open while the
+    reader waits, hold back vacuum and not work behind a pooler; a replica has no temporary
+    tables. Sessions that are revoked meanwhile are omitted.
 
     Args:
-        session: What to read with.
-        query: The rows, in no particular order.
-        limit: At most so many; None: all.
+        session: The session for all pages.
+        query: The unordered query for the rows.
+        limit: The maximum number of sessions; None: all.
     """
 
     def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
         self.session = session
-        self.query = query.add_columns(TOKEN.label("token")).order_by(BEGAN.desc(), TOKEN)
+        self.query = query.add_columns(TOKEN.label("token")).order_by(
+            CREATED_OR_OLDEST.desc(), TOKEN
+        )
         self.left = limit
         self.last: Optional[tuple[datetime, str]] = None
         self.tokens: list[str] = []
         self.more = True
 
     async def prepare(self) -> None:
-        """There is nothing to do."""
+        """Do nothing: there is nothing to prepare."""
 
     async def next_page(self) -> SessionPage:
-        """Return the next sessions; nothing at the end."""
+        """Return the next page; empty at the end."""
         if self.last is None:
             return await self._first_page()
         while self.tokens or await self._next_tokens(self.last):
             tokens, self.tokens = self.tokens[:KEYSET_PAGE], self.tokens[KEYSET_PAGE:]
             rows = await self._rows(self.query.where(any_(literal(tokens, ARRAY(String))) == TOKEN))
             if rows:
-                return self._noted(rows)
+                return self._page(rows)
         return SessionPage(())
 
     async def _first_page(self) -> SessionPage:
-        """Return the newest sessions, for which nobody waits for tokens to be sorted."""
+        """Return the newest sessions, without fetching a batch of tokens first."""
         size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
         rows = await self._rows(self.query.limit(size))
         self.more = len(rows) == size
-        return self._noted(rows)
+        return self._page(rows)
 
     async def _next_tokens(self, last: tuple[datetime, str]) -> bool:
-        """Sort the next tokens; return whether there are any."""
-        size = KEYS if self.left is None else min(self.left, KEYS)
+        """Fetch the next batch of tokens; return whether there are any."""
+        size = KEY_BATCH if self.left is None else min(self.left, KEY_BATCH)
         if not self.more or not size:
             return False
         created, token = last
-        behind = or_(BEGAN < created, and_(BEGAN == created, token < TOKEN))
-        query = self.query.where(BEGAN <= created, behind).limit(size)
+        following = or_(
+            CREATED_OR_OLDEST < created, and_(CREATED_OR_OLDEST == created, token < TOKEN)
+        )
+        query = self.query.where(CREATED_OR_OLDEST <= created, following).limit(size)
         keys = query.with_only_columns(TOKEN, maintain_column_froms=True).subquery()
-        # One value: the driver's object for each row would take more than the token.
+        # One array: an object for each row would take more memory than the tokens.
         found = await self.session.scalar(select(func.array_agg(keys.c.token)))
         self.tokens = found or []
         self.more = len(self.tokens) == size
@@ -167,8 +173,8 @@ class KeysetPages:
         rows: Sequence[Row[Any]] = (await self.session.execute(query)).all()
         return rows
 
-    def _noted(self, rows: Sequence[Row[Any]]) -> SessionPage:
-        """Return rows as a page; remember where they end and how many are left."""
+    def _page(self, rows: Sequence[Row[Any]]) -> SessionPage:
+        """Return rows as a page, and record the last row and the remaining number."""
         if self.left is not None:
             self.left -= len(rows)
         if rows:
@@ -177,7 +183,7 @@ class KeysetPages:
 
 
 def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
-    """Return what a filter asks of each session."""
+    """Return the SQL conditions of a filter."""
     found: list[ColumnElement[bool]] = []
     if where.states:
         found.append(moment.state.in_(where.states))

@@ -1,14 +1,14 @@
-"""SQLite: sessions are copied once, into temporary tables, and read from there page by page.
+"""Listing of sessions on SQLite: copied once into temporary tables, and read from there.
 
-A sort for each page would take time by the square, and a query that stays open keeps writers
-out (rollback journal) or the log from shrinking (WAL). The tables are a file that only this
-connection sees; it goes with it. All rows are of one moment.
+Sorting for each page would take quadratic time, and an open query blocks writers (rollback
+journal) or keeps the log from shrinking (WAL). The temporary tables belong to the connection and
+are one consistent snapshot.
 
-What SQLite copies or sorts may reach the disk, in a directory that is not the database's: of
-a token it is the id alone, its first characters, and never the rest.
+Temporary tables and sorts may be written to disk outside of the database's directory. They
+contain the public ids of sessions only, never whole tokens.
 
-They are copied as they lie, in half the time that sorting them takes: the first page is picked
-from the copy, and the rest is sorted once that page is shown.
+The copy is unsorted, which takes half the time: the first page is selected from the copy, and
+the rest is sorted after that page has been shown.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -56,7 +56,7 @@ COPIED: Final = (
     ADDRESS,
     AGENT,
 )
-# The server finds no account by an id in another form: it lets nobody in with such a session.
+# The server finds no account by a non-canonical id, and refuses its sessions.
 COPIED_OF_USERS: Final = (
     canonical_id(col(User.id)).label("id"),
     col(User.email),
@@ -65,7 +65,7 @@ COPIED_OF_USERS: Final = (
 
 
 def _text_columns(names: Iterable[str]) -> list[Column[str]]:
-    """Return columns of text: nothing is taken apart that is only passed on."""
+    """Return text columns, which pass values on without conversion."""
     return [Column(name, String) for name in names]
 
 
@@ -95,11 +95,11 @@ class CopiedPages:
     """The pages of a listing, newest first.
 
     Args:
-        session: What to read with; its connection has to stay the same.
-        rows: The query for the fields of all sessions, in no particular order.
-        wanted: The same for those to list.
-        limit: At most so many; None: all.
-        sizes: How many sessions the first page has, and each other one.
+        session: The session for all pages, on one connection.
+        rows: The unordered query for the fields of all sessions.
+        wanted: The unordered query for the sessions to list.
+        limit: The maximum number of sessions; None: all.
+        sizes: The sizes of the first page and of the others.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class CopiedPages:
         self.read = 0
 
     async def prepare(self) -> None:
-        """Copy the sessions and their users; the database itself is only read."""
+        """Copy the sessions and their users into the temporary tables."""
         connection = await self.session.connection()
         for table in (SESSIONS, USERS, LISTING):
             await connection.run_sync(table.create)
@@ -133,9 +133,9 @@ class CopiedPages:
         await self._fill(LISTING, self.rows.limit(self.first), IN_COPY)
 
     async def next_page(self) -> SessionPage:
-        """Return the next sessions; nothing at the end."""
+        """Return the next page; empty at the end."""
         if self.read == self.first:
-            # All of them, as SQLite sorts slowly when it has to leave some out.
+            # Including the first page: SQLite sorts faster without an offset.
             await self.session.execute(delete(LISTING))
             await self._fill(LISTING, self.rows, IN_COPY)
         size = self.others if self.read else self.first

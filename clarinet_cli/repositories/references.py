@@ -1,4 +1,4 @@
-"""Foreign keys of tables that are not ours: what goes with an account or a session, or keeps it."""
+"""Foreign keys of other tables to accounts and sessions: cascades and restrictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ USERS = metadata.tables[str(User.__tablename__)]
 SESSIONS = metadata.tables[str(AccessToken.__tablename__)]
 CASCADE, SET_NULL, SET_DEFAULT = "CASCADE", "SET NULL", "SET DEFAULT"
 ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": CASCADE, "n": SET_NULL, "d": SET_DEFAULT}
-DEEPEST = 5  # cascades of cascades
-# Also those to the tables that inherit from one or are its partitions. A table that can't be
-# read can't be looked at: the server alone knows what it does.
+MAX_DEPTH = 5  # of cascades
+# Includes keys to tables that inherit from the target or are its partitions. Tables that this
+# role can't read are left to the server.
 _POSTGRESQL = text(
     "SELECT c.oid::bigint AS key, c.relname::text AS name, con.confdeltype::text AS action,"
     " CASE WHEN pg_table_is_visible(c.oid) THEN NULL ELSE n.nspname::text END AS schema,"
@@ -58,7 +58,7 @@ _SQLITE_KEY = text("SELECT name FROM pragma_table_info(:target) WHERE pk > 0 ORD
 
 
 class _Found(NamedTuple):
-    """A foreign key as a catalogue has it; ``key`` names its table there."""
+    """A foreign key from the catalogue; ``key`` identifies its table there."""
 
     key: Any
     name: str
@@ -72,10 +72,10 @@ class Reference:
     """A foreign key of another table.
 
     Attributes:
-        table: The table with its columns.
-        pairs: Each column, and the one that it refers to.
-        action: What happens when the other row is deleted.
-        inner: Where rows go along: the foreign keys that lead to them in turn.
+        table: The referencing table, with the columns of the keys.
+        pairs: Each column with the column that it refers to.
+        action: The ``ON DELETE`` action.
+        inner: If the action is CASCADE, the foreign keys to the referencing table in turn.
     """
 
     table: Table
@@ -85,46 +85,46 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """The table and column, as messages show it."""
+        """The table and column, for messages."""
         return f"{self.table.fullname}.{self.pairs[0][0]}"
 
     @property
     def cascades(self) -> bool:
-        """Whether its rows go along."""
+        """Whether its rows are deleted with the rows that they refer to."""
         return self.action == CASCADE
 
     @property
     def forbids(self) -> bool:
-        """Whether a row that it refers to can't be deleted."""
+        """Whether it prevents the deletion of the rows that it refers to."""
         return self.action not in (CASCADE, SET_NULL, SET_DEFAULT)
 
     def joined(self, place: FromClause, outer: FromClause) -> ColumnElement[bool]:
-        """Return the condition that a row of *place* refers to one of *outer*."""
+        """Return the condition that a row of *place* refers to a row of *outer*."""
         return and_(*(place.c[column] == outer.c[referred] for column, referred in self.pairs))
 
 
 async def references_to(session: AsyncSession, table: Table) -> tuple[Reference, ...]:
-    """Return the foreign keys that lead to one of our tables from others that are not ours.
+    """Return the foreign keys of other programs' tables to one of our tables.
 
     Args:
-        session: For the queries: one, where there is no such key.
-        table: The table.
+        session: The session for the queries; a single one if there is no such key.
+        table: Our table.
     """
     if session.get_bind().dialect.name == "sqlite":
-        return await _followed(session, table.name, 0)
+        return await _references_of(session, table.name, 0)
     name = session.get_bind().dialect.identifier_preparer.quote(table.name)
-    return await _followed(session, await session.scalar(_OID, {"name": name}), 0)
+    return await _references_of(session, await session.scalar(_OID, {"name": name}), 0)
 
 
-async def _followed(session: AsyncSession, target: Any, depth: int) -> tuple[Reference, ...]:
+async def _references_of(session: AsyncSession, target: Any, depth: int) -> tuple[Reference, ...]:
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     found = await (_in_sqlite(session, target) if on_sqlite else _on_server(session, target))
     references = []
     for key in found:
         if key.schema is None and key.name in TABLE_NAMES:
             continue
-        deeper = key.action == CASCADE and depth < DEEPEST
-        inner = await _followed(session, key.key, depth + 1) if deeper else ()
+        deeper = key.action == CASCADE and depth < MAX_DEPTH
+        inner = await _references_of(session, key.key, depth + 1) if deeper else ()
         columns = {name for name, _ in key.pairs} | {
             name for child in inner for _, name in child.pairs
         }
@@ -167,115 +167,119 @@ async def _in_sqlite(session: AsyncSession, target: str) -> list[_Found]:
 
 
 def protected(references: Sequence[Reference]) -> ColumnElement[bool]:
-    """Return the condition for sessions that another table does not let go.
+    """Return the condition for sessions whose deletion another table prevents.
 
-    Directly, or by way of rows that would go along.
+    It does so directly, or by a reference to rows that would be deleted with the session.
     """
-    return or_(literal(0) == 1, *(_held(reference, SESSIONS) for reference in references))
+    return or_(literal(0) == 1, *(_protected(reference, SESSIONS) for reference in references))
 
 
 def referred(references: Sequence[Reference]) -> ColumnElement[bool]:
-    """Return the condition for sessions that another table refers to, and would lose rows of."""
-    meant = [item for item in references if item.cascades or item.forbids]
-    found = (_exists(item, item.table.alias(), SESSIONS) for item in meant)
+    """Return the condition for sessions whose deletion would fail or delete other rows."""
+    strong = [item for item in references if item.cascades or item.forbids]
+    found = (_exists(item, item.table.alias(), SESSIONS) for item in strong)
     return or_(literal(0) == 1, *found)
 
 
 def can_protect(references: Sequence[Reference]) -> bool:
-    """Return whether any of these foreign keys can keep a row from being deleted."""
+    """Return whether any of these foreign keys can prevent a deletion."""
     return any(item.forbids or can_protect(item.inner) for item in references)
 
 
-def _held(reference: Reference, outer: FromClause) -> ColumnElement[bool]:
+def _protected(reference: Reference, outer: FromClause) -> ColumnElement[bool]:
     place = reference.table.alias()
     if reference.forbids:
         return _exists(reference, place, outer)
     if not reference.cascades or not can_protect(reference.inner):
         return literal(0) == 1
-    return _exists(reference, place, outer, or_(*(_held(item, place) for item in reference.inner)))
+    return _exists(
+        reference, place, outer, or_(*(_protected(item, place) for item in reference.inner))
+    )
 
 
 def _exists(
     reference: Reference, place: FromClause, outer: FromClause, *also: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """Return the condition for rows of *outer* that one of *place* refers to."""
+    """Return the condition for rows of *outer* that a row of *place* refers to."""
     rows = select(literal(1)).select_from(place).where(reference.joined(place, outer), *also)
     return exists(rows.correlate(outer))
 
 
 class ReferenceRepository:
-    """Rows of tables that are not ours, and refer to accounts or sessions.
+    """Queries on other programs' tables that refer to accounts or sessions.
 
     Args:
-        session: The session that all queries run in.
+        session: The session for all queries.
     """
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
     async def to_user(self, user_id: UUID) -> tuple[dict[str, int], dict[str, int]]:
-        """Return what keeps an account from being deleted, and what would go with it.
+        """Count the rows that prevent the deletion of an account, and those deleted with it.
 
         Args:
             user_id: The account.
 
         Returns:
-            Twice the number of rows by ``table.column``: of those that refer to the account
-            or its sessions and stay, and of those that would be deleted along. What would
-            only lose its reference to the account counts as what stays: so it is not lost.
+            Two numbers of rows by ``table.column``: of those that refer to the account or its
+            sessions and prevent the deletion, and of those that would be deleted too. Rows
+            that would only lose their reference to the account count as the former.
         """
-        stay: dict[str, int] = {}
-        go: dict[str, int] = {}
+        blocking: dict[str, int] = {}
+        cascading: dict[str, int] = {}
         to_users = await references_to(self.session, USERS)
-        await self._count(to_users, USERS, col(User.id) == user_id, stay, go, loose=True)
+        await self._count(
+            to_users, USERS, col(User.id) == user_id, blocking, cascading, set_null=True
+        )
         to_sessions = await references_to(self.session, SESSIONS)
         of_user = col(AccessToken.user_id) == user_id
-        await self._count(to_sessions, SESSIONS, of_user, stay, go)
-        return stay, go
+        await self._count(to_sessions, SESSIONS, of_user, blocking, cascading)
+        return blocking, cascading
 
     async def to_sessions(
         self, references: Sequence[Reference], here: ColumnElement[bool]
     ) -> tuple[dict[str, int], dict[str, int]]:
-        """Return how many rows keep sessions from being deleted, and how many would go along.
+        """Count the rows that prevent the deletion of sessions, and those deleted with them.
 
         Args:
-            references: What ``references_to`` found.
-            here: Which sessions.
+            references: What ``references_to`` returned.
+            here: The condition for the sessions.
         """
-        stay: dict[str, int] = {}
-        go: dict[str, int] = {}
-        await self._count(references, SESSIONS, here, stay, go)
-        return stay, go
+        blocking: dict[str, int] = {}
+        cascading: dict[str, int] = {}
+        await self._count(references, SESSIONS, here, blocking, cascading)
+        return blocking, cascading
 
     async def _count(
         self,
         references: Sequence[Reference],
         outer: FromClause,
         here: ColumnElement[bool],
-        stay: dict[str, int],
-        go: dict[str, int],
+        blocking: dict[str, int],
+        cascading: dict[str, int],
         *,
-        loose: bool = False,
+        set_null: bool = False,
     ) -> None:
-        """Add the rows that lead to those for which *here* holds.
+        """Add the numbers of rows that refer to the rows for which *here* holds.
 
         Args:
             references: The foreign keys.
-            outer: What they lead to.
+            outer: The table that they refer to.
             here: A condition on *outer*.
-            stay: Where rows are counted that keep the others.
-            go: Where rows are counted that go along.
-            loose: Count rows that would only lose their reference as such that stay.
+            blocking: Receives the numbers of rows that prevent the deletion.
+            cascading: Receives the numbers of rows that would be deleted too.
+            set_null: Count rows that would only lose their reference as blocking.
         """
         for reference in references:
-            if not (reference.cascades or reference.forbids or loose):
+            if not (reference.cascades or reference.forbids or set_null):
                 continue
             place = reference.table.alias()
             joined = reference.joined(place, outer)
             rows = select(literal(1)).select_from(outer).where(here, joined)
-            along = exists(rows.correlate(place))
-            query = select(func.count()).select_from(place).where(along)
+            referring = exists(rows.correlate(place))
+            query = select(func.count()).select_from(place).where(referring)
             if count := int(await self.session.scalar(query) or 0):
-                counts = go if reference.cascades else stay
+                counts = cascading if reference.cascades else blocking
                 counts[reference.name] = counts.get(reference.name, 0) + count
-                await self._count(reference.inner, place, along, stay, go)
+                await self._count(reference.inner, place, referring, blocking, cascading)

@@ -1,4 +1,4 @@
-"""Queries on roles and on who has them."""
+"""Queries on roles and their members."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class RoleRepository(BaseRepository[Role]):
         return set(await self.session.scalars(query))
 
     async def of_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
-        """Return the roles of each of many users; those without roles have an empty set."""
+        """Return the roles of many users; an empty set for those without roles."""
         found: dict[UUID, set[str]] = {user_id: set() for user_id in user_ids}
         for some in batches(user_ids):
             query = select(col(RoleLink.user_id), col(RoleLink.role_name))
@@ -40,22 +40,22 @@ class RoleRepository(BaseRepository[Role]):
         return found
 
     async def add_missing(self, names: Iterable[str]) -> None:
-        """Create the roles that do not exist; harmless when another process does the same."""
+        """Create the roles that do not exist; safe if another process does the same."""
         await self._insert_missing(Role, [{"name": name} for name in set(names)])
 
     async def grant(self, user_id: UUID, names: Iterable[str]) -> None:
-        """Give a user roles; those that it has already are left as they are."""
+        """Grant roles to a user that does not have them yet."""
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
     async def grant_many(self, links: Sequence[tuple[UUID, str]]) -> None:
-        """Give many users roles, each pair of a user and a role's name."""
+        """Grant roles to many users, as pairs of a user id and a role name."""
         for some in batches(links):
             rows = [{"user_id": user_id, "role_name": name} for user_id, name in some]
             await self._insert_missing(RoleLink, rows)
 
     async def revoke_many(self, links: Iterable[tuple[UUID, str]]) -> None:
-        """Take roles from many users, each pair of a user and a role's name."""
+        """Revoke roles from many users, as pairs of a user id and a role name."""
         members: dict[str, list[UUID]] = {}
         for user_id, name in links:
             members.setdefault(name, []).append(user_id)
@@ -68,7 +68,7 @@ class RoleRepository(BaseRepository[Role]):
                 )
 
     async def revoke(self, user_id: UUID, names: Iterable[str]) -> None:
-        """Take roles from a user; those that it does not have are passed over."""
+        """Revoke roles from a user, as far as it has them."""
         await self.remove_where(
             col(RoleLink.user_id) == user_id,
             col(RoleLink.role_name).in_(list(names)),
@@ -76,11 +76,11 @@ class RoleRepository(BaseRepository[Role]):
         )
 
     async def revoke_all(self, user_id: UUID) -> None:
-        """Take all roles from a user."""
+        """Revoke all roles from a user."""
         await self.remove_where(col(RoleLink.user_id) == user_id, model=RoleLink)
 
     async def with_members(self) -> list[RoleRow]:
-        """Return all roles by name, with the number of accounts that have each."""
+        """Return all roles ordered by name, with the numbers of their members."""
         members = func.count(col(RoleLink.user_id))
         active = func.count(col(User.id)).filter(col(User.is_active))
         query = (
@@ -94,14 +94,14 @@ class RoleRepository(BaseRepository[Role]):
         return [RoleRow(name or "", *counts) for name, *counts in map(tuple[Any, ...], rows)]
 
     async def _insert_missing(self, model: type[Any], rows: list[dict[str, Any]]) -> None:
-        """Insert the rows that are not there.
+        """Insert the rows that do not exist.
 
         Raises:
-            PreventedError: A trigger or rule kept a row from being inserted.
+            PreventedError: A trigger or rule prevented an insertion.
         """
         if not rows:
             return
-        # Each dialect is imported where it is used: PostgreSQL's brings its driver along.
+        # Imported here: PostgreSQL's dialect imports its driver.
         insert: Any
         if self.session.get_bind().dialect.name == "sqlite":
             from sqlalchemy.dialects.sqlite import insert

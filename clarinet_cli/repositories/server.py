@@ -1,4 +1,4 @@
-"""Questions to the database server itself."""
+"""Queries about the database server, and its locks."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from clarinet_cli import timefmt
 from clarinet_cli.models import TABLE_NAMES, metadata
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
-ADVISORY_LOCK_CLASS = 0x636C6172  # "clar", so that no other program's locks meet ours
+ADVISORY_LOCK_CLASS = 0x636C6172  # "clar", to avoid conflicts with other programs' locks
 
 
 class ServerRepository:
@@ -30,17 +30,14 @@ class ServerRepository:
         return self.session.get_bind().dialect.name
 
     async def now(self) -> datetime:
-        """Return the present instant by the clock of the database's host.
-
-        SQLite has no host of its own: its clock is this machine's.
-        """
+        """Return the current time of the database server; for SQLite, of this machine."""
         if self.backend == "sqlite":
             return timefmt.machine_now()
         instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
         return instant.astimezone(UTC)
 
     async def ping(self) -> None:
-        """Make the server answer, or SQLite read its file."""
+        """Run a trivial query, for which SQLite reads its file."""
         query = "PRAGMA schema_version" if self.backend == "sqlite" else "SELECT 1"
         await self.session.execute(text(query))
 
@@ -58,7 +55,7 @@ class ServerRepository:
         return int((await self.session.scalars(query)).one())
 
     async def table_names(self) -> set[str]:
-        """Return the names of all tables, ours and others."""
+        """Return the names of all tables, including other programs'."""
         connection = await self.session.connection()
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
@@ -76,19 +73,16 @@ class ServerRepository:
         """Take a PostgreSQL advisory lock until the end of this transaction.
 
         Args:
-            number: Which of our locks.
+            number: The number of the lock.
 
         Returns:
-            False when somebody else holds it.
+            False if another process holds it.
         """
         query = select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_CLASS, number))
         return bool((await self.session.scalars(query)).one())
 
     async def disable_transaction_timeout(self) -> None:
-        """Keep the server from ending this transaction because it is long.
-
-        A parameter that an older server lacks is left out.
-        """
+        """Disable the server's limit for the duration of this transaction, if it has one."""
         query = (
             "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'"
         )
@@ -96,30 +90,28 @@ class ServerRepository:
         await self.keep_lock_alive()
 
     async def keep_lock_alive(self) -> None:
-        """Make the server answer in a transaction that stays open, and hold nothing back.
+        """Check the connection of a transaction that holds a lock, and prevent its idle timeout.
 
-        The last query's snapshot lives until the next statement, and what it can see no
-        vacuum removes. This statement needs none, and keeps idleness from ending the
-        transaction.
+        A query's snapshot lasts until the next statement and holds back vacuum. This statement
+        needs no snapshot.
         """
         await self.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
     async def lock_accounts(self) -> None:
-        """Let no other process change accounts until the end of this transaction.
+        """Lock out other processes that change accounts, until the end of this transaction.
 
-        PostgreSQL: an advisory lock, waited for as long as ``lock_timeout`` allows. On
-        SQLite the transaction of a writer is alone already (``BEGIN IMMEDIATE``).
+        PostgreSQL: an advisory lock, subject to ``lock_timeout``. On SQLite the transaction of
+        a writer is exclusive already (``BEGIN IMMEDIATE``).
         """
         if self.backend != "sqlite":
             lock = func.pg_advisory_xact_lock(ADVISORY_LOCK_CLASS, ACCOUNTS_LOCK)
             await self.session.execute(select(lock))
 
     async def pause_between_batches(self) -> float:
-        """Return the seconds that a long job leaves to other writers between transactions.
+        """Return the seconds that a long job pauses between transactions for other writers.
 
-        SQLite's waiting writers poll with back-off, ten times a second at last: what is
-        shorter they can miss, again and again. In rollback-journal mode readers keep a
-        writer out too, so the gap is longer.
+        SQLite's waiting writers poll with back-off, up to every 0.1 s, and can miss a shorter
+        gap. In rollback-journal mode readers block writers too, so the gap is longer.
         """
         if self.backend != "sqlite":
             return 0.0
@@ -130,8 +122,8 @@ class ServerRepository:
 async def create_database(connection: AsyncConnection, name: str) -> None:
     """Create a PostgreSQL database; *connection* is in autocommit mode.
 
-    Without a transaction around it a prepared statement might be on another connection of
-    a pooler when it is run: this one is sent as it is.
+    The statement is not prepared: without a transaction a pooler might execute it on another
+    connection than the one that prepared it.
     """
     from asyncpg import PostgresError
 
@@ -154,7 +146,7 @@ VIEWS = text(
 
 
 def views_of(connection: Connection) -> list[tuple[str, str]]:
-    """Return the views and the tables of the default schema that they read."""
+    """Return each view with each table of the default schema that it reads."""
     if connection.dialect.name != "sqlite":
         return [(view, used) for view, used in connection.execute(VIEWS)]
     master = connection.execute(text("SELECT rootpage, tbl_name FROM sqlite_master"))
@@ -167,11 +159,11 @@ def views_of(connection: Connection) -> list[tuple[str, str]]:
 
 
 def _pages(connection: Connection, view: str) -> set[int]:
-    """Return the first pages of the tables and indexes that SQLite reads for a view."""
+    """Return the root pages of the tables and indexes that SQLite reads for a view."""
     quoted = connection.dialect.identifier_preparer.quote_identifier(view)
     query = f"EXPLAIN SELECT * FROM {quoted}"  # noqa: S608 - a name, quoted
     try:
         program = connection.exec_driver_sql(query).all()
-    except DatabaseError:  # a view of what is not there is broken already
+    except DatabaseError:  # the view is broken already
         return set()
     return {step[3] for step in program if step[1] == "OpenRead"}

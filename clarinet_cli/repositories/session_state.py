@@ -1,9 +1,9 @@
-"""What the server would do with a session, as SQL: the only place that knows the rule.
+"""The state of a session as SQL, by the rules of the server.
 
-The server lets a request in when the row exists and ``expires_at > now``, when
-``session_idle_timeout_minutes`` is 0 or ``now - last_accessed`` is at most that long, and
-when the user exists and is active (Clarinet 0.10.20). It can't read a session with an
-instant in another form than its own: that is ``invalid``, and nobody can judge it.
+The server accepts a session if the row exists and ``expires_at > now``, if
+``session_idle_timeout_minutes`` is 0 or ``now - last_accessed`` is at most that long, and if the
+user exists and is active (Clarinet 0.10.20). It can't read a session with an instant in another
+form than its own: its state is ``invalid``.
 """
 
 from dataclasses import dataclass
@@ -45,24 +45,24 @@ class Moment:
 
     @property
     def invalid(self) -> ColumnElement[bool]:
-        """One of the session's instants can't be read."""
+        """The condition that an instant of the session can't be read."""
         return not_(all_instants_readable())
 
     @property
     def expired(self) -> ColumnElement[bool]:
-        """The session's time is over."""
+        """The condition that the session has expired."""
         return self.now >= EXPIRES
 
     @property
     def idle(self) -> ColumnElement[bool]:
-        """Not expired, but unused for too long."""
+        """The condition that it has not expired but was unused for too long."""
         if self.idle_after is None:
             return and_(self.now < EXPIRES, literal(0) == 1)
         return and_(self.now < EXPIRES, self.ago(self.idle_after) > LAST_ACCESSED)
 
     @property
     def live(self) -> ColumnElement[bool]:
-        """Neither expired nor idle; whether the user may log in is not looked at."""
+        """The condition that it is neither expired nor idle, whatever the user's state."""
         if self.idle_after is None:
             return self.now < EXPIRES
         return and_(self.now < EXPIRES, self.ago(self.idle_after) <= LAST_ACCESSED)
@@ -82,7 +82,7 @@ class Moment:
     def dead(
         self, *, expired_only: bool = False, older_than: Optional[timedelta] = None
     ) -> ColumnElement[bool]:
-        """The sessions that a clean-up removes; never one that can't be judged.
+        """Return the condition for sessions that a clean-up deletes; never an invalid one.
 
         The arguments are those of ``dead_if_valid``.
         """
@@ -92,11 +92,11 @@ class Moment:
     def dead_if_valid(
         self, *, expired_only: bool = False, older_than: Optional[timedelta] = None
     ) -> ColumnElement[bool]:
-        """Those among sessions that can be judged, by plain comparisons.
+        """Return the condition of ``dead`` for sessions that are known to be valid.
 
         Args:
-            expired_only: Leave idle ones.
-            older_than: Remove those created longer ago than this, whatever their state.
+            expired_only: Exclude idle sessions.
+            older_than: Include sessions created longer ago than this, in any state.
         """
         conditions = [self.expired]
         if not expired_only and self.idle_after is not None:
@@ -109,10 +109,9 @@ class Moment:
 class life_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
     """The time from the first instant to the second.
 
-    PostgreSQL: an interval. SQLite can't subtract its text timestamps (taken as numbers they
-    give the nonsense of minus 58 million hours): days, with a fraction. They are right to a
-    millisecond, to which its date functions round, and take a quarter of the time of whole
-    microseconds from ``strftime``.
+    PostgreSQL: an interval. SQLite, which can't subtract text timestamps: days with a fraction,
+    precise to a millisecond, as its date functions round. Microseconds from ``strftime`` would
+    take four times as long.
     """
 
     type = NullType()  # as the driver has it

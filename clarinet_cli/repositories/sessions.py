@@ -1,4 +1,4 @@
-"""Log-in sessions by id and by user: found, and removed."""
+"""Queries on log-in sessions: finding and revoking them."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import OLDEST, canonical_id
 from clarinet_cli.repositories.base import (
-    VALUES_AT_ONCE,
+    BATCH_SIZE,
     BaseRepository,
     batches,
     execute_dml,
@@ -42,14 +42,14 @@ MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
 SAME_USER = or_(col(User.id) == USER_ID, col(User.id) == canonical_id(USER_ID))
-LONGER_THAN_A_TOKEN = "z" * 200  # what sorts behind every rest of a token
-VISIBLE = range(33, 127)  # the characters that a token can have
+AFTER_ANY_TOKEN = "z" * 200  # sorts after the rest of any token
+VISIBLE = range(33, 127)  # the characters of tokens
 HIGHEST_CODE_POINT = 0x10FFFF
 SURROGATES = range(0xD800, 0xE000)
 
 
 class OwnSession(NamedTuple):
-    """A session of a known user: its token stays inside the services."""
+    """A session of a known user. Its token must not leave the services."""
 
     token: str
     created_at: Optional[datetime]
@@ -61,7 +61,7 @@ class OwnSession(NamedTuple):
 
 
 class FoundSession(NamedTuple):
-    """A session found by its id, and whose it is; its token stays inside the services."""
+    """A session and its user. Its token must not leave the services."""
 
     token: str
     created_at: Optional[datetime]
@@ -86,7 +86,7 @@ class SessionRepository(BaseRepository[AccessToken]):
     async def of_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first.
 
-        SQLite would sort many of them in a temporary file, with the whole tokens.
+        They are sorted here: SQLite may sort in a temporary file, which would contain tokens.
         """
         query = select(TOKEN, CREATED).where(USER_ID == user_id)
         found = [OwnSession(*row) for row in await self.session.execute(query)]
@@ -96,7 +96,7 @@ class SessionRepository(BaseRepository[AccessToken]):
     async def with_id(
         self, session_id: str, *, user_id: Optional[UUID] = None
     ) -> list[FoundSession]:
-        """Return the sessions whose token begins with an id, newest first; not all of many.
+        """Return sessions whose token begins with an id, newest first, limited to a few.
 
         Args:
             session_id: The first characters of the token.
@@ -106,54 +106,55 @@ class SessionRepository(BaseRepository[AccessToken]):
         found = await self._found(exact, await self._range(session_id), user_id)
         if found or self.session.get_bind().dialect.name == "sqlite":
             return found
-        # A token that no server made may lie outside of the range that its language has.
+        # A token that the server did not create may be outside of the collation's range.
         return await self._found(exact, None, user_id)
 
     async def with_token(self, token: str, *, user_id: Optional[UUID] = None) -> list[FoundSession]:
-        """Return the session with this whole token, as a list of one or none."""
+        """Return the session with this token, as a list of one or none."""
         return await self._found(TOKEN == token, None, user_id)
 
-    async def remove_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
-        """End a user's sessions but those to keep; return how many.
+    async def revoke_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
+        """Revoke a user's sessions except those to keep; return the number revoked.
 
-        A long list of values would be one that SQLite puts into a temporary file.
+        Many sessions to keep are not excluded in SQL: SQLite would write the list to a temporary
+        file.
 
         Raises:
-            PreventedError: A trigger or rule kept one from being deleted.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         kept = {session.token for session in keep if session.token is not None}
-        if len(kept) <= VALUES_AT_ONCE:
+        if len(kept) <= BATCH_SIZE:
             others_only = [or_(TOKEN.is_(None), TOKEN.not_in(kept))] if kept else []
-            return await self._end(USER_ID == user_id, *others_only)
+            return await self._revoke(USER_ID == user_id, *others_only)
         tokens = await self.session.scalars(select(TOKEN).where(USER_ID == user_id))
         others = [token for token in tokens if token not in kept]
         number = 0
         for some in batches(others):
-            number += await self._end(TOKEN.in_(some))
+            number += await self._revoke(TOKEN.in_(some))
         return number
 
     async def delete_of_user(self, user_id: UUID) -> int:
-        """Delete a user's sessions, whatever goes with them; return how many.
+        """Delete a user's sessions, with rows that cascade; return the number deleted.
 
         Raises:
-            IntegrityError: Rows of another table refer to one and don't go along.
-            PreventedError: A trigger or rule kept one from being deleted.
+            IntegrityError: Rows of another table refer to one and do not cascade.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         return await self.remove_where(USER_ID == user_id)
 
-    async def remove_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
-        """End the sessions of many users; return how many of each.
+    async def revoke_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
+        """Revoke the sessions of many users; return the number revoked by user.
 
         Raises:
-            PreventedError: A trigger or rule kept one from being deleted.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         removed: Counter[UUID] = Counter()
         for some in batches(sorted(users)):
             removed.update([owner for _, owner in await self._expire(USER_ID.in_(some))])
-            here = and_(USER_ID.in_(some), *await self._free())
+            here = and_(USER_ID.in_(some), *await self._unreferenced())
             query = delete(AccessToken).where(here).returning(USER_ID)
             options = {"synchronize_session": False}
-            for _ in range(2):  # what is there afterwards came in meanwhile, or is kept
+            for _ in range(2):  # the second time for sessions created concurrently
                 removed.update(await self.session.scalars(query, execution_options=options))
                 if not await self.count(here):
                     break
@@ -162,100 +163,100 @@ class SessionRepository(BaseRepository[AccessToken]):
         return removed
 
     async def users_with_sessions(self, users: Collection[UUID]) -> list[UUID]:
-        """Return those of some users who have a session, in the order of their ids."""
+        """Return those of some users that have a session, ordered by id."""
         found: set[UUID] = set()
         for some in batches(sorted(users)):
             query = select(USER_ID).where(USER_ID.in_(some)).distinct()
             found |= set(await self.session.scalars(query))
         return sorted(found)
 
-    async def remove(self, sessions: Collection[FoundSession]) -> set[str]:
-        """End sessions; return the tokens of those that were still there.
+    async def revoke(self, sessions: Collection[FoundSession]) -> set[str]:
+        """Revoke sessions; return the tokens of those that still existed.
 
         Raises:
-            PreventedError: A trigger or rule kept one from being deleted.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         options = {"synchronize_session": False}
         gone: set[str] = set()
         for some in batches([session.token for session in sessions]):
             gone |= {token for token, _ in await self._expire(TOKEN.in_(some))}
-            free = await self._free()
-            query = delete(AccessToken).where(TOKEN.in_(some), *free).returning(TOKEN)
+            unreferenced = await self._unreferenced()
+            query = delete(AccessToken).where(TOKEN.in_(some), *unreferenced).returning(TOKEN)
             gone |= set(await self.session.scalars(query, execution_options=options))
-            left = set(some) - gone
-            if left and await self.count(TOKEN.in_(left), *free):
+            remaining = set(some) - gone
+            if remaining and await self.count(TOKEN.in_(remaining), *unreferenced):
                 raise prevented_error(str(AccessToken.__tablename__))
         return gone
 
     async def count_others(self, users: Collection[UUID]) -> int:
-        """Return the number of sessions of everybody but some users."""
-        return await self.count(*_of_others(users))
+        """Return the number of sessions of all users except some."""
+        return await self.count(*_except_of(users))
 
     async def count_unless_revoked(self) -> int:
-        """Return the number of sessions but those that ended by expiring; see ``_expire``."""
+        """Return the number of sessions that were not revoked by expiring; see ``_expire``."""
         not_ended = EXPIRES > CREATED
         return await self.count(*([not_ended] if await self._referring() else []))
 
     async def last_key(self) -> Any:
-        """Return the highest key by which ``remove_key_range`` walks; None without a session."""
+        """Return the highest key for ``revoke_key_range``; None if there is no session."""
         return await self.session.scalar(select(func.max(self._key)).select_from(AccessToken))
 
-    async def remove_key_range(
-        self, after: Any, last: Any, size: int, *, spared: Collection[UUID]
+    async def revoke_key_range(
+        self, after: Any, last: Any, size: int, *, excluded: Collection[UUID]
     ) -> tuple[Any, int]:
-        """End the sessions in the next stretch of keys.
+        """Revoke the sessions in the next range of keys.
 
-        Rows keep their key whatever the server writes into them: a walk to the last key
-        meets every session that was there when it began.
+        The server never changes keys, so that consecutive ranges up to the highest key include
+        every session that existed at the beginning.
 
         Args:
-            after: The key where the slice before ended; None at the beginning.
-            last: Where the walk ends.
-            size: How many sessions to look at.
-            spared: The users whose sessions stay.
+            after: The key at which the previous range ended; None for the first range.
+            last: The highest key.
+            size: The number of sessions in the range.
+            excluded: The users whose sessions are kept.
 
         Returns:
-            The key where this slice ended, None when there is nothing behind it; and how
-            many sessions were ended.
+            The key at which this range ended, None if no key is left; and the number of
+            sessions revoked.
 
         Raises:
-            PreventedError: A trigger or rule kept a session from being deleted.
+            PreventedError: A trigger or rule prevented a deletion.
         """
         ahead = [self._key <= last, *([] if after is None else [self._key > after])]
-        doomed = and_(true(), *_of_others(spared))
+        to_revoke = and_(true(), *_except_of(excluded))
         inner = (
-            select(self._key.label("key"), case((doomed, 1), else_=0).label("doomed"))
+            select(self._key.label("key"), case((to_revoke, 1), else_=0).label("to_revoke"))
             .select_from(AccessToken)
             .where(*ahead)
             .order_by(self._key)
             .limit(size)
             .subquery()
         )
-        found = select(func.max(inner.c.key), func.sum(inner.c.doomed))
+        found = select(func.max(inner.c.key), func.sum(inner.c.to_revoke))
         end, number = (await self.session.execute(found)).one()
         if end is None:
             return None, 0
-        here = [*ahead, self._key <= end, *_of_others(spared)]
-        ended = len(await self._expire(*here))
-        here += await self._free()
-        ended += await execute_dml(self.session, delete(AccessToken).where(*here))
-        if ended < number:  # who is faster, or a trigger
-            ended += await self.remove_where(*here)
-        return end, ended
+        here = [*ahead, self._key <= end, *_except_of(excluded)]
+        revoked = len(await self._expire(*here))
+        here += await self._unreferenced()
+        revoked += await execute_dml(self.session, delete(AccessToken).where(*here))
+        if revoked < number:  # concurrent changes, or a trigger
+            revoked += await self.remove_where(*here)
+        return end, revoked
 
-    async def _end(self, *criteria: ColumnElement[bool]) -> int:
-        """End the sessions for which all *criteria* hold; return how many."""
+    async def _revoke(self, *criteria: ColumnElement[bool]) -> int:
+        """Revoke the sessions for which all *criteria* hold; return their number."""
         expired = len(await self._expire(*criteria))
-        return expired + await self.remove_where(*criteria, *await self._free())
+        return expired + await self.remove_where(*criteria, *await self._unreferenced())
 
     async def _expire(self, *criteria: ColumnElement[bool]) -> Sequence[tuple[str, UUID]]:
-        """Let sessions end that rows of other tables refer to; return tokens and users.
+        """Expire sessions that rows of other tables refer to; return their tokens and users.
 
-        They are not deleted: the other rows would go along, or forbid it. No clock says that
-        they still live.
+        They are not deleted, since that would delete the other rows or fail. They expire at
+        their creation, which is in the past by any clock.
 
         Raises:
-            PreventedError: A trigger or rule kept one from being changed.
+            PreventedError: A trigger or rule prevented an update.
         """
         references = await self._referring()
         if not references:
@@ -271,8 +272,8 @@ class SessionRepository(BaseRepository[AccessToken]):
             raise prevented_error(str(AccessToken.__tablename__))
         return found
 
-    async def _free(self) -> list[ColumnElement[bool]]:
-        """Return the condition for sessions that no other table refers to; none: all are."""
+    async def _unreferenced(self) -> list[ColumnElement[bool]]:
+        """Return the condition for sessions that no other table refers to; empty: all of them."""
         references = await self._referring()
         return [not_(referred(references))] if references else []
 
@@ -283,7 +284,7 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     @property
     def _key(self) -> ColumnElement[Any]:
-        """What to walk all sessions by: on SQLite their order in the file is the cheap one."""
+        """The key that ``revoke_key_range`` orders by; on SQLite the order in the file."""
         if self.session.get_bind().dialect.name == "sqlite":
             return literal_column("access_token.rowid")
         return cast("ColumnElement[Any]", TOKEN)
@@ -308,13 +309,13 @@ class SessionRepository(BaseRepository[AccessToken]):
         return [FoundSession(*row) for row in await self.session.execute(query)]
 
     async def _range(self, start: str) -> Optional[ColumnElement[bool]]:
-        """Return a condition for the index that all tokens with this start fulfil.
+        """Return an indexed condition that holds for all tokens with this start, or None.
 
-        PostgreSQL compares by the language of its collation, where a hyphen may count for
-        nothing and two letters for one: it is asked whether the range would be one, by a
-        token for each two characters that may follow. None: no range is.
+        PostgreSQL compares by its collation, which may ignore hyphens and treat two letters as
+        one. So the server checks the range with a token for each two characters that may
+        follow.
         """
-        ends = [end for end in (_successor(start), start + LONGER_THAN_A_TOKEN) if end]
+        ends = [end for end in (_successor(start), start + AFTER_ANY_TOKEN) if end]
         if self.session.get_bind().dialect.name == "sqlite":
             return and_(start <= TOKEN, *[TOKEN < end for end in ends[:-1]])
         pairs = func.generate_series(0, len(VISIBLE) ** 2 - 1, type_=Integer)
@@ -330,13 +331,13 @@ class SessionRepository(BaseRepository[AccessToken]):
         return None
 
 
-def _of_others(users: Collection[UUID]) -> list[ColumnElement[bool]]:
-    """Return the condition for the sessions of everybody but some users."""
+def _except_of(users: Collection[UUID]) -> list[ColumnElement[bool]]:
+    """Return the condition for the sessions of all users except some."""
     return [USER_ID.not_in(users)] if users else []
 
 
 def _successor(start: str) -> Optional[str]:
-    """Return the least text above all that begin with *start*, by code points."""
+    """Return the first text after all that begin with *start*, by code points, or None."""
     code = ord(start[-1]) + 1
     if code > HIGHEST_CODE_POINT:
         return None

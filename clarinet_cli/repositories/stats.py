@@ -1,4 +1,4 @@
-"""Counts of log-in sessions."""
+"""Statistics of log-in sessions."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -56,14 +56,15 @@ _GROUP_KEYS: dict[GroupBy, ColumnElement[Any]] = {
 
 
 class SessionStatsRepository(BaseRepository[AccessToken]):
-    """Rows of ``access_token``, counted."""
+    """Aggregate queries on ``access_token``."""
 
     model = AccessToken
 
     async def stats(self, moment: Moment) -> SessionStats:
-        """Count all sessions in one statement, so at one moment.
+        """Count all sessions in one statement, so that the numbers are consistent.
 
-        On SQLite a second one, of the same moment, judges each form when one is in doubt.
+        On SQLite a second statement in the same transaction checks the form of each value if
+        the first one finds one that may not be the server's.
         """
         if self.session.get_bind().dialect.name == "sqlite":
             row = await self._row(_in_one_pass(moment, exact=False))
@@ -89,16 +90,16 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         return tuple((await self.session.execute(query)).one())
 
     async def grouped(self, moment: Moment, by: GroupBy) -> list[SessionGroup]:
-        """Count sessions by state for each value of something, the most frequent first.
+        """Count sessions by state for each value of a column, the most frequent first.
 
         Args:
-            moment: When to judge the state.
-            by: The something; days come newest first.
+            moment: The instant of the states.
+            by: The column; days are ordered newest first.
         """
         key = _GROUP_KEYS[by]
         states = ("active", "idle", "expired", "blocked")
         total = func.count()
-        # The server finds no account by an id in another form.
+        # The server finds no account by a non-canonical id.
         same_user = col(User.id) == canonical_id(USER_ID)
         query: Select[Any] = (
             select(
@@ -127,15 +128,15 @@ def _group(value: object, *counts: int) -> SessionGroup:
 
 
 def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
-    """Return the query for SQLite: one pass in the order of the file.
+    """Return the query for SQLite: one scan in the order of the file.
 
-    Every index leads to the rows in another order, each a page of its own: counting by one
-    takes many times as long. The users are the steps of a walk through their index.
+    A scan by an index reads a page for each row and takes many times as long. The number of
+    users comes from skipping through the index on ``user_id``.
 
     Args:
-        moment: When to judge the state.
-        exact: Judge the form of each id and instant too, which takes half as long again; else
-            the last column is the number of those in doubt.
+        moment: The instant of the states.
+        exact: Check the form of each id and instant, which takes half as long again. If False,
+            the last column is the number of sessions whose form has to be checked.
     """
     sound = all_instants_readable() if exact else true()
     owner = canonical_id(USER_ID) if exact else USER_ID
@@ -159,14 +160,14 @@ def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
 
 
 def _usual_instants(life: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return whether instants have the length and the signs of the server's, which is quick."""
+    """Return whether all instants have the length and separators of the server's form."""
     form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
     shaped = (instant.op("GLOB")(form) for instant in (CREATED, EXPIRES, LAST_ACCESSED))
     return and_(*shaped, life.is_not(None))
 
 
 def _by_user(moment: Moment) -> Select[Any]:
-    """Return the query for PostgreSQL: sums of the users' sums, which may run in parallel."""
+    """Return the query for PostgreSQL: sums by user, then of these; it may run in parallel."""
     sound = all_instants_readable()
     life = func.life_between(CREATED, EXPIRES)
     each = (
@@ -214,13 +215,13 @@ def _young(moment: Moment) -> list[ColumnElement[bool]]:
 
 
 def _next_expiry(moment: Moment) -> ScalarSelect[Any]:
-    """Return the first expiry after the moment, which the index finds."""
+    """Return the first expiry after the moment, by the index on ``expires_at``."""
     ahead = and_(moment.now < EXPIRES, readable_instant(EXPIRES))
     return select(EXPIRES).where(ahead).order_by(EXPIRES).limit(1).scalar_subquery()
 
 
 def _users(name: str) -> CTE:
-    """Return the ids of the users with sessions: from each the index leads to the next."""
+    """Return the ids of the users with sessions, by a loose index scan."""
     step = select(func.min(USER_ID).label("user_id")).cte(name, recursive=True)
     following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
     return step.union_all(select(following).where(step.c.user_id.is_not(None)))
@@ -232,20 +233,20 @@ def _distinct_users() -> ScalarSelect[Any]:
 
 
 def _odd_users() -> ScalarSelect[Any]:
-    """Return the number of ids of users with sessions that are in another form."""
+    """Return the number of non-canonical ids of users with sessions."""
     user_id = _users("other_step").c.user_id
     odd = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
     return select(_number(odd)).scalar_subquery()
 
 
 def _seconds(life: timedelta | float) -> float:
-    """Return the seconds of a life, which SQLite counts in days."""
+    """Return a life in seconds; SQLite returns it in days."""
     exact = life if isinstance(life, timedelta) else timedelta(days=life)
     return exact.total_seconds()
 
 
 def _buckets(total: int, at_most: list[int]) -> dict[str, int]:
-    """Turn "younger than" counts into the counts between two limits."""
+    """Convert counts below each limit into counts between two limits."""
     edges = [0, *at_most, total]
     between = [high - low for low, high in pairwise(edges)]
     return dict(zip([*AGE_BUCKETS, "older"], between, strict=True))

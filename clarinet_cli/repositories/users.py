@@ -48,14 +48,14 @@ HASH: Any = col(User.hashed_password)
 STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_verified))
 UUID_DIGITS = 32
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
-ROWS_AT_ONCE = 500
+FETCH_SIZE = 500
 STATES: tuple[SessionState, ...] = get_args(SessionState)
 NO_ID_HINT = "give the row an id, or delete it: the server can't read it either"
-SEPARATOR = "\x1f"  # the unit separator: no role has it in its name
+SEPARATOR = "\x1f"  # the unit separator, which no role name contains
 
 
 class AccountState(NamedTuple):
-    """An account without its secrets and links."""
+    """An account's address and flags."""
 
     id: UUID
     email: str
@@ -70,15 +70,15 @@ class UserRepository(BaseRepository[User]):
     model = User
 
     async def with_email(self, email: str, *also: str) -> Sequence[User]:
-        """Return the accounts that *email* means.
+        """Return the accounts that match an address.
 
-        An exact spelling wins, by the unique index. Else the server's comparison,
-        ``lower(email) = lower(:email)``, or that of all letters without regard to case,
-        where the database's language does not know them. Several rows can match.
+        An exact match has precedence. Otherwise the address is compared as the server does,
+        ``lower(email) = lower(:email)``, and also case-folded, since the database's locale may
+        not know all letters. Several rows can match.
 
         Args:
             email: The address.
-            *also: Further spellings of it, which count after it.
+            *also: Other spellings of the address, of lower precedence.
 
         Raises:
             ClarinetError: The account has no id.
@@ -95,20 +95,24 @@ class UserRepository(BaseRepository[User]):
         return []
 
     async def _accounts(self, criterion: ColumnElement[bool]) -> Sequence[User]:
-        """Return the accounts for which this holds; an account without an id is an error."""
+        """Return the accounts for which a condition holds.
+
+        Raises:
+            ClarinetError: An account has no id.
+        """
         found = await self.find(criterion)
         if not found and await self.count(criterion):
             raise FAILURE.with_context("user.id of this account is NULL", hint=NO_ID_HINT)
         return found
 
     async def _folded(self, text: str) -> ColumnElement[str]:
-        """Return the address without regard to the case of the letters in *text*."""
+        """Return the case-folded address, for comparison with *text*."""
         return await folded_column(self.session, EMAIL, text)
 
     async def states(self) -> list[AccountState]:
-        """Return address and flags of all accounts, in one query.
+        """Return address and flags of all accounts.
 
-        All at once: with a rollback journal a reader keeps SQLite's writers waiting.
+        They are fetched at once: in rollback-journal mode a reader blocks SQLite's writers.
         """
         rows = (await self.session.execute(select(*STATE))).all()
         return [
@@ -116,10 +120,10 @@ class UserRepository(BaseRepository[User]):
         ]
 
     async def lock_all(self, user_ids: Iterable[UUID]) -> dict[UUID, AccountState]:
-        """Return accounts as they are now, and let nobody else change them until the commit.
+        """Lock accounts until the commit and return their current state.
 
         Args:
-            user_ids: Which; those that no longer exist are left out.
+            user_ids: The accounts; those that no longer exist are omitted.
         """
         found: dict[UUID, AccountState] = {}
         for some in batches(sorted(user_ids, key=str)):
@@ -129,11 +133,11 @@ class UserRepository(BaseRepository[User]):
         return found
 
     async def add_all(self, users: Sequence[User]) -> None:
-        """Insert accounts, many in a statement.
+        """Insert accounts, in batches.
 
         Raises:
             IntegrityError: A constraint forbids it.
-            PreventedError: A trigger or rule kept one from being inserted.
+            PreventedError: A trigger or rule prevented an insertion.
         """
         for some in batches(users):
             values = [user.model_dump() for user in some]
@@ -141,10 +145,10 @@ class UserRepository(BaseRepository[User]):
                 raise prevented_error(str(User.__tablename__))
 
     async def set_flags(self, user_ids: Sequence[UUID], flags: dict[str, bool]) -> None:
-        """Set the same flags of many accounts, all of which exist.
+        """Set the same flags of many existing accounts.
 
         Raises:
-            PreventedError: A trigger or rule kept one from being changed.
+            PreventedError: A trigger or rule prevented an update.
         """
         for some in batches(user_ids):
             await execute_dml(self.session, update(User).where(ID.in_(some)).values(flags))
@@ -155,9 +159,8 @@ class UserRepository(BaseRepository[User]):
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.
 
-        SQLite compares the column as text: its declared type gives it numeric affinity,
-        which makes a number of a bound such as ``99999999000…``. There the id may be stored
-        in another form, or be a number.
+        On SQLite the column is compared as text: its numeric affinity would convert a bound such
+        as ``99999999000…`` to a number, and an id may be stored in another form.
         """
         if self.session.get_bind().dialect.name == "sqlite":
             same = cast(canonical_id(ID), String)
@@ -167,20 +170,20 @@ class UserRepository(BaseRepository[User]):
         return await self.find(first <= ID, last >= ID)
 
     async def addresses(self, start: str, *, limit: int) -> list[str]:
-        """Return at most *limit* addresses that begin with *start*, in order."""
+        """Return at most *limit* addresses that begin with *start*, ordered."""
         begins = EMAIL.startswith(start, autoescape=True)
         return list(
             await self.session.scalars(select(EMAIL).where(begins).order_by(EMAIL).limit(limit))
         )
 
     async def active_superusers(self) -> Sequence[User]:
-        """Return the accounts that can administer the server."""
+        """Return the active superusers."""
         return await self.find(col(User.is_superuser).is_(True), col(User.is_active).is_(True))
 
     async def lock(self, user_id: UUID) -> Optional[User]:
-        """Return an account as it is now, and let nobody else change it until the commit.
+        """Lock an account until the commit and return its current state.
 
-        SQLite locks the whole database for a writer; there it only reads the row anew.
+        SQLite, where a writer locks the whole database, only reads the row again.
         """
         query = select(User).where(ID == user_id).with_for_update()
         found: Optional[User] = await self.session.scalar(
@@ -189,10 +192,9 @@ class UserRepository(BaseRepository[User]):
         return found
 
     async def lock_active_superusers(self) -> dict[UUID, object]:
-        """Return the active superusers with what stands in their column of hashes.
+        """Lock the active superusers until the commit and return their hashes by id.
 
-        Nobody else changes them until the commit. Whoever waited for such a lock on
-        PostgreSQL sees the rows as the other left them.
+        On PostgreSQL a transaction that waited for the lock gets the current rows.
         """
         superusers = select(ID, HASH).where(col(User.is_superuser), col(User.is_active))
         rows = await self.session.execute(superusers.order_by(ID).with_for_update())
@@ -203,12 +205,12 @@ class UserRepository(BaseRepository[User]):
 
         Raises:
             IntegrityError: Other rows refer to it.
-            PreventedError: A trigger or rule kept it.
+            PreventedError: A trigger or rule prevented it.
         """
         await self.remove_where(ID == user_id)
 
     async def sessions_by_state(self, moment: Moment, user_id: UUID) -> dict[str, int]:
-        """Return how many sessions of an account are in each state, and how many in all."""
+        """Return the number of an account's sessions by state, and in total."""
         owned = select(
             func.count(), *(func.count().filter(moment.state == state) for state in STATES)
         )
@@ -228,10 +230,10 @@ class UserRepository(BaseRepository[User]):
         """Yield accounts with roles, live sessions and last access, in one query.
 
         Args:
-            moment: When to judge which sessions are live.
-            superusers_only: Only those with the superuser flag.
-            where: Only those for which this holds too.
-            user_id: Only this one.
+            moment: The instant at which sessions are live.
+            superusers_only: Only accounts with the superuser flag.
+            where: Only accounts that match this filter.
+            user_id: Only this account.
         """
         used_at = col(AccessToken.last_accessed)
         used_by: Any = select(
@@ -241,7 +243,7 @@ class UserRepository(BaseRepository[User]):
         ).group_by(col(AccessToken.user_id))
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)
-        used = _in_one_form(used_by.subquery())
+        used = _by_canonical_id(used_by.subquery())
         role_id = canonical_id(col(RoleLink.user_id))
         roles = (
             select(
@@ -251,7 +253,7 @@ class UserRepository(BaseRepository[User]):
             .group_by(role_id)
             .subquery()
         )
-        # Columns, as no hash is wanted: what is sorted may go to a file.
+        # Columns without the hash: the server may sort in a temporary file.
         flags = map(col, (User.is_active, User.is_superuser, User.is_verified))
         fields: list[Any] = [ID, EMAIL, *flags, roles.c.names, used.c.live, used.c.last_accessed]
         query: Select[Any] = (
@@ -276,7 +278,7 @@ class UserRepository(BaseRepository[User]):
             query = query.where(or_(matches, same))
         if user_id is not None:
             query = query.where(ID == user_id)
-        options = {"yield_per": ROWS_AT_ONCE}
+        options = {"yield_per": FETCH_SIZE}
         found = await self.session.stream(query, execution_options=options)
         async for id_, email, active, superuser, verified, names, live, last_accessed in found:
             yield UserRow(
@@ -298,13 +300,13 @@ class UserRepository(BaseRepository[User]):
         where: UserFilter = ANY_USER,
         user_id: Optional[UUID] = None,
     ) -> list[UserRow]:
-        """Return what ``stream`` yields, as a list."""
+        """Return the rows of ``stream`` as a list."""
         found = self.stream(moment, superusers_only=superusers_only, where=where, user_id=user_id)
         return [row async for row in found]
 
 
-def _in_one_form(used: Subquery) -> Subquery:
-    """Return what is known by the stored ids by the ids in one form: few, for many sessions."""
+def _by_canonical_id(used: Subquery) -> Subquery:
+    """Return the session counts by stored id, grouped by canonical id."""
     same = canonical_id(used.c.user_id)
     return (
         select(
@@ -319,10 +321,10 @@ def _in_one_form(used: Subquery) -> Subquery:
 
 @event.listens_for(User, "after_update")
 def _require_written(_: Mapper[User], connection: Connection, user: User) -> None:
-    """Refuse an update after which the row has other values, as a trigger may put the old back.
+    """Check after an update that the row has the new values, which a trigger may revert.
 
     Raises:
-        PreventedError: A value that was set is not there.
+        PreventedError: A value was not set.
     """
     state = inspect(user)
     names = [name for name in USER_COLUMNS if state.attrs[name].history.has_changes()]

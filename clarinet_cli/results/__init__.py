@@ -1,7 +1,7 @@
-"""What commands hand over to be shown: the field names here are a public contract.
+"""The results of commands. Their field names are a public contract.
 
-Scripts read these names from ``-o json``, ``jsonl`` and ``csv``. A snapshot test holds them.
-All instants are timezone-aware UTC; all durations are seconds.
+Scripts read these names from ``-o json``, ``jsonl`` and ``csv``; a snapshot test checks them. All
+instants are timezone-aware UTC, all durations are in seconds.
 """
 
 from clarinet_cli.results.accounts import (

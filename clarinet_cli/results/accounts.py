@@ -10,7 +10,7 @@ from uuid import UUID
 class UserRow:
     """An account; ``sessions`` counts those that the server would accept.
 
-    An id that is no UUID is the text that it is; an id or an address that is NULL is empty.
+    An id that is not a UUID is returned as text; a NULL id or address is empty.
     """
 
     id: UUID | str
@@ -25,10 +25,10 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """What happened to one account.
+    """A change of one account.
 
-    ``password`` is there only when this command generated it, ``cascaded`` when rows of other
-    tables go with the account: their number by ``table.column``.
+    ``password`` is set only if this command generated it, and ``cascaded`` only if rows of other
+    tables are deleted with the account: their number by ``table.column``.
     """
 
     id: Optional[UUID]
@@ -42,11 +42,11 @@ class AccountChange:
 
 @dataclass(frozen=True, slots=True)
 class AccountDetail:
-    """One account whole; ``sessions`` counts those that the server would accept.
+    """An account in detail; ``sessions`` counts those that the server would accept.
 
     Attributes:
         password_scheme: How the password is hashed, such as ``argon2id`` or ``bcrypt``;
-            ``unknown`` when the server could not verify it.
+            ``unknown`` if the server can't verify it.
         password_current: Whether scheme and parameters are those of the settings.
         password_parameters: The parameters of the hash; never the hash itself.
         sessions_by_state: All sessions of the account.
@@ -68,7 +68,7 @@ class AccountDetail:
 
 @dataclass(frozen=True, slots=True)
 class RoleRow:
-    """A role and how many accounts have it."""
+    """A role and the number of accounts that have it."""
 
     name: str
     members: int
@@ -77,7 +77,7 @@ class RoleRow:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredAccount:
-    """What an account is, in the words of a file that declares it."""
+    """An account as an accounts file declares it."""
 
     email: str
     is_active: bool
@@ -88,12 +88,12 @@ class DeclaredAccount:
 
 @dataclass(frozen=True, slots=True)
 class AppliedAccount:
-    """What applying a file did to one account.
+    """The change of one account by an accounts file.
 
     Attributes:
         mark: ``+`` created, ``~`` updated, ``=`` unchanged.
-        changes: What is different now, such as ``is_active: true -> false`` or ``+doctor``.
-        password: There only when this command generated it.
+        changes: The changes, such as ``is_active: true -> false`` or ``+doctor``.
+        password: Set only if this command generated it.
     """
 
     mark: str

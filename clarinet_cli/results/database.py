@@ -1,4 +1,4 @@
-"""Results about schema revisions."""
+"""Results about the database and its schema."""
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -16,7 +16,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """The database as it is; ``tables`` has the rows of each of our tables."""
+    """The state of the database; ``tables`` has the number of rows of each of our tables."""
 
     backend: str
     server_version: str
@@ -30,7 +30,7 @@ class DatabaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class WaitReport:
-    """The database is ready for ``ready``, after ``seconds``."""
+    """The result of ``db wait``: the condition ``ready`` holds after ``seconds``."""
 
     ready: str
     url: str
@@ -43,10 +43,10 @@ MISSING_PARTS = ("missing table", "missing column")
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """Where the schema stands.
+    """The state of the schema.
 
-    ``unknown`` are revisions of another environment; ``differences`` what distinguishes our
-    tables from what this tool expects, whatever the revision says.
+    ``unknown`` are revisions of another environment; ``differences`` are those between our
+    tables and the models, independent of the revision.
     """
 
     environment: str
@@ -65,7 +65,7 @@ class MigrationStatus:
 
 @dataclass(frozen=True, slots=True)
 class MigrationRun:
-    """From which revision to which, through which steps."""
+    """A migration: the revision before, the one after, and those that were run."""
 
     result: str
     from_revision: Optional[str]
@@ -86,7 +86,7 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file that a command wrote, would write, or left alone."""
+    """A file that a command wrote, would write, or did not change."""
 
     path: str
     result: str

@@ -14,9 +14,8 @@ from clarinet_cli.types import SessionState
 class SessionRow:
     """A log-in session; ``id`` is the first eight characters of its token.
 
-    An instant that can't be read is None, and the state is ``invalid`` then.
-
-    It may be made by the hundred thousand: a frozen one takes twice the time.
+    An instant that can't be read is None, and the state is ``invalid`` then. The class is not
+    frozen, since listings create many and a frozen one takes twice the time.
     """
 
     id: str
@@ -32,11 +31,11 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Some of many sessions, field by field: an object for each would cost more than it tells.
+    """A page of a listing by columns, which is faster than an object for each session.
 
     Attributes:
         columns: The values of each field of ``SessionRow``, in the order of the fields. Ids
-            are text, and instants are ISO 8601 in UTC with ``Z``; None: nobody can read it.
+            are text, and instants are ISO 8601 in UTC with ``Z``, or None if unreadable.
     """
 
     columns: tuple[Sequence[Any], ...]
@@ -56,7 +55,7 @@ class SessionPage:
             )
 
     def first(self, number: int) -> Self:
-        """Return at most so many of them, from the beginning."""
+        """Return a page of at most the first *number* sessions."""
         return type(self)(tuple(column[:number] for column in self.columns))
 
 
@@ -65,7 +64,7 @@ def _instant(text: Optional[str]) -> Optional[datetime]:
 
 
 def _id(text: str) -> UUID | str:
-    """Return an id as a UUID, or as the text that it is in the database."""
+    """Return an id as a UUID if it is one."""
     try:
         return UUID(text)
     except ValueError:
@@ -74,7 +73,7 @@ def _id(text: str) -> UUID | str:
 
 @dataclass(frozen=True, slots=True)
 class SessionDetail:
-    """A log-in session and its user; ``sessions`` counts all that the user is logged in with."""
+    """A log-in session and its user; ``sessions`` counts the user's live sessions."""
 
     id: str
     user_id: UUID | str
@@ -93,7 +92,7 @@ class SessionDetail:
 
     @classmethod
     def of(cls, row: SessionRow, user: Optional[UserRow]) -> Self:
-        """Return the fields of a session and of its user, if there is one."""
+        """Return the details of a session and of its user, if the user exists."""
         return cls(
             id=row.id,
             user_id=row.user_id,
@@ -114,10 +113,10 @@ class SessionDetail:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """All sessions at one moment; a life is the time from creation to expiry.
+    """Statistics of all sessions; a life is the time from creation to expiry.
 
-    ``invalid`` is there only when there are such: one of their instants can't be read, so
-    that they are in none of the other states, and have neither life nor age.
+    ``invalid`` is set only if there are sessions with an unreadable instant. They are in none of
+    the other states, and have neither life nor age.
     """
 
     total: int
@@ -137,8 +136,8 @@ class SessionStats:
 class SessionGroup:
     """The sessions that have ``key`` in common: an e-mail, a role, an address, a day.
 
-    A session of a user with several roles counts for each of them. ``invalid`` is there only
-    when there are such.
+    A session of a user with several roles counts for each of them. ``invalid`` is set only
+    if there are invalid sessions.
     """
 
     key: Optional[str]
@@ -153,17 +152,18 @@ class SessionGroup:
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What a clean-up found and did; ``complete`` when nothing is left that can be deleted.
+    """The result of a clean-up; ``complete`` if no session that can be deleted is left.
 
     Attributes:
         matched: The dead sessions that can be deleted, as ``remaining`` those that are left.
-        protected: Those that can't, since rows of other tables refer to them.
+        protected: Dead sessions that can't be deleted: rows of other tables refer to them.
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
-            below 0: behind.
-        invalid: There only when there are such: sessions that stay, as one of their instants
-            can't be read.
-        protected_by: Where there are such rows, their number by ``table.column``.
-        cascaded: Where rows of other tables went along, or would, their number likewise.
+            negative: behind.
+        invalid: The sessions that are kept because of an unreadable instant; None if 0.
+        protected_by: The number of rows that refer to protected sessions, by
+            ``table.column``; None if there are none.
+        cascaded: The number of rows of other tables that were deleted with the sessions, or
+            would be, by ``table.column``; None if there are none.
     """
 
     matched: int
@@ -182,7 +182,7 @@ class CleanupReport:
 
 @dataclass(frozen=True, slots=True)
 class RevokeReport:
-    """What happened to the sessions of one user."""
+    """The revocation of a user's sessions."""
 
     id: UUID
     email: str
@@ -193,7 +193,7 @@ class RevokeReport:
 
 @dataclass(frozen=True, slots=True)
 class SessionChange:
-    """What happened to one session."""
+    """The revocation of one session."""
 
     id: str
     user_id: UUID
@@ -203,7 +203,7 @@ class SessionChange:
 
 @dataclass(frozen=True, slots=True)
 class RevokeAllReport:
-    """What happened to everybody's sessions."""
+    """The revocation of all users' sessions."""
 
     result: str
     sessions_revoked: int

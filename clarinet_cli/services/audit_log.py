@@ -1,6 +1,6 @@
-"""The audit log: a file that is only appended to, a line a record, each on the disk at once.
+"""The audit log: an append-only file with one line per record, synced to disk.
 
-It is a writer of its own, so that a program which sets up its logging anew loses no record.
+It does not use the logging library, so that a program that resets its logging loses no records.
 """
 
 import errno
@@ -20,7 +20,7 @@ from clarinet_cli.filesystem.ownership import make_directory, open_file, os_erro
 from clarinet_cli.filesystem.trust import nofollow, trusted_path
 from clarinet_cli.utils.logger import logger
 
-LOCK_SECONDS = 2.0  # another writer needs far less
+LOCK_TIMEOUT_SECONDS = 2.0  # other writers hold the lock much shorter
 POLL_SECONDS = 0.005
 NEWLINE = b"\n"
 NOTHING_CHANGED = "nothing was changed"
@@ -39,28 +39,28 @@ _place: ContextVar[Optional[_Place]] = ContextVar("audit_log", default=None)
 def configure_audit_log(
     path: Optional[Path], *, project: Path, like: Optional[Path] = None
 ) -> None:
-    """Name the file that gets a line for each change, and nothing else.
+    """Set the file for the records of changes.
 
-    It is opened with the first change: who only looks, or tries out, needs no right to
-    write it and does not create it.
+    It is opened by the first change: read-only commands and dry runs need no permission to
+    write it and do not create it.
 
     Args:
-        path: The file; None: records go to the ordinary log alone.
-        project: Only in this directory a missing directory is made for it.
+        path: The file; None: records go to the ordinary log only.
+        project: Missing directories are created in this directory only.
         like: The database whose owner, group and mode a new file gets.
     """
     _place.set(None if path is None else _Place(path, project, like))
 
 
 class AuditLog:
-    """The open file, or nothing when none is named.
+    """An open audit log, or one that discards records if no file is set.
 
-    Nobody is waited for, since a change may hold locks: a pipe without a reader, or a full
-    one, is an error. Writers of several processes take turns by a lock on the file.
+    Writes never block for long, since a change may hold locks: a pipe that is full or has no
+    reader is an error. A lock on the file serialises the writers of several processes.
 
     Args:
-        descriptor: Of the file, opened for appending.
-        path: Its name, for messages.
+        descriptor: The file, opened for appending.
+        path: The path, for messages.
     """
 
     def __init__(self, descriptor: Optional[int] = None, path: Optional[Path] = None) -> None:
@@ -69,25 +69,25 @@ class AuditLog:
 
     @property
     def can_undo(self) -> bool:
-        """Whether lines that could not be written whole are gone again: a pipe keeps them."""
+        """Whether lines of a failed ``append`` are removed again, unlike those in a pipe."""
         return self.descriptor is None or stat.S_ISREG(os.fstat(self.descriptor).st_mode)
 
     def append(self, lines: Sequence[str], *, hint: Optional[str] = None) -> None:
-        """Append lines, all of them or none, and wait until they are on the disk.
+        """Append lines atomically and sync them to disk.
 
-        A line that another writer, or a full disk, left without its end is ended first.
+        A last line without a line end, left by a full disk, is completed first.
 
         Args:
-            lines: Each becomes one write.
-            hint: What to say with an error.
+            lines: The lines, each written by one call.
+            hint: The hint of an error.
 
         Raises:
-            ClarinetError: They can't be written; nothing of them is left in a regular file.
+            ClarinetError: They can't be written; a regular file contains none of them.
         """
         if self.descriptor is None:
             return
         try:
-            with _alone(self.descriptor):
+            with _locked(self.descriptor):
                 _append(self.descriptor, [line.encode() + NEWLINE for line in lines])
         except OSError as error:
             logger.bind(reported=True).error(f"audit log {self.path}: {error}")
@@ -98,10 +98,10 @@ class AuditLog:
 
 @contextmanager
 def open_audit_log() -> Iterator[AuditLog]:
-    """Open the file for the records of changes, if one is named, and see that it can be written.
+    """Open the audit log, if one is set, and check that it can be written.
 
-    Its directory has to exist, unless it is in the project: a mistyped one would hide the
-    records. A long job opens it once a run, so that a log that was moved away begins anew.
+    Its directory has to exist unless it is in the project, since records in a misspelled directory
+    would not be found. Each run opens the file, so that it can be rotated.
 
     Raises:
         ClarinetError: The file can't be opened or written.
@@ -128,12 +128,12 @@ def open_audit_log() -> Iterator[AuditLog]:
 
 
 def _open(place: _Place) -> int:
-    """Open the file, which may be a pipe; a link to it has to be the user's own."""
+    """Open the file, which may be a pipe; see ``trusted_path`` for links."""
     if place.path.is_relative_to(place.home):
         make_directory(trusted_path(place.path.parent), like=place.like)
     path = trusted_path(place.path)
     flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | nofollow(path)
-    # A pipe that is opened for reading too would be its own reader.
+    # A process that opens a pipe for reading too is its reader.
     plain = path.is_file() or not path.exists()
     try:
         return open_file(path, flags | (os.O_RDWR if plain else os.O_WRONLY), like=place.like)
@@ -159,7 +159,7 @@ def _append(descriptor: int, lines: Sequence[bytes]) -> None:
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:
-    """Return the last byte; of a file that may be written and not read, a newline."""
+    """Return the last byte, or a newline if the file can't be read."""
     try:
         return os.pread(descriptor, 1, size - 1)
     except OSError:
@@ -173,13 +173,13 @@ def _write(descriptor: int, lines: Sequence[bytes]) -> None:
 
 
 @contextmanager
-def _alone(descriptor: int) -> Iterator[None]:
-    """Keep other writers of a regular file out."""
+def _locked(descriptor: int) -> Iterator[None]:
+    """Hold the lock on a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         yield
         return
-    deadline = monotonic() + LOCK_SECONDS
-    while not _locked(descriptor):
+    deadline = monotonic() + LOCK_TIMEOUT_SECONDS
+    while not _try_lock(descriptor):
         if monotonic() >= deadline:
             raise OSError(errno.EAGAIN, "another process keeps it locked")
         sleep(POLL_SECONDS)
@@ -189,7 +189,7 @@ def _alone(descriptor: int) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""One migration and one clean-up at a time per database."""
+"""Locks: one migration and one clean-up at a time per database."""
 
 import asyncio
 import fcntl
@@ -20,7 +20,7 @@ from clarinet_cli.utils.logger import logger
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.2
-# A link that somebody planted, and a pipe that nobody reads, are no locks.
+# Refuse links and don't block on pipes, which other users may have created.
 LOCK_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -28,7 +28,7 @@ CheckLock = Callable[[], Awaitable[None]]
 
 
 class Job(IntEnum):
-    """A job that only one process at a time may do; the number is its advisory lock."""
+    """A job that only one process at a time may run; the value is its advisory lock."""
 
     MIGRATION = 1
     CLEANUP = 2
@@ -45,40 +45,40 @@ async def job_lock(
 ) -> AsyncIterator[CheckLock]:
     """Hold the lock of *job* on the configured database inside the block.
 
-    SQLite: a lock on a file beside the database, given back by the kernel when the process
-    ends in whatever way. PostgreSQL: an advisory lock of a transaction that stays open, on a
-    connection of its own: unlike a session's lock it holds behind pgbouncer in transaction
-    mode, and the server gives it back when the connection ends.
+    SQLite: a lock on a file next to the database, which the kernel releases when the process
+    ends. PostgreSQL: a transaction-level advisory lock on a connection of its own. Unlike a
+    session-level lock it works behind pgbouncer in transaction mode; the server releases it
+    when the connection ends.
 
     Args:
-        settings: Which database.
-        job: Which lock.
-        timeout: Seconds to wait for it; 0 tries once.
+        settings: The database.
+        job: The job.
+        timeout: Seconds to wait for the lock; 0: try once.
 
     Yields:
-        A function that a long job awaits now and then: it fails when the lock was lost.
+        A function that a long job awaits periodically; it fails if the lock was lost.
 
     Raises:
-        BusyError: Somebody else held it all that time.
+        BusyError: Another process held the lock during that time.
     """
     file = sqlite_file(database_url(settings))
     if file is not None:
-        async with _locked_file(_followed(file), job, timeout):
+        async with _locked_file(_resolved(file), job, timeout):
             yield _always_held
         return
     async with get_async_session(settings, any_tables=True) as session:
         await _advisory_lock(session, job, timeout)
-        # The lock ends with its connection: while that answers, the lock is ours.
+        # The lock is held as long as its connection works.
         yield ServerRepository(session).keep_lock_alive
 
 
-def _followed(file: Path) -> Path:
-    """Return the file itself: one lock, by whatever link the database is reached."""
+def _resolved(file: Path) -> Path:
+    """Return the path without links, so that all links to a database share its lock."""
     return Path(os.path.realpath(file))
 
 
 async def _always_held() -> None:
-    """The kernel takes a file's lock away from no process that lives."""
+    """Do nothing: a file lock lasts as long as the process."""
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterato
 
 
 def _open_lock(path: Path, database: Path) -> int:
-    """Open the lock file, for reading where it can't be written: the lock needs no more."""
+    """Open the lock file; for reading if it can't be written, which is enough for a lock."""
     try:
         return open_file(path, os.O_RDWR | os.O_CREAT | LOCK_FLAGS, like=database)
     except PermissionError:
@@ -123,7 +123,7 @@ def _open_lock_for_reading(path: Path, database: Path) -> int:
 
 
 async def _lock(descriptor: int, path: Path, job: Job, timeout: float) -> None:
-    """Take the lock, which the kernel gives back with the descriptor."""
+    """Lock the file until its descriptor is closed."""
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         try:

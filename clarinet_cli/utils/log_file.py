@@ -1,4 +1,4 @@
-"""The log file, which never keeps a command from its work: what fails is said once."""
+"""The log file, whose failures never stop a command and are reported once."""
 
 import os
 import stat
@@ -15,25 +15,25 @@ LINE_END = b"\n"
 
 
 class Sink(Protocol):
-    """What loguru's own file is to us."""
+    """The interface of loguru's file sink."""
 
     def write(self, message: str) -> object:
-        """Append a record, after a rotation if it is time for one."""
+        """Append a record, and rotate the file before if necessary."""
 
     def stop(self) -> object:
         """Close the file."""
 
 
 class LogFile:
-    """A rotating log file that says in one line when a record or the rotation failed.
+    """A rotating log file that reports in one line if writing or rotating it failed.
 
-    It then goes on without rotation, in whatever file is there; each record is tried again,
-    since room may come back.
+    After that it writes to the existing file without rotation; every record is still tried,
+    since there may be space again.
 
     Args:
         path: The file, for the message.
-        rotating: Opens the file with its rotation and retention.
-        plain: Opens it without them, when the first record comes.
+        rotating: Opens the file with rotation and retention.
+        plain: Opens the file without them, on the first record.
 
     Raises:
         OSError: The file can't be opened.
@@ -52,17 +52,17 @@ class LogFile:
         try:
             self._sink.write(message)
         except OSError as error:
-            self._go_on(message, error)
+            self._retry_plain(message, error)
 
     def stop(self) -> None:
-        """Close the file; what it could not take is lost."""
+        """Close the file; records that can't be written are lost."""
         try:
             self._sink.stop()
         except OSError:
             _discard(getattr(self._sink, "_file", None))
 
-    def _go_on(self, message: str, error: OSError) -> None:
-        if self._plain is None:  # said already; the file keeps the record until there is room
+    def _retry_plain(self, message: str, error: OSError) -> None:
+        if self._plain is None:  # reported already; the record stays in the buffer
             return
         warn_of_log_file(self._path, error)
         self.stop()
@@ -72,28 +72,28 @@ class LogFile:
 
 
 def _discard(file: Optional[IO[str]]) -> None:
-    """Close a file whose last records can't be written.
+    """Close a file whose buffered records can't be written.
 
-    Python would try once more when it removes the file, and from 3.13 on print that it failed.
+    Its finaliser would try to write them again; since Python 3.13 it prints the error.
     """
     if file is None:
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
-        os.dup2(nowhere, file.fileno())
+        os.dup2(devnull, file.fileno())
         file.close()
-    os.close(nowhere)
+    os.close(devnull)
 
 
 def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
-    """Open a log file, a new one as the database's owner would have made it.
+    """Open a log file for appending.
 
-    A line that a full disk cut short is ended, so that the next record has one of its own.
+    A last line without a line end, left by a full disk, is completed first.
 
     Args:
-        path: The file; a link to it, or in its name, has to be the user's own or root's.
-        flags: For appending.
-        like: The database.
+        path: The file; links in it have to belong to the user or root.
+        flags: The flags of ``os.open``.
+        like: The database whose owner, group and mode a new file gets.
 
     Raises:
         OSError: It can't be opened.

@@ -1,7 +1,7 @@
-"""The one door to logging: ``from clarinet_cli.utils.logger import logger``.
+"""Logging: ``from clarinet_cli.utils.logger import logger``. No other module imports loguru.
 
-Records go to standard error and, when the settings ask for it, to a rotating file. No
-sink shows variable values in tracebacks (``diagnose=False``): they may be secrets.
+Records go to standard error and, if configured, to a rotating file. Tracebacks never contain
+values of variables (``diagnose=False``), which may be secrets.
 """
 
 import logging
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger
 
-# Its sink for files; as a sink of our own its errors come to us, and not forty lines on stderr.
+# Wrapped in a sink of our own to handle its errors, which loguru prints with a traceback.
 from loguru._file_sink import FileSink
 
 from clarinet_cli.exceptions import ClarinetError
@@ -41,20 +41,20 @@ __all__ = [
 ]
 
 LOG_FILE = "clarinet-cli.log"
-AUDIT = "audit"  # what a record is bound with that tells of a change
+AUDIT = "audit"  # the extra field of records about changes
 
 _command: ContextVar[str] = ContextVar("command", default="")
 LEVELS = {-1: "CRITICAL", 0: "WARNING", 1: "INFO", 2: "DEBUG"}
 VERY_VERBOSE = 2
-# Libraries add levels of their own, and names, which loguru does not know.
+# Libraries define levels and names that loguru does not know.
 STANDARD_LEVELS = {
     level: logging.getLevelName(level)
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 }
 
 
-# Warnings of the libraries, and what asyncio says of connections that a server cut: tasks
-# whose exception nobody fetched, transports that were not closed. The command reports itself.
+# Warnings of libraries, and asyncio's reports about connections that the server closed (unhandled
+# exceptions of tasks, unclosed transports), which the command reports itself.
 NOISY = ("py.warnings", "asyncio")
 # Their texts consist of names, numbers and paths. Those of all other classes, such as the
 # drivers', may quote a row: only class and location are logged.
@@ -73,33 +73,33 @@ _CAUSE = "\nThe above exception was the direct cause of the following exception:
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _sinks: dict[str, int] = {}
 
-# Loguru's own first sink shows variable values in tracebacks; a host program that has set
-# up logging before has removed it already.
+# Loguru's default sink shows values of variables in tracebacks. A host program may have removed
+# it already.
 with suppress(ValueError):
     logger.remove(0)
 
 
 def use_command(words: str) -> None:
-    """Name the command that the records of changes belong to.
+    """Set the name of the command for records of changes.
 
     Args:
-        words: Such as ``admin promote``; never an argument, which may be an address.
+        words: The command, such as ``admin promote``, without arguments.
     """
     _command.set(words)
 
 
 def command_name() -> str:
-    """Return the command that runs; empty in another Python program that named none."""
+    """Return the name of the running command; empty if none was set."""
     return _command.get()
 
 
 def configure_logging(verbosity: int = 0) -> None:
-    """Send log records to standard error, and those of the libraries with them.
+    """Send log records, including those of standard logging, to standard error.
 
     Args:
-        verbosity: -1 silent, 0 warnings, 1 information, 2 debugging. Errors that the
-            command line reports itself (bound with ``reported=True``) are shown by the
-            log from 2 on only, so that nobody reads them twice.
+        verbosity: -1 critical errors only, 0 warnings, 1 information, 2 debugging. Errors that
+            the command line reports itself (bound with ``reported=True``) are logged from 2 on
+            only, so that they are not shown twice.
     """
     _sinks.clear()
     logger.remove()
@@ -127,7 +127,7 @@ def logging_is_configured() -> bool:
 
 
 def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> Optional[Path]:
-    """Add the rotating log file that the settings ask for.
+    """Add the rotating log file if the settings enable it.
 
     Args:
         settings: ``log_to_file``, ``log_directory``, ``file_log_level``, ``log_rotation``,
@@ -135,11 +135,11 @@ def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> 
         like: The database whose owner, group and mode new files get.
 
     Returns:
-        The file, or None when file logging is off or the file can't be written; the
-        latter is a warning, since a full disk must not keep an operator out.
+        The file, or None if file logging is disabled or the file can't be written. The latter
+        is only a warning, since a command must work while the disk is full.
 
     Raises:
-        ConfigurationError: The rotation or retention can't be understood.
+        ConfigurationError: The rotation or retention is invalid.
     """
     if not settings.log_to_file:
         return None
@@ -168,7 +168,7 @@ def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> 
 
 
 def _log_file(path: Path, settings: "Settings", like: Optional[Path]) -> LogFile:
-    """Open the log file; what can't be understood leaves no directory behind."""
+    """Open the log file; invalid options are detected before its directory is created."""
     opened = partial(
         _file_sink,
         str(path).replace("{", "{{").replace("}", "}}"),  # loguru fills in {time}
@@ -183,12 +183,12 @@ def _log_file(path: Path, settings: "Settings", like: Optional[Path]) -> LogFile
 
 
 def _file_sink(path: str, **options: object) -> Any:
-    """Open a file of loguru's, whose types are its own business."""
+    """Return loguru's file sink, which is not typed."""
     return FileSink(path, **options)  # type: ignore[no-untyped-call]  # it has none
 
 
 def _hide_values(record: "Record") -> None:
-    """Put the traceback of a record into its message, without what the errors quote."""
+    """Replace the exception of a record by a traceback without values in its message."""
     error = record["exception"]
     if error is not None and error.value is not None:
         record["message"] += f"\n{traceback_without_values(error.value)}"
@@ -204,14 +204,16 @@ def _long_format(_: "Record") -> str:
 
 
 class _ToLoguru(logging.Handler):
-    """Hands the records of the standard library's logging to loguru."""
+    """Forwards the records of standard logging to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level: Any = STANDARD_LEVELS.get(record.levelno, record.levelno)
         if record.name in NOISY:
             level = "DEBUG"
         text = record.getMessage().strip()
-        if record.name == "asyncio":  # what follows are objects, with the text of their errors
+        if (
+            record.name == "asyncio"
+        ):  # the following lines show objects with the texts of their errors
             text = text.partition("\n")[0]
         logger.opt(depth=6, exception=record.exc_info).log(level, text)
 
@@ -219,7 +221,7 @@ class _ToLoguru(logging.Handler):
 def _take_over_standard_logging(level: str) -> None:
     logging.captureWarnings(capture=True)
     logging.basicConfig(handlers=[_ToLoguru()], level=level, force=True)
-    # At DEBUG this driver logs each statement with its values, hashes and tokens included.
+    # At DEBUG this driver logs each statement with its values, including hashes and tokens.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

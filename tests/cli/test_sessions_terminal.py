@@ -71,11 +71,11 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
         "import sys, os, signal, clarinet_cli.services.sessions.revoke as m;"
         "m.SLICE = 100; old = m.Told;"
         "import clarinet_cli.repositories.sessions as r;"
-        "real = r.SessionRepository.remove_key_range\n"
+        "real = r.SessionRepository.revoke_key_range\n"
         "async def once(self, *a, **k):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return await real(self, *a, **k)\n"
-        "r.SessionRepository.remove_key_range = once\n"
+        "r.SessionRepository.revoke_key_range = once\n"
         "from clarinet_cli.cli.main import main\n"
         "main()"
     )

@@ -120,7 +120,7 @@ def test_parts_may_stand_among_the_options(project: Project, front: TlsFront) ->
 
 
 REFUSED = {
-    "sslmode=require&channel_binding=require": "channel_binding=require: the driver can't bind",
+    "sslmode=require&channel_binding=require": "channel_binding=require: the driver does not support channel binding",
     "channel_binding=sometimes": "channel_binding is not one of disable, prefer, require",
     "gssencmode=require": "gssencmode=require: the driver supports TLS only",
     "passfile=x": "passfile: PostgreSQL's password file is not read",
@@ -159,7 +159,7 @@ def test_what_has_no_effect_here_is_refused(
 
 HINTS = {
     "sslmod=require": "known: application_name, connect_timeout, currentSchema, dbname, host,",
-    "channel_binding=require": "sslmode=verify-full, with sslrootcert=system or a CA's file,",
+    "channel_binding=require": "use sslmode=verify-full with sslrootcert=system or a CA file",
     "passfile=x": "set database_password, or CLARINET_DATABASE_PASSWORD in the environment",
 }
 

@@ -360,7 +360,7 @@ async def test_a_users_sessions_are_removed_but_those_to_keep(
     async with oracle.writing(server_project) as session:
         repository = SessionRepository(session)
         keep = (await repository.of_user(user_id))[:kept]
-        removed = await repository.remove_of_user(user_id, keep=keep)
+        removed = await repository.revoke_of_user(user_id, keep=keep)
     assert removed == 7 - kept
     assert oracle.tokens(server_project) == before - own | {item.token for item in keep}
 
@@ -370,7 +370,7 @@ async def test_a_repository_does_not_commit(server_project: Project) -> None:
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     before = oracle.snapshot(server_project)
     async with oracle.writing(server_project, dry_run=True) as session:
-        assert await SessionRepository(session).remove_of_user(user_id) == 7
+        assert await SessionRepository(session).revoke_of_user(user_id) == 7
     assert oracle.snapshot(server_project) == before
 
 

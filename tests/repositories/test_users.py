@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from clarinet_cli.models import User
 from clarinet_cli.repositories.session_state import Moment
-from clarinet_cli.repositories.users import ROWS_AT_ONCE, UserRepository
+from clarinet_cli.repositories.users import FETCH_SIZE, UserRepository
 from clarinet_cli.results import UserRow
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
@@ -177,12 +177,12 @@ async def test_rows_are_one_statement(server_project: Project) -> None:
 
 async def test_a_long_listing_is_one_statement_too(project: Project) -> None:
     """More accounts than are fetched at once, with roles and sessions: still one."""
-    oracle.apart(lambda: add_many(project, 2 * ROWS_AT_ONCE + 1))
+    oracle.apart(lambda: add_many(project, 2 * FETCH_SIZE + 1))
     async with oracle.writing(project) as session:
         with oracle.selects(session) as seen:
             stream = UserRepository(session).stream(AT_FIXTURE_NOW, superusers_only=False)
             found = [row async for row in stream]
-    assert len(found) == 2 * ROWS_AT_ONCE + 2
+    assert len(found) == 2 * FETCH_SIZE + 2
     assert {row.roles for row in found} == {("admin",), ("doctor",)}
     assert len(seen) == 1, seen
 

@@ -227,7 +227,7 @@ class Application:
             raise REFUSED.with_context(
                 f"no {lost} would be left: {last}", hint="the file has to keep one"
             )
-        ended = await SessionRepository(self.session).remove_of_users(self.losers)
+        ended = await SessionRepository(self.session).revoke_of_users(self.losers)
         return (
             {number: _with_ended(report, ended) for number, report in made.items()},
             [_with_ended(report, ended) for report in pruned],

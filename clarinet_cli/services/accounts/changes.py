@@ -85,7 +85,7 @@ class Change:
 
     async def end_sessions(self) -> None:
         """End all sessions of the account."""
-        ended = await SessionRepository(self.session).remove_of_user(self.user.id)
+        ended = await SessionRepository(self.session).revoke_of_user(self.user.id)
         self.sessions_revoked += ended
         self.sessions_ended = True
         self.result = "updated" if ended else self.result

@@ -225,4 +225,4 @@ async def _set_password(
 ) -> int:
     user.hashed_password = password_hash
     await session.flush()
-    return 0 if keep_sessions else await SessionRepository(session).remove_of_user(user.id)
+    return 0 if keep_sessions else await SessionRepository(session).revoke_of_user(user.id)

@@ -61,7 +61,7 @@ async def revoke_for_user(
         if keep_current is not None:
             current = await one_session(repository, keep_current, user_id=user_id)
             keep.add(OwnSession(current.token, current.created_at))
-        revoked = await repository.remove_of_user(user_id, keep=list(keep))
+        revoked = await repository.revoke_of_user(user_id, keep=list(keep))
         trail.add(user_id, REVOKED if revoked else UNCHANGED, sessions_revoked=revoked)
     done = WOULD_REVOKE if dry_run else REVOKED
     logger.info(f"{done} {revoked} sessions of {user_id}")
@@ -92,7 +92,7 @@ async def revoke_sessions(
         for text in wanted:
             one = await one_session(repository, text, user_id=user_id)
             found[one.token] = one
-        gone = await repository.remove(found.values())
+        gone = await repository.revoke(found.values())
         done = WOULD_REVOKE if dry_run else REVOKED
         changes = [
             SessionChange(one.id, one.user_id, one.email, done if one.token in gone else UNCHANGED)
@@ -185,8 +185,8 @@ async def _remove_others(
         after = None
         while last is not None and not stopped():
             async with writing(session):
-                after, removed = await repository.remove_key_range(
-                    after, last, SLICE, spared=spared
+                after, removed = await repository.revoke_key_range(
+                    after, last, SLICE, excluded=spared
                 )
                 record.before_commit(removed)
             note_down()

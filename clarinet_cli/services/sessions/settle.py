@@ -60,7 +60,7 @@ class Settle:
         if not found:
             return
         async with audited_session(settings) as (session, trail):
-            ended = await SessionRepository(session).remove_of_users(found)
+            ended = await SessionRepository(session).revoke_of_users(found)
             for user_id, number in ended.items():
                 trail.add(user_id, "revoked", sessions_revoked=number)
         self.ended = dict(ended)
