@@ -1,1 +1,1 @@
-"""From the settings to a connection: URL, engine, and the driver's errors in our words."""
+"""Database access: URL, engine, transactions, and translation of the driver's errors."""

@@ -107,11 +107,11 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
 
 
 def warn_of_log_file(path: Path, error: OSError) -> None:
-    """Say in one line on standard error, also with ``-q``, that records may be lost.
+    """Report on standard error, in one line and also with ``-q``, that records may be lost.
 
     Args:
         path: The file.
-        error: Why.
+        error: The error.
     """
     named = os.fsdecode(error.filename or path)
     text = f"warning: log file {named}: {os_error_reason(error, path)}".replace("\n", "\\n")
