@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from clarinet_cli.cli.commands import RelativeRevisionCommand, command, group
-from clarinet_cli.cli.options import DryRun, Force, LockTimeout, Output, SchemaAnyway, Yes
+from clarinet_cli.cli.findings import render_findings
+from clarinet_cli.cli.options import DryRun, Force, LockTimeout, Output, SchemaAnyway, Strict, Yes
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
@@ -160,6 +161,47 @@ async def create(
         runtime.writer.note("nothing to do: the database matches the models")
     if files or output not in (None, OutputFormat.TABLE):
         render_list(runtime, files, output, Listing(FileChange), changed=not dry_run)
+
+
+@command(app)
+async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
+    """Check models, heads and pending revisions, and exit with 6 when something is wrong.
+
+    Pending revisions that drop or rewrite what is stored are listed with the number of rows.
+    Revisions are read, not run.
+
+    Example: clarinet migrate check
+    """
+    from clarinet_cli.services.schema import check_migrations
+
+    render_findings(runtime, await check_migrations(runtime.settings), output, strict=strict)
+
+
+@command(app)
+async def stamp(
+    runtime: Runtime,
+    revision: Annotated[
+        str, typer.Argument(metavar="REV", help="A revision, its prefix, 'head' or 'base'.")
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Don't compare the tables with the revision.")
+    ] = False,
+    lock_timeout: LockTimeout = 60.0,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Record which revision the schema is at, without running anything.
+
+    Refused when the tables are not what the revision makes.
+
+    Example: clarinet migrate stamp head
+    """
+    from clarinet_cli.services import schema
+
+    report = await schema.stamp(
+        runtime.settings, revision, force=force, dry_run=dry_run, lock_timeout=lock_timeout
+    )
+    render(runtime, report, output, changed=not dry_run)
 
 
 async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:

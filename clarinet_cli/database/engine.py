@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Optional
 from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -77,6 +78,17 @@ def make_engine(
     return _postgresql_engine(
         url, busy_timeout=busy_timeout, statement_timeout=statement_timeout + busy_timeout
     )
+
+
+@contextmanager
+def scratch_connection() -> Iterator[Connection]:
+    """Yield a connection to an empty SQLite database in memory, which ends with the block."""
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def _sqlite_engine(

@@ -168,15 +168,21 @@ async def transaction(
 
 
 @asynccontextmanager
-async def writing(connection: AsyncConnection | AsyncSession) -> AsyncIterator[None]:
+async def writing(
+    connection: AsyncConnection | AsyncSession,
+    before_commit: Callable[[], None] = lambda: None,
+    committed: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
     """Hold one transaction of a connection or session that was opened for writing.
 
     Args:
         connection: Whose; the caller opened it.
+        before_commit: Called when nothing can interrupt the commit any more.
+        committed: Called when the transaction is known to be committed.
     """
     async with connection.begin() as begun:
         yield
-        await commit(begun)
+        await commit(begun, before_commit, committed)
 
 
 @asynccontextmanager

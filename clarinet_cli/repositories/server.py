@@ -1,9 +1,10 @@
 """Queries about the database server, and its locks."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy import Connection, func, inspect, select, table, text
 from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -134,6 +135,20 @@ async def create_database(connection: AsyncConnection, name: str) -> None:
         await driver.execute(statement)
     except PostgresError as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from error
+
+
+def count_rows(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
+    """Return the number of rows of each of some tables of the default schema.
+
+    Args:
+        connection: Where the tables are.
+        tables: Their names; those that do not exist are left out.
+    """
+    present = set(inspect(connection).get_table_names())
+    return {
+        name: int(connection.scalars(select(func.count()).select_from(table(name))).one())
+        for name in sorted(present.intersection(tables))
+    }
 
 
 VIEWS = text(

@@ -57,7 +57,7 @@ class Trail:
         log: Where the records go.
     """
 
-    log: AuditLog
+    log: AuditLog = field(default_factory=AuditLog)
     _entries: list[_Entry] = field(default_factory=list)
     _uncertain: list[_Entry] = field(default_factory=list)
 
@@ -146,6 +146,17 @@ def _closing(trail: Trail) -> Iterator[Trail]:
         raise
     finally:
         trail.close(unknown)
+
+
+@contextmanager
+def audit_trail() -> Iterator[Trail]:
+    """Yield the audit trail of one transaction, with the audit log opened before it begins.
+
+    Raises:
+        ClarinetError: The audit log can't be opened or written.
+    """
+    with open_audit_log() as log, _closing(Trail(log)) as trail:
+        yield trail
 
 
 @dataclass(slots=True)

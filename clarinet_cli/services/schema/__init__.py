@@ -8,6 +8,8 @@ from clarinet_cli.services.schema.checks import (
 )
 from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
 from clarinet_cli.services.schema.ensure import ensure_schema, require_known_schema
+from clarinet_cli.services.schema.findings import check_migrations
+from clarinet_cli.services.schema.stamp import stamp
 from clarinet_cli.services.schema.state import (
     FOREIGN,
     current_heads,
@@ -18,6 +20,7 @@ from clarinet_cli.services.schema.state import (
 
 __all__ = [
     "FOREIGN",
+    "check_migrations",
     "create_revision",
     "current_heads",
     "database_has_tables",
@@ -30,6 +33,7 @@ __all__ = [
     "require_known_schema",
     "require_runnable",
     "require_schema_order",
+    "stamp",
     "status_advice",
     "upgrade",
 ]

@@ -14,7 +14,7 @@ from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import find_environment, foreign_environment
-from clarinet_cli.services.schema.scripts import dropped_tables
+from clarinet_cli.services.schema.operations import dropped_tables
 from clarinet_cli.services.schema.state import current_heads, our_tables
 from clarinet_cli.settings import Settings
 
@@ -127,9 +127,8 @@ def incomplete_error(revision: Optional[str], missing: Sequence[str]) -> Conflic
 def require_no_dependents(connection: Connection, steps: Sequence[Script], function: str) -> None:
     """Refuse revisions that drop a table which a remaining table or view uses.
 
-    SQLite would drop it anyway, and PostgreSQL would fail half-way. Only literal
-    ``op.drop_table("name")`` calls are found; ``dangling_references`` finds the rest
-    afterwards.
+    SQLite would drop it anyway, and PostgreSQL would fail half-way. Only what
+    the text of a revision says is found; ``dangling_references`` finds the rest afterwards.
 
     Args:
         connection: A connection to the database.

@@ -4,7 +4,7 @@ import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from alembic import command
 from alembic.script import Script, ScriptDirectory
@@ -15,6 +15,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import get_connection, writing
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
+from clarinet_cli.services.audit import Trail
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
 from clarinet_cli.services.schema.checks import (
     dangling_references,
@@ -193,7 +194,7 @@ def _run(
 
 @asynccontextmanager
 async def migration_connection(
-    settings: Settings, access: Access, lock_timeout: float
+    settings: Settings, access: Access, lock_timeout: float, trail: Optional[Trail] = None
 ) -> AsyncIterator[AsyncConnection]:
     """Open a connection and begin a transaction; for writing, take the migration lock before.
 
@@ -201,6 +202,12 @@ async def migration_connection(
         settings: The database.
         access: READ or WRITE.
         lock_timeout: Seconds to wait for the lock and for other writers.
+
+    Args:
+        settings: Which database.
+        access: READ for a dry run.
+        lock_timeout: Seconds to wait for another migration or writer.
+        trail: The audit records of the transaction.
 
     Raises:
         UnreachableError: The SQLite file is missing; no lock file is created.
@@ -215,5 +222,6 @@ async def migration_connection(
         if access is Access.READ:
             await stack.enter_async_context(connection.begin())
         else:
-            await stack.enter_async_context(writing(connection))
+            trail = trail or Trail()
+            await stack.enter_async_context(writing(connection, trail.write, trail.committed))
         yield connection

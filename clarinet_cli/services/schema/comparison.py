@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection
+from sqlalchemy import Column, Connection, MetaData
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.types import NUMERIC, TypeEngine
 
@@ -51,19 +51,29 @@ COMPARISON: dict[str, Any] = {
 }
 
 MISSING = "missing "
+EXTRA = "extra "
 
 
-def differences(connection: Connection) -> tuple[str, ...]:
+def differences(
+    connection: Connection, expected: MetaData = metadata, *, types: bool = True
+) -> tuple[str, ...]:
     """Return how the tables differ from our models, such as ``missing column t.c``.
 
     Args:
         connection: A connection to the database.
+        expected: The tables to compare with, by default our models.
+        types: Compare the types of columns, which differ between backends.
     """
-    context = MigrationContext.configure(connection, opts=COMPARISON)
+    options = {
+        **COMPARISON,
+        "include_name": lambda name, kind, _: kind != "table" or name in expected.tables,
+        "compare_type": COMPARISON["compare_type"] if types else False,
+    }
+    context = MigrationContext.configure(connection, opts=options)
     with warnings.catch_warnings():
         # About indexes on expressions, of which our models have none.
         warnings.simplefilter("ignore", SAWarning)
-        found = compare_metadata(context, metadata)
+        found = compare_metadata(context, expected)
     flat = [part for item in found for part in (item if isinstance(item, list) else [item])]
     tables = {item[1].name for item in flat if item[0] == "add_table"}
     return tuple(
@@ -107,7 +117,7 @@ def _describe(item: tuple[Any, ...]) -> str:
 
 
 def _prefix(verb: str) -> str:
-    return MISSING if verb == "add" else "extra "
+    return MISSING if verb == "add" else EXTRA
 
 
 def _describe_change(what: str, column: str, found: Any, wanted: Any) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Optional
 
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
@@ -66,25 +66,17 @@ def has_our_base(location: Path) -> bool:
     return any(re.search(assignment, text, re.MULTILINE) for text in texts)
 
 
-def dropped_tables(script: Script, function: str) -> set[str]:
-    """Return the tables that a revision's function drops by ``op.drop_table("name")``.
+def function_of(script: Script, name: str) -> Optional[ast.FunctionDef]:
+    """Return the syntax of a function of a revision, or None.
 
     Args:
         script: The revision.
-        function: ``upgrade`` or ``downgrade``.
+        name: ``upgrade`` or ``downgrade``.
     """
-    return {
-        call.args[0].value
-        for definition in _parsed(Path(script.path)).body
-        if isinstance(definition, ast.FunctionDef) and definition.name == function
-        for call in ast.walk(definition)
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and call.func.attr == "drop_table"
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-        and isinstance(call.args[0].value, str)
-    }
+    for definition in _parsed(Path(script.path)).body:
+        if isinstance(definition, ast.FunctionDef) and definition.name == name:
+            return definition
+    return None
 
 
 def _read_all(directories: Sequence[Path], pattern: str) -> Iterator[Script]:
