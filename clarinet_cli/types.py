@@ -1,5 +1,6 @@
 """Types that several modules use: filters, choices of options, states."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -7,6 +8,22 @@ from typing import Literal, Optional
 
 SessionState = Literal["active", "idle", "expired", "blocked", "invalid"]
 """The state of a session; see ``repositories.session_state``."""
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of items done so far and the total."""
+
+UNCHANGED = "unchanged"
+PLANNED = {
+    "created": "would_create",
+    "updated": "would_update",
+    "deleted": "would_delete",
+    "revoked": "would_revoke",
+}
+
+
+def planned_result(result: str) -> str:
+    """Return the result of a change as a dry run reports it."""
+    return PLANNED.get(result, result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.results import SessionStats
+from clarinet_cli.utils.database import get_async_session
 from tests.support import Project
 
 SERVER_HASHER = PasswordHash((Argon2Hasher(), BcryptHasher()))  # as fastapi-users builds it

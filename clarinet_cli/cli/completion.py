@@ -25,8 +25,11 @@ def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def emails(settings: "Settings") -> Awaitable[list[str]]:
         from clarinet_cli.services.accounts.queries import email_addresses
+        from clarinet_cli.services.unit_of_work import run_operation
 
-        return email_addresses(settings, incomplete, limit=MOST_VALUES)
+        return run_operation(
+            settings, lambda work: email_addresses(work, incomplete, limit=MOST_VALUES)
+        )
 
     return _within_limit(ctx, emails)
 
@@ -36,8 +39,9 @@ def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def roles(settings: "Settings") -> Awaitable[list[str]]:
         from clarinet_cli.services.accounts.queries import role_names
+        from clarinet_cli.services.unit_of_work import run_operation
 
-        return role_names(settings)
+        return run_operation(settings, role_names)
 
     return [name for name in _within_limit(ctx, roles) if name.startswith(incomplete)]
 

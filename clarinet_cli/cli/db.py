@@ -45,9 +45,10 @@ async def init(
     """
     from clarinet_cli.results import Step
     from clarinet_cli.services.accounts.resolve import first_admin_email
+    from clarinet_cli.services.bootstrap import initialise_database, superuser_is_missing
     from clarinet_cli.services.schema import require_known_schema, require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
-    from clarinet_cli.utils.bootstrap import initialise_database, superuser_is_missing
+    from clarinet_cli.services.unit_of_work import open_database
 
     settings = runtime.settings
     refuse_accidental_sqlite(settings)
@@ -56,24 +57,25 @@ async def init(
     await require_known_schema(settings)  # before anybody is prompted for a password
     options = PasswordOptions(password_stdin, password_file, generate_password)
     password = options.read(runtime)
-    if not dry_run:
-        missing = await superuser_is_missing(settings)
-        password = (
-            require_password(runtime, password, first_admin_email(settings)) if missing else None
-        )
     done: list[Step] = []
     # The steps before the superuser's are committed when the password is shown.
     delivery = Delivery(runtime, output, Listing(Step), otherwise="the superuser was not created")
     try:
-        with delivery.checked():
-            steps = await initialise_database(
-                settings,
-                password,
-                dry_run=dry_run,
-                schema_anyway=schema_anyway,
-                progress=done,
-                deliver=delivery,
-            )
+        async with open_database(settings) as database:
+            if not dry_run:
+                missing = await superuser_is_missing(database)
+                await database.disconnect()
+                email = first_admin_email(settings) if missing else ""
+                password = require_password(runtime, password, email) if missing else None
+            with delivery.checked():
+                steps = await initialise_database(
+                    database,
+                    password,
+                    dry_run=dry_run,
+                    schema_anyway=schema_anyway,
+                    progress=done,
+                    deliver=delivery,
+                )
     except (asyncio.CancelledError, Interrupted):
         if any(step.result != "unchanged" for step in done) and not (dry_run or delivery.done):
             render_list(runtime, done, output, Listing(Step), changed=True)

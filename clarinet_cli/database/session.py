@@ -1,6 +1,7 @@
-"""Connections and transactions on the configured database.
+"""Engines, connections and transactions on the configured database.
 
-Who opens one ends it here: commit, roll back, close, and the driver's errors in our words.
+Each is closed here, and the driver's errors are translated. Services open transactions by
+``services.unit_of_work``; only jobs that need connections of their own use this module.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ from clarinet_cli.database.engine import (
 )
 from clarinet_cli.database.errors import explain_driver_error, outcome_unknown_error
 from clarinet_cli.database.sqlite import explain_file_error
-from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.database.tls import ca_file
 from clarinet_cli.database.url import (
     database_url,
@@ -30,28 +30,107 @@ from clarinet_cli.database.url import (
     require_sqlite_file,
     sqlite_file,
 )
+from clarinet_cli.exceptions import UnknownDatabaseError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger, traceback_without_values
 
-GOODBYE_SECONDS = 5
+DISPOSE_SECONDS = 5
 REPLICA_HINT = "check database_read_url; without it the main database serves these commands too"
+
+
+class Database:
+    """The configured database, with one engine for all the transactions of a command.
+
+    The engine is made with the first transaction, so that a database may be created before.
+    A read replica (``database_read_url``) has an engine of its own.
+
+    Args:
+        settings: Which database.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._engines: dict[bool, AsyncEngine] = {}
+
+    @asynccontextmanager
+    async def session(self, *, access: Access = Access.READ) -> AsyncIterator[AsyncSession]:
+        """Yield a session, whose transactions ``transaction`` begins and ends.
+
+        Args:
+            access: REPLICA when ``database_read_url`` may serve it.
+
+        Raises:
+            ClarinetError: The driver's error, translated.
+        """
+        replica = access is Access.REPLICA and self.settings.database_read_url is not None
+        url = database_url(self.settings, replica=replica)
+        with driver_errors(url, hint=REPLICA_HINT if replica else None):
+            engine = self._engine(url, access, replica=replica)
+            async with AsyncSession(engine, expire_on_commit=False) as session:
+                yield session
+
+    async def disconnect(self) -> None:
+        """Close the idle connections; the next transaction opens another one.
+
+        Call it before a prompt, so that nothing is held while a person types.
+        """
+        for replica, engine in self._engines.items():
+            with driver_errors(database_url(self.settings, replica=replica)):
+                await _dispose(engine)
+
+    def _engine(self, url: URL, access: Access, *, replica: bool) -> AsyncEngine:
+        if replica not in self._engines:
+            if access is not Access.CREATE:
+                require_sqlite_file(url, self.settings.project_dir)
+            self._engines[replica] = make_engine(url, access=access)
+        return self._engines[replica]
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Yield the configured database; its connections are closed at the end.
+
+    Args:
+        settings: Which database.
+    """
+    database = Database(settings)
+    try:
+        yield database
+    finally:
+        await database.disconnect()
+
+
+async def database_exists(settings: Settings) -> bool:
+    """Return whether there is a database to connect to.
+
+    Raises:
+        UnreachableError: The server can't be reached or refuses the log-in.
+    """
+    file = sqlite_file(database_url(settings))
+    if file is not None:
+        return file.exists()
+    try:
+        async with get_connection(settings) as connection:
+            await connection.exec_driver_sql("SELECT 1")
+    except UnknownDatabaseError:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def get_engine(
-    settings: Optional[Settings] = None, *, access: Access = Access.READ, **options: Any
+    settings: Settings, *, access: Access = Access.READ, **options: Any
 ) -> AsyncIterator[AsyncEngine]:
     """Yield an engine on the configured database and dispose of it at the end.
 
     Args:
-        settings: Which database; the project's settings by default.
+        settings: Which database.
         access: See ``make_engine``.
         **options: Passed on to ``make_engine``.
 
     Raises:
-        ClarinetError: The driver's error, in the operator's words.
+        ClarinetError: The driver's error, translated.
     """
-    settings = settings or configured_settings()
     replica = access is Access.REPLICA and settings.database_read_url is not None
     url = database_url(settings, replica=replica)
     if access is not Access.CREATE:
@@ -66,80 +145,26 @@ async def get_engine(
 
 @asynccontextmanager
 async def get_connection(
-    settings: Optional[Settings] = None, *, access: Access = Access.READ, **options: Any
+    settings: Settings, *, access: Access = Access.READ, **options: Any
 ) -> AsyncIterator[AsyncConnection]:
-    """Yield one connection; whoever uses it begins and ends the transactions."""
+    """Yield one connection; the caller begins and ends its transactions."""
     async with get_engine(settings, access=access, **options) as engine, engine.connect() as opened:
         yield opened
 
 
 @asynccontextmanager
-async def get_async_session(
-    settings: Optional[Settings] = None,
-    *,
-    access: Access = Access.READ,
-    dry_run: bool = False,
-    before_commit: Callable[[], None] = lambda: None,
-    committed: Callable[[], None] = lambda: None,
-    any_tables: bool = False,
-) -> AsyncIterator[AsyncSession]:
-    """Yield a session: commit at the end, roll back on an error, close the engine.
-
-    Args:
-        settings: Which database; the project's settings by default.
-        access: WRITE when the session will change rows.
-        any_tables: Do not look first whether the tables are those of the server.
-        dry_run: Roll back at the end, so that the very statements of the real run are
-            tried and nothing is written.
-        before_commit: Called when nothing can interrupt the commit any more.
-        committed: Called when the commit is known to have come to be.
-
-    Raises:
-        ClarinetError: The driver's error, in the operator's words.
-    """
-    async with open_session(settings, access=access) as session, session.begin() as begun:
-        if not any_tables:
-            await require_server_tables(session)
-        yield session
-        if dry_run:
-            await begun.rollback()
-        else:
-            await commit(begun, before_commit, committed, changes=access is Access.WRITE)
-
-
-@asynccontextmanager
-async def open_session(
-    settings: Optional[Settings] = None, *, access: Access = Access.READ
-) -> AsyncIterator[AsyncSession]:
-    """Yield a session for several transactions that the caller begins and ends.
-
-    Args:
-        settings: Which database; the project's settings by default.
-        access: WRITE when the transactions will change rows.
-
-    Raises:
-        ClarinetError: The driver's error, in the operator's words.
-    """
-    async with (
-        get_engine(settings, access=access) as engine,
-        AsyncSession(engine, expire_on_commit=False) as session,
-    ):
-        yield session
-
-
-@asynccontextmanager
 async def open_pinned_session(
-    settings: Optional[Settings] = None, *, access: Access = Access.READ, **options: Any
+    settings: Settings, *, access: Access = Access.READ, **options: Any
 ) -> AsyncIterator[AsyncSession]:
     """Yield a session whose transactions all run on one connection.
 
     Args:
-        settings: Which database; the project's settings by default.
+        settings: Which database.
         access: What its transactions are for unless ``transaction`` says otherwise.
         **options: Passed on to ``make_engine``.
 
     Raises:
-        ClarinetError: The driver's error, in the operator's words.
+        ClarinetError: The driver's error, translated.
     """
     async with (
         get_connection(settings, access=access, **options) as connection,
@@ -150,33 +175,46 @@ async def open_pinned_session(
 
 @asynccontextmanager
 async def transaction(
-    session: AsyncSession, access: Access, parameters: Optional[Mapping[str, str]] = None
+    session: AsyncSession,
+    access: Access,
+    parameters: Optional[Mapping[str, str]] = None,
+    *,
+    dry_run: bool = False,
+    before_commit: Callable[[], None] = lambda: None,
+    committed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Hold one transaction of a session, which may read now and write another time.
+    """Run the block in one transaction: commit at the end, roll back on an error.
 
     Args:
-        session: One that the caller opened.
-        access: READ leaves SQLite's lock for writing to others.
-        parameters: What a PostgreSQL server is told until the end of the transaction, by
-            the names of its settings; ours, and no text from outside.
+        session: A session without a transaction.
+        access: WRITE when the block changes rows; READ leaves SQLite's write lock to others.
+        parameters: Settings of a PostgreSQL server for this transaction; never text from
+            outside.
+        dry_run: Roll back at the end, so that the statements of the real run are tried and
+            nothing is written.
+        before_commit: Called when nothing can interrupt the commit any more.
+        committed: Called when the transaction is known to be committed.
     """
     options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
     async with session.begin() as begun:
         await session.connection(execution_options=options)
         yield
-        await commit(begun, changes=access is Access.WRITE)
+        if dry_run:
+            await begun.rollback()
+        else:
+            await commit(begun, before_commit, committed, changes=access is Access.WRITE)
 
 
 @asynccontextmanager
 async def writing(
-    connection: AsyncConnection | AsyncSession,
+    connection: AsyncConnection,
     before_commit: Callable[[], None] = lambda: None,
     committed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Hold one transaction of a connection or session that was opened for writing.
+    """Run the block in one transaction of a connection that was opened for writing.
 
     Args:
-        connection: Whose; the caller opened it.
+        connection: The connection.
         before_commit: Called when nothing can interrupt the commit any more.
         committed: Called when the transaction is known to be committed.
     """
@@ -203,19 +241,19 @@ async def open_maintenance_connection(settings: Settings) -> AsyncIterator[Async
 
 
 async def _dispose(engine: AsyncEngine) -> None:
-    """Close the connections; a server that does not say goodbye is not waited for."""
+    """Close the connections, in limited time: a server may not answer any more."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(GOODBYE_SECONDS):
+        async with asyncio.timeout(DISPOSE_SECONDS):
             await engine.dispose()
 
 
 @contextmanager
 def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
-    """Turn the driver's errors inside the block into errors in the operator's words.
+    """Translate the driver's errors inside the block.
 
     Args:
         url: Of the database.
-        hint: What to say in place of the hint that an error has.
+        hint: Replaces the hint of an error that has one.
     """
     try:
         yield
@@ -240,8 +278,8 @@ def _log_without_values(error: Exception, message: str) -> None:
     """Log a driver's error: its kind and place, and not its text, which may quote a row."""
     kind = type(getattr(error, "orig", error)).__name__
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    said = f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})"
-    logger.bind(reported=True).error(f"{said}\n{traceback_without_values(error)}")
+    text = f"{message} ({kind}{f', SQLSTATE {state}' if state else ''})"
+    logger.bind(reported=True).error(f"{text}\n{traceback_without_values(error)}")
 
 
 def configured_settings() -> Settings:

@@ -26,18 +26,13 @@ from datetime import UTC, datetime
 from typing import Any, Optional
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.services.audit_log import NOTHING_CHANGED, AuditLog, open_audit_log
-from clarinet_cli.settings import Settings
+from clarinet_cli.types import UNCHANGED
 from clarinet_cli.utils.logger import AUDIT, command_name, logger
 
 FAILED = "failed"
 STARTED = "started"
-UNCHANGED = "unchanged"
 UNKNOWN = "unknown"
 
 
@@ -105,49 +100,6 @@ class Trail:
             _record(self.log, entries)
 
 
-@asynccontextmanager
-async def audited_session(
-    settings: Settings, *, dry_run: bool = False
-) -> AsyncIterator[tuple[AsyncSession, Trail]]:
-    """Yield a session for writing, and where its changes are noted down.
-
-    At the end the records are written and the transaction commits; a dry run is rolled back
-    and leaves no record.
-
-    Args:
-        settings: Which database.
-        dry_run: Roll back at the end.
-
-    Raises:
-        ClarinetError: The driver's error, in the operator's words, or a record can't be
-            written; nothing was changed. With ``outcome_unknown`` set nobody knows whether.
-    """
-    if dry_run:
-        async with get_async_session(settings, access=Access.WRITE, dry_run=True) as session:
-            yield session, Trail(AuditLog())
-        return
-    with open_audit_log() as log, _closing(Trail(log)) as trail:
-        async with get_async_session(
-            settings,
-            access=Access.WRITE,
-            before_commit=trail.write,
-            committed=trail.committed,
-        ) as session:
-            yield session, trail
-
-
-@contextmanager
-def _closing(trail: Trail) -> Iterator[Trail]:
-    unknown: Optional[ClarinetError] = None
-    try:
-        yield trail
-    except ClarinetError as error:
-        unknown = error if error.outcome_unknown else None
-        raise
-    finally:
-        trail.close(unknown)
-
-
 @contextmanager
 def audit_trail() -> Iterator[Trail]:
     """Yield the audit trail of one transaction, with the audit log opened before it begins.
@@ -155,8 +107,16 @@ def audit_trail() -> Iterator[Trail]:
     Raises:
         ClarinetError: The audit log can't be opened or written.
     """
-    with open_audit_log() as log, _closing(Trail(log)) as trail:
-        yield trail
+    unknown: Optional[ClarinetError] = None
+    with open_audit_log() as log:
+        trail = Trail(log)
+        try:
+            yield trail
+        except ClarinetError as error:
+            unknown = error if error.outcome_unknown else None
+            raise
+        finally:
+            trail.close(unknown)
 
 
 @dataclass(slots=True)

@@ -1,38 +1,146 @@
-"""The steps that make a database ready; each is harmless when repeated."""
+"""Making a database ready, whatever its state; each step is harmless when repeated."""
+
+from collections.abc import Callable
+from typing import Optional
 
 from clarinet_cli.database.commits import until_done
-from clarinet_cli.database.session import get_async_session, open_maintenance_connection
+from clarinet_cli.database.session import database_exists, open_maintenance_connection
 from clarinet_cli.database.url import create_sqlite_file, database_url, display_url, sqlite_file
-from clarinet_cli.exceptions import (
-    BusyError,
-    ConflictError,
-    UnknownDatabaseError,
-)
+from clarinet_cli.exceptions import BusyError, ConflictError
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.server import ServerRepository, create_database
-from clarinet_cli.results import Step
-from clarinet_cli.services.audit import audited_session
+from clarinet_cli.repositories.server import create_database
+from clarinet_cli.results import AccountChange, Step
+from clarinet_cli.services.accounts.first_superuser import (
+    Deliver,
+    ensure_superuser,
+    find_superuser,
+)
+from clarinet_cli.services.accounts.passwords import NewPassword, require_acceptable
+from clarinet_cli.services.accounts.resolve import first_admin_email
+from clarinet_cli.services.schema import (
+    database_has_tables,
+    ensure_schema,
+    require_runnable,
+    require_schema_order,
+)
+from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
+from clarinet_cli.services.unit_of_work import Access, Database, run_operation, unit_of_work
 from clarinet_cli.settings import Settings
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.types import UNCHANGED, planned_result
+from clarinet_cli.utils.logger import logger
 
 DEFAULT_ROLES = ("doctor", "auto", "admin", "expert", "ordinator")
 ROLE_NAME_LENGTH = 50
+NO_SUPERUSER = Step("superuser", UNCHANGED, "admin_auto_create is off")
 
 
-async def database_exists(settings: Settings) -> bool:
-    """Return whether there is a database to connect to.
+async def superuser_is_missing(database: Database) -> bool:
+    """Return whether ``initialise_database`` needs a password for a first superuser."""
+    settings = database.settings
+    if not settings.admin_auto_create:
+        return False
+    if not (await database_exists(settings) and await database_has_tables(settings)):
+        return True
+    return await run_operation(database, find_superuser) is None
+
+
+async def initialise_database(
+    database: Database,
+    password: Optional[NewPassword] = None,
+    *,
+    dry_run: bool = False,
+    schema_anyway: bool = False,
+    progress: Optional[list[Step]] = None,
+    deliver: Optional[Callable[[list[Step]], None]] = None,
+) -> list[Step]:
+    """Make the database ready: create it, migrate it, add roles and the first superuser.
+
+    Each step is a transaction of its own: after an interruption, running it again finishes
+    the work. The migrations have connections of their own, for the lock and without foreign
+    keys.
+
+    Args:
+        database: Which; its settings have the roles and the first administrator.
+        password: For the first superuser, if there is none.
+        dry_run: Change nothing, report what would be done.
+        schema_anyway: Create our tables also in the empty database of a project with
+            migrations of another program.
+        progress: Gets the steps that are done, to be reported after an interruption.
+        deliver: Shows the steps with a generated password before the last commit.
+
+    Returns:
+        One report a step, in order.
 
     Raises:
-        UnreachableError: The server can't be reached or refuses the log-in.
+        ConfigurationError: A role's name or the administrator's address can't be used;
+            nothing was created.
+        InvalidInputError: The password breaks the policy, or none is given and one is
+            needed.
+        RefusedError: The migrations of another program come first, or the project's own
+            would not be run; nothing was created.
     """
-    file = sqlite_file(database_url(settings))
-    if file is not None:
-        return file.exists()
-    try:
-        async with get_async_session(settings, any_tables=True) as session:
-            await ServerRepository(session).ping()
-    except UnknownDatabaseError:
-        return False
-    return True
+    settings = database.settings
+    _refuse_early(settings, password)
+    if not schema_anyway:
+        await require_schema_order(settings, creates=True)
+    if not dry_run:
+        await require_runnable(settings)
+    steps = [] if progress is None else progress
+    steps.append(await ensure_database(settings, dry_run=dry_run))
+    SIGNALS.check_interrupted()
+    if dry_run and steps[0].result != UNCHANGED:
+        return steps + _steps_when_empty(settings)
+    steps.append(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
+    SIGNALS.check_interrupted()
+    if dry_run and steps[1].result == planned_result("created"):
+        return steps + _steps_when_empty(settings)[1:]
+    steps.append(await ensure_roles(database, dry_run=dry_run))
+    SIGNALS.check_interrupted()
+
+    def show(change: AccountChange) -> None:
+        if deliver is not None:
+            deliver([*steps, _step_of(change)])
+
+    steps.append(await _superuser(database, password, show, dry_run=dry_run))
+    for step in steps:
+        logger.info(f"db init: {step.step}: {step.result}")
+    return steps
+
+
+def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
+    """Refuse values that a later step would refuse, before anything is created."""
+    refuse_accidental_sqlite(settings)
+    wanted_roles(settings)
+    if settings.admin_auto_create:
+        email = first_admin_email(settings)
+        if password is not None:
+            require_acceptable(password, email, settings)
+
+
+async def _superuser(
+    database: Database, password: Optional[NewPassword], deliver: Deliver, *, dry_run: bool
+) -> Step:
+    if not database.settings.admin_auto_create:
+        return NO_SUPERUSER
+    return _step_of(await ensure_superuser(database, password, dry_run=dry_run, deliver=deliver))
+
+
+def _step_of(change: AccountChange) -> Step:
+    return Step("superuser", change.result, change.email, change.password)
+
+
+def _steps_when_empty(settings: Settings) -> list[Step]:
+    """Return what the steps after the first would do in an empty database."""
+    would_create = planned_result("created")
+    superuser = NO_SUPERUSER
+    if settings.admin_auto_create:
+        superuser = Step("superuser", would_create, first_admin_email(settings))
+    return [
+        Step("schema", would_create, "all revisions"),
+        Step("roles", would_create, ", ".join(wanted_roles(settings))),
+        superuser,
+    ]
 
 
 async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
@@ -46,32 +154,34 @@ async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
     file = sqlite_file(url)
     where = display_url(url)
     if await database_exists(settings):
-        return Step("database", "unchanged", where)
+        return Step("database", UNCHANGED, where)
     if dry_run:
-        return Step("database", "would_create", where)
+        return Step("database", planned_result("created"), where)
     created = (
         create_sqlite_file(file) if file else await _create_on_server(settings, str(url.database))
     )
-    return Step("database", "created" if created else "unchanged", where)
+    return Step("database", "created" if created else UNCHANGED, where)
 
 
-async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:
+async def ensure_roles(database: Database, *, dry_run: bool = False) -> Step:
     """Create the roles of the server and of the settings that do not exist.
 
+    It takes no lock for writing when there are none.
+
     Args:
-        settings: Which database; ``extra_roles`` and the keys of ``role_capabilities``.
+        database: Where; ``extra_roles`` and the keys of ``role_capabilities`` are read.
         dry_run: Change nothing, report what would be done.
     """
-    wanted = wanted_roles(settings)
-    async with get_async_session(settings) as session:
-        known = await RoleRepository(session).names()
+    wanted = wanted_roles(database.settings)
+    async with unit_of_work(database) as work:
+        known = await RoleRepository(work.session).names()
     missing = [name for name in wanted if name not in known]
     if not missing:
-        return Step("roles", "unchanged", f"{len(wanted)} present")
-    async with audited_session(settings, dry_run=dry_run) as (session, trail):
-        await RoleRepository(session).add_missing(missing)
-        trail.add(None, "created", roles=len(missing))
-    return Step("roles", "would_create" if dry_run else "created", ", ".join(missing))
+        return Step("roles", UNCHANGED, f"{len(wanted)} present")
+    async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+        await RoleRepository(work.session).add_missing(missing)
+        work.record_change(None, "created", roles=len(missing))
+    return Step("roles", work.result("created"), ", ".join(missing))
 
 
 def wanted_roles(settings: Settings) -> list[str]:
@@ -90,7 +200,7 @@ def wanted_roles(settings: Settings) -> list[str]:
 
 
 async def _create_on_server(settings: Settings, name: str) -> bool:
-    """Create a PostgreSQL database; another process may have been faster."""
+    """Create a PostgreSQL database; return False when another process has done so."""
     try:
         async with open_maintenance_connection(settings) as connection:
             await until_done(create_database(connection, name))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, repair_commands, sudo_hint
 from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.services.unit_of_work import unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
@@ -66,10 +66,10 @@ async def job_lock(
         async with _locked_file(_resolved(file), job, timeout):
             yield _always_held
         return
-    async with get_async_session(settings, any_tables=True) as session:
-        await _advisory_lock(session, job, timeout)
-        # The lock is held as long as its connection works.
-        yield ServerRepository(session).keep_lock_alive
+    async with unit_of_work(settings, check_tables=False) as work:
+        await _advisory_lock(work.session, job, timeout)
+        # The lock ends with its connection: while that answers, the lock is ours.
+        yield ServerRepository(work.session).keep_lock_alive
 
 
 def _resolved(file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Where the database is and whether it is ready."""
+"""State of the database, and waiting until it is ready."""
 
 import asyncio
 import time
@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Optional
 
 from clarinet_cli.database.errors import INIT_HINT
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.exceptions import (
     CHECK_FAILED,
@@ -19,6 +18,7 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import DatabaseStatus, WaitReport
 from clarinet_cli.services.schema import FOREIGN, database_has_tables, migration_status
+from clarinet_cli.services.unit_of_work import unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
@@ -28,14 +28,14 @@ LONGEST_PAUSE_SECONDS = 2.0
 
 
 async def database_status(settings: Settings) -> DatabaseStatus:
-    """Describe the database: software, size, revision, and the rows of our tables.
+    """Return backend, size, revision, and the number of rows in each of our tables.
 
     Args:
         settings: Which database and which project directory.
     """
     url = database_url(settings)
-    async with get_async_session(settings, any_tables=True) as session:
-        server = ServerRepository(session)
+    async with unit_of_work(settings, check_tables=False) as work:
+        server = ServerRepository(work.session)
         version, size = await server.version(), await server.size()
         rows = await server.row_counts()
     migrations = await migration_status(settings)
@@ -61,8 +61,8 @@ async def wait_until_ready(
 ) -> WaitReport:
     """Return when the database is ready.
 
-    An unreachable server is tried again after a pause that doubles from 0.1 s to 2 s. A
-    wrong password or an unknown database is an answer that waiting does not change.
+    An unreachable server is tried again, with a new connection, after a pause that doubles
+    from 0.1 s to 2 s. A wrong password or an unknown database fails at once.
 
     Args:
         settings: Which database.
@@ -72,7 +72,7 @@ async def wait_until_ready(
         sleep: Waits for a number of seconds between two tries.
 
     Raises:
-        LoginRefusedError: At once, when the server refuses the log-in.
+        LoginRefusedError: The server refuses the log-in.
         UnreachableError: It was not ready in time.
     """
     started, attempts, pause = clock(), 0, FIRST_PAUSE_SECONDS
@@ -109,8 +109,8 @@ async def _why_not_ready(
 
 
 async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:
-    async with get_async_session(settings, any_tables=True) as session:
-        await ServerRepository(session).ping()
+    async with unit_of_work(settings, check_tables=False) as work:
+        await ServerRepository(work.session).ping()
     if readiness is Readiness.CONNECTION:
         return None
     status = await migration_status(settings)

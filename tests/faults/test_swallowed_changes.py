@@ -153,12 +153,12 @@ def test_one_of_many_swallowed_changes_is_an_error(peopled: Project) -> None:
 
 
 def test_revoking_everybody_ends_with_what_could_not_be_ended(peopled: Project) -> None:
-    """An error tells of the session that a trigger keeps, and how many were ended."""
+    """An error tells of the session that a trigger keeps, and how many were revoked."""
     swallow(peopled, "DELETE", "access_token", when="OLD.token LIKE 'live-%'")
     result = peopled.run("session", "revoke-all", "--yes")
     assert (result.code, result.stdout) == (1, ""), result
     assert "a trigger or rule on access_token prevented the change" in result.stderr
-    assert "hint: 0 sessions were ended" in result.stderr
+    assert "hint: 0 sessions were revoked" in result.stderr
     assert peopled.count("access_token") == 3
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.repositories.purge.postgresql import number_of_blocks
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
+from clarinet_cli.utils.database import get_async_session
 from tests import oracle
 from tests.support import Project
 

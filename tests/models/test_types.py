@@ -18,11 +18,11 @@ from sqlalchemy.exc import StatementError
 from sqlmodel import col
 
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models import types as module
 from clarinet_cli.models.types import UTCDateTime, iso_texts, new_user_id
 from clarinet_cli.timefmt import iso_text
+from clarinet_cli.utils.database import get_async_session
 from tests.support import Project
 
 INSTANT = datetime(2026, 11, 22, 18, 30, 5, 42, tzinfo=UTC)

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from clarinet_cli.letter_case import fold_case, fold_map
-from clarinet_cli.services.accounts.queries import find_account
 from tests.cli.scenes import assert_failed
+from tests.operations import find_account
 from tests.postgres import PostgresServer
 from tests.support import PASSWORD, Project
 

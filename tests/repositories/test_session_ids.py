@@ -13,8 +13,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.repositories.sessions import ID_LENGTH, SessionRepository
+from clarinet_cli.utils.database import get_async_session
 from tests import oracle
 from tests.postgres import PostgresServer
 from tests.support import PASSWORD, Project

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from clarinet_cli.services.accounts.queries import find_account
+from tests.operations import find_account
 from tests.oracle import add_user, remove_accounts
 from tests.server.spellings import FORMS
 from tests.server.tables import UserDatabase, make_engine

@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
-from clarinet_cli.services.sessions.queries import sessions_of_user
+from tests.operations import sessions_of_user
 from tests.oracle import (
     add_session,
     deactivate,

@@ -24,13 +24,14 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts import apply as applying
 from clarinet_cli.services.accounts import hashes as hashing
-from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
+from clarinet_cli.services.accounts.apply import ApplyPlan
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.matching import matched, targets_of
 from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
 from clarinet_cli.services.accounts.queries import stream_declared
 from clarinet_cli.settings import Settings
 from tests import oracle
+from tests.operations import apply_accounts
 from tests.oracle import SERVER_HASHER
 from tests.support import FIXTURE_NOW, Project
 

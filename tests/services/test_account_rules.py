@@ -8,8 +8,9 @@ import pytest
 from clarinet_cli.exceptions import ConflictError, NotFoundError, RefusedError
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts import changes
-from clarinet_cli.services.accounts.transactions import Rule, change_account
+from clarinet_cli.services.accounts.changes import Rule
 from tests import oracle
+from tests.operations import change_account
 from tests.support import Project
 
 ADA = "ada@clarinet.example"

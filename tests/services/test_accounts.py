@@ -17,14 +17,9 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts.passwords import NewPassword, generate_password
-from clarinet_cli.services.accounts.queries import find_account
-from clarinet_cli.utils.admin import (
-    create_admin,
-    ensure_admin_exists,
-    list_admin_users,
-    reset_admin_password,
-)
+from clarinet_cli.utils.admin import ensure_admin_exists, list_admin_users, reset_admin_password
 from tests import oracle
+from tests.operations import create_superuser, find_account
 from tests.oracle import SERVER_HASHER
 from tests.support import FIXTURE_NOW, SOME_HASH, Project
 
@@ -75,11 +70,11 @@ def hashes_of_others(project: Project, email: str) -> dict[str, str]:
 
 
 class TestCreate:
-    """``create_admin`` with an address that nobody has."""
+    """``create_superuser`` with an address that nobody has."""
 
     async def test_makes_an_active_verified_superuser(self, project: Project) -> None:
         """The account, its flags, its role and its hash are in the database, and reported."""
-        change = await create_admin(project.settings, ADA, GIVEN)
+        change = await create_superuser(project.settings, ADA, GIVEN)
         user_id = oracle.user_id_of(project, ADA)
         assert change.id is not None
         assert UUID(str(change.id)) == user_id
@@ -90,7 +85,7 @@ class TestCreate:
 
     async def test_hash_is_argon2id_and_verifies_on_the_server(self, project: Project) -> None:
         """The server's own library accepts the password and no other."""
-        await create_admin(project.settings, ADA, GIVEN)
+        await create_superuser(project.settings, ADA, GIVEN)
         assert oracle.hash_of(project, ADA).startswith("$argon2id$")
         assert verifies(project, ADA, GIVEN)
         assert not verifies(project, ADA, OTHER)
@@ -100,7 +95,7 @@ class TestCreate:
         before = oracle.snapshot(server_project)
         others = hashes_of_others(server_project, "new@clarinet.example")
         assert any(text.startswith("$2b$") for text in others.values())
-        await create_admin(server_project.settings, "new@clarinet.example", GIVEN)
+        await create_superuser(server_project.settings, "new@clarinet.example", GIVEN)
         after = oracle.snapshot(server_project)
         assert hashes_of_others(server_project, "new@clarinet.example") == others
         assert set(before["user"]) < set(after["user"])
@@ -109,7 +104,7 @@ class TestCreate:
 
     async def test_further_roles_are_granted(self, project: Project) -> None:
         """The role 'admin' comes with every superuser, others on request, each once."""
-        change = await create_admin(
+        change = await create_superuser(
             project.settings, ADA, GIVEN, roles=["expert", "doctor", "expert"]
         )
         assert change.roles == ("admin", "doctor", "expert")
@@ -119,20 +114,20 @@ class TestCreate:
         """A database without the role 'admin' gets it with the first superuser."""
         oracle.remove_accounts(project)
         oracle.rows(project, "DELETE FROM userrole")
-        change = await create_admin(project.settings, ADA, GIVEN)
+        change = await create_superuser(project.settings, ADA, GIVEN)
         assert change.roles == ("admin",)
         assert oracle.rows(project, "SELECT name FROM userrole") == [("admin",)]
 
     async def test_given_password_is_not_reported(self, project: Project) -> None:
         """Whoever gave the password knows it: it is in no part of the result."""
-        change = await create_admin(project.settings, ADA, GIVEN)
+        change = await create_superuser(project.settings, ADA, GIVEN)
         assert change.password is None
         assert GIVEN.text not in repr(change)
 
     async def test_generated_password_is_reported_and_works(self, project: Project) -> None:
         """A generated password is told once, in its field and not in a representation."""
         password = generate_password()
-        change = await create_admin(project.settings, ADA, password)
+        change = await create_superuser(project.settings, ADA, password)
         assert change.password == password.text
         assert password.text not in repr(change)
         assert verifies(project, ADA, password)
@@ -143,7 +138,7 @@ class TestCreate:
     ) -> None:
         """--update and --if-not-exists make the account when there is none."""
         options: dict[str, Any] = {option: True}
-        change = await create_admin(project.settings, ADA, GIVEN, **options)
+        change = await create_superuser(project.settings, ADA, GIVEN, **options)
         assert change.result == "created"
         assert oracle.account(project, ADA)[:3] == (True, True, True)
         assert verifies(project, ADA, GIVEN)
@@ -154,7 +149,7 @@ class TestCreate:
         names = ("twin", "Twin", "tWin", "twIn", "twiN", "TWIN")
         spellings = [f"{name}@clarinet.example" for name in names]
         outcomes = await asyncio.gather(
-            *(create_admin(project.settings, email, GIVEN) for email in spellings),
+            *(create_superuser(project.settings, email, GIVEN) for email in spellings),
             return_exceptions=True,
         )
         kinds = sorted(type(outcome).__name__ for outcome in outcomes)
@@ -165,21 +160,21 @@ class TestCreate:
 
 
 class TestExisting:
-    """``create_admin`` with an address that somebody has."""
+    """``create_superuser`` with an address that somebody has."""
 
     @pytest.mark.parametrize("spelling", [ADA, "ADA@clarinet.example"])
     async def test_is_a_conflict(self, server_project: Project, spelling: str) -> None:
         """An account with the address, in any case, is not made again nor changed."""
         before = oracle.snapshot(server_project)
         with pytest.raises(ConflictError, match="exists already"):
-            await create_admin(server_project.settings, spelling, GIVEN)
+            await create_superuser(server_project.settings, spelling, GIVEN)
         assert oracle.snapshot(server_project) == before
 
     async def test_if_not_exists_leaves_it_as_it_is(self, server_project: Project) -> None:
         """Neither flags nor roles nor password change, and the result says so."""
         oracle.deactivate(server_project, ADA)
         before = oracle.snapshot(server_project)
-        change = await create_admin(
+        change = await create_superuser(
             server_project.settings, ADA.title(), GIVEN, roles=["doctor"], if_not_exists=True
         )
         assert (change.result, change.email, change.roles) == ("unchanged", ADA, ())
@@ -188,7 +183,7 @@ class TestExisting:
 
     async def test_if_not_exists_reports_no_password(self, server_project: Project) -> None:
         """A generated password that was not set is not told: it would not work."""
-        change = await create_admin(
+        change = await create_superuser(
             server_project.settings, ADA, generate_password(), if_not_exists=True
         )
         assert change.password is None
@@ -201,7 +196,7 @@ class TestExisting:
             "INSERT INTO userroleslink VALUES (?, 'doctor')",
             oracle.user_id_of(server_project, ADA),
         )
-        change = await create_admin(server_project.settings, ADA, None, update=True)
+        change = await create_superuser(server_project.settings, ADA, None, update=True)
         assert (change.result, change.roles) == ("updated", ("admin", "doctor"))
         assert oracle.account(server_project, ADA)[:2] == (True, True)
         assert oracle.roles_of(server_project, ADA) == {"admin", "doctor"}
@@ -212,7 +207,7 @@ class TestExisting:
         """Who gets no new password stays logged in."""
         hashed = oracle.hash_of(server_project, ADA)
         sessions = oracle.tokens(server_project)
-        change = await create_admin(server_project.settings, ADA, None, update=True)
+        change = await create_superuser(server_project.settings, ADA, None, update=True)
         assert change.result == "updated"
         assert change.sessions_revoked == 0
         assert oracle.hash_of(server_project, ADA) == hashed
@@ -223,7 +218,7 @@ class TestExisting:
         own = {item.token for item in oracle.sessions_of(server_project, ADA)}
         before = oracle.tokens(server_project)
         others = hashes_of_others(server_project, ADA)
-        change = await create_admin(server_project.settings, ADA, GIVEN, update=True)
+        change = await create_superuser(server_project.settings, ADA, GIVEN, update=True)
         assert (change.result, change.sessions_revoked) == ("updated", len(own))
         assert verifies(server_project, ADA, GIVEN)
         assert oracle.tokens(server_project) == before - own
@@ -232,7 +227,7 @@ class TestExisting:
     async def test_update_grants_further_roles(self, server_project: Project) -> None:
         """A role that is asked for is added to those that the account has."""
         email = superuser_of(server_project)
-        change = await create_admin(
+        change = await create_superuser(
             server_project.settings, email, None, roles=["doctor"], update=True
         )
         assert (change.result, change.roles) == ("updated", ("admin", "doctor"))
@@ -242,7 +237,7 @@ class TestExisting:
         """An active superuser with the role 'admin' is reported as unchanged."""
         before = oracle.snapshot(server_project)
         email = superuser_of(server_project)
-        change = await create_admin(server_project.settings, email, None, update=True)
+        change = await create_superuser(server_project.settings, email, None, update=True)
         assert (change.result, change.roles) == ("unchanged", ("admin",))
         assert oracle.snapshot(server_project) == before
 
@@ -250,7 +245,9 @@ class TestExisting:
         """Of two accounts that differ in case only, the one that was typed is changed."""
         for email in ("dora@clarinet.example", "DORA@clarinet.example"):
             oracle.add_user(project, email)
-        change = await create_admin(project.settings, "DORA@clarinet.example", None, update=True)
+        change = await create_superuser(
+            project.settings, "DORA@clarinet.example", None, update=True
+        )
         assert change.email == "DORA@clarinet.example"
         assert oracle.account(project, "DORA@clarinet.example")[1]
         assert not oracle.account(project, "dora@clarinet.example")[1]
@@ -261,12 +258,12 @@ class TestExisting:
             oracle.add_user(project, email)
         before = oracle.snapshot(project)
         with pytest.raises(RefusedError, match="ambiguous"):
-            await create_admin(project.settings, "Dora@clarinet.example", GIVEN, update=True)
+            await create_superuser(project.settings, "Dora@clarinet.example", GIVEN, update=True)
         assert oracle.snapshot(project) == before
 
 
 class TestRefusedCreation:
-    """``create_admin`` with what can't be used: nothing is half done."""
+    """``create_superuser`` with what can't be used: nothing is half done."""
 
     @pytest.mark.parametrize("update", [False, True])
     async def test_unknown_role_is_not_found(self, project: Project, *, update: bool) -> None:
@@ -275,7 +272,7 @@ class TestRefusedCreation:
             oracle.add_user(project, ADA)
         before = oracle.snapshot(project)
         with pytest.raises(NotFoundError, match="astronaut") as caught:
-            await create_admin(
+            await create_superuser(
                 project.settings, ADA, GIVEN, roles=["doctor", "astronaut"], update=update
             )
         assert "doctor" in str(caught.value.hint)
@@ -297,7 +294,7 @@ class TestRefusedCreation:
         """The error says which rule, not the password, and nothing is written."""
         before = oracle.snapshot(project)
         with pytest.raises(InvalidInputError) as caught:
-            await create_admin(project.settings, ADA, password)
+            await create_superuser(project.settings, ADA, password)
         assert password.text not in caught.value.message
         assert oracle.snapshot(project) == before
 
@@ -306,14 +303,14 @@ class TestRefusedCreation:
         project.write_settings("admin_require_strong_password = true\n")
         before = oracle.snapshot(project)
         with pytest.raises(InvalidInputError, match="upper-case"):
-            await create_admin(project.settings, ADA, NewPassword("all lower case 1"))
+            await create_superuser(project.settings, ADA, NewPassword("all lower case 1"))
         assert oracle.snapshot(project) == before
 
     async def test_new_account_needs_a_password(self, project: Project) -> None:
         """Without a password there is nothing to make an account with."""
         before = oracle.snapshot(project)
         with pytest.raises(InvalidInputError, match="password"):
-            await create_admin(project.settings, ADA, None)
+            await create_superuser(project.settings, ADA, None)
         assert oracle.snapshot(project) == before
 
 
@@ -463,7 +460,7 @@ class TestDryRun:
     async def test_create(self, server_project: Project, password: Optional[NewPassword]) -> None:
         """An account that would be created has no id yet, and no password is asked for."""
         before = oracle.snapshot(server_project)
-        change = await create_admin(
+        change = await create_superuser(
             server_project.settings,
             "new@clarinet.example",
             password,
@@ -480,7 +477,7 @@ class TestDryRun:
     ) -> None:
         """An account that would be updated is named, with the sessions that would end."""
         before = oracle.snapshot(server_project)
-        change = await create_admin(
+        change = await create_superuser(
             server_project.settings, ADA, password, update=True, dry_run=True
         )
         assert (change.result, change.roles) == ("would_update", ("admin",))
@@ -492,13 +489,15 @@ class TestDryRun:
         """What is right already would stay as it is."""
         before = oracle.snapshot(server_project)
         email = superuser_of(server_project)
-        change = await create_admin(server_project.settings, email, None, update=True, dry_run=True)
+        change = await create_superuser(
+            server_project.settings, email, None, update=True, dry_run=True
+        )
         assert change.result == "unchanged"
         assert oracle.snapshot(server_project) == before
 
     async def test_generated_password_is_not_reported(self, project: Project) -> None:
         """A password that was not set is not told."""
-        change = await create_admin(project.settings, ADA, generate_password(), dry_run=True)
+        change = await create_superuser(project.settings, ADA, generate_password(), dry_run=True)
         assert (change.result, change.password) == ("would_create", None)
 
     async def test_reset(self, server_project: Project) -> None:
@@ -518,9 +517,9 @@ class TestDryRun:
         before = oracle.snapshot(server_project)
         settings = server_project.settings
         with pytest.raises(ConflictError):
-            await create_admin(settings, ADA, GIVEN, dry_run=dry_run)
+            await create_superuser(settings, ADA, GIVEN, dry_run=dry_run)
         with pytest.raises(NotFoundError):
-            await create_admin(
+            await create_superuser(
                 settings, "new@clarinet.example", GIVEN, roles=["astronaut"], dry_run=dry_run
             )
         with pytest.raises(RefusedError):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.services.accounts.changes import promote
-from clarinet_cli.services.accounts.transactions import change_account
 from clarinet_cli.services.audit_log import configure_audit_log
 from clarinet_cli.utils.logger import logger
 from tests import forked
 from tests.cli.scenes import ADA, assert_failed, dump, populate
 from tests.faults.processes import run_alone
+from tests.operations import change_account
 from tests.support import Project, process_environment
 
 STRANGER = 65534

@@ -11,6 +11,7 @@ import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from clarinet_cli.database.session import database_exists
 from clarinet_cli.exceptions import (
     ClarinetError,
     ConfigurationError,
@@ -20,19 +21,9 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import Step
 from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.bootstrap import (
-    DEFAULT_ROLES,
-    database_exists,
-    ensure_database,
-    ensure_roles,
-    wanted_roles,
-)
+from clarinet_cli.services.bootstrap import DEFAULT_ROLES, ensure_database, wanted_roles
 from clarinet_cli.services.schema.scripts import BASE_REVISION
-from clarinet_cli.utils.bootstrap import (
-    create_admin_user,
-    initialise_database,
-    superuser_is_missing,
-)
+from clarinet_cli.utils.bootstrap import create_admin_user
 from tests.faults.processes import run_at_once
 from tests.migrations.helpers import (
     SECOND,
@@ -46,6 +37,7 @@ from tests.migrations.helpers import (
     table_names,
     versions,
 )
+from tests.operations import ensure_roles, initialise_database, superuser_is_missing
 from tests.support import PASSWORD, Project
 
 STEPS = ["database", "schema", "roles", "superuser"]

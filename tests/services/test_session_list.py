@@ -8,9 +8,10 @@ import pytest
 from clarinet_cli.exceptions import NotFoundError
 from clarinet_cli.repositories import listing as module
 from clarinet_cli.results import SessionRow
-from clarinet_cli.services.sessions.queries import list_sessions, show_session
+from clarinet_cli.services.sessions.queries import list_sessions
 from clarinet_cli.types import SessionFilter, StateName
 from tests import oracle
+from tests.operations import show_session
 from tests.oracle import IDLE_LIMIT, RawSession
 from tests.support import FIXTURE_NOW, Project
 

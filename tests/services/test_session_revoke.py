@@ -8,8 +8,8 @@ import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
 from clarinet_cli.services.sessions import revoke as module
-from clarinet_cli.services.sessions.revoke import count_to_revoke, revoke_all, revoke_sessions
 from tests.cli.scenes import ADA, ADMIN, admin_id, populate
+from tests.operations import count_to_revoke, revoke_all, revoke_sessions
 from tests.oracle import apart
 from tests.support import Project
 
@@ -100,11 +100,11 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever the size of a transaction, all sessions go and nothing else."""
-        monkeypatch.setattr(module, "SLICE", size)
+        monkeypatch.setattr(module, "BATCH_SIZE", size)
         project, _ = populated
         told: list[tuple[int, int]] = []
         report = await revoke_all(
-            project.settings, [], tell=lambda done, of: told.append((done, of))
+            project.settings, [], progress=lambda done, of: told.append((done, of))
         )
         assert (report.result, report.sessions_revoked, report.sessions_kept) == ("revoked", 4, 0)
         assert tokens(project) == set()
@@ -116,7 +116,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The sessions of each user that is excepted stay."""
-        monkeypatch.setattr(module, "SLICE", size)
+        monkeypatch.setattr(module, "BATCH_SIZE", size)
         project, _ = populated
         bob = apart(lambda: project.add_user("bob@example.org"))
         apart(lambda: project.add_session(bob, token="bobbobbo-b"))
@@ -136,7 +136,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Asked to stop it says what is done; the next run ends the rest."""
-        monkeypatch.setattr(module, "SLICE", 1)
+        monkeypatch.setattr(module, "BATCH_SIZE", 1)
         project, _ = populated
         asked = iter([False, True])
         report = await revoke_all(project.settings, [], stopped=lambda: next(asked))

@@ -7,9 +7,8 @@ from uuid import UUID
 import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
-from clarinet_cli.services.sessions.queries import session_stats, sessions_of_user
-from clarinet_cli.services.sessions.revoke import revoke_for_user
 from tests import oracle
+from tests.operations import revoke_for_user, session_stats, sessions_of_user
 from tests.oracle import RawSession
 from tests.support import FIXTURE_NOW, Project
 

@@ -6,9 +6,8 @@ import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
 from clarinet_cli.services.accounts import changes
-from clarinet_cli.services.accounts.queries import account_detail
-from clarinet_cli.services.accounts.transactions import change_account
 from tests import oracle
+from tests.operations import account_detail, change_account
 from tests.support import Project
 
 STORED = "ünal.öz@bücher.example"

@@ -22,8 +22,9 @@ from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
-    from clarinet_cli.services.accounts.transactions import Rule
-    from clarinet_cli.services.sessions.settle import Settle
+    from clarinet_cli.services.accounts.changes import Rule
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import Database
 
 CHANGED = ("updated", "deleted")
 ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
@@ -153,9 +154,10 @@ async def revoke_role(
 
 async def report_change(
     runtime: Runtime,
+    database: "Database",
     change: "AccountChange",
     output: Optional[OutputFormat],
-    settle: "Settle",
+    late: "LateLogins",
     *,
     changed: bool,
     shown: bool = False,
@@ -164,9 +166,10 @@ async def report_change(
 
     Args:
         runtime: The context of the run.
+        database: See ``report_changes``.
         change: The change.
         output: The format.
-        settle: See ``report_changes``.
+        late: See ``report_changes``.
         changed: False for a dry run.
         shown: It is on standard output already.
     """
@@ -175,13 +178,14 @@ async def report_change(
         if not shown:
             render(runtime, changes[0], output, changed=changed)
 
-    await report_changes(runtime, [change], settle, show, shown=shown)
+    await report_changes(runtime, database, [change], late, show, shown=shown)
 
 
 async def report_changes(
     runtime: Runtime,
+    database: "Database",
     changes: Sequence[ResultT],
-    settle: "Settle",
+    late: "LateLogins",
     show: Callable[[list[ResultT]], None],
     *,
     shown: bool = False,
@@ -193,22 +197,23 @@ async def report_changes(
 
     Args:
         runtime: The context of the run.
+        database: Where the changes were made.
         changes: The changes.
-        settle: The accounts whose sessions are revoked once more.
+        late: The accounts whose sessions are revoked again.
         show: Writes the changes, with the sessions revoked later included.
         shown: The changes are on standard output already, without those sessions.
 
     Raises:
         ClarinetError: The sessions that began during the change can't be revoked.
     """
-    users = [change.email for change in changes if change.id in settle.accounts]
+    users = [change.email for change in changes if change.id in late.accounts]
     user = users[0] if len(users) == 1 else "USER"
     advice = f"'clarinet session revoke-user {user}' revokes the sessions that began meanwhile"
     complete = False
     try:
-        if settle.is_due:
+        if late.is_due:
             SIGNALS.check_interrupted()
-        await settle.sweep(runtime.settings)
+        await late.revoke(database)
     except ClarinetError as error:
         complete = True
         message = f"the change is made, but: {error.message}"
@@ -216,11 +221,11 @@ async def report_changes(
     else:
         complete = True
     finally:
-        if settle.is_due:
+        if late.is_due:
             SIGNALS.mark_changed()
-        show([_with_later_sessions(change, settle) for change in changes])
-        if shown and (later := sum(settle.ended.values())):
-            runtime.writer.note(f"sessions that began meanwhile and were revoked too: {later}")
+        show([_with_late_sessions(change, late) for change in changes])
+        if shown and (count := sum(late.revoked.values())):
+            runtime.writer.note(f"sessions that began meanwhile and were revoked too: {count}")
         _note_cache(runtime, [change.result for change in changes])
         if not complete:
             runtime.writer.note(f"stopped early: {advice}")
@@ -236,12 +241,16 @@ async def _change(
     settle: float = 0.0,
 ) -> None:
     """Change one account and report it."""
-    from clarinet_cli.services.accounts.transactions import change_account
-    from clarinet_cli.services.sessions.settle import Settle
+    from clarinet_cli.services.accounts.changes import change_account
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    settings, later = runtime.settings, Settle(settle)
-    change = await change_account(settings, who, rule, dry_run=dry_run, settle=later)
-    await report_change(runtime, change, output, later, changed=not dry_run)
+    late = LateLogins(settle)
+    async with open_database(runtime.settings) as database:
+        async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+            change = await change_account(work, who, rule)
+        late.accounts |= work.signed_out
+        await report_change(runtime, database, change, output, late, changed=not dry_run)
 
 
 async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
@@ -251,21 +260,22 @@ async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
     """
     from clarinet_cli.database.url import database_url, display_url
     from clarinet_cli.services.accounts import changes
-    from clarinet_cli.services.accounts.transactions import change_account
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    plan = await change_account(runtime.settings, who, changes.delete, dry_run=True)
-    along = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
+    async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
+        plan = await changes.change_account(work, who, changes.delete)
+    cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
         runtime,
         f"Delete {plan.email} ({plan.id}) from {display_url(database_url(runtime.settings))} "
-        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{along})?",
+        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{cascaded})?",
     )
     return str(plan.id)
 
 
-def _with_later_sessions(change: ResultT, settle: "Settle") -> ResultT:
-    later = 0 if change.id is None else settle.ended.get(change.id, 0)
-    return replace(change, sessions_revoked=change.sessions_revoked + later) if later else change
+def _with_late_sessions(change: ResultT, late: "LateLogins") -> ResultT:
+    count = 0 if change.id is None else late.revoked.get(change.id, 0)
+    return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change
 
 
 def _note_cache(runtime: Runtime, results: Sequence[str]) -> None:

@@ -54,29 +54,31 @@ async def apply(
     from clarinet_cli.results import AppliedAccount
     from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
     from clarinet_cli.services.accounts.file import read_accounts
-    from clarinet_cli.services.sessions.settle import Settle
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import open_database
 
-    settings, later = runtime.settings, Settle(settle)
+    late = LateLogins(settle)
     declared = read_accounts(read_file(file), "standard input" if file == STDIN else file)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
     listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file", complete=True)
     delivery = None if dry_run else Delivery(runtime, output, listing)
-    with (
-        nullcontext() if delivery is None else delivery.checked(),
-        progress(runtime, "hashing passwords") as update,
-    ):
-        rows = await apply_accounts(
-            settings, declared, plan, progress=update, settle=later, deliver=delivery
-        )
-    shown = delivery is not None and delivery.done
 
     def show(rows: list[AppliedAccount]) -> None:
-        if not shown:
+        if delivery is None or not delivery.done:
             render_list(runtime, rows, output, listing, changed=not dry_run)
         counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
         runtime.writer.note(
             "{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run)
         )
 
-    await report_changes(runtime, rows, later, show, shown=shown)
+    async with open_database(runtime.settings) as database:
+        with (
+            nullcontext() if delivery is None else delivery.checked(),
+            progress(runtime, "hashing passwords") as update,
+        ):
+            rows = await apply_accounts(
+                database, declared, plan, progress=update, late_logins=late, deliver=delivery
+            )
+        shown = delivery is not None and delivery.done
+        await report_changes(runtime, database, rows, late, show, shown=shown)

@@ -58,33 +58,41 @@ async def create(
 
     Example: clarinet admin create --email ada@example.org --generate-password
     """
+    from clarinet_cli.services.accounts.changes import create_superuser
+    from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
-    from clarinet_cli.services.sessions.settle import Settle
-    from clarinet_cli.utils.admin import create_admin
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
-    settings, later = runtime.settings, Settle(settle)
-    options = PasswordOptions(password_stdin, password_file, generate_password)
+    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
     address = admin_email(settings, email=email, username=username)
-    password = options.read(runtime)
-    if not (dry_run or password) and not await account_exists(settings, address):
-        password = require_password(runtime, None, address)
-    delivery = Delivery(runtime, output)
-    with delivery.checked():
-        change = await create_admin(
-            settings,
-            address,
-            password,
-            roles=role or (),
-            update=update,
-            if_not_exists=if_not_exists,
-            dry_run=dry_run,
-            settle=later,
-            deliver=delivery,
+    password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
+    async with open_database(settings) as database:
+        if not (dry_run or password):
+            async with unit_of_work(database) as work:
+                exists = await account_exists(work, address)
+            await database.disconnect()
+            password = None if exists else require_password(runtime, None, address)
+        prepared = prepare_password(password, address, settings, dry_run=dry_run)
+        with delivery.checked():
+            async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+                change = await create_superuser(
+                    work,
+                    address,
+                    prepared,
+                    roles=role or (),
+                    update=update,
+                    if_not_exists=if_not_exists,
+                )
+                if change.password:
+                    delivery(change)
+        late.accounts |= work.signed_out
+        await report_change(
+            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
         )
-    await report_change(runtime, change, output, later, shown=delivery.done, changed=not dry_run)
 
 
 async def reset_password(
@@ -115,29 +123,36 @@ async def reset_password(
 
     Example: clarinet admin reset-password ada@example.org --generate-password
     """
-    from clarinet_cli.services.accounts.queries import check_resettable, settings_admin
-    from clarinet_cli.services.sessions.settle import Settle
-    from clarinet_cli.utils.admin import reset_admin_password
+    from clarinet_cli.services.accounts import changes
+    from clarinet_cli.services.accounts.hashes import prepare_password
+    from clarinet_cli.services.accounts.queries import resettable_account
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    settings, later = runtime.settings, Settle(settle)
-    who = await settings_admin(settings) if user is None else user
+    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    account = await check_resettable(settings, who, any_user=any_user)
-    if not dry_run:
-        password = require_password(runtime, password, account.email)
-    delivery = Delivery(runtime, output)
-    with delivery.checked():
-        change = await reset_admin_password(
-            settings,
-            str(account.id),
-            password,
-            any_user=any_user,
-            keep_sessions=keep_sessions,
-            dry_run=dry_run,
-            settle=later,
-            deliver=delivery,
+    async with open_database(settings) as database:
+        async with unit_of_work(database) as work:
+            account = await resettable_account(work, user, any_user=any_user)
+        if not dry_run:
+            await database.disconnect()
+            password = require_password(runtime, password, account.email)
+        prepared = prepare_password(password, account.email, settings, dry_run=dry_run)
+        with delivery.checked():
+            async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+                change = await changes.reset_password(
+                    work,
+                    str(account.id),
+                    prepared,
+                    any_user=any_user,
+                    keep_sessions=keep_sessions,
+                )
+                if change.password:
+                    delivery(change)
+        late.accounts |= work.signed_out
+        await report_change(
+            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
         )
-    await report_change(runtime, change, output, later, shown=delivery.done, changed=not dry_run)
 
 
 async def ensure(
@@ -153,17 +168,24 @@ async def ensure(
 
     Example: clarinet admin ensure --generate-password
     """
+    from clarinet_cli.services.accounts.first_superuser import ensure_superuser, find_superuser
     from clarinet_cli.services.accounts.resolve import first_admin_email
-    from clarinet_cli.services.sessions.settle import Settle
-    from clarinet_cli.utils.admin import ensure_admin_exists, find_active_superuser
+    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.unit_of_work import open_database, run_operation
 
-    settings, later = runtime.settings, Settle(settle)
+    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    if not (dry_run or password or await find_active_superuser(settings)):
-        password = require_password(runtime, None, first_admin_email(settings))
-    delivery = Delivery(runtime, output)
-    with delivery.checked():
-        change = await ensure_admin_exists(
-            settings, password, dry_run=dry_run, settle=later, deliver=delivery
+    async with open_database(settings) as database:
+        found = None
+        if not (dry_run or password):
+            found = await run_operation(database, find_superuser)
+        if not (dry_run or password or found):
+            await database.disconnect()
+            password = require_password(runtime, None, first_admin_email(settings))
+        with delivery.checked():
+            change = await ensure_superuser(
+                database, password, dry_run=dry_run, deliver=delivery, late_logins=late
+            )
+        await report_change(
+            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
         )
-    await report_change(runtime, change, output, later, shown=delivery.done, changed=not dry_run)

@@ -39,12 +39,12 @@ async def list_accounts(
     Example: clarinet admin list --all -o csv
     """
     from clarinet_cli.results import UserRow
+    from clarinet_cli.services.accounts.queries import stream_accounts
     from clarinet_cli.types import ANY_USER, UserFilter
-    from clarinet_cli.utils.admin import stream_admin_users
 
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     every = all_users or where != ANY_USER
-    rows = stream_admin_users(runtime.settings, all_users=every, where=where)
+    rows = stream_accounts(runtime.settings, all_users=every, where=where)
     listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
     await render_rows(runtime, rows, output, listing)
 
@@ -55,8 +55,11 @@ async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> N
     Example: clarinet admin show ada@example.org
     """
     from clarinet_cli.services.accounts.queries import account_detail
+    from clarinet_cli.services.unit_of_work import unit_of_work
 
-    render(runtime, await account_detail(runtime.settings, user), output)
+    async with unit_of_work(runtime.settings) as work:
+        detail = await account_detail(work, user)
+    render(runtime, detail, output)
 
 
 async def roles(runtime: Runtime, output: Output = None) -> None:
@@ -66,6 +69,7 @@ async def roles(runtime: Runtime, output: Output = None) -> None:
     """
     from clarinet_cli.results import RoleRow
     from clarinet_cli.services.accounts.queries import roles_with_members
+    from clarinet_cli.services.unit_of_work import run_operation
 
     listing = Listing(RoleRow, empty="no roles: 'clarinet db init' creates them")
-    render_list(runtime, await roles_with_members(runtime.settings), output, listing)
+    render_list(runtime, await run_operation(runtime.settings, roles_with_members), output, listing)

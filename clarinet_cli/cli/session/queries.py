@@ -38,17 +38,20 @@ async def stats(
     from clarinet_cli.cli.metrics import group_metrics, stats_metrics
     from clarinet_cli.results import SessionGroup
     from clarinet_cli.services.sessions.queries import grouped_stats, session_stats
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     metrics = output is StatsFormat.PROMETHEUS
     shown = OutputFormat(output) if output and not metrics else None
     if by is None:
-        total = await session_stats(runtime.settings)
+        async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
+            total = await session_stats(work)
         if metrics:
             runtime.writer.write(stats_metrics(total))
         else:
             render(runtime, total, shown)
         return
-    groups = await grouped_stats(runtime.settings, by)
+    async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
+        groups = await grouped_stats(work, by)
     if metrics:
         runtime.writer.write(group_metrics(groups, by))
     else:
@@ -145,5 +148,8 @@ async def show(
     Example: clarinet session show 8f3kQ2xZ
     """
     from clarinet_cli.services.sessions.queries import show_session
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    render(runtime, await show_session(runtime.settings, session, who=user), output)
+    async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
+        detail = await show_session(work, session, who=user)
+    render(runtime, detail, output)

@@ -40,8 +40,10 @@ async def revoke(
     """
     from clarinet_cli.results import SessionChange
     from clarinet_cli.services.sessions.revoke import revoke_sessions
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    changes = await revoke_sessions(runtime.settings, sessions, who=user, dry_run=dry_run)
+    async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
+        changes = await revoke_sessions(work, sessions, who=user)
     render_list(runtime, changes, output, Listing(SessionChange), changed=not dry_run)
     _note_cache(runtime, [change.result for change in changes])
 
@@ -66,14 +68,12 @@ async def revoke_user(
     Example: clarinet session revoke-user ada@example.org --keep-newest 1
     """
     from clarinet_cli.services.sessions.revoke import revoke_for_user
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    report = await revoke_for_user(
-        runtime.settings,
-        user,
-        keep_current=keep_current,
-        keep_newest=keep_newest,
-        dry_run=dry_run,
-    )
+    async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
+        report = await revoke_for_user(
+            work, user, keep_current=keep_current, keep_newest=keep_newest
+        )
     render(runtime, report, output, changed=not dry_run)
     _note_cache(runtime, [report.result])
 
@@ -103,17 +103,21 @@ async def revoke_all(
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """
     from clarinet_cli.services.sessions import revoke
+    from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
-    settings, users = runtime.settings, excluded or []
-    if dry_run or not yes:
-        report = await revoke.count_to_revoke(settings, users)
-    if not dry_run:
-        if not yes:
-            _confirm_revoke_all(runtime, report)
-        with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
-            report = await revoke.revoke_all(
-                settings, users, tell=update, stopped=lambda: stop.requested
-            )
+    users = excluded or []
+    async with open_database(runtime.settings) as database:
+        if dry_run or not yes:
+            async with unit_of_work(database) as work:
+                report = await revoke.count_to_revoke(work, users)
+        if not dry_run:
+            if not yes:
+                await database.disconnect()
+                _confirm_revoke_all(runtime, report)
+            with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
+                report = await revoke.revoke_all(
+                    database, users, progress=update, stopped=lambda: stop.requested
+                )
     render(runtime, report, output, changed=not dry_run)
     _note_cache(runtime, [report.result])
 

@@ -1,30 +1,27 @@
-"""Applying a file that declares accounts: all of it or nothing, in one transaction.
+"""Applying an accounts file: all of it or nothing, in one transaction.
 
-Accounts are read and compared before it, without a lock; who changes nothing takes none. What
-is to be changed is read and compared once more inside.
-
-Passwords are hashed before the transaction begins: a hash takes tens of milliseconds, and
-the server's log-ins would wait for them.
+The accounts are read and compared before it begins, without a lock; what is to be changed is
+read and compared again inside. Passwords are hashed before it begins: a hash takes tens of
+milliseconds, and the server's log-ins would wait.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Optional
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from clarinet_cli.database.session import get_async_session
 from clarinet_cli.database.table_check import require_canonical_owners
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
+from clarinet_cli.services.accounts.changes import CREATED, UPDATED
 from clarinet_cli.services.accounts.file import GENERATE, Declared
-from clarinet_cli.services.accounts.hashes import PLACEHOLDER, Progress, hash_all
+from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
     Target,
     matched,
@@ -35,13 +32,13 @@ from clarinet_cli.services.accounts.matching import (
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
-from clarinet_cli.services.accounts.transactions import WOULD, alone
-from clarinet_cli.services.audit import UNCHANGED
-from clarinet_cli.services.sessions.settle import Settle
+from clarinet_cli.services.sessions.late_logins import LateLogins
+from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import UNCHANGED, ProgressCallback
 
 Roles = dict[UUID, set[str]]
-RIGHTS = ("is_active", "is_superuser")  # what the sessions end with
+RIGHTS = ("is_active", "is_superuser")  # sessions are revoked with either
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class ApplyPlan:
     """How a file is applied.
 
     Attributes:
-        generate: Make up a password for each new account without a source of one.
+        generate: Generate a password for each new account without a source of one.
         prune: Deactivate the accounts that the file does not name.
         dry_run: Change nothing, report what would be done.
     """
@@ -59,35 +56,27 @@ class ApplyPlan:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """The hash of a new account's password, and the password if somebody has to be told."""
-
-    hashed: str = field(repr=False)
-    told: Optional[str] = field(default=None, repr=False)
-
-
 async def apply_accounts(
-    settings: Settings,
+    database: Database,
     declared: Sequence[Declared],
     plan: ApplyPlan,
     *,
-    progress: Progress = lambda done, total: None,
-    settle: Optional[Settle] = None,
+    progress: ProgressCallback = lambda done, total: None,
+    late_logins: Optional[LateLogins] = None,
     deliver: Optional[Callable[[list[AppliedAccount]], None]] = None,
 ) -> list[AppliedAccount]:
-    """Make the accounts what a file says of them.
+    """Make the accounts match a file.
 
-    A field that the file leaves out stays as it is. A new account is active, neither
+    A field that the file leaves out is not changed. A new account is active, neither
     superuser nor verified, and without roles, unless the file says otherwise. The password
-    of an account that exists is not touched.
+    of an existing account is not changed.
 
     Args:
-        settings: Which database, and the hash parameters.
-        declared: What the file says, as ``read_accounts`` returns it.
+        database: Where; its settings have the hash parameters.
+        declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
-        progress: Called after each hash with those done so far and all.
-        settle: Takes the accounts down that lost rights.
+        progress: Called after each hash.
+        late_logins: Gets the accounts that lost rights.
         deliver: Shows the reports with generated passwords before the commit.
 
     Returns:
@@ -98,44 +87,41 @@ async def apply_accounts(
         NotFoundError: A row names a role that does not exist.
         RefusedError: A row could mean several accounts, or no active superuser would be
             left.
-        BusyError: Somebody else changed the accounts meanwhile.
+        BusyError: Another process changed the accounts meanwhile.
     """
-    async with get_async_session(settings) as session:
-        await require_canonical_owners(session)
-        states = await UserRepository(session).states()
-        roles = await RoleRepository(session).names()
-    # Compared with nothing open: with a rollback journal a reader keeps writers waiting.
+    async with unit_of_work(database) as work:
+        await require_canonical_owners(work.session)
+        states = await UserRepository(work.session).states()
+        roles = await RoleRepository(work.session).names()
+    # Compared without a transaction: with a rollback journal a reader blocks writers.
     targets, others = matched(states, targets_of(declared))
     require_roles_of(declared, roles)
     accounts = [target.account.id for target in targets if target.account is not None]
-    async with get_async_session(settings) as session:
-        roles_of = await RoleRepository(session).of_users(accounts)
-    kept = _unchanged(targets, roles_of)
+    async with unit_of_work(database) as work:
+        roles_of = await RoleRepository(work.session).of_users(accounts)
+    done = _unchanged(targets, roles_of)
     others = others if plan.prune else []
-    work = [target for target in targets if target.number not in kept]
-    new = [target for target in work if target.account is None]
+    changed = [target for target in targets if target.number not in done]
+    if not (changed or others):
+        return [done[target.number] for target in targets]
+    new = [target for target in changed if target.account is None]
     for target in new:
-        require_usable(target.row, settings, generate=plan.generate)
-    secrets = await _secrets(settings, new, dry_run=plan.dry_run, progress=progress)
-    pruned: list[AppliedAccount] = []
-    if work or others:
-        listed = {report.id for report in kept.values()}
-        async with alone(settings, dry_run=plan.dry_run) as (session, trail):
-            file = Application(session, settings, secrets)
-            made, pruned = await file.write(work, listed if plan.prune else None)
-            for report in (*made.values(), *pruned):
-                trail.add(report.id, report.result, sessions_revoked=report.sessions_revoked)
-            if deliver is not None and any(secret.told for secret in secrets.values()):
-                await session.flush()
-                done = kept | made
-                deliver([done[target.number] for target in targets] + pruned)
-        if plan.dry_run:
-            made = {number: _planned(report) for number, report in made.items()}
-            pruned = [_planned(report) for report in pruned]
-        elif settle is not None:
-            settle.accounts |= file.losers
-        kept |= made
-    return [kept[target.number] for target in targets] + pruned
+        require_usable(target.row, database.settings, generate=plan.generate)
+    passwords = await _prepare_passwords(
+        database.settings, new, dry_run=plan.dry_run, progress=progress
+    )
+    listed = {report.id for report in done.values()} if plan.prune else None
+    async with unit_of_work(database, access=Access.WRITE, dry_run=plan.dry_run) as work:
+        await ServerRepository(work.session).lock_accounts()
+        made, pruned = await Application(work, passwords).write(changed, listed)
+        done |= made
+        reports = [*(done[target.number] for target in targets), *pruned]
+        if deliver is not None and any(report.password for report in reports):
+            await work.session.flush()
+            deliver(reports)
+    if late_logins is not None:
+        late_logins.accounts |= work.signed_out
+    return reports
 
 
 def _unchanged(targets: Iterable[Target], roles: Roles) -> dict[int, AppliedAccount]:
@@ -149,43 +135,40 @@ def _unchanged(targets: Iterable[Target], roles: Roles) -> dict[int, AppliedAcco
     }
 
 
-async def _secrets(
-    settings: Settings, new: Sequence[Target], *, dry_run: bool, progress: Progress
-) -> dict[str, Secret]:
-    """Return the hash of each new account by its address."""
-    secrets: dict[str, Secret] = {}
+async def _prepare_passwords(
+    settings: Settings, new: Sequence[Target], *, dry_run: bool, progress: ProgressCallback
+) -> dict[str, PreparedPassword]:
+    """Return the password of each new account by its address."""
+    prepared: dict[str, PreparedPassword] = {}
     others: list[str] = []
     for target in new:
         if target.row.password not in (None, GENERATE):
-            secrets[target.email] = Secret(str(target.row.password))
+            prepared[target.email] = PreparedPassword(str(target.row.password))
         else:
             others.append(target.email)
     if dry_run:
-        return secrets | {email: Secret(PLACEHOLDER) for email in others}
+        return prepared | {email: PreparedPassword(PLACEHOLDER) for email in others}
     passwords = [generate_password() for _ in others]
     for email, password, hashed in zip(
         others, passwords, await hash_all(passwords, settings, progress), strict=True
     ):
-        secrets[email] = Secret(hashed, password.text)
-    return secrets
+        prepared[email] = PreparedPassword(hashed, password.text)
+    return prepared
 
 
 class Application:
-    """What is written of a file, in one transaction and in few statements.
+    """The changes of a file, written in one transaction and in few statements.
 
     Args:
-        session: A session for writing, alone.
-        settings: The hash parameters.
-        secrets: The hashes of new accounts by address.
+        work: A unit of work for writing that holds the lock on accounts.
+        passwords: The passwords of new accounts by address.
     """
 
-    def __init__(
-        self, session: AsyncSession, settings: Settings, secrets: dict[str, Secret]
-    ) -> None:
-        self.session = session
-        self.settings = settings
-        self.secrets = secrets
-        self.losers: set[UUID] = set()
+    def __init__(self, work: UnitOfWork, passwords: dict[str, PreparedPassword]) -> None:
+        self.work = work
+        self.session = work.session
+        self.passwords = passwords
+        self._signed_out: set[UUID] = set()
         self._new: list[User] = []
         self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
         self._granted: list[tuple[UUID, str]] = []
@@ -194,7 +177,7 @@ class Application:
     async def write(
         self, work: Sequence[Target], listed: Optional[set[Optional[UUID]]]
     ) -> tuple[dict[int, AppliedAccount], list[AppliedAccount]]:
-        """Make the accounts what rows say, once more compared: nobody changes them now.
+        """Make the accounts match rows, which are compared again under the lock.
 
         Args:
             work: The rows that change something.
@@ -205,9 +188,9 @@ class Application:
 
         Raises:
             RefusedError: No superuser who can log in would be left.
-            BusyError: Somebody changed the accounts just now.
+            BusyError: Another process changed the accounts meanwhile.
         """
-        before = await lock_superusers(self.session, self.settings)
+        before = await lock_superusers(self.work)
         targets, others = matched(await UserRepository(self.session).states(), work)
         others = [] if listed is None else [other for other in others if other.id not in listed]
         known = {target.account.id for target in targets if target.account is not None}
@@ -221,20 +204,34 @@ class Application:
         }
         pruned = [self._pruned(_as_read(users, other)) for other in others]
         await self._flush()
-        if lost := before.lost(await lock_superusers(self.session, self.settings)):
-            gone = before.able or before.active
+        if lost := before.lost(await lock_superusers(self.work)):
+            gone = before.usable or before.active
             last = ", ".join(sorted(user.email for user in users.values() if user.id in gone))
             raise REFUSED.with_context(
                 f"no {lost} would be left: {last}", hint="the file has to keep one"
             )
-        ended = await SessionRepository(self.session).revoke_of_users(self.losers)
+        revoked = await SessionRepository(self.session).revoke_of_users(self._signed_out)
+        if not self.work.dry_run:
+            self.work.signed_out.update(self._signed_out)
         return (
-            {number: _with_ended(report, ended) for number, report in made.items()},
-            [_with_ended(report, ended) for report in pruned],
+            {number: self._finish(report, revoked) for number, report in made.items()},
+            [self._finish(report, revoked) for report in pruned],
+        )
+
+    def _finish(self, report: AppliedAccount, revoked: Counter[UUID]) -> AppliedAccount:
+        """Record a change, and return its report with the number of sessions revoked."""
+        count = revoked[report.id] if report.id is not None else 0
+        self.work.record_change(report.id, report.result, sessions_revoked=count)
+        not_saved = self.work.dry_run and report.result == CREATED
+        return replace(
+            report,
+            id=None if not_saved else report.id,
+            result=self.work.result(report.result),
+            sessions_revoked=count,
         )
 
     async def _flush(self) -> None:
-        """Write what was noted down; the role ``admin`` is made if it does not exist."""
+        """Write the collected changes; the role ``admin`` is created if it does not exist."""
         users = UserRepository(self.session)
         await users.add_all(self._new)
         for flags, user_ids in self._flags.items():
@@ -246,21 +243,21 @@ class Application:
         await repository.revoke_many(self._withdrawn)
 
     def _created(self, target: Target) -> AppliedAccount:
-        row, secret = target.row, self.secrets.get(target.email)
-        if secret is None:  # it was there when the passwords were hashed
+        row, password = target.row, self.passwords.get(target.email)
+        if password is None:  # the account existed when the passwords were hashed
             reason = f"the account {target.email} was deleted meanwhile, nothing was changed"
             raise BUSY.with_context(reason)
-        user = User(email=target.email, hashed_password=secret.hashed)
+        user = User(email=target.email, hashed_password=password.hashed)
         for name, value in row.flags.items():
             setattr(user, name, value)
         self._new.append(user)
         roles = row.roles or ()
         self._granted += [(user.id, name) for name in roles]
         changes = (*(name for name, value in row.flags.items() if value), *_signed("+", roles))
-        return AppliedAccount("+", user.id, user.email, "created", changes, 0, secret.told)
+        return AppliedAccount("+", user.id, user.email, CREATED, changes, 0, password.generated)
 
     def _updated(self, user: AccountState, row: Declared, all_roles: Roles) -> AppliedAccount:
-        """Make an account what a row says; whoever loses rights loses the sessions too."""
+        """Make an account match a row; with rights that it loses its sessions are revoked."""
         had = all_roles[user.id]
         wanted = had if row.roles is None else set(row.roles)
         flags = {
@@ -269,7 +266,7 @@ class Application:
         if flags:
             self._flags.setdefault(tuple(sorted(flags.items())), []).append(user.id)
         if any(name in RIGHTS and not value for name, value in flags.items()):
-            self.losers.add(user.id)
+            self._signed_out.add(user.id)
         self._granted += [(user.id, name) for name in wanted - had]
         self._withdrawn += [(user.id, name) for name in had - wanted]
         changes = (
@@ -277,18 +274,18 @@ class Application:
             *_signed("+", wanted - had),
             *_signed("-", had - wanted),
         )
-        mark, result = ("~", "updated") if changes else ("=", UNCHANGED)
+        mark, result = ("~", UPDATED) if changes else ("=", UNCHANGED)
         return AppliedAccount(mark, user.id, user.email, result, changes, 0)
 
     def _pruned(self, user: AccountState) -> AppliedAccount:
         self._flags.setdefault((("is_active", False),), []).append(user.id)
-        self.losers.add(user.id)
+        self._signed_out.add(user.id)
         changes = ("is_active: true -> false", "not in the file")
-        return AppliedAccount("~", user.id, user.email, "updated", changes, 0)
+        return AppliedAccount("~", user.id, user.email, UPDATED, changes, 0)
 
 
 def _as_read(users: dict[UUID, AccountState], read: AccountState) -> AccountState:
-    """Return an account that is locked by now, and still the one that was matched.
+    """Return a locked account, if it is still the one that was matched.
 
     Raises:
         BusyError: It was deleted or has another address.
@@ -300,20 +297,9 @@ def _as_read(users: dict[UUID, AccountState], read: AccountState) -> AccountStat
     return user
 
 
-def _with_ended(report: AppliedAccount, ended: Counter[UUID]) -> AppliedAccount:
-    number = 0 if report.id is None else ended[report.id]
-    return replace(report, sessions_revoked=number) if number else report
-
-
 def _signed(sign: str, roles: Iterable[str]) -> Iterator[str]:
     return (f"{sign}{name}" for name in sorted(roles))
 
 
 def _word(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _planned(report: AppliedAccount) -> AppliedAccount:
-    unsaved = None if report.result == "created" else report.id
-    result = WOULD.get(report.result, report.result)
-    return replace(report, id=unsaved, result=result, password=None)

@@ -1,10 +1,11 @@
-"""What can be done to one account, and what goes with it.
+"""Changes of accounts, with their roles and sessions, each in the caller's transaction.
 
-The rights of an account that end are ended in its sessions too, in the same transaction:
-the server's cache goes on accepting a session that is not ended until its own time.
+Where an account loses rights or gets another password, its sessions are revoked in the same
+transaction: the server's cache accepts a session that is not revoked until it expires.
 """
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,156 +13,294 @@ from clarinet_cli.exceptions import CONFLICT
 from clarinet_cli.models import User
 from clarinet_cli.repositories.references import ReferenceRepository
 from clarinet_cli.repositories.roles import RoleRepository
+from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services.accounts.resolve import ADMIN_ROLE, require_roles
-from clarinet_cli.services.accounts.superusers import require_another_superuser, warn_of_log_in
-from clarinet_cli.services.audit import UNCHANGED
-from clarinet_cli.settings import Settings
+from clarinet_cli.services.accounts.hashes import PreparedPassword, require_password
+from clarinet_cli.services.accounts.resolve import (
+    ADMIN_ROLE,
+    lock_user,
+    require_one,
+    require_roles,
+    resolve_user,
+)
+from clarinet_cli.services.accounts.superusers import (
+    require_another_superuser,
+    require_superuser,
+    warn_of_log_in,
+)
+from clarinet_cli.services.unit_of_work import UnitOfWork
+from clarinet_cli.types import UNCHANGED
+
+CREATED = "created"
+UPDATED = "updated"
+DELETED = "deleted"
 
 
 class Change:
     """One account while it is changed.
 
     Args:
-        session: A session for writing.
-        user: The account, locked.
+        work: The unit of work, for writing.
+        user: The account, locked or just added.
         roles: The names of its roles.
-        settings: The hash parameters.
+        result: What has been done to it so far.
     """
 
     def __init__(
-        self, session: AsyncSession, user: User, roles: set[str], settings: Settings
+        self, work: UnitOfWork, user: User, roles: Iterable[str] = (), result: str = UNCHANGED
     ) -> None:
-        self.session = session
-        self.settings = settings
+        self.work = work
+        self.session = work.session
         self.user = user
-        self.roles = roles
-        self.result = UNCHANGED
+        self.roles = set(roles)
+        self.result = result
         self.sessions_revoked = 0
         self.cascaded: dict[str, int] = {}
-        self.sessions_ended = False
+        self.password: Optional[str] = None
 
-    async def set(self, **flags: Any) -> None:
-        """Set fields of the account; values that it has already are no change."""
-        for name, value in flags.items():
+    async def set(self, **fields: Any) -> None:
+        """Set fields of the account; a value that it has already is no change."""
+        for name, value in fields.items():
             if getattr(self.user, name) != value:
                 setattr(self.user, name, value)
-                self.result = "updated"
+                self._updated()
         await self.session.flush()
 
+    async def set_password(
+        self, password: PreparedPassword, *, keep_sessions: bool = False
+    ) -> None:
+        """Set a new password, and revoke the account's sessions unless they are kept."""
+        await self.set(hashed_password=password.hashed)
+        self._updated()
+        self.password = password.generated
+        if not keep_sessions:
+            await self.revoke_sessions()
+
     async def grant(self, *names: str) -> None:
-        """Give the account roles that exist; ``admin`` is made if it does not."""
+        """Grant roles that exist; ``admin`` is created if it does not."""
         if missing := set(names) - self.roles:
             await RoleRepository(self.session).add_missing(missing & {ADMIN_ROLE})
             await RoleRepository(self.session).grant(self.user.id, sorted(missing))
             self.roles |= missing
-            self.result = "updated"
+            self._updated()
 
     async def withdraw(self, *names: str) -> None:
-        """Take roles from the account."""
+        """Revoke roles of the account."""
         if surplus := set(names) & self.roles:
             await RoleRepository(self.session).revoke(self.user.id, surplus)
             self.roles -= surplus
-            self.result = "updated"
-
-    async def give_up_rights(self) -> None:
-        """Make sure that somebody else can administer the server.
-
-        Raises:
-            RefusedError: The account is the last active superuser, or the last one who can
-                log in.
-        """
-        await require_another_superuser(self.session, self.user, self.settings)
+            self._updated()
 
     async def remove(self) -> None:
         """Delete the account with its roles and sessions."""
         self.sessions_revoked += await SessionRepository(self.session).delete_of_user(self.user.id)
-        self.sessions_ended = True
+        self._sign_out()
         await RoleRepository(self.session).revoke_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
-        self.result = "deleted"
+        self.result = DELETED
 
-    async def end_sessions(self) -> None:
-        """End all sessions of the account."""
-        ended = await SessionRepository(self.session).revoke_of_user(self.user.id)
-        self.sessions_revoked += ended
-        self.sessions_ended = True
-        self.result = "updated" if ended else self.result
+    async def revoke_sessions(self) -> None:
+        """Revoke all sessions of the account."""
+        revoked = await SessionRepository(self.session).revoke_of_user(self.user.id)
+        self.sessions_revoked += revoked
+        self._sign_out()
+        if revoked:
+            self._updated()
 
-    @property
-    def report(self) -> AccountChange:
-        """What happened to the account."""
-        user, roles = self.user, tuple(sorted(self.roles))
+    async def finish(self) -> AccountChange:
+        """Write what is pending, record the change and return its report."""
+        await self.session.flush()
+        user = self.user
+        self.work.record_change(user.id, self.result, sessions_revoked=self.sessions_revoked)
+        not_saved = self.work.dry_run and self.result == CREATED
         return AccountChange(
-            user.id,
+            None if not_saved else user.id,
             user.email,
-            self.result,
-            roles,
+            self.work.result(self.result),
+            tuple(sorted(self.roles)),
             self.sessions_revoked,
+            password=self.password,
             cascaded=self.cascaded or None,
         )
+
+    def _updated(self) -> None:
+        self.result = UPDATED if self.result == UNCHANGED else self.result
+
+    def _sign_out(self) -> None:
+        if not self.work.dry_run:
+            self.work.signed_out.add(self.user.id)
+
+
+Rule = Callable[[Change], Awaitable[None]]
+
+
+async def change_account(work: UnitOfWork, who: str, rule: Rule) -> AccountChange:
+    """Change one account by a rule of this module.
+
+    Args:
+        work: A unit of work for writing.
+        who: The account, as ``resolve_user`` reads it.
+        rule: What to do, such as ``promote``.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: Several accounts match, or the rule refuses.
+        ClarinetError: What else the rule raises; nothing was changed.
+    """
+    await ServerRepository(work.session).lock_accounts()
+    user = await resolve_user(UserRepository(work.session), who)
+    return await _changed(work, await lock_user(work.session, user), rule)
+
+
+async def create_superuser(
+    work: UnitOfWork,
+    email: str,
+    password: Optional[PreparedPassword],
+    *,
+    roles: Iterable[str] = (),
+    update: bool = False,
+    if_not_exists: bool = False,
+) -> AccountChange:
+    """Create an active, verified superuser with the role ``admin``.
+
+    Args:
+        work: A unit of work for writing.
+        email: The address, already normalised.
+        password: The password; without one an existing account keeps its own.
+        roles: Further roles.
+        update: Make an existing account an active superuser.
+        if_not_exists: Leave an existing account as it is.
+
+    Raises:
+        ConflictError: The account exists, and neither option was given.
+        NotFoundError: There is no such role.
+        InvalidInputError: A new account without a password.
+    """
+    await ServerRepository(work.session).lock_accounts()
+    users = UserRepository(work.session)
+    found = await users.with_email(email)
+    if found and if_not_exists:
+        return await unchanged(work, found[0])
+    if found and not update:
+        raise CONFLICT.with_context(
+            f"the user {email} exists already",
+            hint="--update makes it an administrator, --if-not-exists leaves it as it is",
+        )
+    if found:
+        user = await lock_user(work.session, await require_one(work.session, found, email))
+        return await _changed(work, user, lambda change: _make_superuser(change, password, roles))
+    prepared = require_password(password, dry_run=work.dry_run)
+    await require_roles(work.session, roles)
+    user = User(
+        email=email,
+        hashed_password=prepared.hashed,
+        is_active=True,
+        is_superuser=True,
+        is_verified=True,
+    )
+    await users.add(user)
+    change = Change(work, user, result=CREATED)
+    change.password = prepared.generated
+    await change.grant(ADMIN_ROLE, *roles)
+    return await change.finish()
+
+
+async def reset_password(
+    work: UnitOfWork,
+    who: str,
+    password: Optional[PreparedPassword],
+    *,
+    any_user: bool = False,
+    keep_sessions: bool = False,
+) -> AccountChange:
+    """Set a new password and revoke the account's sessions.
+
+    Args:
+        work: A unit of work for writing.
+        who: The account, as ``resolve_user`` reads it.
+        password: The new password; None only in a dry run.
+        any_user: Also for accounts that are not superusers.
+        keep_sessions: Do not revoke the sessions.
+
+    Raises:
+        NotFoundError: There is no such account.
+        RefusedError: It is not a superuser and *any_user* is off, or several match.
+        InvalidInputError: No password is given.
+    """
+
+    async def reset(change: Change) -> None:
+        require_superuser(change.user, any_user=any_user)
+        prepared = require_password(password, dry_run=work.dry_run)
+        await change.set_password(prepared, keep_sessions=keep_sessions)
+        warn_of_log_in(change.user, work.settings)
+
+    return await change_account(work, who, reset)
+
+
+async def unchanged(work: UnitOfWork, user: User) -> AccountChange:
+    """Return the report of an account that is left as it is."""
+    return await Change(work, user, await RoleRepository(work.session).of_user(user.id)).finish()
 
 
 async def promote(change: Change) -> None:
     """Make an account a superuser with the role ``admin``.
 
-    One that is inactive, or whose password nobody can verify, stays so, with a warning: it
-    can't administer anything yet.
+    An account that can't log in stays so, with a warning.
     """
     await change.grant(ADMIN_ROLE)
     await change.set(is_superuser=True)
-    warn_of_log_in(change.user, change.settings)
+    warn_of_log_in(change.user, change.work.settings)
 
 
 async def demote(change: Change) -> None:
-    """Take the superuser flag and the role ``admin`` from an account, and end its sessions.
+    """Take the superuser flag and the role ``admin`` from an account; revoke its sessions.
 
     Raises:
         RefusedError: It is the last active superuser.
     """
-    await change.give_up_rights()
+    await require_another_superuser(change.work, change.user)
     await change.withdraw(ADMIN_ROLE)
     await change.set(is_superuser=False)
     if change.result != UNCHANGED:
-        await change.end_sessions()
+        await change.revoke_sessions()
 
 
 async def activate(change: Change) -> None:
-    """Let an account log in."""
+    """Allow an account to log in."""
     await change.set(is_active=True)
-    warn_of_log_in(change.user, change.settings)
+    warn_of_log_in(change.user, change.work.settings)
 
 
 async def deactivate(change: Change) -> None:
-    """Let an account log in no longer, and end its sessions.
+    """Do not allow an account to log in any more, and revoke its sessions.
 
-    Sessions of an account that was inactive already, which would come to life again with
-    it, end too.
+    Sessions of an account that is inactive already are revoked too: they would be valid
+    again as soon as it is activated.
 
     Raises:
         RefusedError: It is the last active superuser.
     """
-    await change.give_up_rights()
+    await require_another_superuser(change.work, change.user)
     await change.set(is_active=False)
-    await change.end_sessions()
+    await change.revoke_sessions()
 
 
 async def delete(change: Change) -> None:
-    """Delete an account with its roles, its sessions, and what the database deletes with them.
+    """Delete an account with its roles, its sessions, and the rows that cascade.
 
     Raises:
-        ConflictError: Rows of the server's other tables refer to it and would not go along.
+        ConflictError: Rows of other tables refer to it and do not cascade.
         RefusedError: It is the last active superuser.
     """
-    await change.give_up_rights()
-    change.cascaded = await _cascaded(change.session, change.user)
+    await require_another_superuser(change.work, change.user)
+    change.cascaded = await _count_cascaded(change.session, change.user)
     await change.remove()
 
 
 async def grant_role(change: Change, role: str) -> None:
-    """Give an account a role.
+    """Grant a role to an account.
 
     Raises:
         NotFoundError: There is no such role.
@@ -171,7 +310,7 @@ async def grant_role(change: Change, role: str) -> None:
 
 
 async def revoke_role(change: Change, role: str) -> None:
-    """Take a role from an account.
+    """Revoke a role of an account.
 
     Raises:
         NotFoundError: There is no such role.
@@ -180,17 +319,36 @@ async def revoke_role(change: Change, role: str) -> None:
     await change.withdraw(role)
 
 
-async def _cascaded(session: AsyncSession, user: User) -> dict[str, int]:
-    """Return how many rows of other tables go with an account, by ``table.column``.
+async def _changed(work: UnitOfWork, user: User, rule: Rule) -> AccountChange:
+    """Apply a rule to a locked account."""
+    change = Change(work, user, await RoleRepository(work.session).of_user(user.id))
+    await rule(change)
+    return await change.finish()
+
+
+async def _make_superuser(
+    change: Change, password: Optional[PreparedPassword], roles: Iterable[str]
+) -> None:
+    """Make an existing account an active superuser; without a password it keeps its own."""
+    await require_roles(change.session, roles)
+    await change.grant(ADMIN_ROLE, *roles)
+    await change.set(is_active=True, is_superuser=True)
+    if password is not None:
+        await change.set_password(password)
+    warn_of_log_in(change.user, change.work.settings)
+
+
+async def _count_cascaded(session: AsyncSession, user: User) -> dict[str, int]:
+    """Return how many rows of other tables are deleted with an account, by ``table.column``.
 
     Raises:
-        ConflictError: Some refer to it, or to one of its sessions, and would not go along.
+        ConflictError: Some refer to it, or to one of its sessions, and do not cascade.
     """
-    stay, go = await ReferenceRepository(session).to_user(user.id)
-    if stay:
-        counts = ", ".join(f"{count} in {place}" for place, count in stay.items())
+    restricting, cascading = await ReferenceRepository(session).to_user(user.id)
+    if restricting:
+        counts = ", ".join(f"{count} in {place}" for place, count in restricting.items())
         raise CONFLICT.with_context(
             f"other rows refer to {user.email}: {counts}",
             hint=f"'clarinet admin deactivate {user.email}' locks the account and keeps them",
         )
-    return go
+    return cascading

@@ -1,26 +1,33 @@
-"""What a stored password hash tells of itself: its scheme, its parameters, what it costs.
+"""Password hashes: scheme, parameters, cost and currency of stored ones; preparing new ones.
 
 A hash is verified with the parameters that it carries, and fastapi-users verifies it in the
-server's event loop: one that takes a minute stops everybody for a minute. What pwdlib's two
+server's event loop: one that takes a minute blocks all requests for a minute. What pwdlib's two
 libraries raise an error for (argon2-cffi: less than 8 KiB a lane, no pass, a version that
 nobody defined; bcrypt: a cost below 4 or above 31, a salt with stray bits) is as useless as
-text that is no hash: nobody logs in with it.
+text that is no hash: no log-in succeeds.
 """
 
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from argon2 import Parameters, extract_parameters
 from argon2.exceptions import InvalidHashError
 from argon2.low_level import Type
 
-from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
+from clarinet_cli.exceptions import INVALID
+from clarinet_cli.services.accounts.passwords import (
+    NewPassword,
+    hash_password,
+    password_hasher,
+    require_acceptable,
+)
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import ProgressCallback
 
 # Of 16 bytes of salt the last character holds 2 bits, of 23 bytes of hash it holds 4.
 BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}"
@@ -36,7 +43,6 @@ ARGON2 = re.compile(
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 STRAY_BITS = {0: 1, 2: 16, 3: 4}  # characters behind the last four: what the last is a multiple of
 ARGON2_NAMES = {Type.ID: "argon2id", Type.I: "argon2i", Type.D: "argon2d"}
-ARGON2_VERSION = 0x13  # 1.3, that of RFC 9106
 KIB_A_LANE = 8
 
 BCRYPT_COSTS = range(4, 17)  # each step doubles: 12 takes a quarter of a second, 16 four
@@ -71,7 +77,7 @@ UNKNOWN = HashInfo("unknown", current=False, parameters={})
 
 
 def inspect_hash(stored: object, settings: Settings) -> HashInfo:
-    """Return what a stored hash tells of itself.
+    """Return scheme, currency and parameters of a stored hash.
 
     Args:
         stored: The hash, or whatever else stands in its column.
@@ -84,10 +90,8 @@ def inspect_hash(stored: object, settings: Settings) -> HashInfo:
     found = _argon2_parameters(stored)
     if found is None:
         return UNKNOWN
-    parameters = _costs(found)
-    as_ours = (found.type, found.version) == (Type.ID, ARGON2_VERSION)
-    current = as_ours and parameters == _configured_costs(settings)
-    return HashInfo(ARGON2_NAMES[found.type], current, parameters)
+    current = not password_hasher(settings).check_needs_rehash(stored)
+    return HashInfo(ARGON2_NAMES[found.type], current, _costs(found))
 
 
 def can_log_in(stored: object, settings: Settings) -> bool:
@@ -116,7 +120,10 @@ def hash_problem(stored: object, settings: Settings) -> Optional[str]:
             return None
         costs = f"{BCRYPT_COSTS.start} to {BCRYPT_COSTS.stop - 1}"
         return f"bcrypt's cost is {found.parameters['cost']}, not {costs}"
-    return None if found.parameters == _configured_costs(settings) else _argon2_problem(found)
+    hasher = password_hasher(settings)
+    configured = (hasher.time_cost, hasher.memory_cost, hasher.parallelism)
+    as_configured = tuple(found.parameters.values()) == configured
+    return None if as_configured else _argon2_problem(found)
 
 
 def _argon2_problem(found: HashInfo) -> Optional[str]:
@@ -170,16 +177,55 @@ def _costs(found: Parameters) -> dict[str, int]:
     }
 
 
-def _configured_costs(settings: Settings) -> dict[str, int]:
-    names = ("time_cost", "memory_cost", "parallelism")
-    return {name: getattr(settings, f"argon2_{name}") for name in names}
+@dataclass(frozen=True, slots=True)
+class PreparedPassword:
+    """A password that is checked and hashed, ready to be stored.
+
+    Attributes:
+        hashed: The hash.
+        generated: The password itself, when it was generated and has to be shown.
+    """
+
+    hashed: str = field(repr=False)
+    generated: Optional[str] = field(default=None, repr=False)
 
 
-Progress = Callable[[int, int], None]
+def prepare_password(
+    password: Optional[NewPassword], email: str, settings: Settings, *, dry_run: bool = False
+) -> Optional[PreparedPassword]:
+    """Check and hash a password; call it before a transaction begins, as it takes long.
+
+    Args:
+        password: The password; None is returned as it is.
+        email: The account's address.
+        settings: The policy and the hash parameters.
+        dry_run: Check it only.
+
+    Raises:
+        InvalidInputError: It breaks the policy; each rule that failed is named.
+    """
+    if password is None:
+        return None
+    require_acceptable(password, email, settings)
+    if dry_run:
+        return PreparedPassword(PLACEHOLDER)
+    generated = password.text if password.generated else None
+    return PreparedPassword(hash_password(password, settings), generated)
+
+
+def require_password(password: Optional[PreparedPassword], *, dry_run: bool) -> PreparedPassword:
+    """Return a password that is needed; in a dry run a placeholder will do.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    if password is None and not dry_run:
+        raise INVALID.with_context("no password is given for the account")
+    return password or PreparedPassword(PLACEHOLDER)
 
 
 async def hash_all(
-    passwords: Sequence[NewPassword], settings: Settings, progress: Progress
+    passwords: Sequence[NewPassword], settings: Settings, progress: ProgressCallback
 ) -> list[str]:
     """Return the hash of each password, in order.
 

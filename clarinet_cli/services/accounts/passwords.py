@@ -56,7 +56,7 @@ class NewPassword:
 
     Attributes:
         text: The password itself; never part of a representation.
-        generated: Whether this program made it up, so that somebody has to be told.
+        generated: Whether this program generated it, so that it has to be shown once.
     """
 
     text: str = field(repr=False)
@@ -70,9 +70,9 @@ def check_password(
 
     Args:
         text: The password; any Unicode.
-        email: The account's address, which is not a password, nor are its parts.
-        strong: Ask for more (``admin_require_strong_password``).
-        words: What else somebody who knows the place would try first.
+        email: The account's address; it and its parts are too easy to guess.
+        strong: Apply the strong policy (``admin_require_strong_password``).
+        words: Further words that are easy to guess here.
 
     Raises:
         InvalidInputError: It names each rule that failed, and never the password.
@@ -110,25 +110,29 @@ def generate_password() -> NewPassword:
             return NewPassword(text, generated=True)
 
 
-def hash_password(password: NewPassword, settings: Settings) -> str:
-    """Return the argon2id hash of a password, as the server verifies it.
+def password_hasher(settings: Settings) -> PasswordHasher:
+    """Return the argon2id hasher with the parameters of the settings.
 
     Args:
-        password: The password.
         settings: The cost: ``argon2_time_cost``, ``argon2_memory_cost`` (KiB) and
             ``argon2_parallelism``; the defaults are RFC 9106's low-memory profile.
-
-    Raises:
-        ClarinetError: There is not enough memory for that.
     """
-    hasher = PasswordHasher(
+    return PasswordHasher(
         time_cost=settings.argon2_time_cost,
         memory_cost=settings.argon2_memory_cost,
         parallelism=settings.argon2_parallelism,
         type=Type.ID,
     )
+
+
+def hash_password(password: NewPassword, settings: Settings) -> str:
+    """Return the argon2id hash of a password, as the server verifies it.
+
+    Raises:
+        ClarinetError: There is not enough memory for that.
+    """
     try:
-        return hasher.hash(password.text)
+        return password_hasher(settings).hash(password.text)
     except (HashingError, MemoryError) as error:
         logger.bind(reported=True).error(f"hashing: {error}")
         raise FAILURE.with_context(

@@ -1,73 +1,70 @@
-"""Looking at accounts: entry points that open the transaction."""
+"""Queries on accounts."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Optional
 
-from clarinet_cli.database.session import get_async_session
-from clarinet_cli.exceptions import NOT_FOUND
+from clarinet_cli.exceptions import INVALID, NOT_FOUND
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountDetail, DeclaredAccount, RoleRow, UserRow
 from clarinet_cli.services.accounts.hashes import inspect_hash
-from clarinet_cli.services.accounts.resolve import first_admin_email, resolve_user
+from clarinet_cli.services.accounts.resolve import (
+    first_admin_email,
+    require_roles,
+    resolve_user,
+    storable,
+)
 from clarinet_cli.services.accounts.superusers import require_superuser
 from clarinet_cli.services.clocks import present_moment
+from clarinet_cli.services.unit_of_work import Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import ANY_USER, UserFilter
 
 SUPERUSERS_NAMED = 5  # in a hint
 
 
-async def find_account(settings: Settings, who: str) -> UserRow:
+async def find_account(work: UnitOfWork, who: str) -> UserRow:
     """Return the one account that *who* means, as listings show it.
 
     Args:
-        settings: Which database.
+        work: A unit of work.
         who: The account, as ``resolve_user`` reads it.
 
     Raises:
         NotFoundError: There is no such account.
         RefusedError: Several accounts match.
     """
-    async with get_async_session(settings) as session:
-        users = UserRepository(session)
-        user = await resolve_user(users, who)
-        moment = await present_moment(session, settings, warn=False)
-        rows = await users.rows(moment, superusers_only=False, user_id=user.id)
-        return rows[0]
+    users = UserRepository(work.session)
+    user = await resolve_user(users, who)
+    moment = await present_moment(work.session, work.settings, warn=False)
+    return (await users.rows(moment, superusers_only=False, user_id=user.id))[0]
 
 
-async def check_resettable(settings: Settings, who: str, *, any_user: bool) -> UserRow:
-    """Return the account whose password may be reset, before anybody is asked for one.
+async def resettable_account(work: UnitOfWork, who: Optional[str], *, any_user: bool) -> UserRow:
+    """Return the account whose password is to be reset, before it is prompted for.
 
     Args:
-        settings: Which database.
-        who: The account, as ``resolve_user`` reads it.
+        work: A unit of work.
+        who: The account, as ``resolve_user`` reads it; None: that of the settings' administrator.
         any_user: Also accounts that are not superusers.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: There is no such account; without *who* the hint lists superusers.
         RefusedError: It is not a superuser and *any_user* is off, or several match.
     """
-    account = await find_account(settings, who)
+    account = await find_account(work, await _settings_admin(work) if who is None else who)
     require_superuser(account, any_user=any_user)
     return account
 
 
-async def settings_admin(settings: Settings) -> str:
-    """Return the address of the administrator of the settings, who has an account.
-
-    Raises:
-        ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
-        NotFoundError: Nobody has that address; the hint names who is a superuser.
-    """
-    email = first_admin_email(settings)
-    async with get_async_session(settings) as session:
-        users = UserRepository(session)
-        if await users.with_email(email):
-            return email
-        others = sorted(user.email for user in await users.active_superusers())
+async def _settings_admin(work: UnitOfWork) -> str:
+    email = first_admin_email(work.settings)
+    users = UserRepository(work.session)
+    if await users.with_email(email):
+        return email
+    others = sorted(user.email for user in await users.active_superusers())
     named = ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin ensure' makes one"
     raise NOT_FOUND.with_context(
         f"the administrator of the settings, {email}, has no account",
@@ -76,68 +73,87 @@ async def settings_admin(settings: Settings) -> str:
 
 
 async def account_detail(
-    settings: Settings, who: str, *, now: Optional[datetime] = None
+    work: UnitOfWork, who: str, *, now: Optional[datetime] = None
 ) -> AccountDetail:
-    """Return all that is known of one account, and never its hash.
+    """Return one account with its roles, sessions and hash parameters, without the hash.
 
     Args:
-        settings: Which database, the idle limit, and the hash parameters that are current.
+        work: A unit of work.
         who: The account, as ``resolve_user`` reads it.
-        now: The instant to judge its sessions at; the database's clock by default.
+        now: When to judge its sessions; the database's clock by default.
 
     Raises:
         NotFoundError: There is no such account.
         RefusedError: Several accounts match.
     """
-    async with get_async_session(settings) as session:
-        users = UserRepository(session)
-        user = await resolve_user(users, who)
-        moment = await present_moment(session, settings, now)
-        row = (await users.rows(moment, superusers_only=False, user_id=user.id))[0]
-        states = await users.sessions_by_state(moment, user.id)
-        stored = inspect_hash(user.hashed_password, settings)
+    users = UserRepository(work.session)
+    user = await resolve_user(users, who)
+    moment = await present_moment(work.session, work.settings, now)
+    row = (await users.rows(moment, superusers_only=False, user_id=user.id))[0]
+    stored = inspect_hash(user.hashed_password, work.settings)
     return AccountDetail(
         **asdict(row),
         password_scheme=stored.scheme,
         password_current=stored.current,
         password_parameters=stored.parameters,
-        sessions_by_state=states,
+        sessions_by_state=await users.sessions_by_state(moment, user.id),
     )
 
 
-async def roles_with_members(settings: Settings) -> list[RoleRow]:
+async def roles_with_members(work: UnitOfWork) -> list[RoleRow]:
     """Return all roles by name, with the number of accounts that have each."""
-    async with get_async_session(settings) as session:
-        return await RoleRepository(session).with_members()
+    return await RoleRepository(work.session).with_members()
 
 
-async def email_addresses(settings: Settings, start: str, *, limit: int) -> list[str]:
+async def email_addresses(work: UnitOfWork, start: str, *, limit: int) -> list[str]:
     """Return at most *limit* addresses that begin with *start*, in order."""
-    async with get_async_session(settings) as session:
-        return await UserRepository(session).addresses(start, limit=limit)
+    return await UserRepository(work.session).addresses(start, limit=limit)
 
 
-async def role_names(settings: Settings) -> list[str]:
+async def role_names(work: UnitOfWork) -> list[str]:
     """Return the names of all roles, in order."""
-    async with get_async_session(settings) as session:
-        return sorted(await RoleRepository(session).names())
+    return sorted(await RoleRepository(work.session).names())
 
 
-async def account_exists(settings: Settings, email: str) -> bool:
+async def account_exists(work: UnitOfWork, email: str) -> bool:
     """Return whether an account has this address, in any case of its letters."""
-    async with get_async_session(settings) as session:
-        return bool(await UserRepository(session).with_email(email))
+    return bool(await UserRepository(work.session).with_email(email))
 
 
-async def stream_declared(settings: Settings) -> AsyncGenerator[DeclaredAccount, None]:
-    """Yield all accounts by address, in the words of a file that declares them.
+async def stream_accounts(
+    source: Settings | Database,
+    *,
+    all_users: bool = False,
+    where: UserFilter = ANY_USER,
+    now: Optional[datetime] = None,
+) -> AsyncGenerator[UserRow, None]:
+    """Yield the superusers, or all users, by e-mail address, in one transaction.
 
     Args:
-        settings: Which database.
+        source: Which database, and the idle limit.
+        all_users: Also those that are not superusers.
+        where: Only those that match.
+        now: When to judge their sessions; the database's clock by default.
+
+    Raises:
+        NotFoundError: The role of *where* does not exist.
     """
-    async with get_async_session(settings) as session:
-        moment = await present_moment(session, settings, warn=False)
-        async for row in UserRepository(session).stream(moment, superusers_only=False):
+    async with unit_of_work(source) as work:
+        moment = await present_moment(work.session, work.settings, now)
+        if where.search is not None and not storable(where.search):
+            raise INVALID.with_context("--search: not valid text")
+        if where.role is not None:
+            await require_roles(work.session, [where.role])
+        users = UserRepository(work.session)
+        async for row in users.stream(moment, superusers_only=not all_users, where=where):
+            yield row
+
+
+async def stream_declared(source: Settings | Database) -> AsyncGenerator[DeclaredAccount, None]:
+    """Yield all accounts by address, as a file declares them, in one transaction."""
+    async with unit_of_work(source) as work:
+        moment = await present_moment(work.session, work.settings, warn=False)
+        async for row in UserRepository(work.session).stream(moment, superusers_only=False):
             yield DeclaredAccount(
                 row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
             )

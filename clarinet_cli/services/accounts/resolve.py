@@ -1,4 +1,4 @@
-"""Which account is meant, and what is known of it."""
+"""Resolving accounts, roles and addresses that operators name."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,24 +16,23 @@ from clarinet_cli.settings import Settings, email_of_username
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
+LIST_HINT = "'clarinet admin list --all'"
 WHO_HINT = "USER is an e-mail address, a UUID, or the first 8 or more digits of one"
 
 
-async def locked_user(session: AsyncSession, who: str) -> User:
-    """Return the one account that *who* means, and let nobody else change it meanwhile.
+async def lock_user(session: AsyncSession, user: User) -> User:
+    """Return an account as it is now, locked until the end of the transaction.
 
     Args:
         session: A session for writing.
-        who: As in ``resolve_user``.
+        user: The account as it was read.
 
     Raises:
-        NotFoundError: There is no such account, or no longer.
-        RefusedError: Several accounts match; the error lists them.
+        NotFoundError: It does not exist any more.
     """
-    users = UserRepository(session)
-    found = await users.lock((await resolve_user(users, who)).id)
+    found = await UserRepository(session).lock(user.id)
     if found is None:
-        raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
+        raise NOT_FOUND.with_context(f"no user {user.email!r}", hint=LIST_HINT)
     return found
 
 
@@ -58,21 +57,21 @@ async def resolve_user(users: UserRepository, who: str) -> User:
     else:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if not found:
-        raise NOT_FOUND.with_context(f"no user {who!r}", hint="'clarinet admin list --all'")
-    user = only_one(found, who)
-    await require_consistent_id(users.session, user)
-    return user
+        raise NOT_FOUND.with_context(f"no user {who!r}", hint=LIST_HINT)
+    return await require_one(users.session, found, who)
 
 
-def only_one(found: Sequence[User], who: str) -> User:
+async def require_one(session: AsyncSession, found: Sequence[User], who: str) -> User:
     """Return the one account that was found.
 
     Raises:
+        ConfigurationError: Rows refer to it by its id in another form.
         RefusedError: Several were found; the error lists them.
     """
     if len(found) > 1:
         matches = ", ".join(f"{user.email} ({user.id})" for user in found)
         raise REFUSED.with_context(f"{who!r} is ambiguous: {matches}", hint="give the whole UUID")
+    await require_consistent_id(session, found[0])
     return found[0]
 
 

@@ -7,11 +7,10 @@ from alembic.script import Script
 from sqlalchemy import Connection, inspect
 
 from clarinet_cli.database.errors import DEPENDENTS_HINT
-from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
 from clarinet_cli.repositories.server import views_of
 from clarinet_cli.results import MigrationStatus
-from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import find_environment, foreign_environment
 from clarinet_cli.services.schema.operations import dropped_tables

@@ -6,11 +6,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import MigrationStatus, Step
-from clarinet_cli.services.bootstrap import database_exists
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.schema.checks import incomplete_error, unversioned_error
 from clarinet_cli.services.schema.commands import migration_connection, upgrade

@@ -1,8 +1,10 @@
-"""Which session an id means."""
+"""Resolving sessions by their ids, and the users that they belong to."""
 
 from datetime import datetime
 from typing import Optional
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import FAILURE, NOT_FOUND, REFUSED
 from clarinet_cli.repositories.sessions import (
@@ -11,11 +13,18 @@ from clarinet_cli.repositories.sessions import (
     FoundSession,
     SessionRepository,
 )
-from clarinet_cli.services.accounts.resolve import storable
+from clarinet_cli.repositories.users import UserRepository
+from clarinet_cli.services.accounts.resolve import resolve_user, storable
 
 UNKNOWN_HINT = "'clarinet session list' shows the ids"
 OWN_HINT = "'clarinet session list-user USER' shows the ids"
-REPLACED = "\ufffd"  # what bytes become that are no text
+REVOKE_USER_HINT = "'clarinet session revoke-user' revokes all of a user's sessions"
+REPLACED = "\ufffd"  # stands for bytes that are not UTF-8
+
+
+async def resolve_user_id(session: AsyncSession, who: Optional[str]) -> Optional[UUID]:
+    """Return the id of a user as ``resolve_user`` reads it; None for None."""
+    return None if who is None else (await resolve_user(UserRepository(session), who)).id
 
 
 async def one_session(
@@ -23,10 +32,10 @@ async def one_session(
 ) -> FoundSession:
     """Return the one session that *wanted* means; no error shows more than its id.
 
-    Who gives the whole token names one session: it is compared, and never shown.
+    A whole token is compared as it is, and never shown.
 
     Args:
-        sessions: Where to look.
+        sessions: The repository.
         wanted: The id, with or without more of the token; all that is given has to match.
         user_id: Only among this user's sessions.
 
@@ -45,25 +54,23 @@ async def one_session(
     if len(found) > 1:
         raise REFUSED.with_context(
             f"session {wanted[:ID_LENGTH]!r} is ambiguous: {_listed(found)}",
-            hint="'clarinet session revoke-user' ends all of a user's sessions"
-            if user_id
-            else "--user USER narrows it",
+            hint=REVOKE_USER_HINT if user_id else "--user USER narrows it",
         )
     if REPLACED in found[0].token:
         raise FAILURE.with_context(
             f"access_token.token of session {wanted[:ID_LENGTH]!r} is not UTF-8 text",
-            hint="'clarinet session revoke-user' ends all of a user's sessions",
+            hint=REVOKE_USER_HINT,
         )
     return found[0]
 
 
 def _listed(found: list[FoundSession]) -> str:
     texts = [
-        f"created {_moment(session.created_at)} ({session.email or session.user_id})"
+        f"created {_created(session.created_at)} ({session.email or session.user_id})"
         for session in found[:MATCHES_SHOWN]
     ]
     return ", ".join([*texts, "and more"] if len(found) > MATCHES_SHOWN else texts)
 
 
-def _moment(instant: Optional[datetime]) -> str:
+def _created(instant: Optional[datetime]) -> str:
     return "at an unknown time" if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"

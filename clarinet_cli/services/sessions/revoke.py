@@ -1,195 +1,173 @@
-"""Log-in sessions, ended.
+"""Revoking log-in sessions.
 
-The server may go on accepting a revoked token until its cache entry expires
+The server may accept a revoked token until its cache entry expires
 (``session_cache_ttl_seconds``).
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Optional
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_async_session, open_session, writing
+from clarinet_cli.database.session import transaction
 from clarinet_cli.exceptions import PreventedError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import FoundSession, OwnSession, SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
 from clarinet_cli.services.accounts.resolve import resolve_user
-from clarinet_cli.services.audit import JobRecord, audited_session, recorded_job
-from clarinet_cli.services.sessions.resolve import one_session
-from clarinet_cli.settings import Settings
+from clarinet_cli.services.audit import JobRecord, recorded_job
+from clarinet_cli.services.sessions.resolve import one_session, resolve_user_id
+from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
+from clarinet_cli.types import UNCHANGED, ProgressCallback, planned_result
 from clarinet_cli.utils.logger import logger
 
 REVOKED = "revoked"
-WOULD_REVOKE = "would_revoke"
-UNCHANGED = "unchanged"
-SLICE = 5000  # sessions in one transaction: some 100 ms, so that log-ins wait no longer
-Told = Callable[[int, int], None]
+BATCH_SIZE = 5000  # sessions in one transaction: some 100 ms, so that log-ins wait no longer
 
 
 async def revoke_for_user(
-    settings: Settings,
+    work: UnitOfWork,
     who: str,
     *,
     keep_current: Optional[str] = None,
     keep_newest: int = 0,
-    dry_run: bool = False,
 ) -> RevokeReport:
-    """End a user's sessions, those to keep excepted.
+    """Revoke a user's sessions.
 
     Args:
-        settings: Which database.
+        work: A unit of work for writing.
         who: The user, as ``resolve_user`` reads it.
         keep_current: The id of a session to keep.
         keep_newest: How many of the newest to keep.
-        dry_run: Change nothing, report what would be done.
 
     Raises:
         NotFoundError: There is no such user, or the user has no such session.
         RefusedError: Several users or sessions match.
     """
-    async with audited_session(settings, dry_run=dry_run) as (session, trail):
-        user = await resolve_user(UserRepository(session), who)
-        user_id, email = user.id, user.email
-        repository = SessionRepository(session)
-        own = await repository.of_user(user_id)
-        keep = set(own[:keep_newest])
-        if keep_current is not None:
-            current = await one_session(repository, keep_current, user_id=user_id)
-            keep.add(OwnSession(current.token, current.created_at))
-        revoked = await repository.revoke_of_user(user_id, keep=list(keep))
-        trail.add(user_id, REVOKED if revoked else UNCHANGED, sessions_revoked=revoked)
-    done = WOULD_REVOKE if dry_run else REVOKED
-    logger.info(f"{done} {revoked} sessions of {user_id}")
-    return RevokeReport(user_id, email, done if revoked else UNCHANGED, revoked, len(own) - revoked)
+    user = await resolve_user(UserRepository(work.session), who)
+    repository = SessionRepository(work.session)
+    own = await repository.of_user(user.id)
+    keep = set(own[:keep_newest])
+    if keep_current is not None:
+        current = await one_session(repository, keep_current, user_id=user.id)
+        keep.add(OwnSession(current.token, current.created_at))
+    revoked = await repository.revoke_of_user(user.id, keep=list(keep))
+    result = REVOKED if revoked else UNCHANGED
+    work.record_change(user.id, result, sessions_revoked=revoked)
+    return RevokeReport(user.id, user.email, work.result(result), revoked, len(own) - revoked)
 
 
 async def revoke_sessions(
-    settings: Settings, wanted: Sequence[str], *, who: Optional[str] = None, dry_run: bool = False
+    work: UnitOfWork, wanted: Sequence[str], *, who: Optional[str] = None
 ) -> list[SessionChange]:
-    """End the named sessions: all of them, or none when one can't be found.
+    """Revoke the named sessions: all of them, or none when one is not found.
 
     Args:
-        settings: Which database.
+        work: A unit of work for writing.
         wanted: Their ids; one that is named twice counts once.
         who: Only among this user's sessions.
-        dry_run: Change nothing, report what would be done.
 
     Raises:
         NotFoundError: There is no such user, or one of the sessions does not exist.
         RefusedError: Several match.
     """
-    async with audited_session(settings, dry_run=dry_run) as (session, trail):
-        repository = SessionRepository(session)
-        user_id = None
-        if who is not None:
-            user_id = (await resolve_user(UserRepository(session), who)).id
-        found: dict[str, FoundSession] = {}
-        for text in wanted:
-            one = await one_session(repository, text, user_id=user_id)
-            found[one.token] = one
-        gone = await repository.revoke(found.values())
-        done = WOULD_REVOKE if dry_run else REVOKED
-        changes = [
-            SessionChange(one.id, one.user_id, one.email, done if one.token in gone else UNCHANGED)
-            for one in found.values()
-        ]
-        for change in changes:
-            trail.add(change.id, change.result, user_id=str(change.user_id))
-    logger.info(f"{done} {len(gone)} sessions")
+    repository = SessionRepository(work.session)
+    user_id = await resolve_user_id(work.session, who)
+    found: dict[str, FoundSession] = {}
+    for text in wanted:
+        one = await one_session(repository, text, user_id=user_id)
+        found[one.token] = one
+    revoked = await repository.revoke(found.values())
+    changes: list[SessionChange] = []
+    for one in found.values():
+        result = REVOKED if one.token in revoked else UNCHANGED
+        work.record_change(one.id, result, user_id=str(one.user_id))
+        changes.append(SessionChange(one.id, one.user_id, one.email, work.result(result)))
     return changes
 
 
-async def count_to_revoke(settings: Settings, spared: Sequence[str]) -> RevokeAllReport:
+async def count_to_revoke(work: UnitOfWork, excluded: Sequence[str]) -> RevokeAllReport:
     """Return what ``revoke_all`` would do.
 
     Args:
-        settings: Which database.
-        spared: The users whose sessions stay, as ``resolve_user`` reads them.
+        work: A unit of work.
+        excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
 
     Raises:
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
-    async with get_async_session(settings) as session:
-        repository = SessionRepository(session)
-        spared_ids = await _ids_of(session, spared)
-        doomed = await repository.count_others(spared_ids)
-        kept = await repository.count() - doomed
-    return RevokeAllReport(WOULD_REVOKE if doomed else UNCHANGED, doomed, kept)
+    repository = SessionRepository(work.session)
+    to_revoke = await repository.count_others(await _ids_of(work.session, excluded))
+    kept = await repository.count() - to_revoke
+    result = planned_result(REVOKED) if to_revoke else UNCHANGED
+    return RevokeAllReport(result, to_revoke, kept)
 
 
 async def revoke_all(
-    settings: Settings,
-    spared: Sequence[str],
+    database: Database,
+    excluded: Sequence[str],
     *,
-    tell: Optional[Told] = None,
+    progress: ProgressCallback = lambda done, total: None,
     stopped: Callable[[], bool] = bool,
 ) -> RevokeAllReport:
-    """End everybody's sessions, those of some users excepted.
+    """Revoke all sessions but those of some users.
 
-    Every session that exists at the start is ended; one that begins meanwhile may stay.
-    Many are ended in several transactions, so that the server's log-ins do not wait for
-    all of them; an error leaves the rest in place, and the next run goes on.
+    Every session that exists at the start is revoked; one that is created meanwhile may stay.
+    They are revoked in batches, each in a transaction, so that the server's log-ins do not
+    wait for all of them; after an error the next run continues.
 
     Args:
-        settings: Which database.
-        spared: The users whose sessions stay, as ``resolve_user`` reads them.
-        tell: Is told how many are done, and of how many.
-        stopped: Is asked between two transactions whether to end there.
+        database: Where.
+        excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
+        progress: Called after each batch.
+        stopped: Called between two batches; whether to stop.
 
     Raises:
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
     async with recorded_job(REVOKED, count="sessions_revoked") as record:
-        async with get_async_session(settings) as session:
-            spared_ids = await _ids_of(session, spared)
-            doomed = await SessionRepository(session).count_others(spared_ids)
-
-        def note_down() -> None:
-            record.committed()
-            if tell is not None:
-                tell(record.done, max(doomed, record.done))
-
+        async with unit_of_work(database) as work:
+            excluded_ids = await _ids_of(work.session, excluded)
+            to_revoke = await SessionRepository(work.session).count_others(excluded_ids)
         try:
-            await _remove_others(settings, spared_ids, record, note_down, stopped)
+            async for done in _revoke_batches(database, excluded_ids, record, stopped):
+                progress(done, max(to_revoke, done))
         except PreventedError as error:
-            done = f"{record.done} sessions were ended"
-            logger.bind(reported=True).error(f"{error.message}; {done}")
-            raise error.with_context(error.message, hint=done) from error
-    revoked = record.done
-    logger.info(f"{REVOKED} {revoked} sessions of everybody")
-    async with get_async_session(settings) as session:
-        kept = await SessionRepository(session).count_unless_revoked()
-    return RevokeAllReport(REVOKED if revoked else UNCHANGED, revoked, kept)
+            hint = f"{record.done} sessions were revoked"
+            logger.bind(reported=True).error(f"{error.message}; {hint}")
+            raise error.with_context(error.message, hint=hint) from error
+    logger.info(f"{REVOKED} {record.done} sessions")
+    async with unit_of_work(database) as work:
+        kept = await SessionRepository(work.session).count_unless_revoked()
+    return RevokeAllReport(REVOKED if record.done else UNCHANGED, record.done, kept)
 
 
-async def _remove_others(
-    settings: Settings,
-    spared: Collection[UUID],
+async def _revoke_batches(
+    database: Database,
+    excluded: Collection[UUID],
     record: JobRecord,
-    note_down: Callable[[], None],
     stopped: Callable[[], bool],
-) -> None:
-    """Walk through all sessions in slices, each in a transaction of its own."""
-    async with open_session(settings, access=Access.WRITE) as session:
+) -> AsyncGenerator[int, None]:
+    """Revoke sessions in batches by keyset, and yield after each how many are revoked."""
+    async with database.session(access=Access.WRITE) as session:
         repository = SessionRepository(session)
-        async with session.begin():
+        async with transaction(session, Access.READ):
             pause = await ServerRepository(session).pause_between_batches()
             last = await repository.last_key()
         after = None
         while last is not None and not stopped():
-            async with writing(session):
+            async with transaction(session, Access.WRITE):
                 after, removed = await repository.revoke_key_range(
-                    after, last, SLICE, excluded=spared
+                    after, last, BATCH_SIZE, excluded=excluded
                 )
                 record.before_commit(removed)
-            note_down()
+            record.committed()
+            yield record.done
             if after is None:
                 return
             await asyncio.sleep(pause)

@@ -12,21 +12,28 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.services.accounts import changes
-from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
+from clarinet_cli.services.accounts.apply import ApplyPlan
+from clarinet_cli.services.accounts.changes import Rule
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.accounts.transactions import Rule, change_account
-from clarinet_cli.services.sessions import settle
-from clarinet_cli.services.sessions.settle import Settle
-from clarinet_cli.utils.admin import create_admin, ensure_admin_exists, reset_admin_password
+from clarinet_cli.services.sessions import late_logins
+from clarinet_cli.services.sessions.late_logins import LateLogins
 from tests import oracle
 from tests.faults.processes import end_of, running
+from tests.operations import (
+    apply_accounts,
+    change_account,
+    create_superuser,
+    ensure_superuser,
+    reset_password,
+    revoke_late_logins,
+)
 from tests.support import PASSWORD, Project
 
 GRACE = "grace@example.org"
 NEW_PASSWORD = NewPassword("staple battery horse")
 RESET = ("admin", "reset-password", GRACE, "--password-stdin")
-DESERTED = f"stopped early: 'clarinet session revoke-user {GRACE}'"
+STOPPED_EARLY = f"stopped early: 'clarinet session revoke-user {GRACE}'"
 
 
 def grace(project: Project, *, superuser: bool = True) -> None:
@@ -39,23 +46,23 @@ def log_in(project: Project) -> None:
     oracle.add_session(project, oracle.user_id_of(project, GRACE))
 
 
-def logging_in(project: Project) -> Settle:
+def logging_in(project: Project) -> LateLogins:
     """Return what waits for a log-in under way, which ends meanwhile."""
 
     async def wait(seconds: float) -> None:
         assert seconds == 7
         log_in(project)
 
-    return Settle(7, wait=wait)
+    return LateLogins(7, wait=wait)
 
 
-def unexpected() -> Settle:
+def unexpected() -> LateLogins:
     """Return what must not wait."""
 
     async def wait(seconds: float) -> None:
         pytest.fail("there is nothing to wait for")
 
-    return Settle(7, wait=wait)
+    return LateLogins(7, wait=wait)
 
 
 RULES: dict[str, Rule] = {"demote": changes.demote, "deactivate": changes.deactivate}
@@ -69,10 +76,10 @@ async def test_less_rights_end_the_session_of_a_log_in_under_way(
     grace(project)
     other = oracle.add_session(project, oracle.user_id_of(project, "admin@clarinet.ru"))
     later = logging_in(project)
-    await change_account(project.settings, GRACE, RULES[name], settle=later)
-    assert later.ended == {}
-    await later.sweep(project.settings)
-    assert later.ended == {oracle.user_id_of(project, GRACE): 1}
+    await change_account(project.settings, GRACE, RULES[name], late=later)
+    assert later.revoked == {}
+    await revoke_late_logins(project.settings, later)
+    assert later.revoked == {oracle.user_id_of(project, GRACE): 1}
     assert oracle.tokens(project) == {other}
 
 
@@ -81,19 +88,19 @@ async def test_a_new_password_ends_the_session_of_a_log_in_under_way(project: Pr
     grace(project)
     user = oracle.user_id_of(project, GRACE)
     later = logging_in(project)
-    await reset_admin_password(project.settings, GRACE, NEW_PASSWORD, settle=later)
-    await later.sweep(project.settings)
-    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+    await reset_password(project.settings, GRACE, NEW_PASSWORD, late=later)
+    await revoke_late_logins(project.settings, later)
+    assert (later.revoked, oracle.tokens(project)) == ({user: 1}, set())
     later = logging_in(project)
-    await create_admin(project.settings, GRACE, NEW_PASSWORD, update=True, settle=later)
-    await later.sweep(project.settings)
-    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+    await create_superuser(project.settings, GRACE, NEW_PASSWORD, update=True, late=later)
+    await revoke_late_logins(project.settings, later)
+    assert (later.revoked, oracle.tokens(project)) == ({user: 1}, set())
     project.write_settings(f'admin_email = "{GRACE}"\n')
     oracle.rows(project, 'UPDATE "user" SET is_superuser = (1 = 0)')
     later = logging_in(project)
-    await ensure_admin_exists(project.settings, NEW_PASSWORD, settle=later)
-    await later.sweep(project.settings)
-    assert (later.ended, oracle.tokens(project)) == ({user: 1}, set())
+    await ensure_superuser(project.settings, NEW_PASSWORD, late=later)
+    await revoke_late_logins(project.settings, later)
+    assert (later.revoked, oracle.tokens(project)) == ({user: 1}, set())
 
 
 @pytest.mark.parametrize("prune", [False, True])
@@ -105,9 +112,9 @@ async def test_a_file_ends_the_session_of_a_log_in_under_way(
     rows = [{"email": "admin@clarinet.ru"}]
     rows += [] if prune else [{"email": GRACE, "is_superuser": False}]  # type: ignore[dict-item]
     declared, later = read_accounts(json.dumps(rows).encode(), "file"), logging_in(project)
-    await apply_accounts(project.settings, declared, ApplyPlan(prune=prune), settle=later)
-    await later.sweep(project.settings)
-    assert later.ended == {oracle.user_id_of(project, GRACE): 1}
+    await apply_accounts(project.settings, declared, ApplyPlan(prune=prune), late=later)
+    await revoke_late_logins(project.settings, later)
+    assert later.revoked == {oracle.user_id_of(project, GRACE): 1}
     assert oracle.tokens(project) == set()
 
 
@@ -120,9 +127,9 @@ async def test_a_deleted_account_keeps_no_session_either(project: Project) -> No
         if project.server is None:
             oracle.add_session(project, user)
 
-    later = Settle(1, wait=wait)
-    await change_account(project.settings, GRACE, changes.delete, settle=later)
-    await later.sweep(project.settings)
+    later = LateLogins(1, wait=wait)
+    await change_account(project.settings, GRACE, changes.delete, late=later)
+    await revoke_late_logins(project.settings, later)
     assert oracle.tokens(project) == set()
     assert later.accounts == {user}
 
@@ -133,18 +140,18 @@ async def test_nothing_is_waited_for_without_need(project: Project) -> None:
     later = unexpected()
     settings = project.settings
     for rule in RULES.values():
-        await change_account(settings, GRACE, rule, dry_run=True, settle=later)
-    await change_account(settings, GRACE, changes.promote, settle=later)
-    await reset_admin_password(settings, GRACE, NEW_PASSWORD, keep_sessions=True, settle=later)
-    await reset_admin_password(settings, GRACE, None, dry_run=True, settle=later)
-    await create_admin(settings, "new@example.org", NEW_PASSWORD, settle=later)
-    await create_admin(settings, GRACE, None, update=True, settle=later)
+        await change_account(settings, GRACE, rule, dry_run=True, late=later)
+    await change_account(settings, GRACE, changes.promote, late=later)
+    await reset_password(settings, GRACE, NEW_PASSWORD, keep_sessions=True, late=later)
+    await reset_password(settings, GRACE, None, dry_run=True, late=later)
+    await create_superuser(settings, "new@example.org", NEW_PASSWORD, late=later)
+    await create_superuser(settings, GRACE, None, update=True, late=later)
     declared = read_accounts(json.dumps([{"email": GRACE}]).encode(), "file")
-    await apply_accounts(settings, declared, ApplyPlan(), settle=later)
-    await later.sweep(settings)
+    await apply_accounts(settings, declared, ApplyPlan(), late=later)
+    await revoke_late_logins(settings, later)
     await change_account(settings, GRACE, changes.demote)
-    await change_account(settings, GRACE, changes.demote, settle=later)
-    await later.sweep(settings)
+    await change_account(settings, GRACE, changes.demote, late=later)
+    await revoke_late_logins(settings, later)
 
 
 def test_they_are_counted_in_report_and_record(
@@ -158,7 +165,7 @@ def test_they_are_counted_in_report_and_record(
         assert seconds == 5
         log_in(project)
 
-    monkeypatch.setattr(settle, "Settle", functools.partial(Settle, wait=wait))
+    monkeypatch.setattr(late_logins, "LateLogins", functools.partial(LateLogins, wait=wait))
     log = tmp_path / "audit.jsonl"
     words = ("--audit-log", str(log), *RESET, "--settle", "5s", "-o", "json")
     assert project.run(*words, stdin=PASSWORD).json["sessions_revoked"] == 2
@@ -183,7 +190,7 @@ def test_the_wait_can_be_chosen(
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(settle, "Settle", functools.partial(Settle, wait=wait))
+    monkeypatch.setattr(late_logins, "LateLogins", functools.partial(LateLogins, wait=wait))
     for text in ("", "2m", "0"):
         option = ("--settle", text) if name == "--settle" and text else ()
         env = {"CLARINET_SETTLE": text if name == "CLARINET_SETTLE" else ""}
@@ -206,4 +213,4 @@ def test_interrupted_while_it_waits_the_change_is_reported(
         result = end_of(process)
     assert result.code == 128 + number, result
     assert (result.json["result"], len(result.json["password"])) == ("updated", 24)
-    assert DESERTED in result.stderr
+    assert STOPPED_EARLY in result.stderr
