@@ -121,3 +121,4 @@ async def wait(
 
 
 command(app)(db_backup.backup)
+command(app)(db_backup.restore)

@@ -1,16 +1,21 @@
 """``clarinet db backup`` and ``clarinet db restore``."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.options import Output
+from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
 from clarinet_cli.cli.progress import progress
+from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID, REFUSED
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.backup.restore import Prepared, RestorePlan
 
 STANDARD_OUTPUT = "-"
 AccountsOnly = Annotated[
@@ -93,6 +98,99 @@ async def backup(
         )
     if not to_stdout:
         render(runtime, report, output, changed=True)
+
+
+async def restore(
+    runtime: Runtime,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'db backup' wrote.")],
+    accounts_only: AccountsOnly = False,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="PostgreSQL: drop what the backup has too, then restore it."),
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the database if it does not exist.")
+    ] = False,
+    revoke_sessions: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--revoke-sessions/--keep-sessions",
+            help="Leave the sessions of the backup out: one revoked since would be valid again.",
+            show_default="prompt; revoke with --yes",
+        ),
+    ] = None,
+    safety_copy: Annotated[
+        bool,
+        typer.Option(
+            "--safety-copy/--no-safety-copy",
+            help="Back up first what is there, beside the database or in the project directory.",
+        ),
+    ] = True,
+    lock_timeout: LockTimeout = 60.0,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Restore a backup, as one commit for a running server.
+
+    The backup is verified before anything is changed; its kind is read from the file. SQLite:
+    into the live file. PostgreSQL: into an empty database, or with --clean.
+
+    Example: clarinet db restore clarinet.backup --accounts-only --yes
+    """
+    from clarinet_cli.services.backup.restore import RestorePlan, prepare_restore
+    from clarinet_cli.services.backup.restore import restore as bring_back
+
+    settings = runtime.settings
+    plan = RestorePlan(
+        accounts_only=accounts_only,
+        clean=clean,
+        create=create,
+        safety_copy=safety_copy,
+        revoke_sessions=revoke_sessions is not False,
+        lock_timeout=lock_timeout,
+    )
+    prepared = await prepare_restore(settings, file, plan)
+    if dry_run:
+        render(runtime, prepared.report(plan), output)
+        return
+    confirm(runtime, _question(prepared), yes=yes)
+    if revoke_sessions is None and not yes:
+        plan = _with_answer(runtime, plan, prepared)
+    with progress(runtime, "restore") as update:
+        report = await bring_back(settings, prepared, plan, progress=update)
+    render(runtime, report, output, changed=True)
+    seconds = settings.session_cache_ttl_seconds
+    if seconds > 0:
+        runtime.writer.note(
+            f"the server's cache may go by the old accounts and sessions for up to {seconds} s more"
+        )
+
+
+def _question(prepared: "Prepared") -> str:
+    """Return the question with what the backup holds and what it replaces."""
+    contents = prepared.backup.contents
+    what = "accounts and sessions" if prepared.accounts_only else "database"
+    return (
+        f"Replace the {what} of {prepared.target} ({_rows(prepared.rows)}; revision "
+        f"{prepared.revision or 'none'}) by {prepared.backup.path} of "
+        f"{contents.made_at:%Y-%m-%d %H:%M} UTC ({_rows(contents.rows)}; revision "
+        f"{contents.revision or 'none'})?"
+    )
+
+
+def _rows(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count} in {table}" for table, count in rows.items()) or "no rows"
+
+
+def _with_answer(runtime: Runtime, plan: "RestorePlan", prepared: "Prepared") -> "RestorePlan":
+    """Ask whether the sessions of the backup end, if it has any."""
+    number = prepared.backup.contents.rows.get("access_token", 0)
+    if not number or not interactive(runtime):
+        return plan
+    question = f"Revoke the {number} sessions of the backup? A session revoked since is valid again"
+    revoke = ask(runtime, question, default=True)
+    return replace(plan, revoke_sessions=revoke)
 
 
 def _require_one_target(

@@ -35,14 +35,28 @@ def confirm(runtime: Runtime, question: str, *, yes: bool = False) -> None:
         return
     if not interactive(runtime):
         raise REFUSED.with_context(f"not confirmed: {question}", hint="use --yes to confirm")
+    if not ask(runtime, question, default=False):
+        raise REFUSED.with_context("not confirmed, nothing was changed")
+
+
+def ask(runtime: Runtime, question: str, *, default: bool) -> bool:
+    """Prompt for yes or no, where a prompt can be answered.
+
+    Args:
+        runtime: The context of the run.
+        question: What to decide.
+        default: The answer of an empty line.
+
+    Raises:
+        RefusedError: The input ended.
+        Interrupted: A signal arrived at the prompt.
+    """
     from rich.prompt import Confirm
     from rich.text import Text
 
     console = runtime.writer.console(stderr=True)
     with _prompting(runtime.writer, "not confirmed, nothing was changed"):
-        answer = Confirm.ask(Text(printable(question)), console=console, default=False)
-    if not answer:
-        raise REFUSED.with_context("not confirmed, nothing was changed")
+        return Confirm.ask(Text(printable(question)), console=console, default=default)
 
 
 def prompt_new_password(runtime: Runtime, email: str) -> str:

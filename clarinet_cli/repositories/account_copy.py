@@ -13,13 +13,15 @@ from typing import Any, Optional
 from urllib.parse import quote_from_bytes
 from uuid import UUID
 
-from sqlalchemy import String, Table, cast, select
+from sqlalchemy import Boolean, String, Table, cast, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.types import TypeEngine
 
 from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models.types import StoredId, UTCDateTime
 
 APPLICATION_ID = 0x636C6172  # "clar"
 FORMAT = 1
@@ -134,21 +136,23 @@ def typed_row(table: str, columns: Sequence[str], values: Sequence[Any]) -> Row:
     """
     known = metadata.tables[table].columns
     return {
-        name: None if value is None else _typed(known[name].type.python_type, value)
+        name: None if value is None else _typed(known[name].type, value)
         for name, value in zip(columns, values, strict=True)
         if name in known
     }
 
 
-def _typed(wanted: type, value: Any) -> Any:
-    if wanted is UUID:
-        return UUID(str(value))
-    if wanted is bool:
-        return value in (1, "t")
-    if wanted is datetime:
-        found = datetime.fromisoformat(str(value))
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return str(value)
+def _typed(kind: TypeEngine[Any], value: Any) -> Any:
+    match kind:
+        case StoredId():
+            return UUID(str(value))
+        case Boolean():
+            return value in (1, "t")
+        case UTCDateTime():
+            found = datetime.fromisoformat(str(value))
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        case _:
+            return str(value)
 
 
 def _stored(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Locks: one migration and one clean-up at a time per database."""
+"""Locks: one migration, one clean-up and one restore at a time per database."""
 
 import asyncio
 import fcntl
@@ -32,11 +32,12 @@ class Job(IntEnum):
 
     MIGRATION = 1
     CLEANUP = 2
+    RESTORE = 4  # 3 is that of accounts, in the repositories
 
     @property
     def label(self) -> str:
         """The job's name in messages."""
-        return {Job.MIGRATION: "migration", Job.CLEANUP: "clean-up"}[self]
+        return {Job.MIGRATION: "migration", Job.CLEANUP: "clean-up", Job.RESTORE: "restore"}[self]
 
 
 @asynccontextmanager

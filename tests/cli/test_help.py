@@ -91,7 +91,10 @@ def test_each_example_runs(example: str, project: Project) -> None:
     file.write_text(project.run("admin", "export").stdout)
     backups = project.directory / "backups"
     backups.mkdir()
-    for path in (file, backups):
+    saved = project.directory / "clarinet.backup"
+    if saved.name in words:
+        assert project.run("db", "backup", str(saved)).code == ExitCode.OK
+    for path in (file, backups, saved):
         words = [str(path) if word == path.name else word for word in words]
     result = run_in_process(["-C", str(project.directory), *words])
     assert result.code == ExitCode.OK, result

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from sqlalchemy import URL
-
 from clarinet_cli.exceptions import CHECK_FAILED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.backup.postgresql import Program, program_error, started
@@ -69,13 +67,12 @@ class Contents:
         )
 
 
-async def read_contents(program: Program, path: Path, url: URL) -> Contents:
+async def read_contents(program: Program, path: Path) -> Contents:
     """Read the table of contents of an archive.
 
     Args:
         program: A ``pg_restore``.
         path: The archive.
-        url: Of the database, for messages.
 
     Raises:
         CheckFailedError: The archive is damaged.
@@ -83,7 +80,7 @@ async def read_contents(program: Program, path: Path, url: URL) -> Contents:
     async with started(program, ["--list", str(path)], {"TZ": "UTC"}, stdout=PIPE) as process:
         stdout, stderr = await process.communicate()
     if process.returncode:
-        raise _damaged(program, process.returncode, stderr, path, url)
+        raise _damaged(program, process.returncode, stderr, path)
     text = stdout.decode("utf-8", "replace")
     made = CREATED.search(text)
     found = ENTRY.findall(text)
@@ -96,14 +93,13 @@ async def read_contents(program: Program, path: Path, url: URL) -> Contents:
 
 
 async def read_rows(
-    program: Program, path: Path, url: URL, *, only_ours: bool = False
+    program: Program, path: Path, *, only_ours: bool = False
 ) -> AsyncIterator[Rows]:
     """Read an archive to its end, and yield the rows of all tables in it.
 
     Args:
         program: A ``pg_restore``.
         path: The archive.
-        url: Of the database, for messages.
         only_ours: Read our four tables and nothing else.
 
     Raises:
@@ -121,10 +117,10 @@ async def read_rows(
                 yield rows
         code, stderr = await process.wait(), await said
     if code:
-        raise _damaged(program, code, stderr, path, url)
+        raise _damaged(program, code, stderr, path)
 
 
-async def count_rows(program: Program, path: Path, url: URL) -> tuple[Counter[str], Optional[str]]:
+async def count_rows(program: Program, path: Path) -> tuple[Counter[str], Optional[str]]:
     """Read an archive to its end, count the rows of each table, and find the revision.
 
     Raises:
@@ -132,7 +128,7 @@ async def count_rows(program: Program, path: Path, url: URL) -> tuple[Counter[st
     """
     counts: Counter[str] = Counter()
     revisions: list[str] = []
-    async for rows in read_rows(program, path, url):
+    async for rows in read_rows(program, path):
         counts[rows.table] += len(rows.lines)
         if rows.table == VERSION_TABLE:
             revisions += [str(value) for line in rows.lines for value in fields_of(line)]
@@ -179,8 +175,8 @@ class _Parser:
             found.append(Rows(self._table, self._columns, []))
 
 
-def _damaged(program: Program, code: int, stderr: bytes, path: Path, url: URL) -> Exception:
-    reason = program_error(program, code, stderr, url).message
+def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> Exception:
+    reason = program_error(program, code, stderr, str(path)).message
     return CHECK_FAILED.with_context(f"{path.name} can't be read whole: {reason}")
 
 

@@ -20,13 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS, milliseconds
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlite, raise_if_stopped
-from clarinet_cli.database.url import database_url, require_sqlite_file, sqlite_file
+from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories import account_copy, snapshots, sqlite_contents
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
-from clarinet_cli.services.backup.archive import count_rows, read_contents
+from clarinet_cli.services.backup.archive import VERSION_TABLE, count_rows, read_contents
 from clarinet_cli.services.backup.files import (
     NewFile,
     new_file,
@@ -53,6 +53,7 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
 
 STANDARD_OUTPUT = "-"
+OUR_TABLES = {*TABLE_NAMES, VERSION_TABLE}
 DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
 SIDE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -150,18 +151,19 @@ async def _verified(
 async def _copy_accounts(settings: Settings, new: NewFile) -> Snapshot:
     """Write the portable copy of our four tables."""
     file = sqlite_file(database_url(settings))
-    details = {
+    details: dict[str, Optional[str]] = {
         "made_at": iso_text(datetime.now(UTC)),
         "backend": database_url(settings).get_backend_name(),
     }
     if file is not None:
         return await in_thread(partial(_copy_accounts_of_file, file, new.path, details))
-    async with _snapshot_session(settings) as session:
+    async with snapshot_session(settings) as session:
         rows = await ServerRepository(session).row_counts()
         _require_tables(rows)
-        revision = await _revision(session)
+        revision = await stored_revision(session)
         with open_sqlite(new.path, READ_WRITE) as copy:
-            _make_tables(copy, {**details, "revision": revision})
+            others = len(await ServerRepository(session).table_names() - OUR_TABLES)
+            _make_tables(copy, {**details, "revision": revision, "other_tables": str(others)})
             for table in TABLE_NAMES:
                 async for batch in account_copy.read_rows(session, table):
                     account_copy.write_rows(copy, table, batch)
@@ -175,9 +177,10 @@ def _copy_accounts_of_file(
     with open_sqlite(file, READ_WRITE) as source:
         _require_tables(sqlite_contents.row_counts(source))
         revision = sqlite_contents.revision(source)
+        others = len(sqlite_contents.table_names(source) - OUR_TABLES)
     with open_sqlite(target, READ_WRITE) as copy:
         copy.execute(f"PRAGMA busy_timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}")
-        _make_tables(copy, {**details, "revision": revision})
+        _make_tables(copy, {**details, "revision": revision, "other_tables": str(others)})
         copy.execute("COMMIT")
         account_copy.copy_from_file(copy, file)
         return Snapshot(sqlite_contents.row_counts(copy), revision, None)
@@ -198,27 +201,28 @@ def _require_tables(rows: Mapping[str, int]) -> None:
 async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Snapshot:
     """Let pg_dump write into the new file, and read the whole of it back."""
     url = database_url(settings)
-    async with _snapshot_session(settings) as session:
+    async with snapshot_session(settings) as session:
         server = ServerRepository(session)
         program = await find_program(DUMP, await server.version())
         reader = await find_program(RESTORE, await server.version())
         rows, parents = await server.row_counts(), await snapshots.parent_tables(session)
-        revision = await _revision(session)
+        revision = await stored_revision(session)
         arguments = [
             "--format=custom",
             "--no-password",
+            f"--file={new.path}",  # to standard output it would write its contents twice
             f"--lock-wait-timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}",
             f"--snapshot={await snapshots.export_snapshot(session)}",
             *([f"--compress={compress}"] if compress else []),
         ]
-        with connection_variables(url, encrypted=await _is_encrypted(session)) as variables:
-            async with started(program, arguments, variables, stdout=new.descriptor) as process:
+        with connection_variables(url, encrypted=await is_encrypted(session)) as variables:
+            async with started(program, arguments, variables) as process:
                 new.end_with(process.pid)
                 _, stderr = await process.communicate()
         if process.returncode:
-            raise program_error(program, process.returncode, stderr, url)
-    contents = await read_contents(reader, new.path, url)
-    found, _ = await count_rows(reader, new.path, url)
+            raise program_error(program, process.returncode, stderr, display_url(url))
+    contents = await read_contents(reader, new.path)
+    found, _ = await count_rows(reader, new.path)
     whole = {name for kind, name in contents.entries if kind == "TABLE DATA"} - parents
     if wrong := [name for name in rows if name in whole and rows[name] != found[name]]:
         name = wrong[0]
@@ -229,7 +233,7 @@ async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Sn
 
 
 @asynccontextmanager
-async def _snapshot_session(settings: Settings) -> AsyncIterator[AsyncSession]:
+async def snapshot_session(settings: Settings) -> AsyncIterator[AsyncSession]:
     """Yield a session in a transaction that sees one state, however long it lasts."""
     async with get_connection(settings, statement_timeout=DUMP_SECONDS) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
@@ -239,12 +243,13 @@ async def _snapshot_session(settings: Settings) -> AsyncIterator[AsyncSession]:
             yield session
 
 
-async def _revision(session: AsyncSession) -> Optional[str]:
+async def stored_revision(session: AsyncSession) -> Optional[str]:
+    """Return the revisions that the database says it is at, or None."""
     connection: AsyncConnection = await session.connection()
     return ", ".join(sorted(await connection.run_sync(current_heads))) or None
 
 
-async def _is_encrypted(session: AsyncSession) -> bool:
+async def is_encrypted(session: AsyncSession) -> bool:
     """Return whether the session's connection to PostgreSQL has TLS."""
     raw = await (await session.connection()).get_raw_connection()
     transport = raw.driver_connection._transport  # type: ignore[union-attr]  # noqa: SLF001

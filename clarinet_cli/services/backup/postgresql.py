@@ -20,7 +20,6 @@ from sqlalchemy import URL
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
 from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, is_local, user_name
 from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_FORMS, ca_file
-from clarinet_cli.database.url import display_url
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
 
@@ -254,22 +253,22 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-def program_error(program: Program, code: int, stderr: bytes, url: URL) -> ClarinetError:
+def program_error(program: Program, code: int, stderr: bytes, target: str) -> ClarinetError:
     """Return the error to show when a program failed; never a value of a row.
 
     Args:
         program: Which.
         code: Its exit code.
         stderr: What it said.
-        url: Of the database.
+        target: The redacted URL of the database, or a file.
     """
     text = stderr.decode("utf-8", "replace")
     said = QUOTED_VALUE.sub("", next(iter(ERROR.findall(text)), "")) or f"exit code {code}"
     logger.bind(reported=True).error(f"{program.name}: {said}")
     if "lock timeout" in text or "could not obtain lock" in text:
-        return BUSY.with_context(f"{display_url(url)}: locked by another process")
+        return BUSY.with_context(f"{target}: locked by another process")
     if any(part in text for part in CONNECTING):
-        return UNREACHABLE.with_context(f"{display_url(url)}: {program.name}: {said}")
+        return UNREACHABLE.with_context(f"{target}: {program.name}: {said}")
     if "No space left" in text:
         return NO_SPACE.with_context(f"{program.name}: {said}")
     if "compression" in said:

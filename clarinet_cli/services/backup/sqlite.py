@@ -119,26 +119,31 @@ class _Reading:
             self._since = monotonic()
 
 
-def copy_database(file: Path, target: Path, progress: ProgressCallback) -> Snapshot:
+def copy_database(
+    file: Path, target: Path, progress: ProgressCallback, access: str = READ_WRITE
+) -> Snapshot:
     """Copy one state of a database into an empty file, page by page.
 
     Args:
         file: The database, which others may use.
         target: An empty file.
         progress: Is called with the number of pages done and of all.
+        access: How to open the database; see ``open_sqlite``.
 
     Raises:
         BusyError: Another process kept it locked.
         StoppedError: A signal arrived.
     """
-    prepare_sqlite_file(file)
-    with open_sqlite(file, READ_WRITE) as source, open_sqlite(target, READ_WRITE) as copy:
+    if access == READ_WRITE:
+        prepare_sqlite_file(file)
+    with open_sqlite(file, access) as source, open_sqlite(target, READ_WRITE) as copy:
         # Nobody else knows the target, and it is synced and verified before it is used.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
             copy.execute(f"PRAGMA {pragma}")
         wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (pages,) = source.execute("PRAGMA page_count").fetchone()
-        reading = _Reading(source, progress, by_steps=not wal and pages > PAGES_A_STEP)
+        locks = access == READ_WRITE and not wal
+        reading = _Reading(source, progress, by_steps=locks and pages > PAGES_A_STEP)
         if not reading.by_steps:
             reading.hold()
         source.backup(copy, pages=PAGES_A_STEP, progress=reading.after_step, sleep=PAUSE_SECONDS)
@@ -250,8 +255,8 @@ def restore_database(path: Path, file: Path, progress: ProgressCallback) -> None
         source.backup(target, pages=PAGES_A_STEP, progress=after_step, sleep=PAUSE_SECONDS)
 
 
-def inspect_live(file: Path) -> tuple[dict[str, int], Optional[str], list[str]]:
-    """Return the rows and the revision of a database, and what is wrong with it.
+def read_live(file: Path) -> tuple[dict[str, int], Optional[str]]:
+    """Return the rows of our tables and the revision of a database.
 
     Args:
         file: The database, which others may use.
@@ -259,7 +264,29 @@ def inspect_live(file: Path) -> tuple[dict[str, int], Optional[str], list[str]]:
     prepare_sqlite_file(file)
     with open_sqlite(file, READ_WRITE) as connection:
         begin_reading(connection, BUSY_TIMEOUT_SECONDS)
+        return sqlite_contents.row_counts(connection), sqlite_contents.revision(connection)
+
+
+def check_live(file: Path) -> tuple[dict[str, int], Optional[str]]:
+    """Check a database, and return the rows of our tables and the revision.
+
+    With a rollback journal writers wait for it: only the structure is checked there.
+
+    Args:
+        file: The database, which others may use.
+
+    Raises:
+        CheckFailedError: It is damaged.
+    """
+    with open_sqlite(file, READ_WRITE) as connection:
+        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        begin_reading(connection, BUSY_TIMEOUT_SECONDS)
         rows = sqlite_contents.row_counts(connection)
         revision = sqlite_contents.revision(connection)
-        connection.execute("COMMIT")
-    return rows, revision, []
+        problems = sqlite_contents.integrity_problems(connection, quick=not wal)
+    if problems:
+        raise CHECK_FAILED.with_context(
+            f"{file} is damaged after the restore: {problems[0]}",
+            hint="restore the safety copy, or another backup",
+        )
+    return rows, revision

@@ -1,0 +1,193 @@
+"""What a backup file holds, whether it is sound, and whether it can be restored here."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+from clarinet_cli.database.sqlite_files import UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.url import database_url, sqlite_file
+from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories import account_copy, sqlite_contents
+from clarinet_cli.results import BackupContents
+from clarinet_cli.services.backup.archive import (
+    VERSION_TABLE,
+    Contents,
+    count_rows,
+    read_contents,
+)
+from clarinet_cli.services.backup.files import file_errors
+from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
+from clarinet_cli.services.backup.sqlite import verify_copy
+from clarinet_cli.services.schema.environments import find_environment
+from clarinet_cli.settings import Settings
+
+ANY_VERSION = "0"
+SQLITE_MAGIC, ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
+APPLICATION_ID = slice(68, 72)  # https://sqlite.org/fileformat2.html#the_database_header
+HEADER_BYTES = 100
+
+
+class Kind(StrEnum):
+    """What made a backup file: read from its first bytes, whatever its name."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+    ACCOUNTS = "accounts"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup file that is sound.
+
+    Attributes:
+        path: The file.
+        kind: Its kind.
+        contents: What it holds.
+        archive: Of PostgreSQL: its table of contents.
+        reader: Of PostgreSQL: a program that can read it.
+    """
+
+    path: Path
+    kind: Kind
+    contents: BackupContents
+    archive: Optional[Contents] = None
+    reader: Optional[Program] = None
+
+
+async def read_backup(settings: Settings, path: Path) -> Backup:
+    """Read a backup to its end, and return what it holds.
+
+    Args:
+        settings: Which database it is for.
+        path: The file.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It is no backup.
+        CheckFailedError: It is damaged.
+    """
+    kind = _kind_of(path)
+    file = sqlite_file(database_url(settings))
+    if file is not None and file_id(path) == file_id(file):
+        raise INVALID.with_context(f"{path} is the database itself")
+    if kind is Kind.POSTGRESQL:
+        return await _read_archive(path)
+    contents = await in_thread(partial(_read_sqlite, path, kind))
+    return Backup(path, kind, contents)
+
+
+def require_restorable(settings: Settings, backup: Backup, *, accounts_only: bool) -> None:
+    """Refuse a backup that this database can't take.
+
+    Args:
+        settings: Which database, and which revisions are known.
+        backup: The backup.
+        accounts_only: Only our four tables are to be restored.
+
+    Raises:
+        RefusedError: It is another backend's, or of a revision that is not known here.
+        CheckFailedError: It lacks one of our tables.
+    """
+    backend = database_url(settings).get_backend_name()
+    if not accounts_only and backup.kind.value not in (backend, Kind.ACCOUNTS):
+        raise REFUSED.with_context(
+            f"{backup.path} is a backup of {backup.kind}, and the database is {backend}",
+            hint="--accounts-only brings its accounts and sessions over",
+        )
+    known = {
+        item.revision for item in find_environment(settings.project_dir).scripts.walk_revisions()
+    }
+    unknown = set((backup.contents.revision or "").split(", ")) - known - {""}
+    if unknown and not backup.contents.other_tables:
+        raise REFUSED.with_context(
+            f"{backup.path} is of revision {', '.join(sorted(unknown))}, which this version does "
+            "not know: a newer one made it",
+            hint="upgrade clarinet-cli, or restore with the version that made the backup",
+        )
+    missing = [name for name in TABLE_NAMES if name not in backup.contents.rows]
+    if accounts_only and missing:
+        raise CHECK_FAILED.with_context(f"{backup.path} has no table {', '.join(missing)}")
+
+
+def file_id(path: Path) -> Optional[tuple[int, int]]:
+    """Return device and inode of a file; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a file; 0 when there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def _kind_of(path: Path) -> Kind:
+    with file_errors(path):
+        if not path.is_file():
+            what = "no regular file" if path.exists() else "there is no such file"
+            raise (INVALID if path.exists() else NOT_FOUND).with_context(f"{path}: {what}")
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    if head.startswith(ARCHIVE_MAGIC):
+        return Kind.POSTGRESQL
+    if not head.startswith(SQLITE_MAGIC):
+        raise INVALID.with_context(
+            f"{path} is no backup: neither a SQLite file nor an archive of pg_dump",
+            hint="decompress or decrypt it first; plain SQL is run by psql",
+        )
+    ours = int.from_bytes(head[APPLICATION_ID]) == account_copy.APPLICATION_ID
+    return Kind.ACCOUNTS if ours else Kind.SQLITE
+
+
+def _read_sqlite(path: Path, kind: Kind) -> BackupContents:
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise INVALID.with_context(
+            f"{wal} has changes that are not in {path.name}",
+            hint="back that database up with 'clarinet db backup' instead of copying its file",
+        )
+    dangling = verify_copy(path)
+    status = path.stat()
+    made_at = datetime.fromtimestamp(status.st_mtime, UTC)
+    with open_sqlite(path, UNCHANGING) as connection:
+        rows = sqlite_contents.row_counts(connection)
+        revision = sqlite_contents.revision(connection)
+        ours = {*TABLE_NAMES, VERSION_TABLE, account_copy.DETAILS}
+        others = len(sqlite_contents.table_names(connection) - ours)
+        if kind is Kind.ACCOUNTS:
+            _require_format(path, account_copy.format_of(connection))
+            details = account_copy.details_of(connection)
+            revision = details.get("revision")
+            others = int(details.get("other_tables") or 0)
+            made_at = datetime.fromisoformat(details.get("made_at") or made_at.isoformat())
+    return BackupContents(kind.value, status.st_size, revision, rows, made_at, others, dangling)
+
+
+def _require_format(path: Path, number: int) -> None:
+    if number > account_copy.FORMAT:
+        raise REFUSED.with_context(
+            f"{path} has format {number}, and this version knows {account_copy.FORMAT}",
+            hint="upgrade clarinet-cli",
+        )
+
+
+async def _read_archive(path: Path) -> Backup:
+    reader = await find_program(RESTORE, ANY_VERSION)
+    archive = await read_contents(reader, path)
+    counts, revision = await count_rows(reader, path)
+    present = {name for kind, name in archive.entries if kind == "TABLE"}
+    contents = BackupContents(
+        kind=Kind.POSTGRESQL.value,
+        bytes=file_size(path),
+        revision=revision,
+        rows={name: counts[name] for name in TABLE_NAMES if name in present},
+        made_at=archive.made_at,
+        other_tables=archive.other_tables,
+    )
+    return Backup(path, Kind.POSTGRESQL, contents, archive, reader)

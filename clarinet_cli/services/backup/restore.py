@@ -1,0 +1,402 @@
+"""Restoring a backup: checked first, with a copy of what was there, as one commit."""
+
+import asyncio
+import os
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any, Optional
+
+from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
+from clarinet_cli.exceptions import BUSY, CONFLICT, FAILURE, UnknownDatabaseError
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories import account_copy, snapshots
+from clarinet_cli.repositories.account_copy import AccountTables, Row
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.results import RestoreReport
+from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.backup.archive import fields_of, read_rows
+from clarinet_cli.services.backup.files import new_file
+from clarinet_cli.services.backup.inspect import (
+    Backup,
+    Kind,
+    file_id,
+    file_size,
+    read_backup,
+    require_restorable,
+)
+from clarinet_cli.services.backup.make import (
+    STAMP,
+    BackupPlan,
+    back_up,
+    is_encrypted,
+    snapshot_session,
+    stored_revision,
+)
+from clarinet_cli.services.backup.postgresql import (
+    RESTORE,
+    connection_variables,
+    find_program,
+    program_error,
+    started,
+)
+from clarinet_cli.services.backup.sqlite import (
+    ProgressCallback,
+    check_live,
+    copy_database,
+    page_size,
+    prepare_copy,
+    read_live,
+    restore_database,
+    with_page_size,
+)
+from clarinet_cli.services.bootstrap import ensure_database
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
+from clarinet_cli.services.unit_of_work import Access, unit_of_work
+from clarinet_cli.settings import Settings
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.utils.logger import logger
+
+WATCH_SECONDS = 0.5
+RESTORED, WOULD_RESTORE = "restored", "would_restore"
+SESSIONS = "access_token"
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """How a backup is to be restored.
+
+    Attributes:
+        accounts_only: Our four tables alone; other tables stay as they are.
+        clean: PostgreSQL: replace what the database has.
+        create: Make the database if there is none.
+        safety_copy: Back up first what is there.
+        revoke_sessions: Leave the sessions of the backup out.
+        lock_timeout: Seconds to wait for locks of others.
+    """
+
+    accounts_only: bool = False
+    clean: bool = False
+    create: bool = False
+    safety_copy: bool = True
+    revoke_sessions: bool = True
+    lock_timeout: float = DEFAULT_TIMEOUT_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A backup that can be restored, and what it would replace.
+
+    Attributes:
+        backup: The backup.
+        accounts_only: Only our four tables are restored.
+        target: The redacted URL of the database.
+        rows: The rows of each of our tables there.
+        revision: The revision there.
+        exists: Whether the database exists.
+        empty: Whether there is nothing in it.
+    """
+
+    backup: Backup
+    accounts_only: bool
+    target: str
+    rows: dict[str, int]
+    revision: Optional[str]
+    exists: bool
+    empty: bool
+
+    def report(self, plan: RestorePlan) -> RestoreReport:
+        """Return what a restore would do."""
+        contents = self.backup.contents
+        revoked = contents.rows.get(SESSIONS, 0) if plan.revoke_sessions else 0
+        rows = dict(contents.rows)
+        if revoked:
+            rows[SESSIONS] = 0
+        return RestoreReport(
+            result=WOULD_RESTORE,
+            file=str(self.backup.path),
+            kind=contents.kind,
+            bytes=contents.bytes,
+            seconds=0.0,
+            rows=rows,
+            revision=self.revision if self.accounts_only else contents.revision,
+            verified=True,
+            made_at=contents.made_at,
+            replaced=self.rows,
+            sessions_revoked=revoked,
+            safety_copy=None,
+        )
+
+
+async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> Prepared:
+    """Verify a backup, and see what it would replace; nothing is changed.
+
+    Args:
+        settings: Which database.
+        path: The backup.
+        plan: How it is to be restored.
+
+    Raises:
+        NotFoundError: There is no such file.
+        CheckFailedError: The backup is damaged.
+        RefusedError: The backup can't be restored into this database.
+        ConflictError: PostgreSQL: the database is not empty, and is not to be cleaned.
+        UnreachableError: There is no database, and none is to be made.
+    """
+    backup = await read_backup(settings, path)
+    accounts_only = plan.accounts_only or backup.kind is Kind.ACCOUNTS
+    require_restorable(settings, backup, accounts_only=accounts_only)
+    url = database_url(settings)
+    file = sqlite_file(url)
+    if file is not None:
+        exists = file_id(file) is not None
+        if not (exists or plan.create):
+            require_sqlite_file(url, settings.project_dir)
+        rows, revision = await in_thread(partial(read_live, file)) if exists else ({}, None)
+        objects = file_size(file)
+    else:
+        exists, objects, rows, revision = await _state_of_server(settings, plan)
+        if objects and not (plan.clean or accounts_only):
+            raise CONFLICT.with_context(
+                f"{display_url(url)} has {objects} tables, views and sequences already",
+                hint="--clean replaces those that are in the backup; --accounts-only our tables",
+            )
+    return Prepared(
+        backup, accounts_only, display_url(url), rows, revision, exists, empty=not objects
+    )
+
+
+async def _state_of_server(
+    settings: Settings, plan: RestorePlan
+) -> tuple[bool, int, dict[str, int], Optional[str]]:
+    try:
+        async with snapshot_session(settings) as session:
+            objects = await snapshots.number_of_objects(session)
+            rows = await ServerRepository(session).row_counts()
+            return True, objects, rows, await stored_revision(session)
+    except UnknownDatabaseError:
+        if not plan.create:
+            raise
+        return False, 0, {}, None
+
+
+async def restore(
+    settings: Settings,
+    prepared: Prepared,
+    plan: RestorePlan,
+    *,
+    progress: ProgressCallback = lambda *_: None,
+) -> RestoreReport:
+    """Bring a backup into the database, as one commit for all other connections.
+
+    Args:
+        settings: Which database.
+        prepared: What ``prepare_restore`` returned for this plan.
+        plan: How.
+        progress: Is called with what is done and with all of it, from any thread.
+
+    Raises:
+        BusyError: Another process holds the database, or another restore, migration or
+            clean-up is running; nothing has changed.
+        ClarinetError: It failed, and the database is what it was.
+    """
+    began = monotonic()
+    if not prepared.exists:
+        await ensure_database(settings)
+    async with AsyncExitStack() as stack:
+        for job in (Job.RESTORE, Job.MIGRATION, Job.CLEANUP):
+            await stack.enter_async_context(job_lock(settings, job, timeout=plan.lock_timeout))
+        safety = None
+        if plan.safety_copy and not prepared.empty:
+            safety = await _safety_copy(settings)
+        if prepared.accounts_only:
+            await _restore_accounts(settings, prepared, plan)
+        else:
+            with audit_trail() as trail:
+                await _restore_all(settings, prepared, plan, trail, progress)
+        rows, revision = await _check(settings)
+    expected = prepared.report(plan)
+    return RestoreReport(
+        result=RESTORED,
+        file=expected.file,
+        kind=expected.kind,
+        bytes=expected.bytes,
+        seconds=round(monotonic() - began, 3),
+        rows=rows,
+        revision=revision,
+        verified=True,
+        made_at=expected.made_at,
+        replaced=prepared.rows,
+        sessions_revoked=expected.sessions_revoked,
+        safety_copy=safety,
+    )
+
+
+async def _safety_copy(settings: Settings) -> str:
+    """Back up what is there, beside the SQLite file or in the project directory."""
+    file = sqlite_file(database_url(settings))
+    place = file if file is not None else settings.project_dir / "clarinet.dump"
+    name = f"{place.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}{place.suffix}"
+    report = await back_up(settings, BackupPlan(file=place.with_name(name), quick=True))
+    SIGNALS.check_interrupted()
+    return report.file
+
+
+async def _restore_all(
+    settings: Settings,
+    prepared: Prepared,
+    plan: RestorePlan,
+    trail: Trail,
+    progress: ProgressCallback,
+) -> None:
+    report = prepared.report(plan)
+    trail.add(None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked)
+    trail.write()
+    if sqlite_file(database_url(settings)) is not None:
+        await _restore_sqlite(settings, prepared.backup.path, plan, progress)
+    else:
+        await _restore_postgresql(settings, prepared.backup, plan)
+    trail.committed()
+    SIGNALS.mark_changed()
+
+
+async def _restore_sqlite(
+    settings: Settings, path: Path, plan: RestorePlan, progress: ProgressCallback
+) -> None:
+    """Restore a file, or a copy of it that fits the database and has no sessions."""
+    file = database_file(settings)
+    size = await in_thread(partial(page_size, file, READ_WRITE)) if file_size(file) else 0
+    resized = bool(size) and size != await in_thread(partial(page_size, path))
+    async with AsyncExitStack() as stack:
+        source = path
+        if plan.revoke_sessions or resized:
+            first = stack.enter_context(new_file(file.parent, like=file))
+            await in_thread(partial(copy_database, path, first.path, progress, UNCHANGING))
+            delete = partial(prepare_copy, first.path, delete_sessions=plan.revoke_sessions)
+            await in_thread(delete)
+            source = first.path
+        if resized:
+            second = stack.enter_context(new_file(file.parent, like=file))
+            await in_thread(partial(with_page_size, source, second.path, size))
+            source = second.path
+        await in_thread(partial(restore_database, source, file, progress))
+
+
+def database_file(settings: Settings) -> Path:
+    """Return the SQLite file itself, by whatever link it is named."""
+    return Path(os.path.realpath(str(sqlite_file(database_url(settings)))))
+
+
+async def _restore_postgresql(settings: Settings, backup: Backup, plan: RestorePlan) -> None:
+    """Let pg_restore run the archive in one transaction."""
+    url = database_url(settings)
+    assert backup.archive is not None  # noqa: S101 - for the type checker
+    application = f"clarinet-restore-{os.getpid()}"
+    async with snapshot_session(settings) as session:
+        version = await ServerRepository(session).version()
+        roles = await snapshots.usable_roles(session)
+        encrypted = await is_encrypted(session)
+    program = await find_program(RESTORE, version)
+    arguments = ["--single-transaction", "--exit-on-error", "--no-password"]
+    arguments += ["--clean", "--if-exists"] if plan.clean else []
+    if unusable := sorted(backup.archive.owners - roles - {"-"}):
+        logger.warning(f"owners and privileges are not restored: no role {', '.join(unusable)}")
+        arguments += ["--no-owner", "--no-privileges"]
+    arguments += ["--use-list=/dev/stdin"] if plan.revoke_sessions else []
+    arguments += [f"--dbname={_database_name(url.database)}", str(backup.path)]
+    with connection_variables(url, encrypted=encrypted) as variables:
+        variables = {**variables, "PGAPPNAME": application}
+        async with started(program, arguments, variables, stdin=PIPE) as process:
+            listing = backup.archive.without_sessions().encode()
+            end = asyncio.ensure_future(process.communicate(listing))
+            try:
+                await _watch(settings, end, application, plan.lock_timeout)
+                _, stderr = await end
+            finally:
+                end.cancel()
+    if process.returncode:
+        raise program_error(program, process.returncode, stderr, display_url(url))
+
+
+def _database_name(name: Optional[str]) -> str:
+    """Return a connection string for a name: as it is, libpq could take it for one."""
+    quoted = (name or "").replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{quoted}'" if name else ""
+
+
+async def _watch(
+    settings: Settings, end: "asyncio.Future[Any]", application: str, timeout: float
+) -> None:
+    """Return when a program has ended; fail when it waits for somebody's lock for too long."""
+    while True:
+        done, _ = await asyncio.wait({end}, timeout=WATCH_SECONDS)
+        if done:
+            return
+        async with snapshot_session(settings) as session:
+            waiting = await snapshots.seconds_waiting(session, application)
+        if waiting > timeout:
+            raise BUSY.with_context(
+                f"{display_url(database_url(settings))}: locked by another process",
+                hint="nothing was changed; --lock-timeout waits longer",
+            )
+
+
+async def _restore_accounts(settings: Settings, prepared: Prepared, plan: RestorePlan) -> None:
+    """Make our four tables those of the backup, in one transaction."""
+    report = prepared.report(plan)
+    async with unit_of_work(settings, access=Access.WRITE) as work:
+        tables = AccountTables(work.session)
+        await ServerRepository(work.session).lock_accounts()
+        await tables.clear_links()
+        # In an archive tables come in any order, and accounts have to be there first.
+        held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
+        try:
+            async for table, rows in _rows_of(prepared.backup):
+                held[table] += rows
+        except (ValueError, KeyError) as error:
+            raise FAILURE.with_context(
+                f"{prepared.backup.path}: a value is not in a form that the server uses",
+                hint="nothing was changed",
+            ) from error
+        if plan.revoke_sessions:
+            held[SESSIONS] = []
+        await tables.replace("user", held["user"])
+        await tables.replace("userrole", held["userrole"])
+        for table in ("userroleslink", SESSIONS):
+            await tables.add(table, held[table])
+        work.record_change(
+            None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked
+        )
+
+
+async def _rows_of(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
+    """Yield the rows of our tables in a backup of any kind."""
+    if backup.reader is not None:
+        async for table, columns, lines in read_rows(backup.reader, backup.path, only_ours=True):
+            if table in TABLE_NAMES:
+                values = [account_copy.typed_row(table, columns, fields_of(line)) for line in lines]
+                yield table, values
+        return
+    with open_sqlite(backup.path, UNCHANGING) as connection:
+        for table in TABLE_NAMES:
+            for batch in account_copy.stored_rows(connection, table):
+                yield table, batch
+
+
+async def _check(settings: Settings) -> tuple[dict[str, int], Optional[str]]:
+    """Check the database as a backup is checked, and return what it holds now.
+
+    Raises:
+        CheckFailedError: It is not sound.
+    """
+    file = sqlite_file(database_url(settings))
+    if file is None:
+        async with snapshot_session(settings) as session:
+            return await ServerRepository(session).row_counts(), await stored_revision(session)
+    return await in_thread(partial(check_live, file))
