@@ -31,7 +31,7 @@ from clarinet_cli.models import User
 from clarinet_cli.models.functions import OLDEST, readable_instant
 from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages, page_of
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, Moment
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
 from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.timefmt import iso_text
@@ -59,7 +59,7 @@ class Pages(Protocol):
 
 async def session_pages(
     session: AsyncSession,
-    moment: Moment,
+    policy: ExpiryPolicy,
     where: SessionFilter,
     *,
     user_id: Optional[UUID] = None,
@@ -68,11 +68,11 @@ async def session_pages(
 
     Args:
         session: The session for all pages.
-        moment: The instant of the states.
+        policy: The instant of the states.
         where: The conditions.
         user_id: Only sessions of this user.
     """
-    query = session_rows(moment).where(*_conditions(moment, where))
+    query = session_rows(policy).where(*_conditions(policy, where))
     if where.agent is not None:
         agent = await folded_column(session, AGENT, where.agent)
         query = query.where(agent.contains(fold_case(where.agent), autoescape=True))
@@ -80,17 +80,17 @@ async def session_pages(
         query = query.where(USER_ID == user_id)
     if session.get_bind().dialect.name == "sqlite":
         sizes = (FIRST_PAGE, SORTED_PAGE)
-        return CopiedPages(session, session_rows(moment), query, where.limit, sizes=sizes)
+        return CopiedPages(session, session_rows(policy), query, where.limit, sizes=sizes)
     return KeysetPages(session, query, where.limit)
 
 
-def session_rows(moment: Moment, same_user: ColumnElement[bool] = ITS_USER) -> Select[Any]:
+def session_rows(policy: ExpiryPolicy, same_user: ColumnElement[bool] = ITS_USER) -> Select[Any]:
     """Return the query for the fields of ``SessionRow``, in no particular order."""
     return select(
         func.substr(TOKEN, 1, ID_LENGTH).label("id"),
         USER_ID,
         col(User.email),
-        moment.state.label("state"),
+        policy.state.label("state"),
         CREATED,
         EXPIRES,
         LAST_ACCESSED,
@@ -99,9 +99,11 @@ def session_rows(moment: Moment, same_user: ColumnElement[bool] = ITS_USER) -> S
     ).outerjoin(User, same_user)
 
 
-async def session_row(session: AsyncSession, moment: Moment, found: FoundSession) -> SessionRow:
+async def session_row(
+    session: AsyncSession, policy: ExpiryPolicy, found: FoundSession
+) -> SessionRow:
     """Return the fields of one session."""
-    query = session_rows(moment, SAME_USER).where(TOKEN == found.token)
+    query = session_rows(policy, SAME_USER).where(TOKEN == found.token)
     row = SessionRow(*(await session.execute(query)).one())
     row.id, row.user_id = row.id or "", "" if row.user_id is None else row.user_id
     return row
@@ -182,17 +184,17 @@ class KeysetPages:
         return page_of(rows, as_id=str, as_instants=_iso_texts, as_texts=list)
 
 
-def _conditions(moment: Moment, where: SessionFilter) -> list[ColumnElement[bool]]:
+def _conditions(policy: ExpiryPolicy, where: SessionFilter) -> list[ColumnElement[bool]]:
     """Return the SQL conditions of a filter."""
     found: list[ColumnElement[bool]] = []
     if where.states:
-        found.append(moment.state.in_(where.states))
+        found.append(policy.state.in_(where.states))
     if where.ip is not None:
         found.append(ADDRESS == where.ip)
     if where.older_than is not None:
-        found += [moment.ago(where.older_than) > CREATED, readable_instant(CREATED)]
+        found += [policy.ago(where.older_than) > CREATED, readable_instant(CREATED)]
     if where.idle_for is not None:
-        found += [moment.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
+        found += [policy.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
     return found
 
 

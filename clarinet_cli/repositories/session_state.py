@@ -25,7 +25,7 @@ CREATED = col(AccessToken.created_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ExpiryPolicy:
     """The instant to judge sessions at, and the server's idle limit.
 
     Attributes:

@@ -33,7 +33,7 @@ from clarinet_cli.repositories.session_state import (
     CREATED,
     EXPIRES,
     LAST_ACCESSED,
-    Moment,
+    ExpiryPolicy,
     utc_day,
 )
 from clarinet_cli.repositories.sessions import USER_ID
@@ -60,17 +60,17 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
 
     model = AccessToken
 
-    async def stats(self, moment: Moment) -> SessionStats:
+    async def stats(self, policy: ExpiryPolicy) -> SessionStats:
         """Count all sessions in one statement, so that the numbers are consistent.
 
         On SQLite a second statement in the same transaction checks the form of each value if
         the first one finds one that may not be the server's.
         """
         if self.session.get_bind().dialect.name == "sqlite":
-            row = await self._row(_in_one_pass(moment, exact=False))
-            row = await self._row(_in_one_pass(moment, exact=True)) if row[-1] else row
+            row = await self._row(_in_one_pass(policy, exact=False))
+            row = await self._row(_in_one_pass(policy, exact=True)) if row[-1] else row
         else:
-            row = await self._row(_by_user(moment))
+            row = await self._row(_by_user(policy))
         total, sound, live, active, expired, users = (int(value or 0) for value in row[:6])
         return SessionStats(
             total=total,
@@ -89,11 +89,11 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
     async def _row(self, query: Select[Any]) -> Sequence[Any]:
         return tuple((await self.session.execute(query)).one())
 
-    async def grouped(self, moment: Moment, by: GroupBy) -> list[SessionGroup]:
+    async def grouped(self, policy: ExpiryPolicy, by: GroupBy) -> list[SessionGroup]:
         """Count sessions by state for each value of a column, the most frequent first.
 
         Args:
-            moment: The instant of the states.
+            policy: The instant of the states.
             by: The column; days are ordered newest first.
         """
         key = _GROUP_KEYS[by]
@@ -105,9 +105,9 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             select(
                 key,
                 total,
-                *(func.count().filter(moment.state == state) for state in states),
+                *(func.count().filter(policy.state == state) for state in states),
                 func.count(canonical_id(USER_ID).distinct()),
-                func.count().filter(moment.invalid),
+                func.count().filter(policy.invalid),
             )
             .select_from(AccessToken)
             .outerjoin(User, same_user)
@@ -127,14 +127,14 @@ def _group(value: object, *counts: int) -> SessionGroup:
     )
 
 
-def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
+def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
     """Return the query for SQLite: one scan in the order of the file.
 
     A scan by an index reads a page for each row and takes many times as long. The number of
     users comes from skipping through the index on ``user_id``.
 
     Args:
-        moment: The instant of the states.
+        policy: The instant of the states.
         exact: Check the form of each id and instant, which takes half as long again. If False,
             the last column is the number of sessions whose form has to be checked.
     """
@@ -145,14 +145,14 @@ def _in_one_pass(moment: Moment, *, exact: bool) -> Select[Any]:
     columns: list[ColumnElement[Any]] = [
         func.count(),
         _number(sound),
-        _number(and_(moment.live, sound)),
-        _number(and_(moment.live, owner.in_(active), sound)),
-        _number(and_(moment.expired, sound)),
+        _number(and_(policy.live, sound)),
+        _number(and_(policy.live, owner.in_(active), sound)),
+        _number(and_(policy.expired, sound)),
         func.count(owner.distinct()) if exact else _distinct_users(),
         func.sum(life).filter(sound),
         func.max(life).filter(sound),
-        _next_expiry(moment),
-        *(_number(and_(young, sound)) for young in _young(moment)),
+        _next_expiry(policy),
+        *(_number(and_(young, sound)) for young in _young(policy)),
         literal(0) if exact else func.count() - _number(_usual_instants(life)) + _odd_users(),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
@@ -166,7 +166,7 @@ def _usual_instants(life: ColumnElement[Any]) -> ColumnElement[bool]:
     return and_(*shaped, life.is_not(None))
 
 
-def _by_user(moment: Moment) -> Select[Any]:
+def _by_user(policy: ExpiryPolicy) -> Select[Any]:
     """Return the query for PostgreSQL: sums by user, then of these; it may run in parallel."""
     sound = all_instants_readable()
     life = func.life_between(CREATED, EXPIRES)
@@ -175,13 +175,13 @@ def _by_user(moment: Moment) -> Select[Any]:
             USER_ID.label("user_id"),
             sound.label("sound"),
             func.count().label("total"),
-            _number(moment.expired).label("expired"),
-            _number(moment.live).label("live"),
+            _number(policy.expired).label("expired"),
+            _number(policy.live).label("live"),
             func.sum(life).filter(sound).label("life"),
             func.max(life).filter(sound).label("longest"),
             *(
                 _number(young).label(name)
-                for name, young in zip(AGE_BUCKETS, _young(moment), strict=True)
+                for name, young in zip(AGE_BUCKETS, _young(policy), strict=True)
             ),
         )
         .group_by(USER_ID, sound)
@@ -197,7 +197,7 @@ def _by_user(moment: Moment) -> Select[Any]:
         func.count(each.c.user_id.distinct()),
         func.sum(each.c.life),
         func.max(each.c.longest),
-        _next_expiry(moment),
+        _next_expiry(policy),
         *(func.sum(each.c[name]).filter(each.c.sound) for name in AGE_BUCKETS),
         literal(0),
     ]
@@ -209,14 +209,14 @@ def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _young(moment: Moment) -> list[ColumnElement[bool]]:
+def _young(policy: ExpiryPolicy) -> list[ColumnElement[bool]]:
     """Return the conditions for sessions younger than each limit."""
-    return [moment.now - age < CREATED for age in AGE_BUCKETS.values()]
+    return [policy.now - age < CREATED for age in AGE_BUCKETS.values()]
 
 
-def _next_expiry(moment: Moment) -> ScalarSelect[Any]:
-    """Return the first expiry after the moment, by the index on ``expires_at``."""
-    ahead = and_(moment.now < EXPIRES, readable_instant(EXPIRES))
+def _next_expiry(policy: ExpiryPolicy) -> ScalarSelect[Any]:
+    """Return the first expiry after the instant of the policy, by the index on ``expires_at``."""
+    ahead = and_(policy.now < EXPIRES, readable_instant(EXPIRES))
     return select(EXPIRES).where(ahead).order_by(EXPIRES).limit(1).scalar_subquery()
 
 

@@ -38,7 +38,7 @@ from clarinet_cli.repositories.base import (
     folded_column,
     prevented_error,
 )
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, SessionState, UserFilter
 
@@ -209,10 +209,10 @@ class UserRepository(BaseRepository[User]):
         """
         await self.remove_where(ID == user_id)
 
-    async def sessions_by_state(self, moment: Moment, user_id: UUID) -> dict[str, int]:
+    async def sessions_by_state(self, policy: ExpiryPolicy, user_id: UUID) -> dict[str, int]:
         """Return the number of an account's sessions by state, and in total."""
         owned = select(
-            func.count(), *(func.count().filter(moment.state == state) for state in STATES)
+            func.count(), *(func.count().filter(policy.state == state) for state in STATES)
         )
         query = owned.select_from(AccessToken).outerjoin(User, ID == col(AccessToken.user_id))
         row = (await self.session.execute(query.where(col(AccessToken.user_id) == user_id))).one()
@@ -221,7 +221,7 @@ class UserRepository(BaseRepository[User]):
 
     async def stream(
         self,
-        moment: Moment,
+        policy: ExpiryPolicy,
         *,
         superusers_only: bool,
         where: UserFilter = ANY_USER,
@@ -230,7 +230,7 @@ class UserRepository(BaseRepository[User]):
         """Yield accounts with roles, live sessions and last access, in one query.
 
         Args:
-            moment: The instant at which sessions are live.
+            policy: The instant at which sessions are live.
             superusers_only: Only accounts with the superuser flag.
             where: Only accounts that match this filter.
             user_id: Only this account.
@@ -238,7 +238,7 @@ class UserRepository(BaseRepository[User]):
         used_at = col(AccessToken.last_accessed)
         used_by: Any = select(
             col(AccessToken.user_id).label("user_id"),
-            func.count().filter(moment.live, all_instants_readable()).label("live"),
+            func.count().filter(policy.live, all_instants_readable()).label("live"),
             func.max(used_at).filter(readable_instant(used_at)).label("last_accessed"),
         ).group_by(col(AccessToken.user_id))
         if user_id is not None:
@@ -294,14 +294,14 @@ class UserRepository(BaseRepository[User]):
 
     async def rows(
         self,
-        moment: Moment,
+        policy: ExpiryPolicy,
         *,
         superusers_only: bool,
         where: UserFilter = ANY_USER,
         user_id: Optional[UUID] = None,
     ) -> list[UserRow]:
         """Return the rows of ``stream`` as a list."""
-        found = self.stream(moment, superusers_only=superusers_only, where=where, user_id=user_id)
+        found = self.stream(policy, superusers_only=superusers_only, where=where, user_id=user_id)
         return [row async for row in found]
 
 

@@ -1,4 +1,4 @@
-"""The instant that sessions are judged at, by two clocks."""
+"""The expiry policy of a command, at an instant by two clocks."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli import timefmt
 from clarinet_cli.exceptions import CLOCKS_DIFFER
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.utils.logger import logger
@@ -22,7 +22,7 @@ TOO_MUCH_TO_DELETE_SECONDS = 300
 class Clocks:
     """The clock of the database's host, and this machine's before and after it was asked.
 
-    A clock that is ahead takes sessions for dead that are not: so the earlier one counts.
+    A clock that is ahead would expire live sessions: so the earlier one counts.
 
     Attributes:
         database: What the database answered.
@@ -51,9 +51,9 @@ class Clocks:
         return min(self.database, self.after)
 
     def warn(self, counts: str = "the earlier one") -> None:
-        """Tell of clocks that differ by more than a little, and which of them counts."""
+        """Warn when the clocks differ noticeably, and say which of them counts."""
         if abs(self.difference) > WORTH_A_WARNING_SECONDS:
-            logger.warning(f"{self._told}: {counts} counts")
+            logger.warning(f"{self._message}: {counts} counts")
 
     def require_agreement(self) -> None:
         """Refuse to delete sessions by clocks that differ too much.
@@ -63,10 +63,10 @@ class Clocks:
         """
         if abs(self.difference) > TOO_MUCH_TO_DELETE_SECONDS:
             times = f"{iso_text(self.database)} there, {iso_text(self.after)} here"
-            raise CLOCKS_DIFFER.with_context(f"{self._told} ({times}): no session was deleted")
+            raise CLOCKS_DIFFER.with_context(f"{self._message} ({times}): no session was deleted")
 
     @property
-    def _told(self) -> str:
+    def _message(self) -> str:
         seconds = self.difference
         where = "ahead of" if seconds > 0 else "behind"
         return f"the database's clock is {abs(seconds):.0f} s {where} this machine's"
@@ -79,27 +79,27 @@ async def compare_clocks(session: AsyncSession) -> Clocks:
     return Clocks(database, before, timefmt.machine_now())
 
 
-def moment_of(settings: Settings, now: datetime) -> Moment:
-    """Return the instant and the idle limit to judge sessions by."""
+def expiry_policy(settings: Settings, now: datetime) -> ExpiryPolicy:
+    """Return the policy at an instant, with the idle limit of the settings."""
     minutes = settings.session_idle_timeout_minutes
-    return Moment(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
+    return ExpiryPolicy(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
 
 
-async def present_moment(
+async def current_policy(
     session: AsyncSession, settings: Settings, now: Optional[datetime] = None, *, warn: bool = True
-) -> Moment:
-    """Return one frozen instant to judge all sessions by.
+) -> ExpiryPolicy:
+    """Return the policy that judges all sessions of a command, at one instant.
 
     Args:
         session: Whose clock to ask.
         settings: The idle limit.
         now: Another instant, aware UTC; by default that of the database's host or of this
             machine, whichever is earlier.
-        warn: Tell of clocks that differ.
+        warn: Warn when the clocks differ.
     """
     if now is not None:
-        return moment_of(settings, now)
+        return expiry_policy(settings, now)
     clocks = await compare_clocks(session)
     if warn:
         clocks.warn()
-    return moment_of(settings, clocks.earlier)
+    return expiry_policy(settings, clocks.earlier)

@@ -16,7 +16,7 @@ from clarinet_cli.repositories.purge import Batch, PurgeStrategy, choose_purge_s
 from clarinet_cli.repositories.purge.key_order import KeyOrder
 from clarinet_cli.repositories.purge.postgresql import BlockRanges, ListedKeys
 from clarinet_cli.repositories.purge.sqlite import RowidSlices
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
 from tests.support import FIXTURE_NOW, Project
@@ -24,7 +24,7 @@ from tests.support import FIXTURE_NOW, Project
 ADMIN = "admin@clarinet.ru"
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
-MOMENT = Moment(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
+MOMENT = ExpiryPolicy(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
 EDGES = st.sampled_from([-TICK, timedelta(0), TICK])
 OFFSETS = EDGES | st.timedeltas(min_value=-3 * HOUR, max_value=3 * HOUR)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clarinet_cli.repositories.listing import Pages, session_pages
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.stats import SessionStatsRepository
 from clarinet_cli.results import SessionRow, SessionStats
@@ -34,7 +34,7 @@ BOUNDARIES = [
     (TICK, IDLE_LIMIT, "active"),
     (TICK, IDLE_LIMIT + TICK, "idle"),
 ]
-AT_FIXTURE_NOW = Moment(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
+AT_FIXTURE_NOW = ExpiryPolicy(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
 # Offsets at the boundaries and around them, and anywhere within three days.
 EDGES = st.sampled_from([-TICK, timedelta(0), TICK, timedelta(hours=1), timedelta(hours=-1)])
 OFFSETS = EDGES | st.timedeltas(min_value=timedelta(days=-3), max_value=timedelta(days=3))
@@ -57,11 +57,11 @@ INSTANTS = st.datetimes(
 
 
 async def rows_at(
-    project: Project, moment: Moment, where: SessionFilter = ANY_SESSION, **options: Any
+    project: Project, policy: ExpiryPolicy, where: SessionFilter = ANY_SESSION, **options: Any
 ) -> list[SessionRow]:
     """Return the rows that a listing shows."""
     async with oracle.writing(project) as session:
-        pages = await session_pages(session, moment, where, **options)
+        pages = await session_pages(session, policy, where, **options)
         await pages.prepare()
         return [row async for row in _all(pages)]
 
@@ -72,15 +72,15 @@ async def _all(pages: Pages) -> AsyncIterator[SessionRow]:
             yield row
 
 
-async def states_at(project: Project, moment: Moment) -> dict[str, str]:
+async def states_at(project: Project, policy: ExpiryPolicy) -> dict[str, str]:
     """Return the state of each session by its id."""
-    return {row.id: row.state for row in await rows_at(project, moment)}
+    return {row.id: row.state for row in await rows_at(project, policy)}
 
 
-async def stats_at(project: Project, moment: Moment = AT_FIXTURE_NOW) -> SessionStats:
+async def stats_at(project: Project, policy: ExpiryPolicy = AT_FIXTURE_NOW) -> SessionStats:
     """Return the numbers of a summary."""
     async with oracle.writing(project) as session:
-        return await SessionStatsRepository(session).stats(moment)
+        return await SessionStatsRepository(session).stats(policy)
 
 
 def one_of_each_state(project: Project) -> None:
@@ -101,7 +101,7 @@ async def test_states_of_a_real_database_follow_the_servers_rules(server_project
     sessions = oracle.raw_sessions(server_project)
     assert len(sessions) >= 12
     for idle in (None, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=6), 5 * DAY):
-        found = await states_at(server_project, Moment(now=FIXTURE_NOW, idle_after=idle))
+        found = await states_at(server_project, ExpiryPolicy(now=FIXTURE_NOW, idle_after=idle))
         assert found == expected_states(sessions, FIXTURE_NOW, idle)
 
 
@@ -130,9 +130,9 @@ async def test_without_an_idle_limit_nothing_is_idle(project: Project) -> None:
     user_id = oracle.user_id_of(project, "admin@clarinet.ru")
     for used in (timedelta(0), DAY, 3000 * DAY):
         oracle.add_session(project, user_id, now=FIXTURE_NOW, used=used)
-    moment = Moment(now=FIXTURE_NOW, idle_after=None)
-    assert list((await states_at(project, moment)).values()) == ["active"] * 3
-    stats = await stats_at(project, moment)
+    policy = ExpiryPolicy(now=FIXTURE_NOW, idle_after=None)
+    assert list((await states_at(project, policy)).values()) == ["active"] * 3
+    stats = await stats_at(project, policy)
     assert (stats.active, stats.idle) == (3, 0)
 
 
@@ -151,17 +151,17 @@ async def test_state_is_the_rules_whatever_the_instants(
     insert_plans(project, plans, now, idle)
     sessions = oracle.raw_sessions(project)
     assert len(sessions) == len(plans)
-    moment = Moment(now=now, idle_after=idle)
+    policy = ExpiryPolicy(now=now, idle_after=idle)
     expected = expected_states(sessions, now, idle)
-    assert await states_at(project, moment) == expected
-    stats = await stats_at(project, moment)
+    assert await states_at(project, policy) == expected
+    stats = await stats_at(project, policy)
     for state in ("active", "idle", "expired", "blocked"):
         assert getattr(stats, state) == list(expected.values()).count(state)
     async with oracle.writing(project, dry_run=True) as session:
         repository = SessionRepository(session)
-        assert await repository.count(moment.dead()) == stats.idle + stats.expired
-        assert await repository.count(moment.dead(expired_only=True)) == stats.expired
-        assert await repository.count(moment.live) == stats.active + stats.blocked
+        assert await repository.count(policy.dead()) == stats.idle + stats.expired
+        assert await repository.count(policy.dead(expired_only=True)) == stats.expired
+        assert await repository.count(policy.live) == stats.active + stats.blocked
 
 
 @pytest.mark.parametrize("active_only", [False, True])
@@ -315,11 +315,11 @@ async def test_stats_are_one_statement(server_project: Project) -> None:
 async def test_another_time_zone_is_the_same_instant(server_project: Project) -> None:
     """An instant given in another zone is judged like the same instant in UTC."""
     elsewhere = FIXTURE_NOW.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
-    moment = Moment(now=elsewhere, idle_after=IDLE_LIMIT)
-    assert await states_at(server_project, moment) == await states_at(
+    policy = ExpiryPolicy(now=elsewhere, idle_after=IDLE_LIMIT)
+    assert await states_at(server_project, policy) == await states_at(
         server_project, AT_FIXTURE_NOW
     )
-    assert await stats_at(server_project, moment) == await stats_at(server_project)
+    assert await stats_at(server_project, policy) == await stats_at(server_project)
 
 
 async def test_instants_are_aware_utc(server_project: Project) -> None:

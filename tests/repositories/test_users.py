@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from clarinet_cli.models import User
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.repositories.users import FETCH_SIZE, UserRepository
 from clarinet_cli.results import UserRow
 from tests import oracle
@@ -15,7 +15,7 @@ from tests.oracle import IDLE_LIMIT
 from tests.support import FIXTURE_NOW, Project
 
 ELAN = "ëlan@clarinet.example"
-AT_FIXTURE_NOW = Moment(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
+AT_FIXTURE_NOW = ExpiryPolicy(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
 
 
 async def emails_of(project: Project, email: str) -> list[str]:
@@ -32,11 +32,11 @@ async def ids_of(project: Project, digits: str) -> set[UUID]:
 
 
 async def user_rows(
-    project: Project, moment: Moment = AT_FIXTURE_NOW, *, superusers_only: bool = False
+    project: Project, policy: ExpiryPolicy = AT_FIXTURE_NOW, *, superusers_only: bool = False
 ) -> list[UserRow]:
     """Return the rows that a listing shows."""
     async with oracle.writing(project) as session:
-        return await UserRepository(session).rows(moment, superusers_only=superusers_only)
+        return await UserRepository(session).rows(policy, superusers_only=superusers_only)
 
 
 def add_user_with_id(project: Project, digits: str) -> UUID:
@@ -245,7 +245,7 @@ async def test_live_sessions_follow_the_idle_limit(project: Project) -> None:
         oracle.add_session(project, user_id, now=FIXTURE_NOW, used=timedelta(minutes=minutes))
     limits = {None: 2, timedelta(minutes=60): 1, timedelta(minutes=1): 0}
     for idle, live in limits.items():
-        found = await user_rows(project, Moment(now=FIXTURE_NOW, idle_after=idle))
+        found = await user_rows(project, ExpiryPolicy(now=FIXTURE_NOW, idle_after=idle))
         row = next(row for row in found if row.email == "idle@clarinet.example")
         assert (row.sessions, idle) == (live, idle)
         assert row.last_accessed == FIXTURE_NOW - timedelta(minutes=30)

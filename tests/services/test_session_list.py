@@ -39,7 +39,7 @@ async def test_all_are_listed_newest_first(
     server_project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the size of a page, each session is there once, with what is stored."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEY_BATCH"):
         monkeypatch.setattr(module, name, size)
     raw = oracle.raw_sessions(server_project)
     found = await listed(server_project, SessionFilter())
@@ -58,7 +58,7 @@ async def test_sessions_of_one_moment_are_all_listed(
     project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Log-ins of the same microsecond do not get lost between two pages."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEY_BATCH"):
         monkeypatch.setattr(module, name, size)
     user = oracle.user_id_of(project, "admin@clarinet.ru")
     for number in range(7):
@@ -87,7 +87,7 @@ async def test_states(server_project: Project, states: tuple[StateName, ...]) ->
 @pytest.mark.parametrize("number", [1, 2, 4, 100])
 async def test_limit(server_project: Project, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest, and never more than asked for, also with the next page begun."""
-    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEYS"):
+    for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEY_BATCH"):
         monkeypatch.setattr(module, name, 3)
     found = await listed(server_project, SessionFilter(limit=number))
     assert [row.id for row in found] == newest_first(oracle.raw_sessions(server_project))[:number]
@@ -165,7 +165,7 @@ async def test_a_session_of_nobody_is_shown(project: Project) -> None:
 
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pages and lots of tokens so small that few sessions need several of each."""
-    sizes = {"FIRST_PAGE": 2, "SORTED_PAGE": 3, "KEYSET_PAGE": 3, "KEYS": 7}
+    sizes = {"FIRST_PAGE": 2, "SORTED_PAGE": 3, "KEYSET_PAGE": 3, "KEY_BATCH": 7}
     for name, size in sizes.items():
         monkeypatch.setattr(module, name, size)
 

@@ -17,7 +17,7 @@ from clarinet_cli.services.accounts.resolve import (
     storable,
 )
 from clarinet_cli.services.accounts.superusers import require_superuser
-from clarinet_cli.services.clocks import present_moment
+from clarinet_cli.services.clocks import current_policy
 from clarinet_cli.services.unit_of_work import Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_USER, UserFilter
@@ -38,8 +38,8 @@ async def find_account(work: UnitOfWork, who: str) -> UserRow:
     """
     users = UserRepository(work.session)
     user = await resolve_user(users, who)
-    moment = await present_moment(work.session, work.settings, warn=False)
-    return (await users.rows(moment, superusers_only=False, user_id=user.id))[0]
+    policy = await current_policy(work.session, work.settings, warn=False)
+    return (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
 
 
 async def resettable_account(work: UnitOfWork, who: Optional[str], *, any_user: bool) -> UserRow:
@@ -88,15 +88,15 @@ async def account_detail(
     """
     users = UserRepository(work.session)
     user = await resolve_user(users, who)
-    moment = await present_moment(work.session, work.settings, now)
-    row = (await users.rows(moment, superusers_only=False, user_id=user.id))[0]
+    policy = await current_policy(work.session, work.settings, now)
+    row = (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
     stored = inspect_hash(user.hashed_password, work.settings)
     return AccountDetail(
         **asdict(row),
         password_scheme=stored.scheme,
         password_current=stored.current,
         password_parameters=stored.parameters,
-        sessions_by_state=await users.sessions_by_state(moment, user.id),
+        sessions_by_state=await users.sessions_by_state(policy, user.id),
     )
 
 
@@ -139,21 +139,21 @@ async def stream_accounts(
         NotFoundError: The role of *where* does not exist.
     """
     async with unit_of_work(source) as work:
-        moment = await present_moment(work.session, work.settings, now)
+        policy = await current_policy(work.session, work.settings, now)
         if where.search is not None and not storable(where.search):
             raise INVALID.with_context("--search: not valid text")
         if where.role is not None:
             await require_roles(work.session, [where.role])
         users = UserRepository(work.session)
-        async for row in users.stream(moment, superusers_only=not all_users, where=where):
+        async for row in users.stream(policy, superusers_only=not all_users, where=where):
             yield row
 
 
 async def stream_declared(source: Settings | Database) -> AsyncGenerator[DeclaredAccount, None]:
     """Yield all accounts by address, as a file declares them, in one transaction."""
     async with unit_of_work(source) as work:
-        moment = await present_moment(work.session, work.settings, warn=False)
-        async for row in UserRepository(work.session).stream(moment, superusers_only=False):
+        policy = await current_policy(work.session, work.settings, warn=False)
+        async for row in UserRepository(work.session).stream(policy, superusers_only=False):
             yield DeclaredAccount(
                 row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
             )

@@ -20,9 +20,9 @@ from clarinet_cli.repositories.references import (
     protected,
     references_to,
 )
-from clarinet_cli.repositories.session_state import Moment
+from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.repositories.sessions import SessionRepository
-from clarinet_cli.services.clocks import compare_clocks, moment_of
+from clarinet_cli.services.clocks import compare_clocks, expiry_policy
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan
 from clarinet_cli.services.session_cleanup.transaction import TransactionRunner
 from clarinet_cli.settings import Settings
@@ -36,7 +36,7 @@ class Selection:
 
     Attributes:
         plan: What to delete.
-        moment: The instant to judge all sessions by.
+        policy: The instant to judge all sessions by.
         references: The foreign keys to sessions.
         clock_difference: Seconds that the database's clock is ahead of this machine's.
         protected: Dead sessions that rows of other tables protect.
@@ -45,7 +45,7 @@ class Selection:
     """
 
     plan: CleanupPlan
-    moment: Moment
+    policy: ExpiryPolicy
     references: tuple[Reference, ...]
     clock_difference: float = 0.0
     protected: int = 0
@@ -76,12 +76,12 @@ class Selection:
         if now is None:
             now, difference = await _present(session, plan)
         references = await references_to(session, SESSIONS)
-        return cls(plan, moment_of(settings, now), references, difference)
+        return cls(plan, expiry_policy(settings, now), references, difference)
 
     @property
     def dead_if_valid(self) -> ColumnElement[bool]:
         """The dead sessions, among those whose instants can be read."""
-        return self.moment.dead_if_valid(
+        return self.policy.dead_if_valid(
             expired_only=self.plan.expired_only, older_than=self.plan.older_than
         )
 
@@ -105,7 +105,7 @@ class Selection:
             session,
             self.deletable_if_valid,
             by_expiry=plan.older_than is None
-            and (plan.expired_only or self.moment.idle_after is None),
+            and (plan.expired_only or self.policy.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             count_only=count_only,
             further=further,

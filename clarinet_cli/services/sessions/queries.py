@@ -13,7 +13,7 @@ from clarinet_cli.repositories.stats import SessionStatsRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import SessionDetail, SessionGroup, SessionPage, SessionStats
 from clarinet_cli.services.accounts.resolve import storable
-from clarinet_cli.services.clocks import present_moment
+from clarinet_cli.services.clocks import current_policy
 from clarinet_cli.services.sessions.resolve import one_session, resolve_user_id
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.settings import Settings
@@ -49,8 +49,8 @@ async def list_sessions(
         async with transaction(session, Access.REPLICA):
             await require_server_tables(session)
             user_id = await resolve_user_id(session, who)
-            moment = await present_moment(session, settings, now)
-            pages = await session_pages(session, moment, where, user_id=user_id)
+            policy = await current_policy(session, settings, now)
+            pages = await session_pages(session, policy, where, user_id=user_id)
             if not all(storable(text) for text in (where.ip, where.agent) if text is not None):
                 return
             await pages.prepare()
@@ -84,9 +84,9 @@ async def show_session(
     session = work.session
     user_id = await resolve_user_id(session, who)
     found = await one_session(SessionRepository(session), wanted, user_id=user_id)
-    moment = await present_moment(session, work.settings, now)
-    row = await session_row(session, moment, found)
-    users = await UserRepository(session).rows(moment, superusers_only=False, user_id=found.user_id)
+    policy = await current_policy(session, work.settings, now)
+    row = await session_row(session, policy, found)
+    users = await UserRepository(session).rows(policy, superusers_only=False, user_id=found.user_id)
     return SessionDetail.of(row, users[0] if users else None)
 
 
@@ -97,8 +97,8 @@ async def session_stats(work: UnitOfWork, *, now: Optional[datetime] = None) -> 
         work: A unit of work.
         now: When to judge them; the database's clock by default.
     """
-    moment = await present_moment(work.session, work.settings, now)
-    return await SessionStatsRepository(work.session).stats(moment)
+    policy = await current_policy(work.session, work.settings, now)
+    return await SessionStatsRepository(work.session).stats(policy)
 
 
 async def grouped_stats(
@@ -111,5 +111,5 @@ async def grouped_stats(
         by: What to group by.
         now: When to judge them; the database's clock by default.
     """
-    moment = await present_moment(work.session, work.settings, now)
-    return await SessionStatsRepository(work.session).grouped(moment, by)
+    policy = await current_policy(work.session, work.settings, now)
+    return await SessionStatsRepository(work.session).grouped(policy, by)
