@@ -11,6 +11,7 @@ import pytest
 
 from tests import cheap_hashes
 from tests.forked import stop_fork_server
+from tests.migrations.helpers import create_empty_database
 from tests.postgres import (
     BINARIES,
     FIXTURE_TEMPLATE,
@@ -20,6 +21,7 @@ from tests.postgres import (
     memory_directory,
 )
 from tests.support import PASSWORD, Project
+from tests.users import SERVICE, give, shared_directory
 
 SQLITE_FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.sqlite.db"
 OWN_SERVER = pytest.StashKey[OwnServer]()
@@ -130,3 +132,18 @@ def server_project(empty_project: Project, postgres: PostgresServer) -> Project:
     else:
         postgres.create(empty_project.database, FIXTURE_TEMPLATE)
     return empty_project
+
+
+@pytest.fixture
+def created(empty_project: Project) -> Project:
+    """A project whose database has no table."""
+    create_empty_database(empty_project)
+    return empty_project
+
+
+@pytest.fixture
+def service_directory() -> Iterator[Path]:
+    """A directory of the service's user that other users can read."""
+    with shared_directory() as directory:
+        give(SERVICE, directory)
+        yield directory

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,17 +25,9 @@ NEW = os.O_CREAT | os.O_WRONLY | os.O_APPEND
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of the service's user."""
-    with shared_directory() as directory:
-        give(SERVICE, directory)
-        yield directory
-
-
-@pytest.fixture
-def database(place: Path) -> Path:
+def database(service_directory: Path) -> Path:
     """A file of the service's user that his group may write."""
-    file = place / "clarinet.db"
+    file = service_directory / "clarinet.db"
     file.touch()
     give(SERVICE, file, mode=0o660)
     return file
@@ -86,13 +77,13 @@ def test_a_stranger_keeps_his_own_from_his_group(database: Path) -> None:
     assert owner_of(database.with_name("lock")) == (STRANGER.uid, STRANGER.gid, 0o600)
 
 
-def test_without_a_database_it_is_the_directorys(place: Path) -> None:
+def test_without_a_database_it_is_the_directorys(service_directory: Path) -> None:
     """Owner and group of the directory; its group gets in where it may make files anyway."""
-    make(ROOT, place / "private", place / "missing.db")
-    place.chmod(0o2770)
-    make(ROOT, place / "shared")
-    assert owner_of(place / "private") == (SERVICE.uid, SERVICE.gid, 0o600)
-    assert owner_of(place / "shared") == (SERVICE.uid, SERVICE.gid, 0o660)
+    make(ROOT, service_directory / "private", service_directory / "missing.db")
+    service_directory.chmod(0o2770)
+    make(ROOT, service_directory / "shared")
+    assert owner_of(service_directory / "private") == (SERVICE.uid, SERVICE.gid, 0o600)
+    assert owner_of(service_directory / "shared") == (SERVICE.uid, SERVICE.gid, 0o660)
 
 
 def test_what_is_there_already_keeps_its_owner(database: Path) -> None:
@@ -113,13 +104,13 @@ def test_nothing_is_given_away_where_the_owner_may_not_write(database: Path) -> 
         assert owner_of(foreign / "log") == (0, 0, 0o600)
 
 
-def test_a_planted_link_leads_to_no_new_file(place: Path) -> None:
+def test_a_planted_link_leads_to_no_new_file(service_directory: Path) -> None:
     """A link to nothing is an error: its target is not made, nor given to anybody."""
     with shared_directory() as foreign:
-        (place / "log").symlink_to(foreign / "planted")
+        (service_directory / "log").symlink_to(foreign / "planted")
         with pytest.raises(FileNotFoundError) as caught:
-            open_file(place / "log", NEW)
-        assert caught.value.filename == str(place / "log")
+            open_file(service_directory / "log", NEW)
+        assert caught.value.filename == str(service_directory / "log")
         assert list(foreign.iterdir()) == []
 
 
@@ -135,29 +126,29 @@ def test_directories_that_are_made_are_given_too(database: Path) -> None:
     assert owner_of(there) == (SERVICE.uid, SERVICE.gid, 0o700)
 
 
-def test_a_members_directory_is_the_groups(place: Path) -> None:
+def test_a_members_directory_is_the_groups(service_directory: Path) -> None:
     """Without a database: as the one that it was made in."""
-    os.chown(place, SERVICE.uid, TEAM)
-    place.chmod(0o2770)
-    as_user(MEMBER, lambda: make_directory(place / "logs"), umask=0o077)
-    assert owner_of(place / "logs") == (MEMBER.uid, TEAM, 0o2770)
+    os.chown(service_directory, SERVICE.uid, TEAM)
+    service_directory.chmod(0o2770)
+    as_user(MEMBER, lambda: make_directory(service_directory / "logs"), umask=0o077)
+    assert owner_of(service_directory / "logs") == (MEMBER.uid, TEAM, 0o2770)
 
 
-def test_what_a_library_made_is_handed_over(place: Path) -> None:
+def test_what_a_library_made_is_handed_over(service_directory: Path) -> None:
     """A new file becomes that of its directory's owner; its mode stays."""
-    file = place / "revision.py"
+    file = service_directory / "revision.py"
     file.touch(0o644)
     give_to_directory_owner(file)
     assert owner_of(file) == (SERVICE.uid, SERVICE.gid, 0o644)
 
 
 @pytest.mark.parametrize("kind", ["symbolic", "hard", "foreign"])
-def test_what_is_not_ours_is_not_handed_over(place: Path, kind: str) -> None:
+def test_what_is_not_ours_is_not_handed_over(service_directory: Path, kind: str) -> None:
     """Another name of a file elsewhere, or a file of another user: left alone."""
     with shared_directory() as foreign:
         secret = foreign / "secret"
         secret.touch(0o600)
-        named = place / "revision.py"
+        named = service_directory / "revision.py"
         match kind:
             case "symbolic":
                 named.symlink_to(secret)

@@ -39,17 +39,9 @@ LOGGING = 'log_to_file = true\nlog_level = "DEBUG"\naudit_log = "audit/audit.jso
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """The directory of the service's user."""
-    with shared_directory() as directory:
-        give(SERVICE, directory)
-        yield directory
-
-
-@pytest.fixture
-def shared(home: Path, ready_templates: dict[str, str]) -> Project:
+def shared(service_directory: Path, ready_templates: dict[str, str]) -> Project:
     """A project of the service's user, its database with dead and live sessions."""
-    project = Project(home, "sqlite", "clarinet")
+    project = Project(service_directory, "sqlite", "clarinet")
     project.write_settings(LOGGING)
     shutil.copyfile(ready_templates["sqlite"], project.file)
     dead_and_live(project, 10, 5)
@@ -128,9 +120,9 @@ def test_the_service_goes_on_after_root(shared: Project, journal: str, umask: in
         assert (nightly.code, "warning" in nightly.stderr) == (0, False), nightly
 
 
-def test_a_database_that_root_makes_is_the_services(home: Path) -> None:
+def test_a_database_that_root_makes_is_the_services(service_directory: Path) -> None:
     """'db init' by root in the service's directory, beside the umask: the service writes it."""
-    project = Project(home, "sqlite", "clarinet")
+    project = Project(service_directory, "sqlite", "clarinet")
     project.write_settings()
     result = run_as(ROOT, project, "db", "init", "--password-stdin", stdin=PASSWORD, umask=0o027)
     assert result.code == 0, result
@@ -142,12 +134,12 @@ def test_a_database_that_root_makes_is_the_services(home: Path) -> None:
 @pytest.mark.parametrize("user", [MEMBER, ROOT])
 @pytest.mark.parametrize("mode", [0o770, 0o2770])
 def test_a_database_made_in_a_groups_directory_is_the_groups(
-    home: Path, user: User, mode: int
+    service_directory: Path, user: User, mode: int
 ) -> None:
     """Also with a umask that keeps everybody out: the directory says who shares it."""
-    os.chown(home, SERVICE.uid, TEAM)
-    home.chmod(mode)
-    project = Project(home, "sqlite", "clarinet")
+    os.chown(service_directory, SERVICE.uid, TEAM)
+    service_directory.chmod(mode)
+    project = Project(service_directory, "sqlite", "clarinet")
     project.write_settings()
     words = ("db", "init", "--password-stdin")
     assert run_as(user, project, *words, stdin=PASSWORD, umask=0o077).code == 0
@@ -173,13 +165,15 @@ def test_sqlites_own_files_are_the_owners_also_by_root(shared: Project, suffix: 
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_beside_a_server_files_are_the_directorys(project: Project, home: Path) -> None:
+def test_beside_a_server_files_are_the_directorys(
+    project: Project, service_directory: Path
+) -> None:
     """With PostgreSQL root's log, audit log and migrations belong to the project's owner."""
-    moved = Project(home, "postgresql", project.database, project.server)
+    moved = Project(service_directory, "postgresql", project.database, project.server)
     moved.write_settings(LOGGING)
     for words in (("migrate", "init"), ("admin", "demote", "admin@clarinet.ru"), NIGHTLY):
         assert run_as(ROOT, moved, *words, umask=0o077).code in (0, 5), words
-    left = [path for path in everything_below(home) if path.name != "settings.toml"]
+    left = [path for path in everything_below(service_directory) if path.name != "settings.toml"]
     assert {path.name for path in left} >= {"audit", "logs", "clarinet-cli.log", "alembic.ini"}
     assert belongs_to(SERVICE, left) == {}
 

@@ -13,7 +13,6 @@ import pytest
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import (
-    create_empty_database,
     files,
     schema,
     snapshot,
@@ -33,13 +32,6 @@ def _repository_is_untouched() -> Iterator[None]:
     before = files(REPOSITORY / "alembic")
     yield
     assert files(REPOSITORY / "alembic") == before
-
-
-@pytest.fixture
-def created(empty_project: Project) -> Project:
-    """A database without any table."""
-    create_empty_database(empty_project)
-    return empty_project
 
 
 @pytest.fixture

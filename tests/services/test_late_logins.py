@@ -109,8 +109,8 @@ async def test_a_file_ends_the_session_of_a_log_in_under_way(
 ) -> None:
     """Of accounts that lose rights by a row, or by not being in the file."""
     grace(project)
-    rows = [{"email": "admin@clarinet.ru"}]
-    rows += [] if prune else [{"email": GRACE, "is_superuser": False}]  # type: ignore[dict-item]
+    rows: list[dict[str, object]] = [{"email": "admin@clarinet.ru"}]
+    rows += [] if prune else [{"email": GRACE, "is_superuser": False}]
     declared, later = read_accounts(json.dumps(rows).encode(), "file"), logging_in(project)
     await apply_accounts(project.settings, declared, ApplyPlan(prune=prune), late=later)
     await revoke_late_logins(project.settings, later)

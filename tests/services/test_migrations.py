@@ -73,13 +73,6 @@ op.execute("INSERT INTO there_is_no_such_table VALUES (1)")"""
 
 
 @pytest.fixture
-def created(empty_project: Project) -> Project:
-    """A database without any table."""
-    create_empty_database(empty_project)
-    return empty_project
-
-
-@pytest.fixture
 def behind(project: Project) -> Project:
     """A database at the first of three revisions of the project's own environment."""
     add_two_revisions(project)

@@ -76,13 +76,6 @@ def follow(project: Project, hint: str) -> None:
         assert result.code == 0, result
 
 
-@pytest.fixture
-def created(empty_project: Project) -> Project:
-    """A database without any table."""
-    create_empty_database(empty_project)
-    return empty_project
-
-
 def unversioned(change: str) -> Callable[[Project], None]:
     """Return what takes the revision away and changes the tables."""
 
