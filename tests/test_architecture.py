@@ -11,6 +11,20 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "clarinet_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_STATEMENTS_OF_A_TRY = 2
+JOBS = {  # of the services: what needs several transactions, or yields rows while one is open
+    "accounts/apply.py",
+    "accounts/first_superuser.py",
+    "accounts/queries.py",
+    "backup/restore.py",
+    "bootstrap.py",
+    "locks.py",
+    "readiness.py",
+    "session_cleanup/service.py",
+    "sessions/late_logins.py",
+    "sessions/queries.py",
+    "sessions/revoke.py",
+    "unit_of_work.py",
+}
 SESSION_MAKERS = {
     "AsyncSession",
     "Session",
@@ -125,6 +139,29 @@ def test_the_command_line_knows_no_tables(module: str) -> None:
 def test_services_know_no_terminal(module: str) -> None:
     """The rules can be used by another program: services import nothing of a terminal."""
     assert offences("services/", module) == []
+
+
+def test_services_use_no_entry_point() -> None:
+    """Services import nothing of utils but the logger: the entry points call services."""
+    found = [
+        place
+        for place in offences("services/", "clarinet_cli.utils")
+        if " clarinet_cli.utils.logger" not in place
+    ]
+    assert found == []
+
+
+def test_only_jobs_open_transactions() -> None:
+    """Operations take the unit of work that their caller has opened."""
+    openers = {"unit_of_work", "run_operation", "open_database", "open_pinned_session"}
+    found = {
+        place.partition(":")[0].removeprefix("clarinet_cli/services/")
+        for place, node in places(ast.Call)
+        if isinstance(node, ast.Call)
+        and place.startswith("clarinet_cli/services/")
+        and called(node) in openers
+    }
+    assert found - JOBS == set()
 
 
 @pytest.mark.parametrize("module", ["clarinet_cli.services", "clarinet_cli.cli", "typer", "rich"])
