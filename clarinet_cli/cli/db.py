@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clarinet_cli.cli import db_backup
+from clarinet_cli.cli import db_backup, db_maintenance
 from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.options import (
     DryRun,
@@ -122,3 +122,6 @@ async def wait(
 
 command(app)(db_backup.backup)
 command(app)(db_backup.restore)
+command(app)(db_maintenance.vacuum)
+command(app)(db_maintenance.shell)
+command(app)(db_maintenance.reset)

@@ -12,6 +12,7 @@ from clarinet_cli.exceptions import INVALID, REFUSED
 from clarinet_cli.signals import SIGNALS, Interrupted
 
 ENTRIES = 3
+NOT_CONFIRMED = "not confirmed, nothing was changed"
 
 
 def interactive(runtime: Runtime) -> bool:
@@ -57,6 +58,34 @@ def ask(runtime: Runtime, question: str, *, default: bool) -> bool:
     console = runtime.writer.console(stderr=True)
     with _prompting(runtime.writer, "not confirmed, nothing was changed"):
         return Confirm.ask(Text(printable(question)), console=console, default=default)
+
+
+def confirm_by_name(runtime: Runtime, question: str, name: str, *, yes: bool = False) -> None:
+    """Prompt for the name of what is about to be lost, which nobody types by accident.
+
+    Args:
+        runtime: The context of the run.
+        question: What is about to happen, to what.
+        name: What has to be typed.
+        yes: ``--yes`` was given: don't prompt.
+
+    Raises:
+        RefusedError: Another text was typed, or prompting is impossible.
+        Interrupted: A signal arrived at the prompt.
+    """
+    if yes:
+        return
+    if not interactive(runtime):
+        raise REFUSED.with_context(f"not confirmed: {question}", hint="use --yes to confirm")
+    from rich.prompt import Prompt
+    from rich.text import Text
+
+    console = runtime.writer.console(stderr=True)
+    text = printable(f"{question} Type {name} to confirm")
+    with _prompting(runtime.writer, NOT_CONFIRMED):
+        typed = Prompt.ask(Text(text), console=console)
+    if typed.strip() != name:
+        raise REFUSED.with_context(NOT_CONFIRMED)
 
 
 def prompt_new_password(runtime: Runtime, email: str) -> str:

@@ -151,6 +151,17 @@ def count_rows(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
     }
 
 
+def tables_of_other_schemas(connection: Connection) -> set[str]:
+    """Return the tables outside of the default schema of a PostgreSQL database."""
+    if connection.dialect.name == "sqlite":
+        return set()
+    query = text(
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname <> current_schema() "
+        "AND schemaname <> 'information_schema' AND schemaname NOT LIKE 'pg\\_%'"
+    )
+    return set(connection.scalars(query))
+
+
 VIEWS = text(
     "SELECT DISTINCT viewed.oid::regclass::text, used.relname FROM pg_depend "
     "JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class viewed ON viewed.oid = ev_class "

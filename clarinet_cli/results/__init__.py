@@ -25,6 +25,7 @@ from clarinet_cli.results.database import (
     Step,
     WaitReport,
 )
+from clarinet_cli.results.maintenance import ResetReport, VacuumReport
 from clarinet_cli.results.sessions import (
     CleanupReport,
     RevokeAllReport,
@@ -51,6 +52,7 @@ __all__ = [
     "Finding",
     "MigrationRun",
     "MigrationStatus",
+    "ResetReport",
     "RestoreReport",
     "RevisionRow",
     "RevokeAllReport",
@@ -66,5 +68,6 @@ __all__ = [
     "SettingsFile",
     "Step",
     "UserRow",
+    "VacuumReport",
     "WaitReport",
 ]

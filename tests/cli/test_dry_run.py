@@ -35,6 +35,8 @@ CHANGING = {
     "session cleanup",
     "migrate upgrade",
     "migrate downgrade",
+    "migrate stamp",
+    "db reset",
 }
 
 Prepare = Callable[[Project], object]

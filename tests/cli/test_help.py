@@ -14,7 +14,7 @@ from clarinet_cli.cli.app import app
 from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.exceptions import ExitCode
 from tests.cli.scenes import ADA, ADMIN, admin_id
-from tests.support import PASSWORD, Project, run_in_process
+from tests.support import PASSWORD, Project
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"^Example: (clarinet .+)$", re.MULTILINE)
@@ -96,7 +96,8 @@ def test_each_example_runs(example: str, project: Project) -> None:
         assert project.run("db", "backup", str(saved)).code == ExitCode.OK
     for path in (file, backups, saved):
         words = [str(path) if word == path.name else word for word in words]
-    result = run_in_process(["-C", str(project.directory), *words])
+    # A shell takes the place of its process.
+    result = project.run_process(*words) if words[1] == "shell" else project.run(*words)
     assert result.code == ExitCode.OK, result
     if ADA in words:
         assert "unchanged" not in result.stdout, result

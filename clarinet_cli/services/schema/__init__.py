@@ -9,6 +9,7 @@ from clarinet_cli.services.schema.checks import (
 from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
 from clarinet_cli.services.schema.ensure import ensure_schema, require_known_schema
 from clarinet_cli.services.schema.findings import check_migrations
+from clarinet_cli.services.schema.reset import reset
 from clarinet_cli.services.schema.stamp import stamp
 from clarinet_cli.services.schema.state import (
     FOREIGN,
@@ -33,6 +34,7 @@ __all__ = [
     "require_known_schema",
     "require_runnable",
     "require_schema_order",
+    "reset",
     "stamp",
     "status_advice",
     "upgrade",

@@ -202,11 +202,6 @@ async def migration_connection(
         settings: The database.
         access: READ or WRITE.
         lock_timeout: Seconds to wait for the lock and for other writers.
-
-    Args:
-        settings: Which database.
-        access: READ for a dry run.
-        lock_timeout: Seconds to wait for another migration or writer.
         trail: The audit records of the transaction.
 
     Raises:

@@ -68,7 +68,7 @@ async def stamp(
             if not force:
                 await connection.run_sync(_Requirement(environment, after).check)
             if not dry_run:
-                await connection.run_sync(_write, environment, after)
+                await connection.run_sync(write_revisions, environment, after)
                 trail.add(joined(after) or BASE, "updated", from_revision=joined(before))
     result = "would_update" if dry_run else "updated"
     return MigrationRun(result, joined(before), joined(after), after)
@@ -81,7 +81,16 @@ def _resolved(environment: Environment, target: str) -> tuple[str, ...]:
     return tuple(script.revision for script in found if script is not None)
 
 
-def _write(connection: Connection, environment: Environment, revisions: tuple[str, ...]) -> None:
+def write_revisions(
+    connection: Connection, environment: Environment, revisions: tuple[str, ...]
+) -> None:
+    """Record the revisions of the schema in place of those that are recorded.
+
+    Args:
+        connection: The connection of the migration.
+        environment: The environment that has the revisions.
+        revisions: Their names; none for the base.
+    """
     context = MigrationContext.configure(connection)
     for revision in (BASE, *revisions):
         with alembic_errors(revision):

@@ -1,0 +1,129 @@
+"""Vacuuming: statements that run outside of any transaction, on the driver's own connection."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clarinet_cli.models import TABLE_NAMES
+
+VACUUM_SECONDS = 7 * 24 * 3600.0
+PERMISSION_DENIED = "42501"
+
+
+class SqlitePages(NamedTuple):
+    """The pages of a SQLite file.
+
+    Attributes:
+        page_bytes: The size of one.
+        total: All of them.
+        free: Those that hold nothing.
+        wal: Whether the file is in WAL mode.
+    """
+
+    page_bytes: int
+    total: int
+    free: int
+    wal: bool
+
+
+async def sqlite_pages(connection: AsyncConnection) -> SqlitePages:
+    """Return the pages of the SQLite file of a connection."""
+    names = ("page_size", "page_count", "freelist_count", "journal_mode")
+    values = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in names]
+    return SqlitePages(int(values[0]), int(values[1]), int(values[2]), values[3] == "wal")
+
+
+async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: float) -> None:
+    """Rebuild a SQLite file without its free pages; a cancellation leaves it as it was.
+
+    Args:
+        connection: One without a transaction.
+        directory: Where the temporary copy is made.
+        timeout: Seconds to wait for the locks of others.
+
+    Raises:
+        DBAPIError: SQLite failed; the file is as it was.
+    """
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    quoted = str(directory).replace("'", "''")
+    statements = [
+        f"PRAGMA busy_timeout={int(timeout * 1000)}",
+        f"PRAGMA temp_store_directory='{quoted}'",
+        "VACUUM",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    ]
+    try:
+        await _execute_each(driver, statements)
+    except sqlite3.DatabaseError as error:
+        raise DBAPIError("VACUUM", None, error, hide_parameters=True) from error
+    except asyncio.CancelledError:
+        await driver.interrupt()
+        raise
+
+
+async def _execute_each(driver: Any, statements: Sequence[str]) -> None:
+    for statement in statements:
+        cursor = await driver.execute(statement)
+        await cursor.close()
+
+
+async def postgresql_tables(connection: AsyncConnection) -> dict[str, int]:
+    """Return our tables of the default schema, and the bytes of each with its indexes."""
+    present = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    query = text("SELECT pg_total_relation_size(CAST(quote_ident(:name) AS regclass))")
+    return {
+        name: int((await connection.execute(query, {"name": name})).scalar_one())
+        for name in TABLE_NAMES
+        if name in present
+    }
+
+
+async def vacuum_postgresql(
+    connection: AsyncConnection, tables: Sequence[str], *, full: bool, timeout: float
+) -> bool:
+    """Vacuum and analyze tables of the default schema.
+
+    Args:
+        connection: One without a transaction.
+        tables: Their names.
+        full: Rewrite them, each under a lock that nobody else can work beside.
+        timeout: Seconds to wait for the locks of others.
+
+    Returns:
+        False when the server skipped a table, as the user does not own it.
+
+    Raises:
+        DBAPIError: The server failed; each table is done or as it was.
+    """
+    from asyncpg import PostgresError
+
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    names = await connection.run_sync(_quoted, tables)
+    await connection.rollback()
+    options = "FULL, ANALYZE" if full else "ANALYZE"
+    statement = f"VACUUM ({options}) {', '.join(names)}"
+    refused: list[str] = []
+
+    def listen(_: Any, message: Any) -> None:
+        if message.sqlstate == PERMISSION_DENIED or "permission denied" in message.message:
+            refused.append(message.message)
+
+    driver.add_log_listener(listen)
+    try:
+        await driver.execute(f"SET lock_timeout = {int(timeout * 1000)}")
+        await driver.execute(statement, timeout=VACUUM_SECONDS)
+    except PostgresError as error:
+        raise DBAPIError(statement, None, error, hide_parameters=True) from error
+    finally:
+        driver.remove_log_listener(listen)
+    return not refused
+
+
+def _quoted(connection: Connection, tables: Sequence[str]) -> list[str]:
+    return [connection.dialect.identifier_preparer.quote_identifier(name) for name in tables]

@@ -1,0 +1,95 @@
+"""Dropping our tables and making them anew."""
+
+from contextlib import nullcontext
+from functools import partial
+
+from alembic import command
+from sqlalchemy import Connection, inspect
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.exceptions import REFUSED
+from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.repositories.server import count_rows, tables_of_other_schemas, views_of
+from clarinet_cli.results import ResetReport
+from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
+from clarinet_cli.services.schema.commands import migration_connection
+from clarinet_cli.services.schema.environments import (
+    Environment,
+    find_environment,
+    foreign_environment,
+)
+from clarinet_cli.services.schema.stamp import VERSION_TABLE, write_revisions
+from clarinet_cli.services.schema.state import (
+    alembic_errors,
+    current_heads,
+    joined,
+    require_ours,
+    status_of,
+    with_connection,
+)
+from clarinet_cli.settings import Settings
+
+MOST_NAMED = 5
+
+
+async def reset(
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
+) -> ResetReport:
+    """Drop our four tables and make them anew by the migrations, in one transaction.
+
+    Args:
+        settings: Which database and which project directory.
+        dry_run: Change nothing, report what would be done.
+        lock_timeout: Seconds to wait for another migration or writer.
+
+    Raises:
+        RefusedError: The database has tables or views that are not ours, or another program
+            migrates it; or the project's revisions belong to others.
+        BusyError: The lock was not free in time.
+    """
+    environment = find_environment(settings.project_dir)
+    if foreign := foreign_environment(settings.project_dir):
+        raise REFUSED.with_context(
+            f"{foreign} is the migration environment of another program, whose tables they are",
+            hint="that program's own migrations make its tables anew",
+        )
+    access = Access.READ if dry_run else Access.WRITE
+    with nullcontext(Trail()) if dry_run else audit_trail() as trail:
+        async with migration_connection(settings, access, lock_timeout, trail) as connection:
+            await connection.run_sync(partial(_require_only_ours, environment))
+            rows = await connection.run_sync(partial(count_rows, tables=TABLE_NAMES))
+            if not dry_run:
+                await connection.run_sync(partial(_make_anew, environment))
+                trail.add(None, "deleted", rows=rows)
+    result = "would_delete" if dry_run else "deleted"
+    return ResetReport(result, rows, joined(tuple(environment.scripts.get_heads())))
+
+
+def _require_only_ours(environment: Environment, connection: Connection) -> None:
+    require_ours(status_of(environment, current_heads(connection)))
+    inspector = inspect(connection)
+    tables = set(inspector.get_table_names()) - {*TABLE_NAMES, VERSION_TABLE}
+    others = [
+        *sorted(tables),
+        *sorted(tables_of_other_schemas(connection)),
+        *(f"view {name}" for name in sorted({view for view, _ in views_of(connection)})),
+    ]
+    if others:
+        named = ", ".join(others[:MOST_NAMED])
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        raise REFUSED.with_context(
+            f"the database has tables that are not ours: {named}{more}",
+            hint="it is another program's database too: 'clarinet session revoke-all' and "
+            "'clarinet admin delete' empty only what is ours",
+        )
+
+
+def _make_anew(environment: Environment, connection: Connection) -> None:
+    metadata.drop_all(connection)
+    write_revisions(connection, environment, ())
+    with alembic_errors("head"):
+        with_connection(environment, command.upgrade, "head")(connection)

@@ -1,0 +1,139 @@
+"""The database's own shell, connected as this tool is, in place of this process."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn, Optional
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.url import database_url, sqlite_file
+from clarinet_cli.exceptions import FAILURE
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.services.backup.make import is_encrypted
+from clarinet_cli.services.backup.postgresql import (
+    SERVICE,
+    connection_environment,
+    find_program,
+)
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
+
+PSQL, SQLITE = "psql", "sqlite3"
+SQLITE_PACKAGES = "install sqlite3 (Debian, Ubuntu), sqlite (Fedora, RHEL) or sqlite (Homebrew)"
+READ_ONLY = "-c default_transaction_read_only=on"
+
+
+@dataclass(frozen=True, slots=True)
+class ShellCommand:
+    """A program to run, with arguments that hold no secret.
+
+    Attributes:
+        arguments: The program and its arguments.
+        variables: Its environment.
+        pass_phrase: That of the key of a client certificate.
+    """
+
+    arguments: Sequence[str]
+    variables: dict[str, str]
+    pass_phrase: Optional[str] = None
+
+
+async def shell_command(
+    settings: Settings, *, statement: Optional[str] = None, read_only: bool = False
+) -> ShellCommand:
+    """Return the shell of the configured database, once that has answered.
+
+    Args:
+        settings: Which database.
+        statement: What to run instead of reading standard input.
+        read_only: Let it change nothing.
+
+    Raises:
+        UnreachableError: The database can't be reached.
+        ClarinetError: The shell is not installed.
+    """
+    url = database_url(settings)
+    file = sqlite_file(url)
+    if file is not None:
+        async with get_connection(settings):
+            return _sqlite_shell(file, statement, read_only=read_only)
+    async with get_connection(settings) as connection, AsyncSession(connection) as session:
+        version = await ServerRepository(session).version()
+        encrypted = await is_encrypted(session)
+    program = shutil.which(PSQL) or str((await find_program(PSQL, version)).path)
+    variables = _psql_variables(url, encrypted=encrypted, read_only=read_only)
+    options = [] if statement is None else ["--no-psqlrc", "--command", statement]
+    phrase = url.query.get("sslpassword")
+    return ShellCommand([program, *options], variables, None if phrase is None else str(phrase))
+
+
+def replace_process(command: ShellCommand) -> NoReturn:
+    """Run a shell in place of this process.
+
+    Args:
+        command: What ``shell_command`` returned.
+
+    Raises:
+        ClarinetError: The program can't be run.
+    """
+    variables = dict(command.variables)
+    if command.pass_phrase is not None:
+        variables |= _service_variables(command.pass_phrase)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a pager would too
+    try:
+        os.execve(command.arguments[0], [*command.arguments], variables)  # noqa: S606 - no shell meant
+    except OSError as error:
+        logger.bind(reported=True).error(f"running {command.arguments[0]}: {error}")
+        raise FAILURE.with_context(
+            f"{command.arguments[0]} can't be run: {error.strerror}"
+        ) from error
+
+
+def _sqlite_shell(file: Path, statement: Optional[str], *, read_only: bool) -> ShellCommand:
+    variables = dict(os.environ)
+    # What begins with '-' would be an option.
+    statements = (
+        [] if statement is None else [f" {statement}" if statement[:1] == "-" else statement]
+    )
+    if program := shutil.which(SQLITE):
+        options = ["-cmd", f".timeout {BUSY_TIMEOUT_SECONDS * 1000}"]
+        options += ["-readonly"] if read_only else ["-cmd", "PRAGMA foreign_keys=ON"]
+        return ShellCommand([program, *options, str(file), *statements], variables)
+    if find_spec("sqlite3.__main__") is None or read_only:
+        reason = "" if not read_only else ", and that of Python has no --read-only"
+        raise FAILURE.with_context(f"{SQLITE} is not installed{reason}", hint=SQLITE_PACKAGES)
+    return ShellCommand([sys.executable, "-m", "sqlite3", str(file), *statements], variables)
+
+
+def _psql_variables(url: URL, *, encrypted: bool, read_only: bool) -> dict[str, str]:
+    """Return the caller's environment with all that psql needs to connect as this tool does."""
+    connection = connection_environment(url, encrypted=encrypted)
+    del connection["PGCLIENTENCODING"]  # that of the terminal
+    if read_only:
+        connection["PGOPTIONS"] = f"{connection.get('PGOPTIONS', '')} {READ_ONLY}".strip()
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
+    return {**kept, **connection}
+
+
+def _service_variables(phrase: str) -> dict[str, str]:
+    """Return the variables for a pass phrase, which only a service file can give to psql.
+
+    The file has no name, and ends with the process that inherits it.
+    """
+    descriptor = os.dup(tempfile.TemporaryFile().fileno())  # noqa: SIM115
+    os.write(descriptor, f"[{SERVICE}]\nsslpassword={phrase}\n".encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the only form that it has
+    return {"PGSERVICE": SERVICE, "PGSERVICEFILE": f"/dev/fd/{descriptor}"}

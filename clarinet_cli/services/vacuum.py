@@ -1,0 +1,129 @@
+"""Giving the space of deleted rows back."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS, Access
+from clarinet_cli.database.errors import TABLE_HINT
+from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.url import database_url, display_url, sqlite_file
+from clarinet_cli.exceptions import FAILURE, NO_SPACE
+from clarinet_cli.repositories.vacuum import (
+    VACUUM_SECONDS,
+    postgresql_tables,
+    sqlite_pages,
+    vacuum_postgresql,
+    vacuum_sqlite,
+)
+from clarinet_cli.results import VacuumReport
+from clarinet_cli.settings import Settings
+
+MEGABYTE = 10**6
+OWNER_HINT = "use the owner of the tables, or GRANT MAINTAIN (PostgreSQL 17 and later)"
+
+
+@dataclass(frozen=True, slots=True)
+class VacuumPlan:
+    """What a vacuum is about to do.
+
+    Attributes:
+        url: The database, for people.
+        bytes_before: The size of what is vacuumed.
+        bytes_needed: The free space that it takes meanwhile, at most.
+        waiting: Who has to wait meanwhile.
+        full: Whether tables are rewritten.
+        asks: Whether that needs a confirmation.
+    """
+
+    url: str
+    bytes_before: int
+    bytes_needed: int
+    waiting: str
+    full: bool
+    asks: bool = False
+
+
+async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
+    """Return what a vacuum would do, and see that there is room for it.
+
+    Args:
+        settings: Which database.
+        full: PostgreSQL: rewrite the tables.
+
+    Raises:
+        NoSpaceError: The disk of the SQLite file has too little free space.
+        ClarinetError: None of our tables exists.
+    """
+    url = database_url(settings)
+    file = sqlite_file(url)
+    if file is not None:
+        return await _plan_sqlite(settings, file.resolve(), display_url(url))
+    async with get_connection(settings) as connection:
+        tables = await postgresql_tables(connection)
+    if not tables:
+        raise FAILURE.with_context("none of our tables exists", hint=TABLE_HINT)
+    waiting = "nobody waits: reading and writing go on"
+    if full:
+        waiting = "log-ins, and all else that uses a table, wait while it is rewritten"
+    needed = max(tables.values()) if full else 0
+    return VacuumPlan(display_url(url), sum(tables.values()), needed, waiting, full, asks=full)
+
+
+async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
+    """Vacuum the SQLite file, or our tables of a PostgreSQL database.
+
+    Args:
+        settings: Which database.
+        plan: What ``plan_vacuum`` returned.
+
+    Raises:
+        BusyError: Others held a lock for too long.
+        ClarinetError: It failed, or the user may not; nothing was lost.
+    """
+    began = monotonic()
+    file = sqlite_file(database_url(settings))
+    if file is not None:
+        file = file.resolve()
+        async with get_connection(settings, access=Access.WRITE) as connection:
+            await vacuum_sqlite(connection, file.parent, BUSY_TIMEOUT_SECONDS)
+        after = _size(file)
+    else:
+        options = {"statement_timeout": VACUUM_SECONDS}
+        async with get_connection(settings, access=Access.WRITE, **options) as connection:
+            tables = list(await postgresql_tables(connection))
+            complete = await vacuum_postgresql(
+                connection, tables, full=plan.full, timeout=BUSY_TIMEOUT_SECONDS
+            )
+            after = sum((await postgresql_tables(connection)).values())
+        if not complete:
+            raise FAILURE.with_context(
+                f"{plan.url}: the database user may not vacuum our tables", hint=OWNER_HINT
+            )
+    return VacuumReport(plan.bytes_before, after, round(monotonic() - began, 3), plan.full)
+
+
+async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
+    async with get_connection(settings) as connection:
+        pages = await sqlite_pages(connection)
+    used = (pages.total - pages.free) * pages.page_bytes
+    # A copy of what is used, and the log of all pages that it replaces, or of those it writes.
+    needed = used + (used if pages.wal else pages.total * pages.page_bytes)
+    free = shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise NO_SPACE.with_context(
+            f"{file.parent} has {free / MEGABYTE:.1f} MB free, and a vacuum may need "
+            f"{needed / MEGABYTE:.1f} MB",
+            hint="make room on that disk; nothing was changed",
+        )
+    waiting = "writers wait until it is done"
+    if not pages.wal:
+        waiting += ", and readers at its end"
+    return VacuumPlan(url, _size(file), needed, waiting, full=True)
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a SQLite file and of its log."""
+    files = (file, file.with_name(f"{file.name}-wal"))
+    return sum(path.stat().st_size for path in files if path.exists())
