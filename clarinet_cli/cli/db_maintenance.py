@@ -46,7 +46,12 @@ async def vacuum(
         confirm(runtime, f"Rewrite our tables of {text}. Go on?", yes=yes)
     else:
         runtime.writer.note(f"vacuum of {text}")
-    render(runtime, await run_vacuum(settings, plan), output, changed=True)
+    report = await run_vacuum(settings, plan)
+    render(runtime, report, output, changed=True)
+    if not report.complete:
+        runtime.writer.warn(
+            "a long read keeps the old pages in the log: the space comes back when it has ended"
+        )
 
 
 async def shell(

@@ -39,13 +39,16 @@ async def sqlite_pages(connection: AsyncConnection) -> SqlitePages:
     return SqlitePages(int(values[0]), int(values[1]), int(values[2]), values[3] == "wal")
 
 
-async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: float) -> None:
+async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: float) -> bool:
     """Rebuild a SQLite file without its free pages; a cancellation leaves it as it was.
 
     Args:
         connection: One without a transaction.
         directory: Where the temporary copy is made.
         timeout: Seconds to wait for the locks of others.
+
+    Returns:
+        False when a reader of the old pages kept them in the log of WAL mode.
 
     Raises:
         DBAPIError: SQLite failed; the file is as it was.
@@ -56,15 +59,16 @@ async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: f
         f"PRAGMA busy_timeout={int(timeout * 1000)}",
         f"PRAGMA temp_store_directory='{quoted}'",
         "VACUUM",
-        "PRAGMA wal_checkpoint(TRUNCATE)",
     ]
     try:
         await _execute_each(driver, statements)
+        (busy, *_), *_ = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.DatabaseError as error:
         raise DBAPIError("VACUUM", None, error, hide_parameters=True) from error
     except asyncio.CancelledError:
         await driver.interrupt()
         raise
+    return not busy
 
 
 async def _execute_each(driver: Any, statements: Sequence[str]) -> None:

@@ -10,12 +10,15 @@ class VacuumReport:
 
     Attributes:
         full: Whether the tables were rewritten; on SQLite they always are.
+        complete: False when a reader still used the old pages of a SQLite file in WAL mode:
+            the space is given back at the first checkpoint after it.
     """
 
     bytes_before: int
     bytes_after: int
     seconds: float
     full: bool
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)

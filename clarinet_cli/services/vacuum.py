@@ -87,21 +87,23 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
     if file is not None:
         file = file.resolve()
         async with get_connection(settings, access=Access.WRITE) as connection:
-            await vacuum_sqlite(connection, file.parent, BUSY_TIMEOUT_SECONDS)
+            complete = await vacuum_sqlite(connection, file.parent, BUSY_TIMEOUT_SECONDS)
         after = _size(file)
     else:
+        complete = True
         options = {"statement_timeout": VACUUM_SECONDS}
         async with get_connection(settings, access=Access.WRITE, **options) as connection:
             tables = list(await postgresql_tables(connection))
-            complete = await vacuum_postgresql(
+            permitted = await vacuum_postgresql(
                 connection, tables, full=plan.full, timeout=BUSY_TIMEOUT_SECONDS
             )
             after = sum((await postgresql_tables(connection)).values())
-        if not complete:
+        if not permitted:
             raise FAILURE.with_context(
                 f"{plan.url}: the database user may not vacuum our tables", hint=OWNER_HINT
             )
-    return VacuumReport(plan.bytes_before, after, round(monotonic() - began, 3), plan.full)
+    seconds = round(monotonic() - began, 3)
+    return VacuumReport(plan.bytes_before, after, seconds, plan.full, complete)
 
 
 async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.cli.scenes import (
 from tests.cli.terminal import terminal
 from tests.migrations.helpers import schema, table_names, versions
 from tests.postgres import BINARIES, LOCKED_PASSWORD, LOCKED_ROLE
-from tests.support import Project
+from tests.support import Project, process_environment
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"])
@@ -62,8 +63,8 @@ def test_vacuum_gives_space_back(project: Project, wal: bool) -> None:
     before = dump(project)
     options = () if project.server is None else ("--full", "--yes")
     report = project.json("db", "vacuum", *options)
-    assert list(report) == ["bytes_before", "bytes_after", "seconds", "full"]
-    assert report["full"] is True
+    assert list(report) == ["bytes_before", "bytes_after", "seconds", "full", "complete"]
+    assert (report["full"], report["complete"]) == (True, True)
     assert report["bytes_after"] < report["bytes_before"] / 4
     assert dump(project) == before
     if project.server is None:
@@ -78,6 +79,39 @@ def test_vacuum_in_each_format(server_project: Project, output: str) -> None:
     assert result.code == 0, result
     assert "before" in result.stdout
     assert "wait" in result.stderr
+
+
+@on_sqlite
+def test_a_reader_of_the_old_pages_is_reported(project: Project) -> None:
+    """In WAL mode it is not in the way; the space comes back after it."""
+    with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
+        connection.execute(WAL)
+        fill(project)
+        connection.execute("BEGIN")
+        assert connection.execute("SELECT count(*) FROM access_token").fetchone() == (0,)
+        with patch("clarinet_cli.services.vacuum.BUSY_TIMEOUT_SECONDS", 0.1):
+            result = project.run("db", "vacuum", "-o", "json")
+        assert (result.code, result.json["complete"]) == (0, False), result
+        assert "warning: a long read" in result.stderr
+
+
+@on_sqlite
+def test_a_signal_ends_a_vacuum(project: Project) -> None:
+    """The file is as it was before, and no temporary file is left."""
+    fill(project)
+    before = dump(project)
+    size = project.file.stat().st_size
+    command = project.process("db", "vacuum")
+    with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        environment = process_environment(project.environment)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.terminate()
+            assert process.wait(30) == 143
+    assert (dump(project), project.file.stat().st_size) == (before, size)
+    assert [path for path in project.directory.iterdir() if "etilqs" in path.name] == []
 
 
 @on_postgresql
