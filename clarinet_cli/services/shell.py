@@ -132,8 +132,9 @@ def _service_variables(phrase: str) -> dict[str, str]:
 
     The file has no name, and ends with the process that inherits it.
     """
-    descriptor = os.dup(tempfile.TemporaryFile().fileno())  # noqa: SIM115
-    os.write(descriptor, f"[{SERVICE}]\nsslpassword={phrase}\n".encode())
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    with tempfile.TemporaryFile() as file:
+        file.write(f"[{SERVICE}]\nsslpassword={phrase}\n".encode())
+        file.seek(0)
+        descriptor = os.dup(file.fileno())
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - the only form that it has
     return {"PGSERVICE": SERVICE, "PGSERVICEFILE": f"/dev/fd/{descriptor}"}

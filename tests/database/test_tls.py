@@ -1,8 +1,10 @@
 """TLS as the URL asks for it: who is trusted, who is not, and what is said."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -164,3 +166,32 @@ def test_options_that_make_no_sense_are_refused(
     result = wait(empty_project, f"postgresql://u@127.0.0.1:1/d?{options}")
     assert result.code == 78, result
     assert WRONG[options] in result.stderr
+
+
+@pytest.mark.parametrize("phrase", ["", "p@ss phrase"])
+def test_the_shell_has_the_same_tls(
+    empty_project: Project, scene: Scene, postgres: PostgresServer, phrase: str
+) -> None:
+    """CA, certificate, key and its pass phrase reach psql, and none by its arguments."""
+    if shutil.which("psql") is None:
+        pytest.skip("no psql on this machine")
+    certificate = scene.authority.issue("server", "127.0.0.1")
+    demanding = TlsFront(postgres, certificate, clients=scene.authority.file)
+    cert, key = scene.authority.issue("postgres", phrase=phrase)
+    options: dict[str, object] = {
+        "sslmode": "verify-full",
+        "sslrootcert": scene.authority.file,
+        "sslcert": cert,
+        "sslkey": key,
+    }
+    if phrase:
+        options["sslpassword"] = quote(phrase)
+    url = demanding.url(options)
+    (empty_project.directory / "settings.toml").write_text(f'database_url = "{url}"\n')
+    script = r"\! tr '\0' ' ' < /proc/$PPID/cmdline" + "\nSELECT 6 * 7;\n"
+    result = empty_project.run_process("db", "shell", stdin=script)
+    demanding.stop()
+    assert result.code == 0, result
+    assert "42" in result.stdout
+    assert "sslkey" not in result.stdout
+    assert len(demanding.encrypted) >= 2
