@@ -117,6 +117,14 @@ def lines_sqlite(file: str) -> None:
             sys.stdout.write(line + "\n")
 
 
+def vacuum_sqlite(file: str) -> None:
+    """Write a copy as SQLite itself does, and remove it."""
+    copy = f"{file}.copy"
+    with contextlib.closing(open_sqlite(file)) as connection:
+        connection.execute("VACUUM INTO ?", [copy])
+    os.unlink(copy)  # noqa: PTH108 - pathlib would cost memory
+
+
 async def connect(where: tuple[str, ...]) -> Any:
     """Connect to PostgreSQL."""
     import asyncpg
@@ -177,6 +185,7 @@ ONE: dict[str, Callable[[str], None]] = {
     "counts": counts_sqlite,
     "lines": lines_sqlite,
     "hashes": hashes,
+    "vacuum": vacuum_sqlite,
 }
 SERVER = {"delete": delete_postgresql, "old": old_postgresql, "counts": counts_postgresql}
 

@@ -6,6 +6,7 @@ import subprocess
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -40,7 +41,7 @@ def filled(project: Project) -> Project:
 
 def stop_at_random(
     project: Project, number: signal.Signals, usual: float, *words: str
-) -> tuple[int, str]:
+) -> tuple[Optional[int], str]:
     """Start a command, send it a signal at some moment, and return its code and its output."""
     with running(project, *words) as process:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.places import Bench
 from tests.benchmarks.rows.apply import apply
+from tests.benchmarks.rows.backup import backup_sqlite
 from tests.benchmarks.rows.clean import (
     clean_chronological,
     clean_postgresql,
@@ -29,6 +30,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "clean-old-pg": old_postgresql,
     "clean-memory-sqlite": memory_sqlite,
     "clean-memory-pg": memory_postgresql,
+    "backup-sqlite": backup_sqlite,
     "stats-sqlite": stats_sqlite,
     "stats-pg": stats_postgresql,
     "list": list_sessions,
