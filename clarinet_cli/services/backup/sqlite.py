@@ -31,7 +31,7 @@ ProgressCallback = Callable[[int, int], None]
 PAGES_A_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 NEW_BEGINNINGS = 3
-MAPPED_BYTES = 1 << 34
+MAPPED_BYTES = 1 << 29  # mapped pages count as memory of the process
 DONE = 101  # of SQLite's result codes; the others mean that a lock was not free
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -182,7 +182,6 @@ def verify_copy(path: Path, rows: Optional[dict[str, int]] = None, *, quick: boo
 
 def _dangling_references(path: Path) -> int:
     with open_sqlite(path, UNCHANGING) as connection:
-        connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
         return sqlite_contents.dangling_references(connection)
 
 
