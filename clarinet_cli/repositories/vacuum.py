@@ -120,13 +120,22 @@ async def vacuum_postgresql(
 
     driver.add_log_listener(listen)
     try:
-        await driver.execute(f"SET lock_timeout = {int(timeout * 1000)}")
-        await driver.execute(statement, timeout=VACUUM_SECONDS)
+        await _vacuum_with_lock_timeout(driver, statement, timeout)
     except PostgresError as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from error
     finally:
         driver.remove_log_listener(listen)
     return not refused
+
+
+async def _vacuum_with_lock_timeout(driver: Any, statement: str, timeout: float) -> None:
+    """Run a statement that no transaction may surround; behind a pooler nothing is left set."""
+    await driver.execute(f"SET lock_timeout = {int(timeout * 1000)}")
+    try:
+        await driver.execute(statement, timeout=VACUUM_SECONDS)
+    finally:
+        if not driver.is_closed():
+            await driver.execute("RESET lock_timeout")
 
 
 def _quoted(connection: Connection, tables: Sequence[str]) -> list[str]:
