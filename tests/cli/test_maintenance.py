@@ -348,6 +348,17 @@ def test_a_database_with_other_tables_is_refused(project: Project) -> None:
     assert "study" in table_names(project)
 
 
+@on_postgresql
+def test_tables_of_another_schema_are_not_ours(project: Project) -> None:
+    """The database is another program's too, wherever its tables are."""
+    project.rows("CREATE SCHEMA clinic")
+    project.rows("CREATE TABLE clinic.study (id INTEGER)")
+    result = project.run("db", "reset", "--yes")
+    assert result.code == 5, result
+    assert "clinic.study" in result.stderr
+    assert project.count("user") == 1
+
+
 def test_a_view_of_others_is_refused(project: Project) -> None:
     """It would point at nothing, or go along."""
     project.rows('CREATE VIEW people AS SELECT email FROM "user"')
