@@ -25,6 +25,7 @@ CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 VERSION_TABLE = "alembic_version"
 TABLE_DATA = "TABLE DATA"
 SESSIONS = "access_token"
+NEWER = "unsupported version"
 
 
 class Rows(NamedTuple):
@@ -177,7 +178,13 @@ class _Parser:
 
 def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> Exception:
     reason = program_error(program, code, stderr, str(path)).message
-    return CHECK_FAILED.with_context(f"{path.name} can't be read whole: {reason}")
+    newer = NEWER in reason
+    return CHECK_FAILED.with_context(
+        f"{path.name} can't be read whole: {reason}",
+        hint="a newer pg_dump made it: install the client programs of its version"
+        if newer
+        else None,
+    )
 
 
 def _written(path: Path) -> datetime:

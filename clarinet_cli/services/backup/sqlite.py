@@ -31,7 +31,7 @@ ProgressCallback = Callable[[int, int], None]
 PAGES_A_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 NEW_BEGINNINGS = 3
-MAPPED_BYTES = 1 << 29  # mapped pages count as memory of the process
+MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 DONE = 101  # of SQLite's result codes; the others mean that a lock was not free
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
