@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Optional, TypeVar
 from urllib.parse import quote_from_bytes
 
 from sqlalchemy import URL
@@ -60,19 +60,22 @@ def raise_if_stopped() -> None:
 
 
 @contextmanager
-def open_sqlite(path: Path, access: str) -> Iterator[sqlite3.Connection]:
+def open_sqlite(
+    path: Path, access: str, about: Optional[Path] = None
+) -> Iterator[sqlite3.Connection]:
     """Open a SQLite file, and close it at the end of the block.
 
     Args:
         path: It has to exist.
         access: ``READ_WRITE`` or ``UNCHANGING``.
+        about: The file that errors are about, when it is another one.
 
     Raises:
         ClarinetError: What SQLite says inside the block, in the operator's words.
         StoppedError: A signal arrived while a statement ran.
     """
     name = quote_from_bytes(os.fsencode(path))
-    with sqlite_errors(path):
+    with sqlite_errors(about or path):
         connection = sqlite3.connect(
             f"file:{name}?{access}",
             uri=True,

@@ -186,3 +186,18 @@ def test_a_copy_of_every_moment_is_one_state(project: Project, tmp_path: Path) -
                 (first,) = rows_of_copy(file, "SELECT count(*), max(n) FROM a")
                 assert [first] == rows_of_copy(file, "SELECT count(*), max(n) FROM b")
             writer.kill()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_damaged_database_makes_no_backup(populated: Project, tmp_path: Path) -> None:
+    """What is not sound gets no name, and the message names no temporary file."""
+    content = populated.file.read_bytes()
+    size = len(content)
+    for place in range(4096, size - 4096, 4096):
+        populated.file.write_bytes(content[:place] + b"\xff" * 4096 + content[place + 4096 :])
+        result = populated.run("db", "backup", str(tmp_path / "backup"))
+        assert_failed(result, 6 if result.code == 6 else 1)
+        assert "damaged" in result.stderr
+        assert ".part" not in result.stderr
+        assert not (tmp_path / "backup").exists()
+        assert leftovers(tmp_path) == []

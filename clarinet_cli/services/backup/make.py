@@ -144,7 +144,7 @@ async def _verified(
         else:
             yield new, await _dump(settings, new, plan.compress), 0
             return
-        check = partial(verify_copy, new.path, snapshot.rows, quick=plan.quick)
+        check = partial(verify_copy, new.path, snapshot.rows, quick=plan.quick, about=file)
         yield new, snapshot, await in_thread(check)
 
 

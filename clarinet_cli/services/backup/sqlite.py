@@ -136,7 +136,8 @@ def copy_database(
     """
     if access == READ_WRITE:
         prepare_sqlite_file(file)
-    with open_sqlite(file, access) as source, open_sqlite(target, READ_WRITE) as copy:
+    # In this order, so that an error is reported as one of the database.
+    with open_sqlite(target, READ_WRITE) as copy, open_sqlite(file, access) as source:
         # Nobody else knows the target, and it is synced and verified before it is used.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
             copy.execute(f"PRAGMA {pragma}")
@@ -151,13 +152,20 @@ def copy_database(
     return Snapshot(reading.rows, reading.revision, None if wal else round(reading.longest, 3))
 
 
-def verify_copy(path: Path, rows: Optional[dict[str, int]] = None, *, quick: bool = False) -> int:
+def verify_copy(
+    path: Path,
+    rows: Optional[dict[str, int]] = None,
+    *,
+    quick: bool = False,
+    about: Optional[Path] = None,
+) -> int:
     """Check a SQLite file that nobody writes.
 
     Args:
         path: The file.
         rows: How many rows our tables must have.
         quick: Leave out whether each row is found by each index.
+        about: The database that it is a copy of, for messages.
 
     Returns:
         How many rows refer to rows that do not exist.
@@ -166,22 +174,25 @@ def verify_copy(path: Path, rows: Optional[dict[str, int]] = None, *, quick: boo
         CheckFailedError: The file is damaged, or has other rows.
     """
     with ThreadPoolExecutor(1) as beside:  # half of the work
-        dangling = beside.submit(_dangling_references, path)
-        with open_sqlite(path, UNCHANGING) as connection:
+        dangling = beside.submit(_dangling_references, path, about)
+        with open_sqlite(path, UNCHANGING, about) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             problems = sqlite_contents.integrity_problems(connection, quick=quick)
             found = {} if problems else sqlite_contents.row_counts(connection)
     if problems:
         raise CHECK_FAILED.with_context(
-            f"{path.name} is damaged: {problems[0]}", hint="'clarinet db check' checks the database"
+            f"{about or path} is damaged: {problems[0]}",
+            hint="'clarinet db check' checks the database",
         )
     if rows is not None and found != rows:
-        raise CHECK_FAILED.with_context(f"{path.name} has {found} rows instead of {rows}")
+        raise CHECK_FAILED.with_context(
+            f"the copy of {about or path} has {found} rows instead of {rows}"
+        )
     return dangling.result()
 
 
-def _dangling_references(path: Path) -> int:
-    with open_sqlite(path, UNCHANGING) as connection:
+def _dangling_references(path: Path, about: Optional[Path]) -> int:
+    with open_sqlite(path, UNCHANGING, about) as connection:
         return sqlite_contents.dangling_references(connection)
 
 
