@@ -7,6 +7,7 @@ import typer
 
 from clarinet_cli.cli import db_backup, db_maintenance
 from clarinet_cli.cli.commands import command, group
+from clarinet_cli.cli.findings import render_findings
 from clarinet_cli.cli.options import (
     DryRun,
     GeneratePassword,
@@ -14,9 +15,11 @@ from clarinet_cli.cli.options import (
     PasswordFile,
     PasswordStdin,
     SchemaAnyway,
+    Strict,
     parse_duration,
 )
 from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
+from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.signals import Interrupted
@@ -118,6 +121,23 @@ async def wait(
 
     report = await wait_until_ready(runtime.settings, readiness, timeout=timeout)
     render(runtime, report, output)
+
+
+@command(app)
+async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
+    """Check all that the database holds, and exit with 6 when something is wrong.
+
+    Reads every page and row: whether the file and its indexes are sound, the tables are what
+    the models say, and each row has the form that the server can read and refers to what
+    exists. No writer waits for it. 'clarinet doctor' is quicker, and checks what is around it.
+
+    Example: clarinet db check
+    """
+    from clarinet_cli.services.checks import check_database
+
+    with progress(runtime, "checking rows") as update:
+        findings = await check_database(runtime.settings, progress=update)
+    render_findings(runtime, findings, output, strict=strict)
 
 
 command(app)(db_backup.backup)

@@ -32,21 +32,41 @@ def revision(connection: sqlite3.Connection) -> str | None:
     return ", ".join(str(name) for (name,) in rows) or None
 
 
-def integrity_problems(connection: sqlite3.Connection, *, quick: bool = False) -> list[str]:
+def integrity_problems(
+    connection: sqlite3.Connection, *, quick: bool = False, limit: int = PROBLEMS_SHOWN
+) -> list[str]:
     """Return the first problems that SQLite finds in a file; none when it is sound.
 
     Args:
         connection: Of the file.
         quick: Leave out whether each row is found by each index, which takes most of the time.
+        limit: The largest number of problems.
     """
     pragma = "quick_check" if quick else "integrity_check"
-    found = connection.execute(f"PRAGMA {pragma}({PROBLEMS_SHOWN})").fetchall()
+    found = connection.execute(f"PRAGMA {pragma}({limit})").fetchall()
     return [str(text) for (text, *_) in found if text != "ok"]
 
 
 def dangling_references(connection: sqlite3.Connection) -> int:
     """Return how many rows refer to rows that do not exist."""
     return sum(1 for _ in connection.execute("PRAGMA foreign_key_check"))
+
+
+def dangling_references_by_key(connection: sqlite3.Connection, table: str) -> dict[str, list[int]]:
+    """Return the rowids of rows of a table that refer to rows that do not exist.
+
+    Args:
+        connection: Of the file.
+        table: The table.
+
+    Returns:
+        They by the table that they refer to; a row without a rowid counts as 0.
+    """
+    found: dict[str, list[int]] = {}
+    quoted = table.replace('"', '""')
+    for _, rowid, target, _ in connection.execute(f'PRAGMA foreign_key_check("{quoted}")'):
+        found.setdefault(str(target), []).append(rowid or 0)
+    return found
 
 
 def delete_sessions(connection: sqlite3.Connection) -> int:

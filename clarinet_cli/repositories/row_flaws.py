@@ -1,0 +1,247 @@
+"""Rows that a sound database does not have: in a wrong form, or without what they refer to."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, Optional
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Integer,
+    String,
+    Table,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    inspect,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models.functions import is_canonical_id, readable_instant
+from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime, as_text
+
+FlawKind = Literal["nulls", "values", "ids", "timestamps", "tokens", "orphans"]
+
+IDS_SHOWN: Final = 5
+ROWS_AT_ONCE: Final = 50_000  # in rollback-journal mode a commit waits for as many
+SHORTEST_TOKEN: Final = 32  # characters: those of a UUID; eight of them are shown
+ID_LENGTH: Final = 8
+ROWID: Final[ColumnElement[int]] = literal_column("rowid", Integer)
+USERS, ROLES, LINKS, SESSIONS = (
+    metadata.tables[name] for name in ("user", "userrole", "userroleslink", "access_token")
+)
+REFERENCES: Final = (
+    (LINKS.c.user_id, USERS.c.id),
+    (LINKS.c.role_name, ROLES.c.name),
+    (SESSIONS.c.user_id, USERS.c.id),
+)
+
+
+class RowFlaw(NamedTuple):
+    """What a row must not be.
+
+    Attributes:
+        kind: Its kind.
+        column: The column that it is about.
+        condition: Holds for such a row.
+    """
+
+    kind: FlawKind
+    column: Any
+    condition: ColumnElement[bool]
+
+
+@dataclass(slots=True)
+class FlawedRows:
+    """The rows with one flaw.
+
+    Attributes:
+        kind: Of the flaw.
+        column: The column, as ``table.column``.
+        count: Their number.
+        ids: Of up to five of them: the id of the account or session, or the row's place where
+            it has none that may be shown.
+    """
+
+    kind: FlawKind
+    column: str
+    count: int = 0
+    ids: tuple[str, ...] = ()
+
+
+class RowFlawRepository:
+    """Rows of our tables, looked through for flaws.
+
+    Args:
+        session: Of a transaction for each method; what they return may be of several moments.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+        self._on_sqlite = session.get_bind().dialect.name == "sqlite"
+
+    async def flaws(self) -> dict[str, list[RowFlaw]]:
+        """Return by table what its rows must not be, as far as its columns exist."""
+        connection = await self.session.connection()
+        present = await connection.run_sync(_columns)
+        found: dict[str, list[RowFlaw]] = {}
+        for flaw in self._all_flaws():
+            table = flaw.column.table.name
+            refers_to = [other for column, other in REFERENCES if column is flaw.column]
+            needed = [flaw.column, *(refers_to if flaw.kind == "orphans" else ())]
+            if all((column.table.name, column.name) in present for column in needed):
+                found.setdefault(table, []).append(flaw)
+        return found
+
+    async def required_additions(self) -> list[str]:
+        """Return the columns that are not ours and without whose value no row can be added."""
+        connection = await self.session.connection()
+        return await connection.run_sync(_required_additions)
+
+    async def has_rowids(self, table: str) -> bool:
+        """Return whether a table is one of SQLite whose rows have numbers.
+
+        Args:
+            table: One of ours.
+        """
+        if not self._on_sqlite:
+            return False
+        query = text("SELECT count(*) FROM pragma_table_list WHERE name = :name AND NOT wr")
+        return bool(await self.session.scalar(query, {"name": table}))
+
+    async def end_of_part(self, table: str, after: int) -> Optional[int]:
+        """Return the last rowid of the next part of a SQLite table, or None behind its end.
+
+        Args:
+            table: One of ours.
+            after: The last rowid of the part before.
+        """
+        query = (
+            select(ROWID)
+            .select_from(metadata.tables[table])
+            .where(after < ROWID)
+            .order_by(ROWID)
+            .limit(ROWS_AT_ONCE)
+            .subquery()
+        )
+        found = await self.session.scalar(select(func.max(query.c.rowid)))
+        return None if found is None else int(found)
+
+    async def number_of_rows(self, table: str) -> int:
+        """Return the number of rows of a table.
+
+        Args:
+            table: One of ours.
+        """
+        query = select(func.count()).select_from(metadata.tables[table])
+        return int(await self.session.scalar(query) or 0)
+
+    async def count(
+        self, table: str, flaws: Sequence[RowFlaw], part: Optional[tuple[int, int]] = None
+    ) -> list[FlawedRows]:
+        """Count the rows with each flaw in one pass, and find the ids of up to five of them.
+
+        Args:
+            table: One of ours.
+            flaws: Its flaws.
+            part: Only rows with a rowid above the first and up to the second.
+        """
+        here = metadata.tables[table]
+        within = literal(1) == 1 if part is None else and_(part[0] < ROWID, part[1] >= ROWID)
+        counted = select(*(func.count().filter(flaw.condition) for flaw in flaws))
+        counts = (await self.session.execute(counted.select_from(here).where(within))).one()
+        found = []
+        for flaw, count in zip(flaws, counts, strict=True):
+            if count:
+                named = select(self._name_of_row(here)).where(within, flaw.condition)
+                names = await self.session.scalars(named.limit(IDS_SHOWN))
+                ids = tuple(map(as_text, names))
+                found.append(FlawedRows(flaw.kind, f"{table}.{flaw.column.name}", count, ids))
+        return found
+
+    async def same_addresses(self) -> list[tuple[str, ...]]:
+        """Return the ids of accounts whose addresses the server takes for one, by address."""
+        folded = func.lower(USERS.c.email)
+        several = select(folded).group_by(folded).having(func.count() > 1)
+        query = select(folded, cast(USERS.c.id, String)).where(folded.in_(several)).order_by(folded)
+        groups: dict[str, list[str]] = {}
+        for address, user_id in await self.session.execute(query):
+            groups.setdefault(as_text(address), []).append(as_text(user_id))
+        return [tuple(ids) for ids in groups.values()]
+
+    def _all_flaws(self) -> Iterator[RowFlaw]:
+        for column in (item for name in TABLE_NAMES for item in metadata.tables[name].columns):
+            if not column.nullable:
+                yield RowFlaw("nulls", column, column.is_(None))
+            if isinstance(column.type, UTCDateTime):
+                yield RowFlaw("timestamps", column, _given(column, not_(readable_instant(column))))
+            if isinstance(column.type, StoredId) and self._on_sqlite:
+                # The lookup is quicker, and the account's own id is judged for all its rows.
+                known = [_there(column, other) for key, other in REFERENCES if key is column]
+                odd = and_(*map(not_, known), not_(is_canonical_id(column)))
+                yield RowFlaw("ids", column, _given(column, odd))
+            if isinstance(column.type, StoredText) and self._on_sqlite:
+                yield RowFlaw("values", column, _given(column, func.typeof(column) != "text"))
+            if isinstance(column.type, Boolean) and self._on_sqlite:
+                yield RowFlaw("values", column, _given(column, not_(_is_boolean(column))))
+        token = SESSIONS.c.token
+        yield RowFlaw("tokens", token, _given(token, func.length(token) < SHORTEST_TOKEN))
+        for column, other in REFERENCES:
+            yield RowFlaw("orphans", column, _given(column, not_(_there(column, other))))
+
+    def _name_of_row(self, table: Table) -> ColumnElement[str]:
+        """Return what names a row; of a token no more than may be shown."""
+        place: ColumnElement[str] = literal_column(
+            "'row ' || rowid" if self._on_sqlite else "'row ' || ctid::text", String
+        )
+        if table is SESSIONS:
+            token = table.c.token
+            whole = func.length(token) >= SHORTEST_TOKEN
+            if self._on_sqlite:
+                whole = and_(whole, func.typeof(token) == "text")
+            return case((whole, func.substr(token, 1, ID_LENGTH)), else_=place)
+        names = [cast(column, String) for column in table.primary_key.columns]
+        return func.coalesce(names[0] if len(names) == 1 else names[0] + " " + names[1], place)
+
+
+def _columns(connection: Connection) -> set[tuple[str, str]]:
+    inspector = inspect(connection)
+    tables = set(inspector.get_table_names()) & set(TABLE_NAMES)
+    return {(table, item["name"]) for table in tables for item in inspector.get_columns(table)}
+
+
+def _required_additions(connection: Connection) -> list[str]:
+    inspector = inspect(connection)
+    return [
+        f"{table}.{item['name']}"
+        for table in sorted(set(inspector.get_table_names()) & set(TABLE_NAMES))
+        for item in inspector.get_columns(table)
+        if item["name"] not in metadata.tables[table].columns
+        and not item["nullable"]
+        and item.get("default") is None
+        and not (item.get("computed") or item.get("identity") or item.get("autoincrement") is True)
+    ]
+
+
+def _given(column: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(column.is_not(None), condition)
+
+
+def _there(column: Any, other: Any) -> ColumnElement[bool]:
+    """Return whether the row exists that a column refers to."""
+    return exists(select(literal(1)).where(other == column).correlate(column.table))
+
+
+def _is_boolean(column: Any) -> ColumnElement[bool]:
+    stored: ColumnElement[Any] = cast(column, String)
+    return or_(stored == "0", stored == "1")

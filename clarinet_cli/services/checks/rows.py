@@ -1,0 +1,159 @@
+"""Rows in a wrong form, in the operator's words."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from shlex import quote
+from typing import Final, NamedTuple, Optional
+
+from clarinet_cli.repositories.row_flaws import (
+    IDS_SHOWN,
+    SHORTEST_TOKEN,
+    FlawedRows,
+    FlawKind,
+)
+from clarinet_cli.results import Finding
+
+SESSIONS: Final = "access_token"
+CORRECT_HINT = "correct these rows by 'clarinet db shell'"
+ORPHAN_HINTS: Final = {
+    "userroleslink.user_id": "DELETE FROM userroleslink WHERE user_id NOT IN "
+    '(SELECT id FROM "user")',
+    "userroleslink.role_name": "DELETE FROM userroleslink WHERE role_name NOT IN "
+    "(SELECT name FROM userrole)",
+}
+SHORT_TOKENS: Final = "DELETE FROM access_token WHERE length(token) < 32"
+
+
+class _Words(NamedTuple):
+    """What is said of a kind of flaw.
+
+    Attributes:
+        passed: When no row has it.
+        fact: Of the rows that have it.
+        consequence: What follows.
+    """
+
+    passed: str
+    fact: str
+    consequence: str
+
+
+WORDS: Final[dict[FlawKind, _Words]] = {
+    "nulls": _Words(
+        "no value is missing",
+        "without a value",
+        "the server fails on such a row",
+    ),
+    "values": _Words(
+        "each value is of the type of its column",
+        "with a value of another type",
+        "the server fails on such a row",
+    ),
+    "ids": _Words(
+        "each id is 32 hexadecimal digits",
+        "with an id in another form than 32 hexadecimal digits",
+        "the server does not find such a row",
+    ),
+    "timestamps": _Words(
+        "each time stamp can be read",
+        "with a time stamp that the server can't read",
+        "nobody can judge whether such a session is dead, and no clean-up removes it",
+    ),
+    "tokens": _Words(
+        f"each token has {SHORTEST_TOKEN} or more characters",
+        f"with a token of less than {SHORTEST_TOKEN} characters",
+        "such a token can be guessed",
+    ),
+    "orphans": _Words(
+        "each session and role has its account, and each given role exists",
+        "that refer to nothing",
+        "the server takes no notice of such a row",
+    ),
+}
+ADDRESSES_OK = "no two addresses are the same for the server"
+
+
+def merged(found: Iterable[FlawedRows]) -> list[FlawedRows]:
+    """Return the same flaws of several parts of a table as one.
+
+    Args:
+        found: The flaws of each part.
+    """
+    sums: dict[tuple[FlawKind, str], FlawedRows] = {}
+    for item in found:
+        same = sums.setdefault((item.kind, item.column), FlawedRows(item.kind, item.column))
+        same.count += item.count
+        same.ids = (same.ids + item.ids)[:IDS_SHOWN]
+    return list(sums.values())
+
+
+def flaw_findings(found: Iterable[FlawedRows], kinds: Collection[FlawKind]) -> list[Finding]:
+    """Return a finding for each flaw, and one for each kind that no row has.
+
+    Args:
+        found: The flaws.
+        kinds: The kinds that were looked for.
+    """
+    found = list(found)
+    findings = []
+    for kind in (kind for kind in WORDS if kind in kinds):
+        of_kind = [item for item in found if item.kind == kind]
+        findings += list(map(_finding, of_kind)) or [Finding(kind, "ok", WORDS[kind].passed)]
+    return findings
+
+
+def same_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
+    """Yield a finding for accounts whose addresses the server takes for one.
+
+    Args:
+        groups: The ids of the accounts of each such address.
+    """
+    if not groups:
+        yield Finding("addresses", "ok", ADDRESSES_OK)
+        return
+    ids = [user_id for group in groups for user_id in group]
+    number = "address" if len(groups) == 1 else "addresses"
+    yield Finding(
+        "addresses",
+        "error",
+        f"{len(groups)} {number} of several accounts, as upper and lower case are the same for "
+        f"the server: {listed(ids, len(ids))}; logging in with one fails",
+        f"clarinet admin set-email {ids[0]} NEW",
+    )
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a number with its noun, such as ``2 rows``.
+
+    Args:
+        count: The number.
+        noun: For one of them.
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(ids: Sequence[str], count: int) -> str:
+    """Return up to five ids, and dots for the others.
+
+    Args:
+        ids: The first ones.
+        count: How many there are.
+    """
+    return ", ".join(ids[:IDS_SHOWN]) + (", …" if count > IDS_SHOWN else "")
+
+
+def _finding(item: FlawedRows) -> Finding:
+    words = WORDS[item.kind]
+    text = f"{item.column}: {count_of(item.count, 'row')} {words.fact}: "
+    text += f"{listed(item.ids, item.count)}; {words.consequence}"
+    return Finding(item.kind, "error", text, _remedy(item) or CORRECT_HINT)
+
+
+def _remedy(item: FlawedRows) -> Optional[str]:
+    """Return the command that removes such rows, where nothing of worth is lost with them."""
+    if item.kind == "tokens":
+        return f"clarinet db shell -c {quote(SHORT_TOKENS)}"
+    if item.kind == "orphans" and item.column in ORPHAN_HINTS:
+        return f"clarinet db shell -c {quote(ORPHAN_HINTS[item.column])}"
+    if item.column.startswith(f"{SESSIONS}.") and not any(" " in name for name in item.ids):
+        return f"clarinet session revoke {' '.join(map(quote, item.ids))}"
+    return None

@@ -1,0 +1,135 @@
+"""Whether a SQLite file is sound, and whether the foreign keys of other tables hold."""
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from clarinet_cli.database.sqlite import prepare_sqlite_file
+from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.url import database_url, sqlite_file
+from clarinet_cli.exceptions import NO_SPACE
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories import sqlite_contents
+from clarinet_cli.results import Finding
+from clarinet_cli.services.backup.sqlite import copy_database
+from clarinet_cli.services.checks.rows import count_of, listed
+from clarinet_cli.settings import Settings
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.types import ProgressCallback
+
+SMALL_BYTES: Final = 32 << 20  # SQLite checks as much in a fraction of a second
+CACHE_KIB: Final = 65536
+MOST_PROBLEMS: Final = 100
+PROBLEMS_SHOWN: Final = 5
+STEPS_BETWEEN_CALLS: Final = 100_000  # instructions of SQLite's virtual machine
+STEPS_A_ROW: Final = 60  # of a table with four indexes
+RESTORE_HINT = "'clarinet db restore FILE' with the last sound backup; keep the damaged one"
+REINDEX_HINT = "clarinet db shell -c REINDEX"
+INDEX_PROBLEMS = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
+KEYS_OK = "no row of another table refers to nothing"
+
+
+@dataclass(slots=True)
+class RowProgress:
+    """The progress of parts that run side by side.
+
+    Attributes:
+        report: Called with the sum of the parts and their total.
+    """
+
+    report: ProgressCallback
+    _total: dict[str, int] = field(default_factory=dict)
+    _done: dict[str, int] = field(default_factory=dict)
+
+    def add(self, part: str, total: int) -> None:
+        """Add a part with its number of rows."""
+        self._total[part] = total
+
+    def update(self, part: str, done: int) -> None:
+        """Report how many rows of a part are done."""
+        self._done[part] = min(done, self._total[part])
+        self.report(sum(self._done.values()), sum(self._total.values()))
+
+
+async def check_sqlite_file(settings: Settings, progress: RowProgress) -> list[Finding]:
+    """Return what SQLite finds wrong with its file.
+
+    Args:
+        settings: Which database.
+        progress: Gets the rows that were checked, from another thread.
+
+    Raises:
+        NoSpaceError: There is no room for the copy that a rollback journal needs.
+        ClarinetError: The file can't be read.
+    """
+    file = sqlite_file(database_url(settings))
+    return [] if file is None else await in_thread(partial(_check, file, progress))
+
+
+def _check(file: Path, progress: RowProgress) -> list[Finding]:
+    prepare_sqlite_file(file)
+    with _readable(file) as connection:
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        calls, rows = 0, sum(sqlite_contents.row_counts(connection).values())
+        progress.add("integrity", rows)
+
+        def count_steps() -> int:
+            nonlocal calls
+            calls += 1
+            progress.update("integrity", calls * STEPS_BETWEEN_CALLS // STEPS_A_ROW)
+            return int(SIGNALS.number is not None)
+
+        connection.set_progress_handler(count_steps, STEPS_BETWEEN_CALLS)
+        problems = sqlite_contents.integrity_problems(connection, limit=MOST_PROBLEMS)
+        keys = [] if problems else list(_foreign_keys(connection))
+        progress.update("integrity", rows)
+    if not problems:
+        found = [Finding("integrity", "ok", "SQLite finds the file sound: each page and index")]
+        return [*found, *(keys or [Finding("foreign-keys", "ok", KEYS_OK)])]
+    shown = "; ".join(problems[:PROBLEMS_SHOWN])
+    number = f"{MOST_PROBLEMS} or more" if len(problems) == MOST_PROBLEMS else len(problems)
+    only_indexes = all(any(text in problem for text in INDEX_PROBLEMS) for problem in problems)
+    hint = REINDEX_HINT if only_indexes else RESTORE_HINT
+    return [Finding("integrity", "error", f"the file is damaged ({number}): {shown}", hint)]
+
+
+def _foreign_keys(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Yield the rows of tables that are not ours and refer to rows that do not exist."""
+    for table in sorted(sqlite_contents.table_names(connection) - set(TABLE_NAMES)):
+        dangling = sqlite_contents.dangling_references_by_key(connection, table)
+        for target, rowids in dangling.items():
+            text = f"{count_of(len(rowids), 'row')} of {table} refer to rows of {target} that do "
+            text += f"not exist: row {listed([str(rowid) for rowid in rowids], len(rowids))}"
+            hint = f"'clarinet db shell' shows them: PRAGMA foreign_key_check({table})"
+            yield Finding("foreign-keys", "error", text, hint)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to the database, or to a copy where reading it would stop a writer."""
+    with open_sqlite(file, READ_WRITE) as connection:
+        waits = connection.execute("PRAGMA journal_mode").fetchone() != ("wal",)
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        size = pages * page_size
+        if not waits or size <= SMALL_BYTES:
+            yield connection
+            return
+    with tempfile.TemporaryDirectory(prefix="clarinet-") as directory:
+        if shutil.disk_usage(directory).free < size:
+            raise NO_SPACE.with_context(
+                f"{tempfile.gettempdir()} has no room for a copy of {size} bytes, without which "
+                "a writer would have to wait",
+                hint="TMPDIR=DIRECTORY clarinet db check",
+            )
+        copy = Path(directory, "copy.db")
+        copy.touch(0o600)
+        copy_database(file, copy, lambda done, total: None)
+        with open_sqlite(copy, UNCHANGING) as connection:
+            yield connection
