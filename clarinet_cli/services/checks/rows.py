@@ -117,7 +117,8 @@ def same_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
         "error",
         f"{len(groups)} {number} of several accounts, as upper and lower case are the same for "
         f"the server: {listed(ids, len(ids))}; logging in with one fails",
-        f"clarinet admin set-email {ids[0]} NEW",
+        "compare them by 'clarinet admin show ID', and delete the unused one: "
+        "'clarinet admin delete ID'",
     )
 
 

@@ -17,7 +17,7 @@ from clarinet_cli.exceptions import NO_SPACE
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories import sqlite_contents
 from clarinet_cli.results import Finding
-from clarinet_cli.services.backup.sqlite import copy_database
+from clarinet_cli.services.backup.sqlite import MAPPED_BYTES, copy_database
 from clarinet_cli.services.checks.rows import count_of, listed
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
@@ -132,4 +132,5 @@ def _readable(file: Path) -> Iterator[sqlite3.Connection]:
         copy.touch(0o600)
         copy_database(file, copy, lambda done, total: None)
         with open_sqlite(copy, UNCHANGING) as connection:
+            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             yield connection
