@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
@@ -112,8 +112,15 @@ def _sqlite_engine(
         cursor = connection.cursor()
         cursor.execute("PRAGMA encoding")
         (encoding,) = cursor.fetchone()
-        # Not named like a built-in function, which an index may use.
-        connection.create_function(FOLD_FUNCTION, 1, lambda value: _folded(value, encoding))
+        # Not named like a built-in function, which an index may use. SQLite's lower() knows ASCII
+        # only; invalid bytes are replaced, or one such row would make every query fail.
+        connection.create_function(
+            FOLD_FUNCTION,
+            1,
+            lambda value: (
+                None if value is None else fold_case(value.decode(encoding, errors="replace"))
+            ),
+        )
         connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
         for pragma in pragmas:
             cursor.execute(pragma)
@@ -227,14 +234,6 @@ def _probe(file: Path) -> None:
 def _uri_of(file: Path) -> str:
     """Return a file as a SQLite URI; the path may contain any bytes."""
     return f"file:{quote_from_bytes(os.fsencode(file))}"
-
-
-def _folded(stored: Optional[bytes], encoding: str) -> Optional[str]:
-    """Return the case-folded text of stored bytes; SQLite's ``lower()`` knows ASCII only.
-
-    Invalid bytes are replaced: as an error, one such row would make every query fail.
-    """
-    return None if stored is None else fold_case(stored.decode(encoding, errors="replace"))
 
 
 def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:

@@ -118,20 +118,15 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
             f"this user may not: {describe_owner(real)}",
             hint=sudo_hint(real),
         )
-    return _missing_right(real, name)
-
-
-def _missing_right(file: Path, name: str) -> Optional[ClarinetError]:
-    """Return the error if the file or its directory can't be written by this user."""
-    if _on_read_only_mount(file):
+    if _on_read_only_mount(real):
         return None
-    places = (file, file.parent) if name.startswith("SQLITE_READONLY") else (file.parent,)
+    places = (real, real.parent) if name.startswith("SQLITE_READONLY") else (real.parent,)
     for place in places:
         if place.exists() and not os.access(place, os.W_OK):
             own = place.stat().st_uid == os.geteuid()
             return FAILURE.with_context(
                 f"{place} can't be written by this user: {describe_owner(place)}",
-                hint=f"chmod u+w {shlex.quote(str(place))}" if own else sudo_hint(file),
+                hint=f"chmod u+w {shlex.quote(str(place))}" if own else sudo_hint(real),
             )
     return None
 

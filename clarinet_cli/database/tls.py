@@ -61,19 +61,15 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
         return f"sslnegotiation is not one of {', '.join(NEGOTIATIONS)}"
     if negotiation == DIRECT and mode not in ALWAYS_TLS:
         return f"sslnegotiation={DIRECT} needs sslmode=require, verify-ca or verify-full"
-    return _ca_problem(mode, options)
+    if mode.startswith("verify") and "sslrootcert" not in options and not default_ca_file():
+        return f"sslmode={mode} needs sslrootcert, the file of the CA's certificate, or 'system'"
+    return None
 
 
 def mode_problem(options: Mapping[str, Any]) -> Optional[str]:
     """Return why ``sslmode`` is invalid, or None; for sockets, which have no TLS, too."""
     if options.get("sslmode", "prefer") not in SSL_MODES:
         return f"sslmode is not one of {', '.join(SSL_MODES)}"
-    return None
-
-
-def _ca_problem(mode: str, options: Mapping[str, Any]) -> Optional[str]:
-    if mode.startswith("verify") and "sslrootcert" not in options and not default_ca_file():
-        return f"sslmode={mode} needs sslrootcert, the file of the CA's certificate, or 'system'"
     return None
 
 
@@ -157,15 +153,7 @@ def default_ca_file() -> Optional[Path]:
     It is not read from a home directory that another user owns, as ``HOME`` may name after su.
     """
     try:
-        file = _home() / DEFAULT_CA_FILE
-        return file if _is_own(file.parents[1]) and file.is_file() else None
+        file = Path(os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir) / DEFAULT_CA_FILE
+        return file if file.parents[1].stat().st_uid == os.geteuid() and file.is_file() else None
     except (KeyError, OSError, ValueError):
         return None
-
-
-def _home() -> Path:
-    return Path(os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir)
-
-
-def _is_own(directory: Path) -> bool:
-    return directory.stat().st_uid == os.geteuid()

@@ -148,7 +148,9 @@ def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         _number(and_(policy.live, sound)),
         _number(and_(policy.live, owner.in_(active), sound)),
         _number(and_(policy.expired, sound)),
-        func.count(owner.distinct()) if exact else _distinct_users(),
+        func.count(owner.distinct())
+        if exact
+        else select(func.count(_users("step").c.user_id)).scalar_subquery(),
         func.sum(life).filter(sound),
         func.max(life).filter(sound),
         _next_expiry(policy),
@@ -225,11 +227,6 @@ def _users(name: str) -> CTE:
     step = select(func.min(USER_ID).label("user_id")).cte(name, recursive=True)
     following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
     return step.union_all(select(following).where(step.c.user_id.is_not(None)))
-
-
-def _distinct_users() -> ScalarSelect[Any]:
-    """Return the number of users with sessions."""
-    return select(func.count(_users("step").c.user_id)).scalar_subquery()
 
 
 def _odd_users() -> ScalarSelect[Any]:

@@ -81,7 +81,13 @@ async def initialise_database(
             would not be run; nothing was created.
     """
     settings = database.settings
-    _refuse_early(settings, password)
+    # What a later step would refuse is refused before anything is created.
+    refuse_accidental_sqlite(settings)
+    wanted_roles(settings)
+    if settings.admin_auto_create:
+        email = first_admin_email(settings)
+        if password is not None:
+            require_acceptable(password, email, settings)
     if not schema_anyway:
         await require_schema_order(settings, creates=True)
     if not dry_run:
@@ -106,16 +112,6 @@ async def initialise_database(
     for step in steps:
         logger.info(f"db init: {step.step}: {step.result}")
     return steps
-
-
-def _refuse_early(settings: Settings, password: Optional[NewPassword]) -> None:
-    """Refuse values that a later step would refuse, before anything is created."""
-    refuse_accidental_sqlite(settings)
-    wanted_roles(settings)
-    if settings.admin_auto_create:
-        email = first_admin_email(settings)
-        if password is not None:
-            require_acceptable(password, email, settings)
 
 
 async def _superuser(

@@ -98,7 +98,17 @@ async def _why_not_ready(
 ) -> Optional[ClarinetError]:
     try:
         async with asyncio.timeout(seconds):
-            return await _missing_part(settings, readiness)
+            async with unit_of_work(settings, check_tables=False) as work:
+                await ServerRepository(work.session).ping()
+            if readiness is Readiness.CONNECTION:
+                return None
+            status = await migration_status(settings)
+            if status.pending:
+                pending = ", ".join(status.pending)
+                return CHECK_FAILED.with_context(f"migrations pending: {pending}", hint=INIT_HINT)
+            if await database_has_tables(settings):
+                return None
+            return CHECK_FAILED.with_context("the tables are missing", hint=INIT_HINT)
     except LoginRefusedError:
         raise
     except (UnreachableError, BusyError) as error:
@@ -106,17 +116,3 @@ async def _why_not_ready(
     except TimeoutError:
         url = display_url(database_url(settings))
         return UNREACHABLE.with_context(f"{url}: no answer in time")
-
-
-async def _missing_part(settings: Settings, readiness: Readiness) -> Optional[ClarinetError]:
-    async with unit_of_work(settings, check_tables=False) as work:
-        await ServerRepository(work.session).ping()
-    if readiness is Readiness.CONNECTION:
-        return None
-    status = await migration_status(settings)
-    if status.pending:
-        pending = ", ".join(status.pending)
-        return CHECK_FAILED.with_context(f"migrations pending: {pending}", hint=INIT_HINT)
-    if await database_has_tables(settings):
-        return None
-    return CHECK_FAILED.with_context("the tables are missing", hint=INIT_HINT)

@@ -118,7 +118,12 @@ def configure_logging(verbosity: int = 0) -> None:
         backtrace=False,
         diagnose=False,
     )
-    _take_over_standard_logging(LEVELS[max(verbose, 0)])
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(handlers=[_ToLoguru()], level=LEVELS[max(verbose, 0)], force=True)
+    # At DEBUG this driver logs each statement with its values, including hashes and tokens.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def logging_is_configured() -> bool:
@@ -216,15 +221,6 @@ class _ToLoguru(logging.Handler):
         ):  # the following lines show objects with the texts of their errors
             text = text.partition("\n")[0]
         logger.opt(depth=6, exception=record.exc_info).log(level, text)
-
-
-def _take_over_standard_logging(level: str) -> None:
-    logging.captureWarnings(capture=True)
-    logging.basicConfig(handlers=[_ToLoguru()], level=level, force=True)
-    # At DEBUG this driver logs each statement with its values, including hashes and tokens.
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def traceback_without_values(error: BaseException) -> str:

@@ -128,7 +128,13 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
             continue
         if not header:
             header = [cell.strip().casefold() for cell in cells]
-            _require_header(header, Place(start, 1), source)
+            place = Place(start, 1)
+            if len(set(header)) < len(header):
+                raise _bad(source, place, None, "the header names a column twice")
+            if "email" not in header:
+                raise _bad(
+                    source, place, None, "not a list of accounts: no column 'email' in the header"
+                )
             continue
         if len(cells) != len(header):
             reason = f"{len(cells)} cells, where the header has {len(header)}"
@@ -144,13 +150,6 @@ def _next_row(reader: Any, source: str) -> Optional[list[str]]:
         where = Place(max(reader.line_num, 1), 1)
         raise _bad(source, where, None, f"not valid CSV: {error}") from None
     return row
-
-
-def _require_header(header: list[str], place: Place, source: str) -> None:
-    if len(set(header)) < len(header):
-        raise _bad(source, place, None, "the header names a column twice")
-    if "email" not in header:
-        raise _bad(source, place, None, "not a list of accounts: no column 'email' in the header")
 
 
 def _csv_values(

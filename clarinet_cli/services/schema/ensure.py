@@ -61,7 +61,15 @@ async def ensure_schema(
     if found.foreign:
         return Step("schema", "unchanged", "made by another program, left alone")
     if not dry_run:
-        await _stamp_head(settings, found.environment)
+        async with migration_connection(
+            settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS
+        ) as connection:
+            with alembic_errors("head"):
+                await connection.run_sync(
+                    lambda sync: MigrationContext.configure(sync).stamp(
+                        found.environment.scripts, "head"
+                    )
+                )
     return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
 
 
@@ -116,11 +124,3 @@ async def _inspect(settings: Settings) -> _Schema:
     if ours and found and not status.current and not schema.foreign:
         raise unversioned_error(found)
     return schema
-
-
-async def _stamp_head(settings: Settings, environment: Environment) -> None:
-    async with migration_connection(settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS) as connection:
-        with alembic_errors("head"):
-            await connection.run_sync(
-                lambda sync: MigrationContext.configure(sync).stamp(environment.scripts, "head")
-            )

@@ -99,7 +99,8 @@ class Environment:
         """
         if not self.packaged:
             require_code(self._code_files(), self.project)
-            _disable_byte_code(self.location)
+            if self.location.stat().st_uid != os.geteuid():  # who could not remove __pycache__
+                sys.dont_write_bytecode = True
         return self._config
 
     def refusal(self) -> Optional[str]:
@@ -184,12 +185,6 @@ def foreign_environment(project: Path) -> Optional[Path]:
     return None
 
 
-def _disable_byte_code(location: Path) -> None:
-    """Write no ``__pycache__`` into another user's directory: its owner could not remove it."""
-    if location.stat().st_uid != os.geteuid():
-        sys.dont_write_bytecode = True
-
-
 def _packaged_environment(project: Path) -> Environment:
     location, config = packaged_location(), Config()
     _set_location(config, location)
@@ -206,7 +201,11 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
     """Return a project's environment with all paths made absolute."""
     file = project / (INI_FILE if config.config_file_name else TOML_FILE)
     try:
-        versions, imports, recursive = _locations(config)
+        versions, imports, recursive = (
+            config.get_version_locations_list() or [],
+            config.get_prepend_sys_paths_list() or [],
+            config.get_alembic_boolean_option("recursive_version_locations"),
+        )
     except (CommandError, ConfigParserError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CONFIGURATION.with_context(f"{file}: {reason}") from None
@@ -235,15 +234,6 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
     return found
 
 
-def _locations(config: Config) -> tuple[list[str], list[str], bool]:
-    """Return the directories of revisions and of imports, and whether to search recursively."""
-    return (
-        config.get_version_locations_list() or [],
-        config.get_prepend_sys_paths_list() or [],
-        config.get_alembic_boolean_option("recursive_version_locations"),
-    )
-
-
 def _separator(paths: Iterable[Path]) -> tuple[str, str]:
     """Return the name that Alembic has for a path separator, and one that no path contains."""
     text = "".join(map(str, paths))
@@ -268,7 +258,10 @@ def project_config(project: Path) -> Optional[Config]:
     ini, toml = project / INI_FILE, project / TOML_FILE
     if ini.is_file():
         config = Config(ini)
-        _escape_here(config, ini)
+        # Alembic does not escape '%' in %(here)s; errors are reported when values are read.
+        with suppress(ConfigParserError, UnicodeError, OSError):
+            here = str(ini.parent.absolute()).replace("%", "%%")
+            config.file_config.set("DEFAULT", "here", here)
         return config
     if not toml.is_file():
         return None
@@ -279,16 +272,6 @@ def project_config(project: Path) -> Optional[Config]:
     except OSError as error:
         raise CONFIGURATION.with_context(f"{toml}: {error.strerror}") from None
     return Config(toml_file=toml) if "alembic" in content.get("tool", {}) else None
-
-
-def _escape_here(config: Config, ini: Path) -> None:
-    """Escape '%' in the directory that ``%(here)s`` stands for, which Alembic does not.
-
-    Errors in the file itself are reported when its values are read.
-    """
-    with suppress(ConfigParserError, UnicodeError, OSError):
-        here = str(ini.parent.absolute()).replace("%", "%%")
-        config.file_config.set("DEFAULT", "here", here)
 
 
 def ini_text(project: Path) -> str:

@@ -104,7 +104,8 @@ def _operations(call: ast.Call, batches: dict[str, Optional[str]]) -> Iterator[O
         case "alter_column":
             for keyword in call.keywords:
                 effect = ALTERATIONS.get(keyword.arg or "")
-                if effect and not (keyword.arg == "nullable" and _is_true(keyword.value)):
+                relaxes = keyword.arg == "nullable" and ast.unparse(keyword.value) == "True"
+                if effect and not relaxes:
                     yield Operation(effect, table, column)
         case "execute":
             yield from _statements(call)
@@ -144,7 +145,3 @@ def _text(call: ast.Call, position: int, name: str) -> Optional[str]:
         ),
         None,
     )
-
-
-def _is_true(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is True

@@ -59,19 +59,15 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-def _require_database(settings: Settings) -> None:
-    """Create a missing SQLite file for ``alembic upgrade``, and for no other command."""
+async def _migrate_database(settings: Settings) -> None:
+    """Run the revisions on the configured database, under the migration lock."""
     url = database_url(settings)
+    # Only 'alembic upgrade' creates a missing SQLite file.
     file = sqlite_file(url)
     (operation, *_) = getattr(context.config.cmd_opts, "cmd", [None])
     if file is not None and operation is upgrade and create_sqlite_file(file):
         logger.info(f"created {display_url(url)}")
     require_sqlite_file(url, settings.project_dir)
-
-
-async def _migrate_database(settings: Settings) -> None:
-    """Run the revisions on the configured database, under the migration lock."""
-    _require_database(settings)
     async with (
         job_lock(settings, Job.MIGRATION),
         get_connection(settings, access=Access.WRITE, foreign_keys=False) as connection,
@@ -90,21 +86,6 @@ def _write_sql(settings: Settings) -> None:
         context.run_migrations()
 
 
-def _run_alembic_command() -> None:
-    """Run what the ``alembic`` command asks for, and report errors as it does."""
-    configure_logging(verbosity=1)
-    try:
-        settings = configured_settings()
-        if context.is_offline_mode():
-            _write_sql(settings)
-        else:
-            with SIGNALS.handling():
-                asyncio.run(_migrate_database(settings))
-    except ClarinetError as error:
-        hint = f" (hint: {error.hint})" if error.hint else ""
-        raise CommandError(f"{error.message}{hint}") from error
-
-
 def run_environment() -> None:
     """Run the environment that Alembic has loaded; called by ``env.py``.
 
@@ -118,4 +99,14 @@ def run_environment() -> None:
     elif "settings" in attributes:
         _write_sql(attributes["settings"])
     else:
-        _run_alembic_command()
+        configure_logging(verbosity=1)
+        try:
+            settings = configured_settings()
+            if context.is_offline_mode():
+                _write_sql(settings)
+            else:
+                with SIGNALS.handling():
+                    asyncio.run(_migrate_database(settings))
+        except ClarinetError as error:
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            raise CommandError(f"{error.message}{hint}") from error

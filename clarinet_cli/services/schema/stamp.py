@@ -62,7 +62,9 @@ async def stamp(
         async with migration_connection(settings, access, lock_timeout, trail) as connection:
             before = await connection.run_sync(current_heads)
             require_ours(status_of(environment, before))
-            after = _resolved(environment, target)
+            with alembic_errors(target):
+                found = environment.scripts.get_revisions(target)
+            after = tuple(script.revision for script in found if script is not None)
             if set(before) == set(after):
                 return MigrationRun("unchanged", joined(before), joined(after), ())
             if not force:
@@ -72,13 +74,6 @@ async def stamp(
                 trail.add(joined(after) or BASE, "updated", from_revision=joined(before))
     result = "would_update" if dry_run else "updated"
     return MigrationRun(result, joined(before), joined(after), after)
-
-
-def _resolved(environment: Environment, target: str) -> tuple[str, ...]:
-    """Return the revisions that a name means; none for the base."""
-    with alembic_errors(target):
-        found = environment.scripts.get_revisions(target)
-    return tuple(script.revision for script in found if script is not None)
 
 
 def write_revisions(

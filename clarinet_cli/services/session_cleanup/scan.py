@@ -43,7 +43,13 @@ class Scanner:
         sizer = BatchSizer(STEP_SECONDS, self.strategy.first_scan_size)
         try:
             while not self.complete:
-                await self._step(sizer)
+                scan = partial(self.strategy.scan, sizer.size)
+                result = await self.transactions.run_with_retry(Access.READ, scan)
+                sizer.observe(self.transactions.seconds)
+                self.found, self.complete = self.found + result.found, result.done
+                if self.invalid is not None:
+                    self.invalid = None if result.invalid is None else self.invalid + result.invalid
+                self._step_done.set()
                 if self.transactions.stopped:
                     break
         finally:
@@ -55,12 +61,3 @@ class Scanner:
         if not self.finished:
             self._step_done = asyncio.Event()
         return self._step_done
-
-    async def _step(self, sizer: BatchSizer) -> None:
-        scan = partial(self.strategy.scan, sizer.size)
-        result = await self.transactions.run_with_retry(Access.READ, scan)
-        sizer.observe(self.transactions.seconds)
-        self.found, self.complete = self.found + result.found, result.done
-        if self.invalid is not None:
-            self.invalid = None if result.invalid is None else self.invalid + result.invalid
-        self._step_done.set()
