@@ -44,14 +44,14 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.NOT_FOUND: "the named user, role, session, revision or file does not exist",
     ExitCode.CONFLICT: "conflict: exists already, or other rows depend on it",
     ExitCode.REFUSED: "refused: not confirmed, ambiguous, last superuser, protected target",
-    ExitCode.CHECK_FAILED: "the check said no: pending, drift, findings, incomplete",
+    ExitCode.CHECK_FAILED: "the check failed: pending, drift, findings, incomplete",
     ExitCode.UNREACHABLE: "the database can't be reached, refuses the log-in, or is too slow",
     ExitCode.BUSY: "busy, try again: locked, or another clean-up or migration is running",
     ExitCode.CONFIGURATION: "the configuration is invalid",
-    ExitCode.HUNG_UP: "stopped by SIGHUP; what was under way finished or rolled back",
-    ExitCode.INTERRUPTED: "stopped by SIGINT; what was under way finished or rolled back",
-    ExitCode.QUIT: "stopped by SIGQUIT; what was under way finished or rolled back",
-    ExitCode.TERMINATED: "stopped by SIGTERM; what was under way finished or rolled back",
+    ExitCode.HUNG_UP: "stopped by SIGHUP; the current step was finished or rolled back",
+    ExitCode.INTERRUPTED: "stopped by SIGINT; the current step was finished or rolled back",
+    ExitCode.QUIT: "stopped by SIGQUIT; the current step was finished or rolled back",
+    ExitCode.TERMINATED: "stopped by SIGTERM; the current step was finished or rolled back",
 }
 
 

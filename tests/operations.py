@@ -20,7 +20,7 @@ from clarinet_cli.services.accounts.hashes import prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import queries as session_queries
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.late_logins import LateLogins
+from clarinet_cli.services.sessions.revoke import LateLogins
 from clarinet_cli.services.unit_of_work import Access, UnitOfWork, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName

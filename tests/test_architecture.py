@@ -20,7 +20,6 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "locks.py",
     "readiness.py",
     "session_cleanup/service.py",
-    "sessions/late_logins.py",
     "sessions/queries.py",
     "sessions/revoke.py",
     "unit_of_work.py",

@@ -12,20 +12,22 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
-from clarinet_cli.results.backups import BackupContents, BackupReport, RestoreReport
-from clarinet_cli.results.checks import Finding
-from clarinet_cli.results.configuration import SettingRow, SettingsFile
+from clarinet_cli.results.checks import Finding, SettingRow, SettingsFile
 from clarinet_cli.results.database import (
+    BackupContents,
+    BackupReport,
     DatabaseStatus,
     ExitCodeRow,
     FileChange,
     MigrationRun,
     MigrationStatus,
+    ResetReport,
+    RestoreReport,
     RevisionRow,
     Step,
+    VacuumReport,
     WaitReport,
 )
-from clarinet_cli.results.maintenance import ResetReport, VacuumReport
 from clarinet_cli.results.sessions import (
     CleanupReport,
     RevokeAllReport,

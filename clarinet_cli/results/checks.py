@@ -1,7 +1,7 @@
-"""Results of checks."""
+"""Results about settings, and the findings of checks."""
 
-from dataclasses import dataclass
-from typing import Literal, Optional
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
 
 FindingStatus = Literal["ok", "warning", "error"]
 
@@ -14,3 +14,28 @@ class Finding:
     status: FindingStatus
     detail: str
     hint: Optional[str] = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A setting and where its value comes from.
+
+    Attributes:
+        key: The key; one of a table as ``table.key``.
+        value: The value that counts, with its type; a secret is ``****``.
+        source: ``default``, the name of a variable, or a file and its line.
+        problem: There only when the value can't be used: why.
+    """
+
+    key: str
+    value: Any
+    source: str
+    problem: Optional[str] = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A file that settings are read from; the first one that has a key gives its value."""
+
+    path: str
+    exists: bool

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session, transaction
 from clarinet_cli.repositories.purge import Batch, PurgeStrategy, choose_purge_strategy
-from clarinet_cli.repositories.purge.key_order import KeyOrder
 from clarinet_cli.repositories.purge.postgresql import BlockRanges, ListedKeys
 from clarinet_cli.repositories.purge.sqlite import RowidSlices
+from clarinet_cli.repositories.purge.strategy import KeyOrder
 from clarinet_cli.repositories.session_state import ExpiryPolicy
 from tests import oracle
 from tests.oracle import IDLE_LIMIT

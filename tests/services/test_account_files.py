@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from clarinet_cli.cli import formats
 from clarinet_cli.exceptions import ClarinetError, InvalidInputError
 from clarinet_cli.results import DeclaredAccount
-from clarinet_cli.services.accounts.file import Declared, read_accounts
-from clarinet_cli.services.accounts.json_positions import JsonReader
+from clarinet_cli.services.accounts.file import Declared, JsonReader, read_accounts
 from clarinet_cli.types import OutputFormat
 
 FIELDS = ["email", "is_active", "is_superuser", "is_verified", "roles"]

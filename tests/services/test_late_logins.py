@@ -16,8 +16,8 @@ from clarinet_cli.services.accounts.apply import ApplyPlan
 from clarinet_cli.services.accounts.changes import Rule
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.sessions import late_logins
-from clarinet_cli.services.sessions.late_logins import LateLogins
+from clarinet_cli.services.sessions import revoke
+from clarinet_cli.services.sessions.revoke import LateLogins
 from tests import oracle
 from tests.faults.processes import end_of, running
 from tests.operations import (
@@ -165,7 +165,7 @@ def test_they_are_counted_in_report_and_record(
         assert seconds == 5
         log_in(project)
 
-    monkeypatch.setattr(late_logins, "LateLogins", functools.partial(LateLogins, wait=wait))
+    monkeypatch.setattr(revoke, "LateLogins", functools.partial(LateLogins, wait=wait))
     log = tmp_path / "audit.jsonl"
     words = ("--audit-log", str(log), *RESET, "--settle", "5s", "-o", "json")
     assert project.run(*words, stdin=PASSWORD).json["sessions_revoked"] == 2
@@ -190,7 +190,7 @@ def test_the_wait_can_be_chosen(
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(late_logins, "LateLogins", functools.partial(LateLogins, wait=wait))
+    monkeypatch.setattr(revoke, "LateLogins", functools.partial(LateLogins, wait=wait))
     for text in ("", "2m", "0"):
         option = ("--settle", text) if name == "--settle" and text else ()
         env = {"CLARINET_SETTLE": text if name == "CLARINET_SETTLE" else ""}

@@ -23,7 +23,7 @@ from clarinet_cli.types import OutputFormat
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
     from clarinet_cli.services.accounts.changes import Rule
-    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Database
 
 CHANGED = ("updated", "deleted")
@@ -242,7 +242,7 @@ async def _change(
 ) -> None:
     """Change one account and report it."""
     from clarinet_cli.services.accounts.changes import change_account
-    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     late = LateLogins(settle)

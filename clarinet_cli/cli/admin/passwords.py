@@ -62,7 +62,7 @@ async def create(
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
-    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     if if_not_exists and update:
@@ -126,7 +126,7 @@ async def reset_password(
     from clarinet_cli.services.accounts import changes
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import resettable_account
-    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
@@ -170,7 +170,7 @@ async def ensure(
     """
     from clarinet_cli.services.accounts.first_superuser import ensure_superuser, find_superuser
     from clarinet_cli.services.accounts.resolve import first_admin_email
-    from clarinet_cli.services.sessions.late_logins import LateLogins
+    from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import open_database, run_operation
 
     settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.repositories.purge.key_order import KeyOrder
 from clarinet_cli.repositories.purge.postgresql import (
     BlockRanges,
     ListedKeys,
@@ -13,7 +12,13 @@ from clarinet_cli.repositories.purge.postgresql import (
     number_of_blocks,
 )
 from clarinet_cli.repositories.purge.sqlite import RowidSlices, has_rowids
-from clarinet_cli.repositories.purge.strategy import VALID, Batch, PurgeStrategy, ScanResult
+from clarinet_cli.repositories.purge.strategy import (
+    VALID,
+    Batch,
+    KeyOrder,
+    PurgeStrategy,
+    ScanResult,
+)
 
 __all__ = ["Batch", "PurgeStrategy", "ScanResult", "choose_purge_strategy"]
 

@@ -32,7 +32,7 @@ from clarinet_cli.services.accounts.matching import (
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
-from clarinet_cli.services.sessions.late_logins import LateLogins
+from clarinet_cli.services.sessions.revoke import LateLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import UNCHANGED, ProgressCallback

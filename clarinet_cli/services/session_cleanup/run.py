@@ -12,8 +12,7 @@ from clarinet_cli.repositories.purge import Batch, PurgeStrategy
 from clarinet_cli.services.audit import JobRecord
 from clarinet_cli.services.locks import CheckLock
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan, ProgressCallback
-from clarinet_cli.services.session_cleanup.scan import Scanner
-from clarinet_cli.services.session_cleanup.selection import Selection
+from clarinet_cli.services.session_cleanup.selection import Scanner, Selection
 from clarinet_cli.services.session_cleanup.transaction import (
     RETRY_INTERVAL_SECONDS,
     RETRY_SECONDS,

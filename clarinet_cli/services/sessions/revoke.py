@@ -1,11 +1,12 @@
-"""Revoking log-in sessions.
+"""Revoking log-in sessions, including those of concurrent log-ins.
 
 The server may accept a revoked token until its cache entry expires
 (``session_cache_ttl_seconds``).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Optional
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
 from clarinet_cli.services.accounts.resolve import resolve_user
 from clarinet_cli.services.audit import JobRecord, recorded_job
-from clarinet_cli.services.sessions.resolve import one_session, resolve_user_id
+from clarinet_cli.services.sessions.queries import one_session, resolve_user_id
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.types import UNCHANGED, ProgressCallback, planned_result
 from clarinet_cli.utils.logger import logger
@@ -176,3 +177,53 @@ async def _revoke_batches(
 async def _ids_of(session: AsyncSession, users: Sequence[str]) -> set[UUID]:
     repository = UserRepository(session)
     return {(await resolve_user(repository, who)).id for who in users}
+
+
+LATE_LOGIN_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class LateLogins:
+    """The accounts whose sessions are revoked again.
+
+    Attributes:
+        seconds: How long a log-in may take; 0: do not revoke again.
+        wait: How to wait for that long.
+        accounts: The accounts whose sessions a committed transaction revoked.
+        revoked: How many sessions were revoked again, by account.
+    """
+
+    seconds: float = LATE_LOGIN_SECONDS
+    wait: Callable[[float], Awaitable[object]] = asyncio.sleep
+    accounts: set[UUID] = field(default_factory=set)
+    revoked: dict[UUID, int] = field(default_factory=dict)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(self.seconds and self.accounts)
+
+    async def revoke(self, database: Database) -> None:
+        """Wait, then revoke the sessions created meanwhile, with a record for each account.
+
+        The lock for writing is taken only when there are such sessions.
+
+        Raises:
+            ClarinetError: The driver's error, translated, or a record can't be written; no
+                session was revoked.
+        """
+        if not self.is_due:
+            return
+        logger.info(f"waiting {self.seconds:g} s for log-ins under way")
+        await database.disconnect()
+        await self.wait(self.seconds)
+        async with unit_of_work(database) as work:
+            found = await SessionRepository(work.session).users_with_sessions(self.accounts)
+        if not found:
+            return
+        async with unit_of_work(database, access=Access.WRITE) as work:
+            revoked = await SessionRepository(work.session).revoke_of_users(found)
+            for user_id, count in revoked.items():
+                work.record_change(user_id, "revoked", sessions_revoked=count)
+        self.revoked = dict(revoked)
+        logger.info(f"revoked {revoked.total()} sessions of late log-ins")
