@@ -39,11 +39,20 @@ class _NoMerge(PydanticBaseSettingsSource):
         return {key: value for key, value in values.items() if key not in self.current_state}
 
 
-class _Environment(_NoMerge, EnvSettingsSource):
+class _Variables(_NoMerge, EnvSettingsSource):
+    """Variables, examined for each key only if they set one: that takes most of a load."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the keys that no source with a higher precedence has."""
+        variables = {f"{self.env_prefix}{key}".lower() for key in self.settings_cls.model_fields}
+        return {} if variables.isdisjoint(self.env_vars) else super().__call__()
+
+
+class _Environment(_Variables):
     """Environment variables."""
 
 
-class _DotEnv(_NoMerge, DotEnvSettingsSource):
+class _DotEnv(_Variables, DotEnvSettingsSource):
     """A ``.env`` file."""
 
 
