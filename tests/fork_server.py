@@ -3,15 +3,17 @@
 A start of the interpreter takes ten times what a short command does. This program is started
 once by each test process (``tests.forked``) and forks a child for each command. A child gets
 its arguments, environment, working directory, umask and standard streams from the request, and
-runs ``python -m clarinet_cli``, or a program given as text, from there: it reads its settings
-itself, installs its own signal handlers and ends as an interpreter ends.
+runs ``python -m clarinet_cli``, a script, or a program given as text, from there: it reads its
+settings itself, installs its own signal handlers and ends as an interpreter ends.
 """
 
+import base64
 import gc
 import importlib
 import io
 import json
 import os
+import pickle
 import pkgutil
 import runpy
 import select
@@ -33,7 +35,12 @@ TYPICAL_LINES = (
     "db status -ojson",
 )
 SETTINGS = 'database_driver = "sqlite"\ndatabase_name = "clarinet"\n'
-ALSO_LOADED = ("asyncpg", "sqlalchemy.dialects.postgresql.asyncpg", "clarinet_cli.cli.main")
+ALSO_LOADED = (
+    "alembic.config",
+    "asyncpg",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "clarinet_cli.cli.main",
+)
 NUMBER_BYTES = 8  # of a process id, then of its wait status
 STREAMS = ("stdin", "stdout", "stderr")
 
@@ -161,6 +168,7 @@ def report_ends(children: dict[int, socket.socket]) -> None:
 def run(request: Request) -> None:
     """In a child: become the process that was asked for, and run the command."""
     words = request.words
+    prepare = pickle.loads(base64.b64decode(words["prepare"]))  # noqa: S301 - our own
     for target in words["streams"]:
         os.dup2(descriptor := request.descriptors.pop(0), target)
         os.close(descriptor)
@@ -180,7 +188,14 @@ def run(request: Request) -> None:
     sys.path[0] = words["directory"]
     sys.argv[1:] = words["arguments"]
     sys.orig_argv[1:] = ["-m", "clarinet_cli", *words["arguments"]]
-    if words["program"] is None:
+    if prepare is not None:
+        prepare()
+    if words["script"] is not None:
+        sys.path[0] = os.path.dirname(words["script"])  # noqa: PTH120
+        sys.argv[0] = words["script"]
+        sys.orig_argv[1:] = [words["script"], *words["arguments"]]
+        runpy.run_path(words["script"], run_name="__main__")
+    elif words["program"] is None:
         runpy.run_module("clarinet_cli", run_name="__main__", alter_sys=True)
     else:
         sys.argv[0] = "-c"

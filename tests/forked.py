@@ -5,11 +5,13 @@ the libraries read while they load) needs a real start; ``start`` does that by i
 environment asks for it, and where no server can be had.
 """
 
+import base64
 import contextlib
 import functools
 import json
 import math
 import os
+import pickle
 import select
 import selectors
 import signal
@@ -17,9 +19,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Optional, Self, Union
+from typing import IO, Any, Optional, Self, Union
 
 from tests.fork_server import NUMBER_BYTES
 
@@ -28,6 +30,7 @@ CLOSED = -4  # a standard stream that is closed, as a shell's ">&-" does it
 # Variables that are read when an interpreter or a library loads.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "LOGURU_", "COVERAGE_")
 ROOT = Path(__file__).parent.parent
+ALEMBIC = Path(sys.executable).with_name("alembic")
 TERMINAL_FIRST = (
     "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR));"
     " os.execv(sys.argv[1], sys.argv[1:])"
@@ -132,6 +135,7 @@ class ForkedProcess:
 
 Process = Union[subprocess.Popen[bytes], ForkedProcess]
 Stream = Union[int, IO[bytes]]
+Prepare = Optional[Callable[[], None]]
 
 
 def start(
@@ -143,8 +147,11 @@ def start(
     stderr: Stream = PIPE,
     terminal: bool = False,
     program: Optional[str] = None,
+    script: Optional[Path] = None,
+    directory: Optional[Path] = None,
+    prepare: Prepare = None,
 ) -> Process:
-    """Start ``python -m clarinet_cli``, or ``python -c`` with a program.
+    """Start ``python -m clarinet_cli``, a script, or ``python -c`` with a program.
 
     Args:
         arguments: The words of the command line, without the program.
@@ -154,21 +161,36 @@ def start(
         stderr: Its standard error.
         terminal: Begin a session whose controlling terminal is standard input.
         program: What to run instead; the modules of the tool are loaded already.
+        script: A script in Python to run instead, such as ``alembic``.
+        directory: Its working directory; None means ours.
+        prepare: Called in the process before the command. It must be a function of a module,
+            or a ``functools.partial`` of one, and hold whether or not an ``exec`` follows.
     """
     server = fork_server()
     if server is not None and at_start(env) == at_start(os.environ):
-        return server.start(arguments, env, (stdin, stdout, stderr), terminal, program)
+        request = {
+            "arguments": list(arguments),
+            "environment": dict(env),
+            "directory": str(directory or Path.cwd()),
+            "terminal": terminal,
+            "program": program,
+            "script": script and str(script),
+            "prepare": base64.b64encode(pickle.dumps(prepare)).decode(),
+        }
+        return server.start(request, (stdin, stdout, stderr))
     started = ["-m", "clarinet_cli"] if program is None else ["-c", program]
-    words = [sys.executable, *started, *arguments]
+    words = [sys.executable, *([str(script)] if script else started), *arguments]
     if terminal:
         words = [sys.executable, "-c", TERMINAL_FIRST, *words]
     streams = [stdin, stdout, stderr]
     closed = [number for number, stream in enumerate(streams) if stream == CLOSED]
     given = [None if stream == CLOSED else stream for stream in streams]
 
-    def close() -> None:
+    def first() -> None:
         for number in closed:
             os.close(number)
+        if prepare is not None:
+            prepare()
 
     return subprocess.Popen(
         words,
@@ -176,8 +198,9 @@ def start(
         stdout=given[1],
         stderr=given[2],
         env=env,
+        cwd=directory,
         start_new_session=terminal,
-        preexec_fn=close if closed else None,
+        preexec_fn=first if closed or prepare else None,
     )
 
 
@@ -190,10 +213,21 @@ def run(
     stdout: Stream = PIPE,
     stderr: Stream = PIPE,
     program: Optional[str] = None,
+    script: Optional[Path] = None,
+    directory: Optional[Path] = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:
     """Start a process and wait for its end; it is killed after *timeout* seconds."""
-    process = start(arguments, env=env, stdin=stdin, stdout=stdout, stderr=stderr, program=program)
+    process = start(
+        arguments,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        program=program,
+        script=script,
+        directory=directory,
+    )
     try:
         out, err = process.communicate(content, timeout)
     except BaseException:
@@ -247,26 +281,11 @@ class ForkServer:
         if self._control.recv(6) != b"ready\n":
             raise OSError("the fork server did not start")
 
-    def start(
-        self,
-        arguments: Sequence[str],
-        env: Mapping[str, str],
-        streams: Sequence[Stream],
-        terminal: bool,
-        program: Optional[str],
-    ) -> ForkedProcess:
+    def start(self, request: dict[str, Any], streams: Sequence[Stream]) -> ForkedProcess:
         """Start a command; see the function ``start``."""
-        mask = os.umask(0)
-        os.umask(mask)
-        request = {
-            "arguments": list(arguments),
-            "environment": dict(env),
-            "directory": str(Path.cwd()),
-            "umask": mask,
-            "terminal": terminal,
-            "program": program,
-            "streams": [number for number, stream in enumerate(streams) if stream != CLOSED],
-        }
+        request["umask"] = os.umask(0)
+        os.umask(request["umask"])
+        request["streams"] = [n for n, stream in enumerate(streams) if stream != CLOSED]
         ours: list[Optional[IO[bytes]]] = []
         status, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
@@ -286,7 +305,7 @@ class ForkServer:
                 ours.append(open(mine, "rb" if number else "wb", 0 if not number else -1))  # noqa: SIM115, PTH123
             socket.send_fds(self._control, [b"x"], given)
         status.sendall(json.dumps(request).encode() + b"\n")
-        return ForkedProcess(arguments, number_from(status), status, ours)
+        return ForkedProcess(request["arguments"], number_from(status), status, ours)
 
     def stop(self) -> None:
         """End the server; children that still run are not its concern any more."""

@@ -1,12 +1,13 @@
 """Passwords and files that are handed over: how much of them is taken, and in which form."""
 
 import os
-import resource
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.cli.scenes import ADMIN
+from tests.faults.limits import with_memory
 from tests.faults.processes import run_alone
 from tests.support import PASSWORD, Project
 
@@ -109,10 +110,7 @@ def test_more_memory_than_there_is_is_said(project: Project) -> None:
     settings = (project.directory / "settings.toml").read_text()
     more = settings.replace("argon2_memory_cost = 7168", "argon2_memory_cost = 67108864")
     (project.directory / "settings.toml").write_text(more)
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-
+    limit = partial(with_memory, 2**32)
     result = run_alone(project, *RESET, "--password-stdin", stdin=PASSWORD, prepare=limit)
     assert (result.code, result.stdout) == (1, ""), result
     assert result.stderr.splitlines() == [

@@ -18,7 +18,7 @@ import psutil
 
 from clarinet_cli.services.schema.environments import find_environment
 from tests import forked
-from tests.forked import Process
+from tests.forked import Prepare, Process
 from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, Result, process_environment
 
@@ -44,7 +44,7 @@ def running(
     *arguments: str,
     stdin: str = "",
     env: Optional[Mapping[str, str]] = None,
-    prepare: Optional[Callable[[], None]] = None,
+    prepare: Prepare = None,
 ) -> Iterator[Process]:
     """Start a command in a process of its own; whatever happens, it is gone at the end.
 
@@ -53,22 +53,10 @@ def running(
         *arguments: The words of the command.
         stdin: Its whole standard input.
         env: Variables that it gets beside those of the project.
-        prepare: Called in the child before the tool starts, which is then an interpreter's
-            own start.
+        prepare: Called in the process before the command; see ``tests.faults.limits``.
     """
     environment = process_environment({**project.environment, **(env or {})})
-    process: Process
-    if prepare is None:
-        process = forked.start(project.words(*arguments), env=environment)
-    else:
-        process = subprocess.Popen(
-            project.process(*arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            preexec_fn=prepare,
-        )
+    process = forked.start(project.words(*arguments), env=environment, prepare=prepare)
     try:
         assert process.stdin is not None
         process.stdin.write(stdin.encode())
@@ -94,7 +82,7 @@ def run_alone(
     *arguments: str,
     stdin: str = "",
     env: Optional[Mapping[str, str]] = None,
-    prepare: Optional[Callable[[], None]] = None,
+    prepare: Prepare = None,
 ) -> Result:
     """Run a command in a process of its own to its end."""
     with running(project, *arguments, stdin=stdin, env=env, prepare=prepare) as process:
@@ -106,7 +94,7 @@ def run_at_once(
     number: int,
     *arguments: str,
     stdin: str = "",
-    prepare: Optional[Callable[[], None]] = None,
+    prepare: Prepare = None,
 ) -> list[Result]:
     """Start the same command several times at once and return how each ended."""
     with contextlib.ExitStack() as stack:

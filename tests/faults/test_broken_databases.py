@@ -1,7 +1,6 @@
 """Databases that are away, refuse, or are no databases: one clear line each, nothing changed."""
 
 import contextlib
-import ctypes
 import os
 import resource
 import shutil
@@ -14,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.faults.limits import bound_by_permissions, limited_to
 from tests.faults.processes import (
     CLOSED_PORT,
     assert_one_error,
@@ -58,24 +58,13 @@ WRITERS = {
 COMMANDS = {**READERS, **WRITERS}
 # What 'help exit-codes' has for a database that can't be used.
 DOCUMENTED = {1, 7}
-# From <linux/prctl.h> and <linux/capability.h>.
 EIGHT = 8
-PR_CAPBSET_DROP = 24
-CAP_DAC_OVERRIDE = 1
-CAP_DAC_READ_SEARCH = 2
-LIBC = ctypes.CDLL(None)
 
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
     """SQLite, unless a test says otherwise."""
     return str(getattr(request, "param", "sqlite"))
-
-
-def bound_by_permissions() -> None:
-    """Let file modes count in this process, also when it runs as root."""
-    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-        LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 # --- SQLite files -------------------------------------------------------------------------
@@ -257,12 +246,6 @@ def small_disk(directory: Path, size: int) -> Iterator[bool]:
     finally:
         if mounted:
             subprocess.run([umount, "--lazy", str(directory)], check=True)
-
-
-def limited_to(size: int) -> None:
-    """Let no file grow beyond *size* in this process: writing more fails."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def assert_nothing_fits(project: Project, prepare: Callable[[], None], before: bytes) -> None:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.cli.scenes import ADA, populate
+from tests.faults.limits import as_nohup
 from tests.faults.processes import (
     CLOSED_PORT,
     RUNS,
@@ -321,11 +322,6 @@ def test_the_first_process_of_a_container_hears_signals(
 def test_what_the_caller_ignored_stays_ignored(tmp_path: Path) -> None:
     """Under nohup the end of the terminal does not end the command; SIGTERM does."""
     project = unreachable(tmp_path)
-
-    def as_nohup() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
     with running(project, "db", "wait", "--timeout", "60s", prepare=as_nohup) as process:
         eventually(lambda: waits_for_a_server(project), process)
         process.send_signal(signal.SIGHUP)

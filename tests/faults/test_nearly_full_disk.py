@@ -12,8 +12,9 @@ import pytest
 
 from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
+from tests.faults.limits import limited_to
 from tests.faults.processes import run_alone
-from tests.faults.test_broken_databases import limited_to, small_disk
+from tests.faults.test_broken_databases import small_disk
 from tests.support import Project
 
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -64,7 +65,7 @@ def test_little_room_is_enough(project: Project, mode: str, held: bool) -> None:
         if held:
             server = stack.enter_context(contextlib.closing(sqlite3.connect(project.file)))
             server.execute("SELECT count(*) FROM access_token").fetchone()
-        result = run_alone(project, "session", "cleanup", "-o", "json", prepare=lambda: None)
+        result = run_alone(project, "session", "cleanup", "-o", "json")
         assert (result.code, result.stderr) == (0, ""), result
         report = result.json
         assert (report["matched"], report["deleted"], report["remaining"]) == (DEAD, DEAD, 0)
@@ -80,9 +81,7 @@ def test_the_next_run_begins_where_this_one_ended(project: Project, mode: str) -
     fill(project, mode)
     with nearly_full(project, 300_000):
         words = ("session", "cleanup", "--limit", "300", "-o", "json")
-        deleted = [
-            run_alone(project, *words, prepare=lambda: None).json["deleted"] for _ in range(2)
-        ]
+        deleted = [run_alone(project, *words).json["deleted"] for _ in range(2)]
         assert deleted == [300, 300]
         assert len(project.tokens()) == DEAD + 1 - 600
         assert project.rows("PRAGMA integrity_check") == [("ok",)]
@@ -127,7 +126,7 @@ def test_where_not_one_session_fits_nothing_is_lost(project: Project, mode: str)
     fill(project, mode)
     before = project.tokens()
     with nearly_full(project, 40_960 if mode == "WAL" else 4096):
-        result = run_alone(project, "session", "cleanup", prepare=lambda: None)
+        result = run_alone(project, "session", "cleanup")
         assert (result.code, result.stdout) == (1, ""), result
         assert "disk" in result.stderr
         assert len(result.stderr.splitlines()) <= 2

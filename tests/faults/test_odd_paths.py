@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.faults.processes import assert_one_error
+from tests.forked import ALEMBIC
 from tests.support import PASSWORD, Project, Result, process_environment, run_in_process
 from tests.users import SERVICE, STRANGER, as_user, give, run_as, shared_directory
 
@@ -117,13 +117,7 @@ def test_alembic_itself_works_under_an_odd_name(tmp_path: Path, name: str) -> No
     project.write_settings()
     assert project.run("migrate", "init").code == 0
     for words in (["upgrade", "head"], ["current"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "alembic", *words],
-            cwd=directory,
-            env=process_environment({}),
-            capture_output=True,
-            check=False,
-        )
+        done = forked.run(words, script=ALEMBIC, directory=directory, env=process_environment({}))
         assert done.returncode == 0, done
     assert project.json("migrate", "status")["up_to_date"] is True
 

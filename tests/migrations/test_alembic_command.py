@@ -12,6 +12,8 @@ import pytest
 
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.schema.scripts import BASE_REVISION
+from tests import forked
+from tests.forked import ALEMBIC
 from tests.migrations.helpers import (
     files,
     schema,
@@ -47,11 +49,11 @@ def copy_of_repository(tmp_path: Path) -> Path:
     return root
 
 
-def run(project: Project, *command: str | Path, directory: Path = REPOSITORY) -> Result:
-    """Run a program in *directory* for the project that the variable names."""
+def run(project: Project, *command: str | Path) -> Result:
+    """Run a program in the repository for the project that the variable names."""
     done = subprocess.run(
         command,
-        cwd=directory,
+        cwd=REPOSITORY,
         env=process_environment({"CLARINET_PROJECT": str(project.directory)}),
         capture_output=True,
         text=True,
@@ -62,8 +64,10 @@ def run(project: Project, *command: str | Path, directory: Path = REPOSITORY) ->
 
 
 def alembic(project: Project, *words: str, directory: Path = REPOSITORY) -> Result:
-    """Run ``alembic``."""
-    return run(project, PROGRAMS / "alembic", *words, directory=directory)
+    """Run ``alembic``; see ``tests.forked``."""
+    environment = process_environment({"CLARINET_PROJECT": str(project.directory)})
+    done = forked.run(words, script=ALEMBIC, directory=directory, env=environment)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def make(project: Project, *words: str) -> Result:
@@ -74,7 +78,7 @@ def make(project: Project, *words: str) -> Result:
 
 def test_up_and_down(created: Project) -> None:
     """Upgrade makes the tables, current names the revision, downgrade -1 removes the tables."""
-    up = alembic(created, "upgrade", "head")
+    up = run(created, ALEMBIC, "upgrade", "head")  # an interpreter's own start
     assert (up.code, up.stdout) == (0, ""), up
     assert table_names(created) == OURS
     assert versions(created) == [BASE_REVISION]

@@ -1,8 +1,6 @@
 """Which Alembic environment a project uses, and how it gets one of its own."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,8 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.schema import init_environment
 from clarinet_cli.services.schema.environments import find_environment, packaged_location
 from clarinet_cli.services.schema.scripts import BASE_REVISION
+from tests import forked
+from tests.forked import ALEMBIC
 from tests.migrations.helpers import SECOND, create_empty_database, files, table_names, versions
 from tests.migrations.helpers import write_revision as add_revision
 from tests.support import Project, process_environment
@@ -322,17 +322,14 @@ def test_environment_works_with_alembic_and_with_clarinet(
     init_environment(empty_project.directory, force=False)
     add_revision(empty_project.directory, SECOND)
 
-    done = subprocess.run(
-        [Path(sys.executable).with_name("alembic"), "upgrade", "head"],
-        cwd=empty_project.directory,
+    done = forked.run(
+        ["upgrade", "head"],
+        script=ALEMBIC,
+        directory=empty_project.directory,
         env=process_environment({}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
 
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert versions(empty_project) == [SECOND]
     assert set(TABLE_NAMES) < table_names(empty_project)
     status = empty_project.json("migrate", "status")

@@ -3,10 +3,7 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -14,6 +11,8 @@ import pytest
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.schema import init_environment, migration_status
 from clarinet_cli.services.schema.scripts import BASE_REVISION
+from tests import forked
+from tests.forked import ALEMBIC
 from tests.migrations.helpers import (
     SECOND,
     THIRD,
@@ -51,14 +50,8 @@ def refused(result: Result, code: int, *texts: str) -> str:
 
 def alembic(project: Project, *words: str) -> None:
     """Run ``alembic`` in the project directory."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("alembic"), *words],
-        cwd=project.directory,
-        env=process_environment({}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = forked.run(
+        words, script=ALEMBIC, directory=project.directory, env=process_environment({})
     )
     assert done.returncode == 0, done
 
