@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 from pydantic import (
     AfterValidator,
@@ -36,10 +36,14 @@ from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.filesystem.ownership import os_error_reason
 from clarinet_cli.sources import ENVIRONMENT, readable_sources, sources
 
+if TYPE_CHECKING:
+    from clarinet_cli.mapping import Mapping
+
 ENV_PREFIX = "CLARINET_"
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
 DEFAULT_ADMIN_EMAIL = f"admin@{DEFAULT_EMAIL_DOMAIN}"
 LOGS = Path("logs")
+DEFAULT_MAPPING = "clarinet"
 BYTE_ORDER_MARK = "\ufeff"
 CONTROL_NAMES = {"\r": "a carriage return", "\n": "a newline", BYTE_ORDER_MARK: "a byte order mark"}
 
@@ -83,6 +87,15 @@ def _is_control(letter: str) -> bool:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _mapping(value: object) -> object:
+    """Return the value of ``mapping``; only that of an application loads its model."""
+    if value == DEFAULT_MAPPING:
+        return value
+    from clarinet_cli.mapping import parse_mapping
+
+    return parse_mapping(value)
 
 
 def _file_name(value: str) -> str:
@@ -142,6 +155,13 @@ class Settings(BaseSettings):
     database_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
     database_read_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
 
+    # The name of a preset, or a ``Mapping``; the next two override its own keys.
+    mapping: Annotated[Any, BeforeValidator(_mapping)] = DEFAULT_MAPPING
+    session_strategy: Annotated[Optional[Literal["database", "jwt", "redis"]], EmptyIsUnset] = None
+    session_lifetime_seconds: Annotated[
+        Optional[Annotated[int, Field(ge=1)] | Literal["none"]], EmptyIsUnset
+    ] = None
+
     admin_username: str = Field(default="admin", min_length=1)
     admin_email: Annotated[Optional[str], EmptyIsUnset] = None
     admin_password: Annotated[Optional[SecretStr], EmptyIsUnset] = None
@@ -187,6 +207,16 @@ class Settings(BaseSettings):
     log_retention: str = "1 week"
     log_serialize: bool = True
     audit_log: Annotated[Optional[Path], EmptyIsUnset] = None
+
+    @property
+    def table_mapping(self) -> Optional["Mapping"]:
+        """The mapping to an application's tables; None for those of the server."""
+        if self.mapping == DEFAULT_MAPPING:
+            return None
+        mapping: Mapping = self.mapping
+        keys = ("session_strategy", "session_lifetime_seconds")
+        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        return mapping.model_copy(update=given) if given else mapping
 
     @property
     def first_admin_email(self) -> str:

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from clarinet_cli import settings as module
 from clarinet_cli.database.url import database_url
 from clarinet_cli.exceptions import ConfigurationError
+from clarinet_cli.mapping import Mapping
 from clarinet_cli.settings import Settings, load_settings, use_project
 from tests.support import Project, process_environment, replaced_environment, run_in_process
 
@@ -38,6 +39,9 @@ DEFAULTS: dict[str, Any] = {
     "database_sslkey": None,
     "database_url": None,
     "database_read_url": None,
+    "mapping": "clarinet",
+    "session_strategy": None,
+    "session_lifetime_seconds": None,
     "admin_username": "admin",
     "admin_email": None,
     "admin_password": None,
@@ -85,6 +89,9 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "database_sslkey": ("client.key", "client.key"),
     "database_url": ("sqlite:///other.db", "sqlite:///other.db"),
     "database_read_url": ("sqlite:///replica.db", "sqlite:///replica.db"),
+    "mapping": ('{"preset": "fastapi-users"}', Mapping()),
+    "session_strategy": ("jwt", "jwt"),
+    "session_lifetime_seconds": ("none", "none"),
     "admin_username": ("root", "root"),
     "admin_email": ("ada@example.org", "ada@example.org"),
     "admin_password": ("correct horse", "correct horse"),

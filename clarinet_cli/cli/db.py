@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clarinet_cli.cli import db_backup, db_maintenance
+from clarinet_cli.cli import db_backup, db_inspect, db_maintenance
 from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.findings import render_findings
 from clarinet_cli.cli.options import (
@@ -145,3 +145,4 @@ command(app)(db_backup.restore)
 command(app)(db_maintenance.vacuum)
 command(app)(db_maintenance.shell)
 command(app)(db_maintenance.reset)
+command(app)(db_inspect.inspect)

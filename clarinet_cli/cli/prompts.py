@@ -1,7 +1,7 @@
 """Prompts on the terminal."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getpass
 
@@ -86,6 +86,26 @@ def confirm_by_name(runtime: Runtime, question: str, name: str, *, yes: bool = F
         typed = Prompt.ask(Text(text), console=console)
     if typed.strip() != name:
         raise REFUSED.with_context(NOT_CONFIRMED)
+
+
+def prompt(runtime: Runtime, question: str, *, choices: Sequence[str] = ()) -> str:
+    """Prompt for a line, where a prompt can be answered.
+
+    Args:
+        runtime: The context of the run.
+        question: What to enter.
+        choices: The answers that are accepted; any if empty.
+
+    Raises:
+        RefusedError: The input ended.
+        Interrupted: A signal arrived at the prompt.
+    """
+    from rich.prompt import Prompt
+    from rich.text import Text
+
+    console = runtime.writer.console(stderr=True)
+    with _prompting(runtime.writer, NOT_CONFIRMED):
+        return Prompt.ask(Text(printable(question)), console=console, choices=list(choices) or None)
 
 
 def prompt_new_password(runtime: Runtime, email: str) -> str:

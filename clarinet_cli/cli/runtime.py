@@ -44,6 +44,7 @@ class Runtime:
 
         Raises:
             ConfigurationError: A settings file or a value in it can't be used.
+            RefusedError: There is a mapping, which the command does not know.
         """
         from clarinet_cli import settings as module
 
@@ -51,6 +52,10 @@ class Runtime:
         settings: Settings = module.settings
         self._configure_log_files(settings)
         self._warn_about(settings)
+        if settings.mapping != module.DEFAULT_MAPPING:
+            from clarinet_cli.services.mapped import require_known_command
+
+            require_known_command(settings, self.command)
         _enable_garbage_collection()
         return settings
 

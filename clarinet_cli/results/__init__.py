@@ -28,6 +28,7 @@ from clarinet_cli.results.database import (
     VacuumReport,
     WaitReport,
 )
+from clarinet_cli.results.inspection import Inspection
 from clarinet_cli.results.sessions import (
     CleanupReport,
     RevokeAllReport,
@@ -52,6 +53,7 @@ __all__ = [
     "ExitCodeRow",
     "FileChange",
     "Finding",
+    "Inspection",
     "MigrationRun",
     "MigrationStatus",
     "ResetReport",

@@ -321,7 +321,7 @@ def test_every_command_that_prints_data_has_the_option() -> None:
 def test_the_table_above_covers_every_command() -> None:
     """A command that is not in the list of this file is a gap in the tests."""
     covered = {" ".join(case.words) for case in COMMANDS}
-    step = {"db init", "db status", "db wait", "help", "init-migrations"}
+    step = {"db init", "db status", "db wait", "db inspect", "help", "init-migrations"}
     step |= {name for name in all_commands() if name.startswith("admin ")}
     step -= {"admin apply"}  # it reads a file: see test_account_files.py
     step |= {f"session {name}" for name in ("stats", "list-user", "revoke-user", "cleanup")}

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from clarinet_cli.database.url import MASK, masked_url
 from clarinet_cli.exceptions import INVALID
+from clarinet_cli.mapping import Mapping
 from clarinet_cli.results import SettingRow, SettingsFile
 from clarinet_cli.settings import ENV_PREFIX, Settings, is_secret, problem_of
 from clarinet_cli.sources import GivenValue, given_values, settings_files
@@ -112,6 +113,7 @@ def _known_key(name: str) -> str:
 
 def _rows(key: str, value: Any, source: str, problem: Optional[str]) -> Iterator[SettingRow]:
     """Yield a row for a value, and one for each key of a table."""
+    value = value.as_settings() if isinstance(value, Mapping) else value
     if not isinstance(value, dict) or is_secret(key):
         yield SettingRow(key, _shown(key, value), source, problem)
     elif not value:

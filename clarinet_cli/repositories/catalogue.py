@@ -1,0 +1,142 @@
+"""The tables of a database as its catalogue describes them."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from sqlalchemy import Connection, Enum, inspect
+from sqlalchemy.engine import Inspector
+from sqlalchemy.exc import SAWarning
+from sqlalchemy.ext.asyncio import AsyncSession
+
+SYSTEM_SCHEMAS = ("information_schema", "pg_")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueColumn:
+    """A column.
+
+    Attributes:
+        name: Its name.
+        kind: Its type in lower case, without the length; ``enum`` for an enumeration.
+        length: The length of a text, where it is limited.
+        required: Whether an INSERT has to give it a value.
+        nullable: Whether it can be NULL.
+    """
+
+    name: str
+    kind: str
+    length: Optional[int]
+    required: bool
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueKey:
+    """A foreign key."""
+
+    columns: tuple[str, ...]
+    table: tuple[Optional[str], str]
+    referred: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueTable:
+    """A table.
+
+    Attributes:
+        schema: Its schema; None if it is the default one.
+        name: Its name.
+        columns: Its columns by name, in order.
+        primary_key: The columns of its primary key.
+        unique: The sets of columns that are unique, the primary key included.
+        keys: Its foreign keys.
+    """
+
+    schema: Optional[str]
+    name: str
+    columns: dict[str, CatalogueColumn]
+    primary_key: tuple[str, ...]
+    unique: tuple[frozenset[str], ...]
+    keys: tuple[CatalogueKey, ...]
+
+    @property
+    def fullname(self) -> str:
+        """The name, with the schema unless it is the default one."""
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    def refers_to(self, other: "CatalogueTable") -> list[CatalogueKey]:
+        """Return the foreign keys of one column to another table."""
+        target = (other.schema, other.name)
+        return [key for key in self.keys if key.table == target and len(key.columns) == 1]
+
+
+async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
+    """Return all tables of the database that are not the database system's own.
+
+    Args:
+        session: The session for the queries; no row of a table is read.
+    """
+    connection = await session.connection()
+    return await connection.run_sync(_tables)
+
+
+def _tables(connection: Connection) -> list[CatalogueTable]:
+    inspector: Inspector = inspect(connection)
+    default = inspector.default_schema_name
+    found: list[CatalogueTable] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)  # a type that SQLAlchemy does not know
+        for name in inspector.get_schema_names():
+            if not name.startswith(SYSTEM_SCHEMAS):
+                found += _of_schema(inspector, None if name == default else name)
+    return found
+
+
+def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:
+    columns = inspector.get_multi_columns(schema)
+    primary = inspector.get_multi_pk_constraint(schema)
+    constraints = inspector.get_multi_unique_constraints(schema)
+    indexes = inspector.get_multi_indexes(schema)
+    keys = inspector.get_multi_foreign_keys(schema)
+    tables: list[CatalogueTable] = []
+    for place, described in columns.items():
+        key = tuple(primary[place]["constrained_columns"])
+        unique = [frozenset(key)]
+        unique += [frozenset(item["column_names"]) for item in constraints.get(place) or ()]
+        unique += [
+            frozenset(name for name in item["column_names"] if name)
+            for item in indexes.get(place) or ()
+            if item["unique"]
+        ]
+        generated = key[0] if len(key) == 1 else None
+        tables.append(
+            CatalogueTable(
+                schema,
+                place[1],
+                {item["name"]: _column(item, generated) for item in described},
+                key,
+                tuple(unique),
+                tuple(_key(item) for item in keys.get(place) or ()),
+            )
+        )
+    return tables
+
+
+def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:
+    kind = "enum" if isinstance(item["type"], Enum) else str(item["type"]).lower()
+    automatic = item.get("identity") or item.get("computed")
+    # SQLite numbers the rows of an integer primary key itself.
+    automatic = automatic or (item["name"] == generated and kind.startswith("int"))
+    return CatalogueColumn(
+        item["name"],
+        kind.partition("(")[0],
+        getattr(item["type"], "length", None),
+        not (item["nullable"] or item["default"] is not None or automatic),
+        item["nullable"],
+    )
+
+
+def _key(item: Any) -> CatalogueKey:
+    target = (item["referred_schema"], item["referred_table"])
+    return CatalogueKey(tuple(item["constrained_columns"]), target, tuple(item["referred_columns"]))

@@ -1,0 +1,260 @@
+"""The mapping that a catalogue suggests, with what is certain and what is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from clarinet_cli.mapping import Lifetime, Mapping, SessionStrategy
+from clarinet_cli.repositories.catalogue import CatalogueTable
+from clarinet_cli.services.inspection import shapes
+
+DATABASE = "database"
+LOGIN_NAMES = ("username", "user_name", "login", "nickname", "handle")
+PERSON_NAMES = ("name", "full_name", "display_name", "first_name", "last_name")
+LONG_ENOUGH = 320  # for an e-mail address, RFC 3696
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A mapping that is proposed.
+
+    Attributes:
+        values: The keys of ``[mapping]``, but for the two that no catalogue shows.
+        session_strategy: Where the application keeps its sessions; None: not known.
+        session_lifetime_seconds: The lifetime of its sessions; None: not known.
+        found: What the catalogue shows beyond the usual columns.
+        doubts: What the catalogue leaves open, by key; the mapping works without.
+        obstacles: What it leaves open, by key, without which there is no mapping.
+        own: The tables are those of the preset ``clarinet``, which need no mapping.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    session_strategy: Optional[SessionStrategy] = None
+    session_lifetime_seconds: Optional[Lifetime] = None
+    found: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def lacks_strategy(self) -> bool:
+        """Whether somebody has to say where sessions are kept."""
+        return self.session_strategy is None and not self.own
+
+    @property
+    def lacks_lifetime(self) -> bool:
+        """Whether somebody has to say how long a session lasts."""
+        stored = self.values.get("token_columns", {}).get("expires_at")
+        in_rows = self.session_strategy in (None, DATABASE) and not self.own
+        return in_rows and not stored and self.session_lifetime_seconds is None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What has to be known before the mapping can be used, by key."""
+        found = list(self.obstacles)
+        if self.lacks_strategy:
+            found.append("session_strategy: is it database, jwt or redis?")
+        elif self.session_strategy == DATABASE and not self.own and not self.values.get("tokens"):
+            found.append("tokens: there is no table of sessions for session_strategy = database")
+        if self.lacks_lifetime:
+            found.append(
+                "session_lifetime_seconds: the lifetime_seconds of the application's strategy, "
+                "or none"
+            )
+        return tuple(found)
+
+    @property
+    def uncertain(self) -> dict[str, str]:
+        """What the catalogue leaves open, by key."""
+        found: dict[str, str] = {}
+        for text in (*self.unknown, *self.doubts):
+            key, _, reason = text.partition(": ")
+            found[key] = f"{found[key]}; {reason}" if key in found else reason
+        return found
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of ``[mapping]``, in the form of a settings file."""
+        given = {
+            "session_strategy": self.session_strategy,
+            "session_lifetime_seconds": self.session_lifetime_seconds,
+        }
+        values = self.values | {key: value for key, value in given.items() if value is not None}
+        # Without a table of sessions the two can contradict each other: that is reported.
+        checked = values | {"session_strategy": None} if not values.get("tokens") else values
+        kept = Mapping.model_validate(checked).as_settings()
+        return kept | {key: values[key] for key in ("session_strategy",) if key in values}
+
+    def with_answers(
+        self,
+        session_strategy: Optional[SessionStrategy] = None,
+        session_lifetime_seconds: Optional[Lifetime] = None,
+    ) -> "Proposal":
+        """Return the proposal with what somebody has said; None changes nothing."""
+        return replace(
+            self,
+            session_strategy=session_strategy or self.session_strategy,
+            session_lifetime_seconds=session_lifetime_seconds or self.session_lifetime_seconds,
+        )
+
+
+def propose_mapping(tables: Sequence[CatalogueTable]) -> Proposal:
+    """Return the mapping that a catalogue suggests.
+
+    Args:
+        tables: All tables of the database.
+    """
+    if shapes.are_own(tables):
+        return Proposal(found=("the tables are those of Clarinet",), own=True)
+    candidates = shapes.account_tables(tables)
+    if len(candidates) != 1:
+        listed = ", ".join(table.fullname for table in candidates)
+        reason = f"several tables look like accounts: {listed}"
+        if not candidates:
+            reason = "no table has a password hash, an e-mail address and a simple primary key"
+        return Proposal(obstacles=(f"users: {reason}",))
+    return _Reading(tables, candidates[0]).proposal()
+
+
+class _Reading:
+    """The parts of a proposal for one table of accounts."""
+
+    def __init__(self, tables: Sequence[CatalogueTable], users: CatalogueTable) -> None:
+        self.tables = tables
+        self.users = users
+        self.values: dict[str, Any] = {"users": users.name}
+        self.found: list[str] = []
+        self.doubts: list[str] = []
+        self.obstacles: list[str] = []
+
+    def proposal(self) -> Proposal:
+        if self.users.schema:
+            self.values["schema"] = self.users.schema
+        self._user_columns()
+        self._id_form()
+        self._tokens()
+        self._roles()
+        self._further_columns()
+        return Proposal(
+            self.values,
+            found=tuple(self.found),
+            doubts=tuple(self.doubts),
+            obstacles=tuple(self.obstacles),
+        )
+
+    def _user_columns(self) -> None:
+        users = self.users
+        columns = {
+            "id": users.primary_key[0],
+            "email": shapes.named(users, shapes.ADDRESSES, shapes.TEXTS) or "",
+            "hashed_password": shapes.named(users, shapes.HASHES, shapes.TEXTS) or "",
+            "is_verified": shapes.named(users, shapes.VERIFIED, shapes.FLAGS) or "",
+        }
+        for key, names in {"is_active": shapes.ACTIVE, "is_superuser": shapes.SUPERUSER}.items():
+            name = shapes.named(users, names, shapes.FLAGS)
+            if name is None:
+                self.obstacles.append(
+                    f"user_columns.{key}: {users.fullname} has no flag {' or '.join(names)}"
+                )
+            else:
+                columns[key] = name
+        if not columns["is_verified"]:
+            self.found.append(f"{users.fullname} has no is_verified")
+        email = columns["email"]
+        if users.columns[email].nullable:
+            self.doubts.append(f"user_columns.email: {users.fullname}.{email} can be NULL")
+        if frozenset((email,)) not in users.unique:
+            self.doubts.append(f"user_columns.email: {users.fullname}.{email} is not unique")
+        if users.columns[columns["hashed_password"]].nullable:
+            self.found.append(f"{users.fullname}.{columns['hashed_password']} can be NULL")
+        self.values["user_columns"] = columns
+        if name := shapes.named(users, shapes.DELETED, shapes.INSTANTS):
+            self.values["soft_delete"] = name
+            self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
+
+    def _id_form(self) -> None:
+        column = self.users.columns[self.users.primary_key[0]]
+        place = f"{self.users.fullname}.{column.name}"
+        form = shapes.id_form(column)
+        if form is None:
+            self.obstacles.append(f"id_form: {place} is of the type {column.kind}")
+            return
+        if form == "text":
+            self.doubts.append(f"id_form: {place} may hold UUIDs or any other text")
+        self.values["id_form"] = form
+
+    def _tokens(self) -> None:
+        keys = {table.fullname: shapes.token_key(table, self.users) for table in self.tables}
+        candidates = [table for table in self.tables if keys[table.fullname] is not None]
+        self.values["tokens"] = ""
+        if not candidates:
+            self.found.append("no table of sessions refers to the accounts")
+            return
+        if len(candidates) > 1:
+            listed = ", ".join(table.fullname for table in candidates)
+            self.obstacles.append(f"tokens: several tables look like sessions: {listed}")
+            return
+        (table,) = candidates
+        if table.schema != self.users.schema:
+            self.obstacles.append(f"schema: {table.fullname} is in another one than the accounts")
+        key = keys[table.fullname]
+        wanted: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+            "token": (shapes.TOKENS, shapes.TEXTS),
+            "created_at": (shapes.CREATED, shapes.INSTANTS),
+            "expires_at": (shapes.EXPIRES, shapes.INSTANTS),
+            "last_accessed": (shapes.LAST_ACCESSED, shapes.INSTANTS),
+            "ip_address": (shapes.IP_ADDRESSES, ()),
+            "user_agent": (shapes.USER_AGENTS, ()),
+        }
+        columns = {name: shapes.named(table, *how) or "" for name, how in wanted.items()}
+        columns["user_id"] = key.columns[0] if key else ""
+        self.values |= {"tokens": table.name, "token_columns": columns}
+        if len(table.primary_key) > 1:
+            self.found.append(
+                f"the primary key of {table.fullname} is composite: {', '.join(table.primary_key)}"
+            )
+
+    def _roles(self) -> None:
+        links = shapes.role_links(self.tables, self.users)
+        column = shapes.named(self.users, shapes.ROLE_COLUMNS)
+        if len(links) > 1:
+            listed = ", ".join(link.table.fullname for link in links)
+            self.doubts.append(f"roles: several tables look like links to roles: {listed}")
+        elif links:
+            link = links[0]
+            values = {"table": link.table.name, "user_id": link.user_id, "role": link.role}
+            if link.roles is not None:
+                values |= {"role_table": link.roles.name, "role_key": link.role_key}
+                values["role_name"] = link.role_name
+            self.values |= {"roles": "link", "role_link": values}
+            self.found.append(f"{link.table.fullname} links accounts to roles")
+        elif column is not None:
+            self.values |= {"roles": "column", "role_column": column}
+            self.found.append(f"{self.users.fullname}.{column} is a role")
+
+    def _further_columns(self) -> None:
+        known = set(self.values["user_columns"].values())
+        created: dict[str, str] = {}
+        for name, column in self.users.columns.items():
+            if name in known or not column.required:
+                continue
+            place = f"{self.users.fullname}.{name}"
+            template = self._template(name) if shapes.is_text(column) else None
+            if shapes.is_instant(column):
+                template = "{now}"
+            if template is None:
+                self.doubts.append(
+                    f"create_values.{name}: {place} has no default; "
+                    "'admin create' requires a value for it"
+                )
+            else:
+                created[name] = template
+                self.found.append(f"{place} has no default: create_values sets it to {template!r}")
+        if created:
+            self.values["create_values"] = created
+
+    def _template(self, name: str) -> Optional[str]:
+        length = self.users.columns[name].length
+        if name.lower() in LOGIN_NAMES:
+            return "{email}" if length is None or length >= LONG_ENOUGH else "{local_part}"
+        return "{local_part}" if name.lower() in PERSON_NAMES else None

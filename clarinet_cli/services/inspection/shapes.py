@@ -1,0 +1,145 @@
+"""Recognition of the tables of accounts, sessions and roles by their columns and keys."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional
+
+from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.repositories.catalogue import CatalogueColumn, CatalogueKey, CatalogueTable
+
+HASHES = ("hashed_password", "password_hash", "passwordhash", "pw_hash", "passwd", "password")
+ADDRESSES = ("email", "email_address", "mail", "e_mail")
+ACTIVE = ("is_active", "active", "enabled")
+SUPERUSER = ("is_superuser", "superuser", "is_admin", "admin")
+VERIFIED = ("is_verified", "verified", "email_verified", "is_confirmed")
+TOKENS = ("token", "key", "session_token", "access_token", "token_hash", "hashed_token")
+CREATED = ("created_at", "created_on", "created", "creation_date", "date_created", "issued_at")
+EXPIRES = ("expires_at", "expires_on", "expires", "expiry", "expiration", "valid_until")
+LAST_ACCESSED = (
+    "last_accessed",
+    "last_accessed_at",
+    "last_used_at",
+    "last_used",
+    "last_seen_at",
+    "last_seen",
+    "last_activity",
+)
+IP_ADDRESSES = ("ip_address", "ip", "client_ip", "remote_addr", "remote_address")
+USER_AGENTS = ("user_agent", "useragent", "agent")
+ROLE_NAMES = ("name", "role", "role_name", "code", "slug", "title")
+ROLE_COLUMNS = ("role", "user_role", "role_name")
+DELETED = ("deleted_at", "deleted_on")
+ROLE_WORDS = ("role", "group")
+TEXTS = ("char", "varchar", "text", "citext", "character", "nvarchar", "nchar", "string")
+INSTANTS = ("timestamp", "datetime")
+INTEGERS = ("integer", "bigint", "smallint", "int")
+FLAGS = ("bool", "tinyint")
+DASHED_LENGTH = 36
+HEX_LENGTH = 32
+
+
+class RoleLink(NamedTuple):
+    """A link table between accounts and roles."""
+
+    table: CatalogueTable
+    user_id: str
+    role: str
+    roles: Optional[CatalogueTable]
+    role_key: str
+    role_name: str
+
+
+def is_text(column: CatalogueColumn) -> bool:
+    """Return whether a column holds text."""
+    return column.kind.startswith(TEXTS)
+
+
+def is_instant(column: CatalogueColumn) -> bool:
+    """Return whether a column holds instants."""
+    return column.kind.startswith(INSTANTS)
+
+
+def named(
+    table: CatalogueTable, names: Sequence[str], kinds: tuple[str, ...] = ()
+) -> Optional[str]:
+    """Return the first of some names that a column of these types has; case is ignored."""
+    present = {name.lower(): name for name in table.columns}
+    for name in names:
+        column = table.columns.get(present.get(name, ""))
+        if column is not None and (not kinds or column.kind.startswith(kinds)):
+            return column.name
+    return None
+
+
+def are_own(tables: Iterable[CatalogueTable]) -> bool:
+    """Return whether the tables have all columns of the preset ``clarinet``."""
+    columns = {table.name: table.columns for table in tables if table.schema is None}
+    own = {name: metadata.tables[name].columns for name in TABLE_NAMES}
+    return all(
+        name in columns and {column.name for column in expected} <= columns[name].keys()
+        for name, expected in own.items()
+    )
+
+
+def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
+    """Return the tables with a password hash, an address and a primary key of one column."""
+    return [
+        table
+        for table in tables
+        if len(table.primary_key) == 1
+        and named(table, HASHES, TEXTS)
+        and named(table, ADDRESSES, TEXTS)
+    ]
+
+
+def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
+    """Return the foreign key of a table of sessions to the accounts; None if it is no such table.
+
+    Its token is in the primary key or unique, and it has the instant of the log-in.
+    """
+    token = named(table, TOKENS, TEXTS)
+    keys = table.refers_to(users)
+    if token is None or named(table, CREATED, INSTANTS) is None or len(keys) != 1:
+        return None
+    is_key = token in table.primary_key or frozenset((token,)) in table.unique
+    return keys[0] if is_key else None
+
+
+def id_form(column: CatalogueColumn) -> Optional[str]:
+    """Return how an id is stored, by the type of its column; None for another type."""
+    if column.kind.startswith("uuid"):
+        return "uuid"
+    if column.kind in INTEGERS:
+        return "integer"
+    if not is_text(column):
+        return None
+    return {DASHED_LENGTH: "uuid-dashed", HEX_LENGTH: "uuid-hex"}.get(column.length or 0, "text")
+
+
+def role_links(tables: Sequence[CatalogueTable], users: CatalogueTable) -> list[RoleLink]:
+    """Return the tables that link accounts to roles: two columns in a key, one of an account."""
+    found: list[RoleLink] = []
+    for table in tables:
+        keys = table.refers_to(users)
+        if len(keys) != 1 or not any(word in table.name.lower() for word in ROLE_WORDS):
+            continue
+        user_id = keys[0].columns[0]
+        pairs = [pair for pair in table.unique if user_id in pair and len(pair) == len(("u", "r"))]
+        for pair in pairs[:1]:
+            (role,) = pair - {user_id}
+            if link := _role_link(tables, table, user_id, role):
+                found.append(link)
+    return found
+
+
+def _role_link(
+    tables: Sequence[CatalogueTable], table: CatalogueTable, user_id: str, role: str
+) -> Optional[RoleLink]:
+    for key in table.keys:
+        if key.columns != (role,):
+            continue
+        roles = next((item for item in tables if (item.schema, item.name) == key.table), None)
+        name = named(roles, ROLE_NAMES, TEXTS) if roles else None
+        if roles is not None and name is not None:
+            return RoleLink(table, user_id, role, roles, key.referred[0], name)
+        return None
+    return RoleLink(table, user_id, role, None, "", "") if is_text(table.columns[role]) else None

@@ -1,0 +1,23 @@
+"""An application's database for each schema."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mapping.applications import NAMES, application
+from tests.postgres import PostgresServer
+from tests.support import Project
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each schema in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def app(name: str, tmp_path: Path, postgres: PostgresServer) -> Iterator[Project]:
+    """A project with the empty tables of an application."""
+    with application(name, tmp_path / "app", postgres) as project:
+        yield project
