@@ -358,14 +358,13 @@ async def _restore_accounts(settings: Settings, prepared: Prepared, plan: Restor
         held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
         try:
             async for table, rows in _rows_of(prepared.backup):
-                held[table] += rows
+                if table != SESSIONS or not plan.revoke_sessions:
+                    held[table] += rows
         except (ValueError, KeyError) as error:
             raise FAILURE.with_context(
                 f"{prepared.backup.path}: a value is not in a form that the server uses",
                 hint="nothing was changed",
             ) from error
-        if plan.revoke_sessions:
-            held[SESSIONS] = []
         await tables.replace("user", held["user"])
         await tables.replace("userrole", held["userrole"])
         for table in ("userroleslink", SESSIONS):
