@@ -74,7 +74,16 @@ def make_ada(project: Project) -> None:
     project.add_session(admin_id(project))
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+# Only what 'db' does depends on the backend so much that each is tried.
+RUNS = [
+    pytest.param(example, backend, id=f"{example}-{backend}")
+    for example in EXAMPLES
+    for backend in ("sqlite", "postgresql")
+    if backend == "sqlite" or example.startswith("clarinet db ")
+]
+
+
+@pytest.mark.parametrize(("example", "backend"), RUNS)
 def test_each_example_runs(example: str, project: Project) -> None:
     """An example of the help does what it says on a database that is ready."""
     words = shlex.split(example)[1:]

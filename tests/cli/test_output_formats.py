@@ -149,13 +149,31 @@ def stable(stream: str) -> str:
     return re.sub(r"\d+(\.\d+)?", "N", stream)
 
 
-@pytest.mark.parametrize("group", ["db", "admin", "session", "migrate", "init-migrations", "help"])
+GROUPS = pytest.mark.parametrize(
+    "group", ["db", "admin", "session", "migrate", "init-migrations", "help"]
+)
+
+
+@GROUPS
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_every_format_has_the_same_values(populated: Project, group: str) -> None:
     """Exit code 0 and one document a format, the same names and values, whatever the log."""
     cases = [case for case in COMMANDS if case.words[0] == group]
     assert cases
     for case in cases:
         assert_formats_agree(populated, case)
+
+
+@GROUPS
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_postgresql_gives_the_same_fields(populated: Project, group: str) -> None:
+    """Each command has one JSON document there too, with every field; formats know no backend."""
+    for case in COMMANDS:
+        if case.words[0] == group:
+            document = populated.json(*case.words)
+            records = document if case.many else [document]
+            assert records
+            assert all(list(record) == case.fields for record in records), case
 
 
 def assert_formats_agree(populated: Project, case: Command) -> None:
@@ -254,6 +272,7 @@ def test_instants_are_what_is_stored(populated: Project) -> None:
         (("migrate", "create", "-m", "nothing"), ["path", "result"]),
     ],
 )
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_nothing_is_an_empty_document(
     project: Project, words: tuple[str, ...], names: list[str]
 ) -> None:
@@ -273,6 +292,7 @@ def test_nothing_is_an_empty_document(
 
 
 @pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_the_note_about_the_cache_is_no_data(project: Project, form: str) -> None:
     """What a person should know after a revoke is on standard error in each format."""
     populate(project)
@@ -335,6 +355,7 @@ def test_the_table_above_covers_every_command() -> None:
         assert any(line.startswith(name) for line in covered), name
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_wide_table_in_a_pipe_is_neither_cut_nor_wrapped(project: Project) -> None:
     """In a pipe a table is as wide as its content, whatever COLUMNS says."""
     user = project.add_user(f"{'long' * 15}@example.org")

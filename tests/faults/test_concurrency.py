@@ -14,6 +14,7 @@ import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from clarinet_cli.services.bootstrap import DEFAULT_ROLES
 from tests.faults import writer
 from tests.faults.processes import (
     TABLES,
@@ -77,7 +78,7 @@ def test_clean_ups_started_at_once(project: Project) -> None:
 
 
 def test_eight_db_init_at_once(empty_project: Project) -> None:
-    """From nothing: one schema, one administrator, and one printed password that works."""
+    """From nothing: one schema, one administrator, one printed password that works, all roles."""
     results = run_at_once(empty_project, EIGHT, "db", "init", "--generate-password", "-o", "json")
     steps = [step for document in documents(results) for step in document]
     created = Counter(step["step"] for step in steps if step["result"] == "created")
@@ -89,8 +90,13 @@ def test_eight_db_init_at_once(empty_project: Project) -> None:
     assert email == "admin@clarinet.ru"
     assert VERIFIER.verify(password, hashed)
     assert tables(empty_project) == TABLES | {"alembic_version"}
-    assert empty_project.count("userrole") == 5
+    assert sorted(empty_project.rows("SELECT name FROM userrole")) == sorted(
+        (name,) for name in DEFAULT_ROLES
+    )
+    assert (empty_project.count("user"), empty_project.count("userroleslink")) == (1, 1)
     assert_sound(empty_project)
+    again = empty_project.json("db", "init", "--password-stdin", stdin=PASSWORD)
+    assert [step["result"] for step in again] == ["unchanged"] * 4
 
 
 def test_eight_admin_create_at_once(project: Project) -> None:

@@ -24,7 +24,6 @@ from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.bootstrap import DEFAULT_ROLES, ensure_database, wanted_roles
 from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.utils.bootstrap import create_admin_user
-from tests.faults.processes import run_at_once
 from tests.migrations.helpers import (
     SECOND,
     add_table_revision,
@@ -43,7 +42,6 @@ from tests.support import PASSWORD, Project
 STEPS = ["database", "schema", "roles", "superuser"]
 ADMIN = "admin@clarinet.ru"
 NEW_PASSWORD = NewPassword("another battery staple")
-AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -487,21 +485,3 @@ class TestServersDatabase:
             assert len(after[name]) == len(before[name]) + 1
         assert schema(server_project) == tables
         assert superusers(server_project) == ["root@clarinet.example"]
-
-
-def test_eight_at_once(empty_project: Project) -> None:
-    """Eight db init from nothing: one database, one schema, one superuser, five roles, no error."""
-    ends = run_at_once(empty_project, AT_ONCE, "db", "init", "--password-stdin", stdin=PASSWORD)
-
-    assert [end for end in ends if end.code not in (0, 75)] == []
-    assert [end for end in ends if end.code == 0]
-    assert superusers(empty_project) == [ADMIN]
-    assert empty_project.count("user") == 1
-    assert empty_project.count("userroleslink") == 1
-    assert sorted(empty_project.rows("SELECT name FROM userrole")) == sorted(
-        (name,) for name in DEFAULT_ROLES
-    )
-    assert versions(empty_project) == [BASE_REVISION]
-    assert table_names(empty_project) == {*TABLE_NAMES, "alembic_version"}
-    assert password_is(empty_project, ADMIN, PASSWORD)
-    assert results(run(empty_project)) == ["unchanged"] * 4
