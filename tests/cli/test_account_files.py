@@ -260,7 +260,7 @@ def test_each_change_has_a_record(project: Project) -> None:
 def test_hashing_shows_a_bar_on_a_terminal(project: Project) -> None:
     """Twenty hashes take a while: the terminal says how many are done."""
     project.write_settings()
-    text = project.database_settings + "argon2_time_cost = 2\nargon2_memory_cost = 65536\n"
+    text = project.database_settings + "argon2_time_cost = 2\nargon2_memory_cost = 19456\n"
     (project.directory / "settings.toml").write_text(text)
     rows = [{"email": f"user{number}@example.org", "password": "generate"} for number in range(20)]
     with terminal(project, "admin", "apply", file_of(project, rows)) as shown:

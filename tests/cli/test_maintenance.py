@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +22,11 @@ from tests.cli.scenes import (
     populate,
 )
 from tests.cli.terminal import terminal
+from tests.faults.processes import running
 from tests.migrations.helpers import schema, table_names, versions
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import BINARIES, LOCKED_PASSWORD, LOCKED_ROLE
-from tests.support import Project, process_environment
+from tests.support import Project
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"])
@@ -101,15 +102,13 @@ def test_a_signal_ends_a_vacuum(project: Project) -> None:
     fill(project)
     before = dump(project)
     size = project.file.stat().st_size
-    command = project.process("db", "vacuum")
     with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        environment = process_environment(project.environment)
-        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        with running(project, "db", "vacuum") as process:
             assert process.stderr is not None
             process.stderr.readline()
             process.terminate()
-            assert process.wait(30) == 143
+            assert process.wait(PATIENCE_SECONDS) == 143
     assert (dump(project), project.file.stat().st_size) == (before, size)
     assert [path for path in project.directory.iterdir() if "etilqs" in path.name] == []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.services.backup.files import PREFIX
+from tests import forked
 from tests.cli.scenes import ADMIN, assert_failed, populate
 from tests.support import Project, process_environment
 
@@ -132,12 +133,10 @@ def test_a_pipe_gets_the_backup(populated: Project, tmp_path: Path) -> None:
     """Standard output has the backup and nothing else."""
     file = tmp_path / "piped"
     with file.open("wb") as stream:
-        done = subprocess.run(
-            populated.process("db", "backup", "-"),
+        done = forked.run(
+            populated.words("db", "backup", "-"),
             stdout=stream,
-            stderr=subprocess.PIPE,
             env=process_environment(populated.environment),
-            check=False,
         )
     assert (done.returncode, done.stderr) == (0, b"")
     populated.json("db", "backup", str(tmp_path / "named"))

@@ -2,8 +2,6 @@
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -37,6 +35,7 @@ from clarinet_cli.services.schema import (
 from clarinet_cli.services.schema.environments import packaged_location
 from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.settings import use_project
+from tests import forked
 from tests.migrations.helpers import (
     SECOND,
     THIRD,
@@ -376,17 +375,11 @@ class TestLock:
 
     def test_held_by_another_process(self, behind: Project) -> None:
         """Busy, nothing changed; when that process is killed the lock is free."""
-        command = [sys.executable, "-c", HOLD_LOCK, str(behind.directory)]
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=process_environment({}),
-        ) as holder:
+        where = [str(behind.directory)]
+        with forked.start(where, program=HOLD_LOCK, env=process_environment({})) as holder:
             try:
                 assert holder.stdout is not None
-                assert holder.stdout.readline() == "held\n"
+                assert holder.stdout.readline() == b"held\n"
                 with nothing_changes(behind), pytest.raises(BusyError):
                     asyncio.run(upgrade(behind.settings, lock_timeout=0.3))
             finally:
