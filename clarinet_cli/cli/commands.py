@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "db": ("clarinet_cli.cli.db", "Create and inspect the database."),
     "admin": ("clarinet_cli.cli.admin", "List, create and change accounts."),
     "session": ("clarinet_cli.cli.session", "List, count, revoke and clean up sessions."),
-    "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations, by Alembic."),
+    "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations with Alembic."),
     "config": ("clarinet_cli.cli.config", "Show and check the settings."),
 }
 Body = Callable[..., Coroutine[Any, Any, Optional[int]]]

@@ -1,4 +1,4 @@
-"""``clarinet config``: the settings, also while they can't be used."""
+"""``clarinet config``: the settings, also when they are invalid."""
 
 from typing import Annotated, Optional
 
@@ -19,15 +19,13 @@ async def show(
     keys: Annotated[
         Optional[list[str]], typer.Argument(metavar="KEY", help="Only these settings.")
     ] = None,
-    changed: Annotated[
-        bool, typer.Option("--changed", help="Only settings that some source sets.")
-    ] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that are set.")] = False,
     output: Output = None,
 ) -> None:
     """Show each setting with its value and the source of it.
 
-    A secret is shown as ****. Values that can't be used are shown as they are written, with
-    the reason; a file that can't be read is left out with a warning.
+    A secret is shown as ****. An invalid value is shown as written, with the reason; a file
+    that can't be read is skipped with a warning.
 
     Example: clarinet config show --changed
     """
@@ -45,9 +43,8 @@ async def show(
 async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
     """Check the settings, and exit with 6 when something is wrong.
 
-    Files that can't be read, keys that look like one of ours, values that can't be used or
-    contradict each other, values that a stronger source overrides, and files that others can
-    write. No connection is made.
+    Reports unreadable files, misspelled keys, values that are invalid, contradict each other or
+    are overridden, and files that other users can write. No connection is made.
 
     Example: clarinet config check
     """
@@ -58,9 +55,9 @@ async def check(runtime: Runtime, strict: Strict = False, output: Output = None)
 
 @command(app)
 async def path(runtime: Runtime, output: Output = None) -> None:
-    """Show the files that settings are read from, strongest first, and whether they exist.
+    """Show the settings files, highest precedence first, and whether they exist.
 
-    Variables of the environment are stronger than all of them.
+    Environment variables override all files.
 
     Example: clarinet config path
     """

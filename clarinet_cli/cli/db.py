@@ -38,11 +38,11 @@ async def init(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Make the database ready, whatever its state.
+    """Initialise the database; idempotent.
 
-    Creates it, applies the migrations, adds missing roles and (admin_auto_create) the first
-    superuser. Running it again changes nothing. The schema of a database that a server
-    migrates is not changed; where the project has that server's migrations, they come first.
+    Creates the database, applies the migrations, adds missing roles and (admin_auto_create)
+    the first superuser. The schema of a database that a server migrates is not changed; where
+    the project has that server's migrations, they have to run first.
 
     Example: clarinet db init --generate-password
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from clarinet_cli.cli.inputs import STDIO
 from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
@@ -17,12 +18,9 @@ from clarinet_cli.exceptions import INVALID, REFUSED
 if TYPE_CHECKING:
     from clarinet_cli.services.backup.restore import Prepared, RestorePlan
 
-STANDARD_OUTPUT = "-"
 AccountsOnly = Annotated[
     bool,
-    typer.Option(
-        "--accounts-only", help="Our four tables alone: a portable copy of who may log in."
-    ),
+    typer.Option("--accounts-only", help="Only users, roles and sessions."),
 ]
 
 
@@ -35,13 +33,18 @@ async def backup(
     directory: Annotated[
         Optional[Path],
         typer.Option(
-            "--directory", metavar="DIR", help="Write a file with the time in its name there."
+            "--directory",
+            metavar="DIR",
+            help="Write a file named after the time to this directory.",
         ),
     ] = None,
     keep: Annotated[
         Optional[int],
         typer.Option(
-            "--keep", metavar="N", min=1, help="Then remove the oldest of those files beyond N."
+            "--keep",
+            metavar="N",
+            min=1,
+            help="Keep the N newest of the files written so to DIR.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
@@ -51,22 +54,23 @@ async def backup(
         typer.Option(
             "--compress",
             metavar="METHOD[:LEVEL]",
-            help="PostgreSQL: how to compress, as pg_dump takes it.",
+            help="PostgreSQL: the compression, as for pg_dump --compress.",
         ),
     ] = None,
     quick_check: Annotated[
         bool,
         typer.Option(
             "--quick-check",
-            help="SQLite: verify the structure, and not each row by each index.",
+            help="SQLite: verify with quick_check instead of integrity_check.",
         ),
     ] = False,
     output: Output = None,
 ) -> None:
-    """Write a verified backup of the database, while others go on using it.
+    """Write a verified backup of the database; the server can keep running.
 
-    SQLite: a SQLite file of one moment. PostgreSQL: an archive of pg_dump. The file has mode
-    0600, and is there only when it is whole and has been read back.
+    SQLite: a consistent copy of the file. PostgreSQL: an archive of pg_dump. With
+    --accounts-only: a portable SQLite file. The file has mode 0600 and appears only after it
+    was verified.
 
     Example: clarinet db backup --directory backups --keep 14
     """
@@ -74,7 +78,7 @@ async def backup(
 
     settings = runtime.settings
     _require_one_target(file, directory, keep)
-    to_stdout = file is not None and str(file) == STANDARD_OUTPUT
+    to_stdout = file is not None and str(file) == STDIO
     plan = BackupPlan(
         file=None if to_stdout else file,
         directory=directory,
@@ -88,8 +92,8 @@ async def backup(
         report = await back_up(settings, plan, progress=update)
     if report.lock_seconds:
         runtime.writer.note(
-            "rollback journal: commits of others may have waited up to "
-            f"{report.lock_seconds:.2f} s; in WAL mode none waits"
+            f"rollback-journal mode: writers were blocked up to {report.lock_seconds:.2f} s; "
+            "use WAL mode to avoid this"
         )
     if report.dangling_references:
         runtime.writer.note(
@@ -102,11 +106,11 @@ async def backup(
 
 async def restore(
     runtime: Runtime,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'db backup' wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by 'db backup'.")],
     accounts_only: AccountsOnly = False,
     clean: Annotated[
         bool,
-        typer.Option("--clean", help="PostgreSQL: drop what the backup has too, then restore it."),
+        typer.Option("--clean", help="PostgreSQL: drop the objects of the backup first."),
     ] = False,
     create: Annotated[
         bool, typer.Option("--create", help="Create the database if it does not exist.")
@@ -115,7 +119,7 @@ async def restore(
         Optional[bool],
         typer.Option(
             "--revoke-sessions/--keep-sessions",
-            help="Leave the sessions of the backup out: one revoked since would be valid again.",
+            help="Don't restore sessions: one revoked after the backup would become valid again.",
             show_default="prompt; revoke with --yes",
         ),
     ] = None,
@@ -123,7 +127,7 @@ async def restore(
         bool,
         typer.Option(
             "--safety-copy/--no-safety-copy",
-            help="Back up first what is there, beside the database or in the project directory.",
+            help="Back up the current database first, next to it or in the project directory.",
         ),
     ] = True,
     lock_timeout: LockTimeout = 60.0,
@@ -131,10 +135,10 @@ async def restore(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Restore a backup, as one commit for a running server.
+    """Restore a backup atomically; the server can keep running.
 
-    The backup is verified before anything is changed; its kind is read from the file. SQLite:
-    into the live file. PostgreSQL: into an empty database, or with --clean.
+    The backup is verified before anything is changed; its kind is detected. SQLite: into the
+    live file. PostgreSQL: into an empty database, or with --clean.
 
     Example: clarinet db restore clarinet.backup --accounts-only --yes
     """
@@ -160,11 +164,7 @@ async def restore(
     with progress(runtime, "restore") as update:
         report = await bring_back(settings, prepared, plan, progress=update)
     render(runtime, report, output, changed=True)
-    seconds = settings.session_cache_ttl_seconds
-    if seconds > 0:
-        runtime.writer.note(
-            f"the server's cache may go by the old accounts and sessions for up to {seconds} s more"
-        )
+    runtime.note_stale_cache()
 
 
 def _question(prepared: "Prepared") -> str:
@@ -173,7 +173,7 @@ def _question(prepared: "Prepared") -> str:
     what = "accounts and sessions" if prepared.accounts_only else "database"
     return (
         f"Replace the {what} of {prepared.target} ({_rows(prepared.rows)}; revision "
-        f"{prepared.revision or 'none'}) by {prepared.backup.path} of "
+        f"{prepared.revision or 'none'}) with {prepared.backup.path} of "
         f"{contents.made_at:%Y-%m-%d %H:%M} UTC ({_rows(contents.rows)}; revision "
         f"{contents.revision or 'none'})?"
     )
@@ -188,7 +188,10 @@ def _with_answer(runtime: Runtime, plan: "RestorePlan", prepared: "Prepared") ->
     number = prepared.backup.contents.rows.get("access_token", 0)
     if not number or not interactive(runtime):
         return plan
-    question = f"Revoke the {number} sessions of the backup? A session revoked since is valid again"
+    question = (
+        f"Revoke the {number} sessions of the backup? Sessions revoked after the backup would "
+        "become valid again."
+    )
     revoke = ask(runtime, question, default=True)
     return replace(plan, revoke_sessions=revoke)
 
@@ -197,12 +200,10 @@ def _require_one_target(
     file: Optional[Path], directory: Optional[Path], keep: Optional[int]
 ) -> None:
     if (file is None) == (directory is None):
-        raise INVALID.with_context(
-            "give FILE or --directory, and not both", hint="'-' is standard output, for a pipe"
-        )
+        raise INVALID.with_context("give either FILE or --directory", hint="'-' is standard output")
     if keep is not None and directory is None:
         raise INVALID.with_context("--keep needs --directory")
-    if str(file) == STANDARD_OUTPUT and sys.stdout.isatty():
+    if str(file) == STDIO and sys.stdout.isatty():
         raise REFUSED.with_context(
-            "a backup is not written to a terminal", hint="name a FILE, or a pipe behind it"
+            "refusing to write a backup to a terminal", hint="give FILE, or pipe the output"
         )

@@ -20,16 +20,18 @@ async def vacuum(
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="PostgreSQL: rewrite the tables, while all that uses them waits."
+            "--full",
+            help="PostgreSQL: VACUUM FULL, which rewrites the tables under an exclusive lock.",
         ),
     ] = False,
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Give the space of deleted rows back, as after a big clean-up.
+    """Reclaim the disk space of deleted rows.
 
-    SQLite: rewrites the file. PostgreSQL: VACUUM (ANALYZE) of our tables, beside which all
-    others go on; it frees the space for new rows, and --full for the disk.
+    SQLite: rewrites the file. PostgreSQL: VACUUM (ANALYZE) of the Clarinet tables, which does
+    not block reads or writes. The space is reused by new rows; --full returns it to the
+    operating system.
 
     Example: clarinet db vacuum
     """
@@ -40,17 +42,17 @@ async def vacuum(
     plan = await plan_vacuum(settings, full=full)
     room = ""
     if plan.bytes_needed:
-        room = f", with up to {plan.bytes_needed / MEGABYTE:.1f} MB of free space meanwhile"
+        room = f", needs up to {plan.bytes_needed / MEGABYTE:.1f} MB of temporary disk space"
     text = f"{plan.url}, {plan.bytes_before / MEGABYTE:.1f} MB{room}: {plan.waiting}"
     if plan.asks:
-        confirm(runtime, f"Rewrite our tables of {text}. Go on?", yes=yes)
+        confirm(runtime, f"VACUUM FULL the Clarinet tables of {text}. Continue?", yes=yes)
     else:
         runtime.writer.note(f"vacuum of {text}")
     report = await run_vacuum(settings, plan)
     render(runtime, report, output, changed=True)
     if not report.complete:
         runtime.writer.warn(
-            "a long read keeps the old pages in the log: the space comes back when it has ended"
+            "a long-running reader blocks the WAL checkpoint; the space is reclaimed when it ends"
         )
 
 
@@ -61,12 +63,12 @@ async def shell(
         typer.Option("--command", "-c", metavar="SQL", help="Run this SQL and exit."),
     ] = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Let the shell change nothing.")
+        bool, typer.Option("--read-only", help="Open the shell read-only.")
     ] = False,
 ) -> None:
-    """Start psql or sqlite3 on the configured database, in place of this process.
+    """Start psql or sqlite3 on the configured database.
 
-    No password is on its command line.
+    The password is passed in the environment, not on the command line.
 
     Example: clarinet db shell -c "SELECT count(*) FROM access_token"
     """
@@ -83,10 +85,10 @@ async def reset(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Drop our four tables with all that is in them, and make them anew, empty.
+    """Drop and recreate the Clarinet tables; all rows are lost.
 
-    Refused on a database with tables that are not ours. On a terminal a backup is offered
-    first, and the name of the database has to be typed in.
+    Refused if the database has other tables. On a terminal it offers a backup and asks for
+    the name of the database.
 
     Example: clarinet db reset --dry-run
     """
@@ -98,7 +100,7 @@ async def reset(
     report = await schema.reset(settings, dry_run=dry_run, lock_timeout=lock_timeout)
     render(runtime, report, output, changed=not dry_run)
     if not dry_run:
-        runtime.writer.note("'clarinet db init' makes the roles and the first superuser")
+        runtime.writer.note("'clarinet db init' creates the roles and the first superuser")
 
 
 async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
@@ -110,7 +112,7 @@ async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
     if interactive(runtime) and any(planned.rows.values()):
         await _offer_backup(runtime)
     rows = ", ".join(f"{count} in {table}" for table, count in planned.rows.items())
-    question = f"Drop our tables in {display_url(url)}? Rows: {rows or 'none'}."
+    question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows or 'none'}."
     confirm_by_name(runtime, question, file.name if file else str(url.database))
 
 
@@ -118,6 +120,6 @@ async def _offer_backup(runtime: Runtime) -> None:
     from clarinet_cli.services.backup.make import BackupPlan, back_up
 
     directory = runtime.settings.project_dir
-    if ask(runtime, f"Back it up to {directory} first?", default=True):
+    if ask(runtime, f"Back up the database to {directory} first?", default=True):
         report = await back_up(runtime.settings, BackupPlan(directory=directory))
         runtime.writer.note(f"backup: {report.file}")

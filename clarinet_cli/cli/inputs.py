@@ -9,7 +9,7 @@ from clarinet_cli.exceptions import INVALID, NOT_FOUND
 MIB = 2**20
 PASSWORD_LIMIT = MIB
 FILE_LIMIT = 256 * MIB
-STDIN = "-"
+STDIO = "-"  # as a file name: standard input or output
 
 
 def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
@@ -43,7 +43,7 @@ def read_file(file: str) -> bytes:
         NotFoundError: There is no such file.
         InvalidInputError: It can't be read, or is too large.
     """
-    if file == STDIN:
+    if file == STDIO:
         return read_limited(sys.stdin.buffer, FILE_LIMIT, "standard input")
     try:
         with Path(file).open("rb") as stream:

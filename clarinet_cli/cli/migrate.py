@@ -167,7 +167,7 @@ async def create(
 async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
     """Check models, heads and pending revisions, and exit with 6 when something is wrong.
 
-    Pending revisions that drop or rewrite what is stored are listed with the number of rows.
+    Pending revisions that drop or rewrite data are listed with the number of rows.
     Revisions are read, not run.
 
     Example: clarinet migrate check
@@ -192,7 +192,7 @@ async def stamp(
 ) -> None:
     """Record which revision the schema is at, without running anything.
 
-    Refused when the tables are not what the revision makes.
+    Refused when the tables do not match the revision.
 
     Example: clarinet migrate stamp head
     """
@@ -212,7 +212,7 @@ async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:
         return
     state = await database_status(runtime.settings)
     rows = ", ".join(f"{count} in {table}" for table, count in state.tables.items())
-    to = planned.to_revision or "base, which drops all our tables"
+    to = planned.to_revision or "base, which drops the Clarinet tables"
     confirm(
         runtime,
         f"Downgrade {state.url} from {planned.from_revision} to {to}? Rows: {rows or 'none'}.",

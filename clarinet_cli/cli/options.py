@@ -105,7 +105,7 @@ SchemaAnyway = Annotated[
     bool,
     typer.Option(
         "--schema-anyway",
-        help="Create the tables in an empty database although another program's migrations would.",
+        help="Create the tables even if another program manages the schema.",
     ),
 ]
 PasswordStdin = Annotated[

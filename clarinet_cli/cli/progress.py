@@ -1,14 +1,14 @@
 """The progress of long work, on standard error."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.types import ProgressCallback
 
 PROGRESS_LINE_SECONDS = 30.0
-ProgressCallback = Callable[[int, int], None]
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class Runtime:
     def stop_on_signal(self) -> Iterator["Stop"]:
         """Turn a signal in the block into a request to stop after the batch at hand.
 
-        The run ends with the code of the signal all the same.
+        The exit code is that of the signal.
         """
         import asyncio
 
@@ -107,6 +107,15 @@ class Runtime:
         stop = Stop()
         with SIGNALS.forwarding(stop.request, asyncio.get_running_loop()):
             yield stop
+
+    def note_stale_cache(self) -> None:
+        """Note after a change of accounts or sessions how long the server may not see it."""
+        seconds = self.settings.session_cache_ttl_seconds
+        if seconds > 0:
+            self.writer.note(
+                "the server may use cached permissions and sessions for up to "
+                f"{seconds} s (session_cache_ttl_seconds)"
+            )
 
     def _use_project(self) -> None:
         """Set up logging to standard error, and the project of the settings."""

@@ -185,7 +185,7 @@ def _deliver(text: str) -> None:
     ready.register(descriptor, select.POLLOUT)
     while content:
         if not ready.poll(READER_SECONDS * 1000):
-            raise OSError(errno.ETIMEDOUT, "nobody reads it")
+            raise OSError(errno.ETIMEDOUT, "timed out waiting for the reader")
         # As much as a pipe that is ready takes without blocking.
         content = content[os.write(descriptor, content[: select.PIPE_BUF]) :]
     if any(state & select.POLLERR for _, state in ready.poll(0)):

@@ -29,11 +29,11 @@ TABLE_HINT = "'clarinet db init' creates the tables, or reports what to do if so
 DEPENDENTS_HINT = (
     "drop those tables, views or foreign keys first, with the program that created them"
 )
-SERVER_HINT = "is the server running, and are database_host and database_port right?"
+SERVER_HINT = "check that the server is running, and database_host and database_port"
 TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
 NO_TLS_HINT = "database_sslmode, or sslmode in database_url, requires TLS"
 CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
-HASH_HINT = f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" trusts the network'
+HASH_HINT = f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" sends it unencrypted'
 SCHEMA_HINT = "'clarinet migrate status' lists the differences and what to do about them"
 ROW_SECURITY = "check_enable_rls"  # the server function that raises the error
 POLICY_HINT = (
@@ -42,7 +42,7 @@ POLICY_HINT = (
 OUTCOME_HINT = (
     "'clarinet admin show USER', 'session stats' or 'migrate status' shows the current state"
 )
-OPTION_HINT = "see 'options', 'search_path' and the like in database_url"
+OPTION_HINT = "check 'options' and 'search_path' in database_url"
 OPTION_STATES = ("22", "42")  # unknown parameter, invalid value
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 

@@ -114,8 +114,8 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
             )
     if name in UNFINISHED:
         return FAILURE.with_context(
-            f"{file}: a change that was cut short has to be finished or undone first, which "
-            f"this user may not: {describe_owner(real)}",
+            f"{file}: an interrupted transaction must be recovered first, and this user can't "
+            f"write the file: {describe_owner(real)}",
             hint=sudo_hint(real),
         )
     if _on_read_only_mount(real):

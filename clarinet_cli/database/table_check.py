@@ -19,7 +19,7 @@ from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metada
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
 from clarinet_cli.models.types import NonCanonicalId, uuid_of
 
-FOREIGN_HINT = "are these the tables of another application?"
+FOREIGN_HINT = "they may belong to another application"
 ROW_HINT = "correct that row; 'clarinet session revoke ID' revokes a single session of any user"
 HEX_DIGITS = "32 hexadecimal digits"
 IDS: tuple[Any, ...] = (col(User.id), col(RoleLink.user_id), col(AccessToken.user_id))

@@ -202,7 +202,7 @@ def _postgresql_url(settings: Settings, key: str, url: URL) -> URL:
     host = _host(settings, key, parts.get("host") or url.host or "")
     port = str(parts.get("port") or url.port or 0)
     if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
-        raise settings.error_for(key, f"the port is no number up to {MAX_PORT}")
+        raise settings.error_for(key, f"invalid port (1-{MAX_PORT})")
     for name in ("user", "password", "dbname"):
         if not isinstance(parts.get(name, ""), str):
             raise settings.error_for(key, f"{name} is given several times")

@@ -50,10 +50,10 @@ class Clocks:
         """The instant to judge by."""
         return min(self.database, self.after)
 
-    def warn(self, counts: str = "the earlier one") -> None:
-        """Warn when the clocks differ noticeably, and say which of them counts."""
+    def warn(self, used: str = "the earlier clock") -> None:
+        """Warn when the clocks differ noticeably, with the clock that is used."""
         if abs(self.difference) > WORTH_A_WARNING_SECONDS:
-            logger.warning(f"{self._message}: {counts} counts")
+            logger.warning(f"{self._message}; using {used}")
 
     def require_agreement(self) -> None:
         """Refuse to delete sessions by clocks that differ too much.
@@ -62,7 +62,7 @@ class Clocks:
             ClocksDifferError: One of them is wrong.
         """
         if abs(self.difference) > TOO_MUCH_TO_DELETE_SECONDS:
-            times = f"{iso_text(self.database)} there, {iso_text(self.after)} here"
+            times = f"database {iso_text(self.database)}, local {iso_text(self.after)}"
             raise CLOCKS_DIFFER.with_context(f"{self._message} ({times}): no session was deleted")
 
     @property

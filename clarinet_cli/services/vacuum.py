@@ -63,10 +63,10 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
     async with get_connection(settings) as connection:
         tables = await postgresql_tables(connection)
     if not tables:
-        raise FAILURE.with_context("none of our tables exists", hint=TABLE_HINT)
-    waiting = "nobody waits: reading and writing go on"
+        raise FAILURE.with_context("the Clarinet tables do not exist", hint=TABLE_HINT)
+    waiting = "does not block reads or writes"
     if full:
-        waiting = "log-ins, and all else that uses a table, wait while it is rewritten"
+        waiting = "blocks all access to each table during its rewrite"
     needed = max(tables.values()) if full else 0
     return VacuumPlan(display_url(url), sum(tables.values()), needed, waiting, full, asks=full)
 
@@ -100,7 +100,7 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
             after = sum((await postgresql_tables(connection)).values())
         if not permitted:
             raise FAILURE.with_context(
-                f"{plan.url}: the database user may not vacuum our tables", hint=OWNER_HINT
+                f"{plan.url}: the database user can't vacuum the Clarinet tables", hint=OWNER_HINT
             )
     seconds = round(monotonic() - began, 3)
     return VacuumReport(plan.bytes_before, after, seconds, plan.full, complete)
@@ -117,11 +117,11 @@ async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
         raise NO_SPACE.with_context(
             f"{file.parent} has {free / MEGABYTE:.1f} MB free, and a vacuum may need "
             f"{needed / MEGABYTE:.1f} MB",
-            hint="make room on that disk; nothing was changed",
+            hint="free disk space and try again; nothing was changed",
         )
-    waiting = "writers wait until it is done"
+    waiting = "blocks writers"
     if not pages.wal:
-        waiting += ", and readers at its end"
+        waiting += ", and readers briefly at the end"
     return VacuumPlan(url, _size(file), needed, waiting, full=True)
 
 

@@ -23,7 +23,7 @@ def test_a_backup_is_not_written_to_a_terminal(project: Project) -> None:
     """It is refused, and the way out is named."""
     with terminal(project, "db", "backup", "-") as shown:
         assert shown.end() == 5
-    assert "not written to a terminal" in shown.text
+    assert "refusing to write a backup to a terminal" in shown.text
 
 
 @pytest.mark.parametrize(("answer", "sessions"), [("y", 0), ("n", 4)])

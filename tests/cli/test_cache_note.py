@@ -10,7 +10,7 @@ from tests.support import PASSWORD, Project
 # The note follows what a change reports, which other tests compare on both backends.
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"])
 GRACE = "grace@example.org"
-NOTE = "the server's cache may apply the old rights, and accept a revoked session, for up to 17 s"
+NOTE = "the server may use cached permissions and sessions for up to 17 s"
 LINES = {
     "grant-role": f"admin grant-role {GRACE} expert",
     "revoke-role": f"admin revoke-role {GRACE} doctor",

@@ -613,7 +613,7 @@ def test_a_downgrade_is_planned_before_anybody_is_asked(project: Project) -> Non
     assert_failed(project.run("migrate", "downgrade", "nonsense"), 3)
     refused = project.run("migrate", "downgrade", "-1")
     assert_failed(refused, 5)
-    assert "to base, which drops all our tables" in refused.stderr
+    assert "to base, which drops the Clarinet tables" in refused.stderr
     assert project.count("user") == 1
 
 
@@ -660,4 +660,4 @@ def test_a_foreign_database_without_our_tables_is_refused(project: Project) -> N
     project.rows("INSERT INTO alembic_version (version_num) VALUES ('abc')")
     result = project.run("db", "init", "--generate-password")
     assert_failed(result, 5)
-    assert "has not made our tables yet" in result.stderr
+    assert "has not created the Clarinet tables yet" in result.stderr

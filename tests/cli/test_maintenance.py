@@ -79,7 +79,7 @@ def test_vacuum_in_each_format(server_project: Project, output: str) -> None:
     result = server_project.run("db", "vacuum", "-o", output)
     assert result.code == 0, result
     assert "before" in result.stdout
-    assert "wait" in result.stderr
+    assert "block" in result.stderr
 
 
 @on_sqlite
@@ -93,7 +93,7 @@ def test_a_reader_of_the_old_pages_is_reported(project: Project) -> None:
         with patch("clarinet_cli.services.vacuum.BUSY_TIMEOUT_SECONDS", 0.1):
             result = project.run("db", "vacuum", "-o", "json")
         assert (result.code, result.json["complete"]) == (0, False), result
-        assert "warning: a long read" in result.stderr
+        assert "warning: a long-running reader" in result.stderr
 
 
 @on_sqlite
@@ -129,7 +129,7 @@ def test_a_full_vacuum_asks(project: Project) -> None:
     assert (result.code, result.stdout) == (5, "")
     assert "--yes" in result.stderr
     with terminal(project, "db", "vacuum", "--full") as shown:
-        shown.answer("Go on?", "y")
+        shown.answer("Continue?", "y")
         assert shown.end() == 0
 
 
@@ -145,7 +145,7 @@ def test_a_user_who_may_not_vacuum_is_told(project: Project) -> None:
         project.rows("DROP OWNED BY visitor")
         project.rows("DROP ROLE visitor")
     assert result.code == 1, result
-    assert "may not vacuum" in result.stderr
+    assert "can't vacuum" in result.stderr
 
 
 @on_sqlite

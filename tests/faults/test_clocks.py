@@ -69,9 +69,9 @@ def test_nothing_is_deleted_by_clocks_that_differ_much(
     error, hint = result.stderr.splitlines()
     where = "ahead of" if ahead else "behind"
     assert error.startswith("error: the database's clock is ")
-    assert f"s {where} this machine's (20" in error
-    assert "Z there, 20" in error
-    assert error.endswith("Z here): no session was deleted")
+    assert f"s {where} this machine's (database 20" in error
+    assert "Z, local 20" in error
+    assert error.endswith("Z): no session was deleted")
     assert hint == "hint: correct the wrong clock; --trust-clock goes by the database's"
     assert four.count("access_token") == 4
 
@@ -95,7 +95,7 @@ def test_the_earlier_clock_counts(
     report = result.json
     ahead = seconds if whose == "database" else -seconds
     assert report["clock_difference_seconds"] == pytest.approx(ahead, abs=20)
-    assert result.stderr.count("the earlier one counts") == 1
+    assert result.stderr.count("using the earlier clock") == 1
     assert (report["deleted"], report["remaining"], report["complete"]) == (1, 0, True)
     assert four.tokens() == {ENDING, IDLING, FRESH, between}
 
@@ -108,7 +108,7 @@ def test_a_dry_run_only_warns(four: Project) -> None:
     assert result.code == 0, result
     assert result.json["matched"] == 1
     assert result.json["clock_difference_seconds"] == pytest.approx(600, abs=20)
-    assert result.stderr.count("the earlier one counts") == 1
+    assert result.stderr.count("using the earlier clock") == 1
 
 
 @on_postgresql
@@ -131,7 +131,7 @@ def test_a_clock_can_be_trusted(four: Project, seconds: float, left: set[str]) -
     shift_database(four, seconds)
     result = four.run("session", "cleanup", "--trust-clock", "-o", "json")
     assert result.code == 0, result
-    assert result.stderr.count("this machine's: the database's counts") == 1
+    assert result.stderr.count("this machine's; using the database's clock") == 1
     assert result.json["clock_difference_seconds"] == pytest.approx(seconds, abs=20)
     assert four.tokens() == left
 
@@ -156,7 +156,7 @@ def test_who_only_looks_is_told(four: Project, words: tuple[str, ...], seconds: 
     shift_database(four, seconds)
     result = four.run(*words, "-o", "json")
     assert result.code == 0, result
-    assert result.stderr.count("\n") == result.stderr.count("the earlier one counts") == 1
+    assert result.stderr.count("\n") == result.stderr.count("using the earlier clock") == 1
     by_state = {row["id"]: row["state"] for row in four.json("session", "list")}
     assert by_state[ENDING[:8]] == by_state[IDLING[:8]] == "active"
 

@@ -98,7 +98,7 @@ class TestCleanup:
         expected = {"login_note.token": 3, "note_copy.note_id": 1}
         planned = ada.run(*words, "--dry-run", "-o", "json")
         assert planned.json["cascaded"] == expected
-        assert "deleted along: 3 in login_note.token, 1 in note_copy.note_id" in planned.stderr
+        assert "deleted by cascade: 3 in login_note.token, 1 in note_copy.note_id" in planned.stderr
         assert ada.count("login_note") == 4
         report = ada.json(*words)
         assert (report["deleted"], report["cascaded"]) == (4, expected)

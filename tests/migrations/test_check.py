@@ -78,7 +78,7 @@ def test_an_empty_database_is_an_error(empty_project: Project) -> None:
     """None of our tables, and the command that makes them."""
     create_empty_database(empty_project)
     (row,) = wrong(empty_project)
-    assert row["detail"] == "none of our tables exists"
+    assert row["detail"] == "the Clarinet tables do not exist"
     assert "db init" in row["hint"]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Database
 
-CHANGED = ("updated", "deleted")
+CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server
 ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
 
 
@@ -208,7 +208,7 @@ async def report_changes(
     """
     users = [change.email for change in changes if change.id in late.accounts]
     user = users[0] if len(users) == 1 else "USER"
-    advice = f"'clarinet session revoke-user {user}' revokes the sessions that began meanwhile"
+    advice = f"'clarinet session revoke-user {user}' revokes sessions created during the change"
     complete = False
     try:
         if late.is_due:
@@ -216,7 +216,7 @@ async def report_changes(
         await late.revoke(database)
     except ClarinetError as error:
         complete = True
-        message = f"the change is made, but: {error.message}"
+        message = f"the change was committed, but revoking new sessions failed: {error.message}"
         raise error.with_context(message, hint=advice) from error
     else:
         complete = True
@@ -225,10 +225,11 @@ async def report_changes(
             SIGNALS.mark_changed()
         show([_with_late_sessions(change, late) for change in changes])
         if shown and (count := sum(late.revoked.values())):
-            runtime.writer.note(f"sessions that began meanwhile and were revoked too: {count}")
-        _note_cache(runtime, [change.result for change in changes])
+            runtime.writer.note(f"revoked {count} sessions created during the change")
+        if any(change.result in CHANGED for change in changes):
+            runtime.note_stale_cache()
         if not complete:
-            runtime.writer.note(f"stopped early: {advice}")
+            runtime.writer.note(f"interrupted: {advice}")
 
 
 async def _change(
@@ -276,13 +277,3 @@ async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
 def _with_late_sessions(change: ResultT, late: "LateLogins") -> ResultT:
     count = 0 if change.id is None else late.revoked.get(change.id, 0)
     return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change
-
-
-def _note_cache(runtime: Runtime, results: Sequence[str]) -> None:
-    """Note how long the server's cache may be stale; a new account is not in it."""
-    seconds = runtime.settings.session_cache_ttl_seconds
-    if seconds > 0 and any(result in CHANGED for result in results):
-        runtime.writer.note(
-            "the server's cache may apply the old rights, and accept a revoked session, "
-            f"for up to {seconds} s more"
-        )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clarinet_cli.cli.admin.changes import report_changes
-from clarinet_cli.cli.inputs import STDIN, read_file
+from clarinet_cli.cli.inputs import STDIO, read_file
 from clarinet_cli.cli.options import SETTLE_SECONDS, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import Delivery
 from clarinet_cli.cli.progress import progress
@@ -58,7 +58,7 @@ async def apply(
     from clarinet_cli.services.unit_of_work import open_database
 
     late = LateLogins(settle)
-    declared = read_accounts(read_file(file), "standard input" if file == STDIN else file)
+    declared = read_accounts(read_file(file), "standard input" if file == STDIO else file)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
     listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file", complete=True)

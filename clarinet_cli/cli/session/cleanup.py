@@ -96,12 +96,12 @@ async def cleanup(
 ) -> Optional[int]:
     """Remove dead sessions: expired, idle, and old ones.
 
-    Safe beside a running server: each batch is a short transaction of its own, and a session
-    that the server refreshes meanwhile is kept.
-    When the clocks of the database and of this machine differ, the earlier one counts;
+    Safe while the server runs: each batch is a short transaction of its own, and a session
+    that the server refreshes before its batch is kept.
+    When the clocks of the database and of this machine differ, the earlier one is used;
     when they differ by more than 5 min, nothing is deleted.
-    Sessions that rows of other tables refer to are kept, unless those rows are deleted along
-    (ON DELETE CASCADE); both are counted.
+    Sessions that rows of other tables refer to are kept, unless those rows are deleted by
+    cascade (ON DELETE CASCADE); both are counted.
     SIGINT and SIGTERM stop it after the current batch.
 
     Example: clarinet -q session cleanup --max-time 10m
@@ -157,7 +157,7 @@ def _show(
         runtime.writer.note(f"protected by other tables and kept: {report.protected} ({where})")
     if report.cascaded:
         counts = ", ".join(f"{count} in {place}" for place, count in report.cascaded.items())
-        runtime.writer.note(f"rows of other tables that are deleted along: {counts}")
+        runtime.writer.note(f"rows of other tables deleted by cascade: {counts}")
     if dry_run:
         runtime.writer.note(f"dry run: {report.matched} sessions would be deleted")
 

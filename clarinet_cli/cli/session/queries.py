@@ -25,13 +25,13 @@ TERMINAL_LIMIT = 100
 
 async def stats(
     runtime: Runtime,
-    by: Annotated[Optional[GroupBy], typer.Option("--by", help="Count by this instead.")] = None,
+    by: Annotated[Optional[GroupBy], typer.Option("--by", help="Group by this column.")] = None,
     output: StatsOutput = None,
 ) -> None:
     """Count sessions by state and age.
 
-    A life is the time from log-in to expiry. The format prometheus suits the node
-    exporter's textfile collector.
+    A session's life is the time from log-in to expiry. Use -o prometheus with the textfile
+    collector of the node exporter.
 
     Example: clarinet session stats --by user
     """

@@ -1,6 +1,5 @@
 """Commands that revoke log-in sessions."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -45,7 +44,8 @@ async def revoke(
     async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
         changes = await revoke_sessions(work, sessions, who=user)
     render_list(runtime, changes, output, Listing(SessionChange), changed=not dry_run)
-    _note_cache(runtime, [change.result for change in changes])
+    if any(change.result == REVOKED for change in changes):
+        runtime.note_stale_cache()
 
 
 async def revoke_user(
@@ -75,7 +75,8 @@ async def revoke_user(
             work, user, keep_current=keep_current, keep_newest=keep_newest
         )
     render(runtime, report, output, changed=not dry_run)
-    _note_cache(runtime, [report.result])
+    if report.result == REVOKED:
+        runtime.note_stale_cache()
 
 
 async def revoke_all(
@@ -95,10 +96,10 @@ async def revoke_all(
 ) -> None:
     """Revoke the sessions of all users.
 
-    Every session that exists at the start is revoked; one that begins meanwhile may stay.
-    Many sessions are revoked in several transactions, so that log-ins need not wait; if it is
-    interrupted, run it again. Sessions that rows of other tables refer to are expired instead
-    of deleted.
+    Every session that exists at the start is revoked; sessions created during the run may
+    remain. Many sessions are revoked in several transactions, so that log-ins need not wait;
+    if it is interrupted, run it again. Sessions that rows of other tables refer to are
+    expired instead of deleted.
 
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """
@@ -119,7 +120,8 @@ async def revoke_all(
                     database, users, progress=update, stopped=lambda: stop.requested
                 )
     render(runtime, report, output, changed=not dry_run)
-    _note_cache(runtime, [report.result])
+    if report.result == REVOKED:
+        runtime.note_stale_cache()
 
 
 def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
@@ -132,12 +134,3 @@ def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
     count = planned.sessions_revoked
     kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
     confirm(runtime, f"Revoke {count} session{'s' if count != 1 else ''}{kept} in {target}?")
-
-
-def _note_cache(runtime: Runtime, results: Sequence[str]) -> None:
-    """Note how long the server may accept what was revoked."""
-    seconds = runtime.settings.session_cache_ttl_seconds
-    if seconds > 0 and REVOKED in results:
-        runtime.writer.note(
-            f"the server's cache may accept a revoked session for up to {seconds} s more"
-        )

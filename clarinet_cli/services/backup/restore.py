@@ -165,7 +165,7 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         if objects and not (plan.clean or accounts_only):
             raise CONFLICT.with_context(
                 f"{display_url(url)} has {objects} tables, views and sequences already",
-                hint="--clean replaces those that are in the backup; --accounts-only our tables",
+                hint="--clean replaces those in the backup; --accounts-only, the Clarinet tables",
             )
     return Prepared(
         backup, accounts_only, display_url(url), rows, revision, exists, empty=not objects

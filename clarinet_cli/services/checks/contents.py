@@ -150,7 +150,7 @@ async def check_schema(settings: Settings) -> list[Finding]:
         return found
     additions = [item.detail.partition(",")[0] for item in models if item.status == "warning"]
     text = "tables, columns, keys and indexes are as the models have them"
-    more = f", beside additions: {'; '.join(additions)}" if additions else ""
+    more = f"; additions: {'; '.join(additions)}" if additions else ""
     return [Finding("schema", "ok", f"{text}{more}")]
 
 

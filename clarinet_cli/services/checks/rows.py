@@ -56,7 +56,7 @@ WORDS: Final[dict[FlawKind, _Words]] = {
     "timestamps": _Words(
         "each time stamp can be read",
         "with a time stamp that the server can't read",
-        "nobody can judge whether such a session is dead, and no clean-up removes it",
+        "whether such a session is dead is unknown, and no clean-up removes it",
     ),
     "tokens": _Words(
         f"each token has {SHORTEST_TOKEN} or more characters",

@@ -23,11 +23,11 @@ from clarinet_cli.sources import GivenValue, given_values, readable_sources, set
 
 CHECKS = {
     "files": "every settings file that exists can be read",
-    "keys": "no unknown key looks like one of ours",
+    "keys": "no misspelled keys",
     "values": "every value can be used",
     "contradictions": "no value contradicts another one",
-    "shadowed": "no value is overridden by another one of a stronger source",
-    "permissions": "nobody else can change the files, or read a secret in them",
+    "shadowed": "no value is overridden by a higher-precedence source",
+    "permissions": "other users can't change the files or read a secret in them",
 }
 
 
@@ -121,7 +121,7 @@ def _contradictory_databases(settings: Settings) -> Iterator[Finding]:
 def _contradictory_accounts(settings: Settings) -> Iterator[Finding]:
     email, username = settings.admin_email, settings.admin_username
     if email and "@" in username and email.lower() != username.lower():
-        text = f"admin_username {username} has no effect beside admin_email {email}"
+        text = f"admin_username {username} has no effect: admin_email is {email}"
         yield _error("contradictions", text, "remove one of them")
     if settings.admin_password is not None:
         password = NewPassword(settings.admin_password.get_secret_value())
@@ -148,8 +148,8 @@ def _contradictory_limits(settings: Settings) -> Iterator[Finding]:
         )
     if retention_days and retention_days < max(expire_days, absolute_days):
         yield _warning(
-            f"session_cleanup_retention_days {retention_days} is shorter than a session can "
-            "live: the clean-up would end sessions that are in use"
+            f"session_cleanup_retention_days {retention_days} is shorter than the "
+            "session lifetime: the clean-up would delete sessions that are in use"
         )
 
 

@@ -153,7 +153,7 @@ def _created_files(scripts: object) -> list[FileChange]:
 def _foreign_environment_error(location: Path) -> RefusedError:
     """Return the error for an environment that belongs to another program."""
     return REFUSED.with_context(
-        f"{location} is the migration environment of another program, and is left alone",
+        f"{location} is the migration environment of another program, and was not changed",
         hint="that program's revisions are written by 'alembic revision' "
         "and applied by 'alembic upgrade head'",
     )

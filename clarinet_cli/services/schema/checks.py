@@ -50,10 +50,10 @@ async def require_schema_order(settings: Settings, *, creates: bool = False) -> 
     elif not creates:
         return
     raise REFUSED.with_context(
-        f"{foreign} is the migration environment of another program, which has not made the "
-        "tables yet; after ours its migrations would fail",
-        hint="first that program's migrations, such as 'alembic upgrade head', then "
-        "'clarinet db init'; --schema-anyway makes our tables all the same",
+        f"{foreign} is the migration environment of another program, which has not created the "
+        "Clarinet tables yet",
+        hint="run that program's migrations first, such as 'alembic upgrade head', then "
+        "'clarinet db init'; --schema-anyway creates the tables anyway",
     )
 
 
@@ -89,12 +89,12 @@ def unversioned_error(found: Sequence[str]) -> ConflictError:
     Args:
         found: How the tables differ from the models; see ``differences``.
     """
-    message = "our tables exist already, and the database has no revision"
+    message = "the Clarinet tables exist already, and the database has no revision"
     if not found:
-        hint = "'clarinet db init' takes them over as they are"
+        hint = "'clarinet db init' stamps them with the revision"
         return CONFLICT.with_context(message, hint=hint)
     return CONFLICT.with_context(
-        f"{message}; they are not as our revisions make them: {', '.join(found)}",
+        f"{message}; they do not match the migrations: {', '.join(found)}",
         hint="if a server owns them, run its migrations; else 'clarinet migrate init', "
         f"'alembic stamp head' in the project directory, {WRITE_REVISION}",
     )
@@ -123,7 +123,7 @@ def incomplete_error(revision: Optional[str], missing: Sequence[str]) -> Conflic
         missing: What is missing; see ``missing_parts``.
     """
     return CONFLICT.with_context(
-        f"the database says it is at revision {revision}, but differs: {', '.join(missing)}",
+        f"the database is stamped {revision}, but its tables differ: {', '.join(missing)}",
         hint=REPAIR_HINT,
     )
 
@@ -237,12 +237,15 @@ def _models(connection: Connection, status: MigrationStatus) -> Iterator[Finding
     """Yield what distinguishes our tables from the models."""
     if not our_tables(connection):
         yield Finding(
-            "models", "error", "none of our tables exists", "'clarinet db init' makes them"
+            "models",
+            "error",
+            "the Clarinet tables do not exist",
+            "'clarinet db init' creates them",
         )
         return
     found = differences(connection)
     if not found:
-        yield Finding("models", "ok", "the tables are what the models say")
+        yield Finding("models", "ok", "tables match the models")
     hint = REPAIR_HINT
     if status.unknown:
         hint = "run the migrations of the server that owns the database"
@@ -289,7 +292,7 @@ def _destructive(
     rows = count_rows(connection, {item.table for _, item in planned if item.table})
     at_stake = [(step, item) for step, item in planned if item.table is None or item.table in rows]
     if not at_stake:
-        text = f"{len(steps)} pending, none drops or rewrites what is stored"
+        text = f"{len(steps)} pending, no destructive operations"
         yield Finding("destructive", "ok", text)
     for step, operation in dict.fromkeys(at_stake):
         yield _stake(step, operation, rows)

@@ -50,7 +50,7 @@ async def ensure_schema(
     found = await _inspect(settings)
     status, revision = found.status, joined(found.status.current)
     if status.unknown:
-        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), left alone")
+        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), not changed")
     if status.up_to_date:
         return Step("schema", "unchanged", f"revision {revision}")
     if status.current or not found.ours:
@@ -59,7 +59,7 @@ async def ensure_schema(
         verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
         return Step("schema", verb.get(run.result, run.result), f"revision {run.to_revision}")
     if found.foreign:
-        return Step("schema", "unchanged", "made by another program, left alone")
+        return Step("schema", "unchanged", "created by another program, not changed")
     if not dry_run:
         async with migration_connection(
             settings, Access.WRITE, DEFAULT_TIMEOUT_SECONDS
@@ -116,7 +116,7 @@ async def _inspect(settings: Settings) -> _Schema:
     schema = _Schema(environment, status, ours, bool(others) and len(ours) == len(TABLE_NAMES))
     if status.unknown and len(ours) < len(TABLE_NAMES):
         raise REFUSED.with_context(
-            f"{FOREIGN} ({joined(status.unknown)}), and has not made our tables yet",
+            f"{FOREIGN} ({joined(status.unknown)}), and has not created the Clarinet tables yet",
             hint="run the migrations of the server that owns it",
         )
     if status.up_to_date and (parts := missing_parts(found)):

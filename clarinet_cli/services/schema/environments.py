@@ -153,7 +153,7 @@ def find_environment(project: Path) -> Environment:
     if own is not None and location is not None and has_our_base(location):
         return _own_environment(own, location, project)
     if own is not None:
-        logger.info(f"{location}: not an environment of ours, using the packaged one")
+        logger.info(f"{location}: not a Clarinet environment, using the packaged one")
     return _packaged_environment(project)
 
 

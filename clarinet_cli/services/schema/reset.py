@@ -54,8 +54,8 @@ async def reset(
     environment = find_environment(settings.project_dir)
     if foreign := foreign_environment(settings.project_dir):
         raise REFUSED.with_context(
-            f"{foreign} is the migration environment of another program, whose tables they are",
-            hint="that program's own migrations make its tables anew",
+            f"{foreign} is the migration environment of another program, which owns the tables",
+            hint="use that program's own migrations to recreate its tables",
         )
     access = Access.READ if dry_run else Access.WRITE
     with nullcontext(Trail()) if dry_run else audit_trail() as trail:
@@ -82,9 +82,9 @@ def _require_only_ours(environment: Environment, connection: Connection) -> None
         named = ", ".join(others[:MOST_NAMED])
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         raise REFUSED.with_context(
-            f"the database has tables that are not ours: {named}{more}",
-            hint="it is another program's database too: 'clarinet session revoke-all' and "
-            "'clarinet admin delete' empty only what is ours",
+            f"the database has tables of other programs: {named}{more}",
+            hint="'clarinet session revoke-all' and 'clarinet admin delete' change only the "
+            "Clarinet tables",
         )
 
 

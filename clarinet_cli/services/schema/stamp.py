@@ -111,9 +111,8 @@ class _Requirement:
         named = ", ".join(found[:MOST_NAMED])
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise REFUSED.with_context(
-            f"the tables are not what revision {joined(self.revisions) or BASE} makes: "
-            f"{named}{more}",
-            hint="'clarinet migrate upgrade' changes the tables; --force stamps all the same",
+            f"the tables do not match revision {joined(self.revisions) or BASE}: {named}{more}",
+            hint="'clarinet migrate upgrade' changes the tables; --force stamps anyway",
         )
 
     def _differences(self, connection: Connection) -> list[str]:

@@ -109,7 +109,7 @@ def require_ours(status: MigrationStatus) -> None:
     """
     if status.unknown:
         raise REFUSED.with_context(
-            f"{FOREIGN} (revision {', '.join(status.unknown)}); its schema is left alone",
+            f"{FOREIGN} (revision {', '.join(status.unknown)}); its schema was not changed",
             hint="run the migrations of the server that owns it",
         )
 

@@ -153,7 +153,7 @@ async def _present(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, 
     """Return the instant to judge by, and the difference of the clocks."""
     clocks = await compare_clocks(session)
     if plan.trust_clock:
-        clocks.warn("the database's")
+        clocks.warn("the database's clock")
         return clocks.database, clocks.difference
     if not plan.dry_run:
         clocks.require_agreement()

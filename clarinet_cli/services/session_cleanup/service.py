@@ -270,11 +270,11 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
         invalid = await _count_invalid(run)
     if remaining and run.reached_end and not run.contested:
         logger.warning(
-            f"{remaining} dead sessions remain: does a trigger or rule on access_token keep them?"
+            f"{remaining} dead sessions were not deleted; check triggers and rules on access_token"
         )
     if invalid:
         logger.warning(
-            f"{invalid} sessions stay, as one of their instants can't be read: "
+            f"kept {invalid} sessions with an unreadable timestamp: "
             "'clarinet session list --state invalid' shows them"
         )
     report = CleanupReport(

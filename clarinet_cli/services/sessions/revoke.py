@@ -214,7 +214,7 @@ class LateLogins:
         """
         if not self.is_due:
             return
-        logger.info(f"waiting {self.seconds:g} s for log-ins under way")
+        logger.info(f"waiting {self.seconds:g} s for concurrent log-ins")
         await database.disconnect()
         await self.wait(self.seconds)
         async with unit_of_work(database) as work:
@@ -226,4 +226,4 @@ class LateLogins:
             for user_id, count in revoked.items():
                 work.record_change(user_id, "revoked", sessions_revoked=count)
         self.revoked = dict(revoked)
-        logger.info(f"revoked {revoked.total()} sessions of late log-ins")
+        logger.info(f"revoked {revoked.total()} sessions created by concurrent log-ins")
