@@ -45,7 +45,7 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFLICT: "conflict: exists already, or other rows depend on it",
     ExitCode.REFUSED: "refused: not confirmed, ambiguous, last superuser, protected target",
     ExitCode.CHECK_FAILED: "the check failed: pending, drift, findings, incomplete",
-    ExitCode.UNREACHABLE: "the database can't be reached, refuses the log-in, or is too slow",
+    ExitCode.UNREACHABLE: "the database can't be reached, refuses the log-in, or does not answer",
     ExitCode.BUSY: "busy, try again: locked, or another clean-up or migration is running",
     ExitCode.CONFIGURATION: "the configuration is invalid",
     ExitCode.HUNG_UP: "stopped by SIGHUP; the current step was finished or rolled back",
@@ -209,7 +209,7 @@ LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
 UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
 CLOCKS_DIFFER = ClocksDifferError(
     "the clocks differ too much",
-    hint="correct the wrong clock; --trust-clock goes by the database's",
+    hint="fix the clock, or use --trust-clock to use the database's",
 )
 BUSY = BusyError("the database is busy", hint="try again in a moment")
 CONFIGURATION = ConfigurationError("the configuration is invalid")

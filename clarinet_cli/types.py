@@ -4,10 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Literal, Optional
-
-SessionState = Literal["active", "idle", "expired", "blocked", "invalid"]
-"""The state of a session; see ``repositories.session_state``."""
+from typing import Optional
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of items done so far and the total."""
@@ -90,7 +87,7 @@ class StatsFormat(StrEnum):
 
 
 class StateName(StrEnum):
-    """A session's state, as a choice on the command line; see ``SessionState``."""
+    """The state of a session; see ``repositories.session_state``."""
 
     ACTIVE = "active"
     IDLE = "idle"

@@ -15,7 +15,7 @@ from clarinet_cli.results import (
 )
 from clarinet_cli.services import bootstrap
 from clarinet_cli.services.accounts import apply, changes, first_superuser, queries
-from clarinet_cli.services.accounts.file import Declared
+from clarinet_cli.services.accounts.file import AccountEntry
 from clarinet_cli.services.accounts.hashes import prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import queries as session_queries
@@ -111,7 +111,7 @@ async def ensure_superuser(
 
 async def apply_accounts(
     settings: Settings,
-    declared: Sequence[Declared],
+    declared: Sequence[AccountEntry],
     plan: apply.ApplyPlan,
     *,
     late: Optional[LateLogins] = None,

@@ -10,11 +10,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "clarinet_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MOST_STATEMENTS_OF_A_TRY = 2
+MAX_STATEMENTS_OF_A_TRY = 2
 JOBS = {  # of the services: what needs several transactions, or yields rows while one is open
     "accounts/apply.py",
     "accounts/first_superuser.py",
     "accounts/queries.py",
+    "backup/make.py",
     "backup/restore.py",
     "bootstrap.py",
     "checks/contents.py",
@@ -22,10 +23,18 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "checks/repair.py",
     "locks.py",
     "readiness.py",
+    "schema/authoring.py",
+    "schema/checks.py",
+    "schema/commands.py",
+    "schema/ensure.py",
+    "schema/runner.py",
+    "schema/state.py",
     "session_cleanup/service.py",
     "sessions/queries.py",
     "sessions/revoke.py",
+    "shell.py",
     "unit_of_work.py",
+    "vacuum.py",
 }
 SESSION_MAKERS = {
     "AsyncSession",
@@ -155,7 +164,14 @@ def test_services_use_no_entry_point() -> None:
 
 def test_only_jobs_open_transactions() -> None:
     """Operations take the unit of work that their caller has opened."""
-    openers = {"unit_of_work", "run_operation", "open_database", "open_pinned_session"}
+    openers = {
+        "unit_of_work",
+        "run_operation",
+        "open_database",
+        "open_pinned_session",
+        "get_connection",
+        "get_engine",
+    }
     found = {
         place.partition(":")[0].removeprefix("clarinet_cli/services/")
         for place, node in places(ast.Call)
@@ -227,6 +243,32 @@ def test_lower_packages_import_nothing_above_them(part: str) -> None:
         and not any(f"{name}.".startswith(f"{module}.") for module in allowed)
     ]
     assert found == []
+
+
+def package_of(module: str) -> str:
+    """Return the package, or module of the root, that a module is in; the logger is a leaf."""
+    parts = module.split(".")[1:]
+    return (
+        "logger"
+        if parts[:1] == ["utils"] and parts[1:2] in (["logger"], ["log_file"])
+        else parts[0]
+    )
+
+
+def test_packages_form_no_cycle() -> None:
+    """Each package and module of the root can be read knowing only those that it imports."""
+    graph: dict[str, set[str]] = {}
+    for file in MODULES:
+        module = name_of(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if "." not in module:
+            continue
+        used = {package_of(name) for name, _ in imports(file) if name.startswith("clarinet_cli.")}
+        graph.setdefault(package_of(module), set()).update(used - {package_of(module)})
+    assert graph["cli"] >= {"services"}
+    while leaves := {package for package, used in graph.items() if not used & graph.keys()}:
+        for package in leaves:
+            del graph[package]
+    assert graph == {}
 
 
 def test_loguru_has_one_door() -> None:
@@ -312,7 +354,7 @@ def test_a_try_is_short() -> None:
     found = [
         f"{place}: {len(node.body)} statements"
         for place, node in places(ast.Try)
-        if isinstance(node, ast.Try) and len(node.body) > MOST_STATEMENTS_OF_A_TRY
+        if isinstance(node, ast.Try) and len(node.body) > MAX_STATEMENTS_OF_A_TRY
     ]
     assert found == []
 

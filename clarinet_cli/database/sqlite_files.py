@@ -1,6 +1,6 @@
 """SQLite files opened without SQLAlchemy: for the backup interface and for checks of a file.
 
-The work on them blocks and runs in a thread; a signal ends it at the next look.
+The work on them blocks and runs in a thread; they check for a signal at intervals.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from clarinet_cli.signals import SIGNALS
 ResultT = TypeVar("ResultT")
 
 READ_WRITE = "mode=rw"
-UNCHANGING = "mode=ro&immutable=1"  # nobody writes it: no locks, and no files beside it
-STEPS_BETWEEN_LOOKS = 50_000  # instructions of SQLite's virtual machine
+UNCHANGING = "mode=ro&immutable=1"  # no other process writes it: no locks, no side files
+PROGRESS_HANDLER_STEPS = 50_000  # instructions of SQLite's virtual machine
 RETRY_SECONDS = 0.02
 BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
@@ -86,7 +86,7 @@ def open_sqlite(
         with closing(connection):
             connection.text_factory = partial(str, encoding="utf-8", errors="replace")
             connection.set_progress_handler(
-                lambda: int(SIGNALS.number is not None), STEPS_BETWEEN_LOOKS
+                lambda: int(SIGNALS.number is not None), PROGRESS_HANDLER_STEPS
             )
             yield connection
 

@@ -87,9 +87,7 @@ def require_settings_file(path: Path) -> None:
             hint=f"if it is right: chown {user_name(os.geteuid())} '{path}'",
         )
     if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
-        raise REFUSED.with_context(
-            f"{path} can be written by everybody", hint=f"chmod o-w '{path}'"
-        )
+        raise REFUSED.with_context(f"{path} is world-writable", hint=f"chmod o-w '{path}'")
 
 
 def writable_by_others(path: Path) -> Optional[str]:
@@ -152,8 +150,8 @@ def require_log_location(path: Path, *, key: str, named_by: Path) -> None:
         return
     owner = user_name(source.st_uid)
     raise REFUSED.with_context(
-        f"{named_by}: {key}: {path} is not a place where {owner}, whose file this is, may write",
-        hint=f"if it is right: chown root '{named_by}'",
+        f"{named_by}: {key}: {owner}, the owner of this file, can't write to {path}",
+        hint=f"to allow it: chown root '{named_by}'",
     )
 
 
@@ -174,7 +172,7 @@ def require_project_location(paths: Iterable[Path], project: Path) -> None:
         if not _could_write(owner, path):
             name = user_name(owner)
             raise REFUSED.with_context(
-                f"{path.resolve()} is not a place where {name}, whose project this is, may write",
+                f"{name}, the owner of the project, can't write to {path.resolve()}",
                 hint=f"'sudo -u {name} clarinet …'",
             )
 
@@ -241,7 +239,7 @@ def _require_code_file(path: Path, project: Path) -> None:
         owner = user_name(found.st_uid)
         raise _refused(path, f"belongs to {owner}", f"'sudo -u {owner} clarinet …'", project)
     if found.st_mode & stat.S_IWOTH and not _is_sticky_parent(path, found, project):
-        raise _refused(path, "can be written by everybody", f"chmod o-w '{path}'", project)
+        raise _refused(path, "is world-writable", f"chmod o-w '{path}'", project)
     if found.st_mode & stat.S_IWGRP and found.st_gid not in _groups_of(caller):
         reason = f"can be written by the group {found.st_gid}"
         raise _refused(path, reason, f"chmod g-w '{path}'", project)

@@ -77,12 +77,12 @@ class is_canonical_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL
 
 
 @compiles(is_canonical_id, "sqlite")
-def _sqlite_usual(element: Any, compiler: Any, **options: Any) -> str:
+def _sqlite_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
     return f"({_is_hex(compiler.process(element.clauses, **options))})"
 
 
 @compiles(is_canonical_id, "postgresql")
-def _postgresql_usual(element: Any, compiler: Any, **options: Any) -> str:
+def _postgresql_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
     return f"({compiler.process(element.clauses, **options)} IS NOT NULL)"
 
 

@@ -1,4 +1,4 @@
-"""What a backup of a PostgreSQL database, and its restore, ask the server."""
+"""Queries for the backup and the restore of a PostgreSQL database."""
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -1,4 +1,4 @@
-"""Questions to a SQLite file, about what it holds and whether it is sound."""
+"""Queries on a SQLite file: its contents and its integrity."""
 
 import sqlite3
 

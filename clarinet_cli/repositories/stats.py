@@ -38,7 +38,7 @@ from clarinet_cli.repositories.session_state import (
 )
 from clarinet_cli.repositories.sessions import USER_ID
 from clarinet_cli.results import SessionGroup, SessionStats
-from clarinet_cli.types import GroupBy
+from clarinet_cli.types import GroupBy, StateName
 
 AGE_BUCKETS = {
     "under_1h": timedelta(hours=1),
@@ -71,19 +71,19 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             row = await self._row(_in_one_pass(policy, exact=True)) if row[-1] else row
         else:
             row = await self._row(_by_user(policy))
-        total, sound, live, active, expired, users = (int(value or 0) for value in row[:6])
+        total, readable, live, active, expired, users = (int(value or 0) for value in row[:6])
         return SessionStats(
             total=total,
             active=active,
-            idle=sound - live - expired,
+            idle=readable - live - expired,
             expired=expired,
             blocked=live - active,
             users=users,
-            average_life_seconds=round(_seconds(row[6]) / sound, 3) if sound else None,
-            longest_life_seconds=round(_seconds(row[7]), 3) if sound else None,
+            average_life_seconds=round(_seconds(row[6]) / readable, 3) if readable else None,
+            longest_life_seconds=round(_seconds(row[7]), 3) if readable else None,
             next_expiry=row[8],
-            age=_buckets(sound, [int(value or 0) for value in row[9:-1]]),
-            invalid=total - sound or None,
+            age=_buckets(readable, [int(value or 0) for value in row[9:-1]]),
+            invalid=total - readable or None,
         )
 
     async def _row(self, query: Select[Any]) -> Sequence[Any]:
@@ -97,7 +97,7 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             by: The column; days are ordered newest first.
         """
         key = _GROUP_KEYS[by]
-        states = ("active", "idle", "expired", "blocked")
+        states = [state.value for state in StateName if state is not StateName.INVALID]
         total = func.count()
         # The server finds no account by a non-canonical id.
         same_user = col(User.id) == canonical_id(USER_ID)
@@ -138,30 +138,32 @@ def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         exact: Check the form of each id and instant, which takes half as long again. If False,
             the last column is the number of sessions whose form has to be checked.
     """
-    sound = all_instants_readable() if exact else true()
+    readable = all_instants_readable() if exact else true()
     owner = canonical_id(USER_ID) if exact else USER_ID
     active = select(col(User.id)).where(col(User.is_active), is_canonical_id(col(User.id)))
     life = func.life_between(CREATED, EXPIRES)
     columns: list[ColumnElement[Any]] = [
         func.count(),
-        _number(sound),
-        _number(and_(policy.live, sound)),
-        _number(and_(policy.live, owner.in_(active), sound)),
-        _number(and_(policy.expired, sound)),
+        _count_if(readable),
+        _count_if(and_(policy.live, readable)),
+        _count_if(and_(policy.live, owner.in_(active), readable)),
+        _count_if(and_(policy.expired, readable)),
         func.count(owner.distinct())
         if exact
         else select(func.count(_users("step").c.user_id)).scalar_subquery(),
-        func.sum(life).filter(sound),
-        func.max(life).filter(sound),
+        func.sum(life).filter(readable),
+        func.max(life).filter(readable),
         _next_expiry(policy),
-        *(_number(and_(young, sound)) for young in _young(policy)),
-        literal(0) if exact else func.count() - _number(_usual_instants(life)) + _odd_users(),
+        *(_count_if(and_(young, readable)) for young in _younger_than_limits(policy)),
+        literal(0)
+        if exact
+        else func.count() - _count_if(_canonical_timestamps(life)) + _non_canonical_users(),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
     return query
 
 
-def _usual_instants(life: ColumnElement[Any]) -> ColumnElement[bool]:
+def _canonical_timestamps(life: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return whether all instants have the length and separators of the server's form."""
     form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
     shaped = (instant.op("GLOB")(form) for instant in (CREATED, EXPIRES, LAST_ACCESSED))
@@ -170,48 +172,48 @@ def _usual_instants(life: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def _by_user(policy: ExpiryPolicy) -> Select[Any]:
     """Return the query for PostgreSQL: sums by user, then of these; it may run in parallel."""
-    sound = all_instants_readable()
+    readable = all_instants_readable()
     life = func.life_between(CREATED, EXPIRES)
     each = (
         select(
             USER_ID.label("user_id"),
-            sound.label("sound"),
+            readable.label("readable"),
             func.count().label("total"),
-            _number(policy.expired).label("expired"),
-            _number(policy.live).label("live"),
-            func.sum(life).filter(sound).label("life"),
-            func.max(life).filter(sound).label("longest"),
+            _count_if(policy.expired).label("expired"),
+            _count_if(policy.live).label("live"),
+            func.sum(life).filter(readable).label("life"),
+            func.max(life).filter(readable).label("longest"),
             *(
-                _number(young).label(name)
-                for name, young in zip(AGE_BUCKETS, _young(policy), strict=True)
+                _count_if(young).label(name)
+                for name, young in zip(AGE_BUCKETS, _younger_than_limits(policy), strict=True)
             ),
         )
-        .group_by(USER_ID, sound)
+        .group_by(USER_ID, readable)
         .subquery()
     )
     usable = func.coalesce(col(User.is_active), False)
     columns: list[ColumnElement[Any]] = [
         func.sum(each.c.total),
-        func.sum(each.c.total).filter(each.c.sound),
-        func.sum(each.c.live).filter(each.c.sound),
-        func.sum(each.c.live).filter(each.c.sound, usable),
-        func.sum(each.c.expired).filter(each.c.sound),
+        func.sum(each.c.total).filter(each.c.readable),
+        func.sum(each.c.live).filter(each.c.readable),
+        func.sum(each.c.live).filter(each.c.readable, usable),
+        func.sum(each.c.expired).filter(each.c.readable),
         func.count(each.c.user_id.distinct()),
         func.sum(each.c.life),
         func.max(each.c.longest),
         _next_expiry(policy),
-        *(func.sum(each.c[name]).filter(each.c.sound) for name in AGE_BUCKETS),
+        *(func.sum(each.c[name]).filter(each.c.readable) for name in AGE_BUCKETS),
         literal(0),
     ]
     query: Select[Any] = select(*columns)
     return query.select_from(each.outerjoin(User, col(User.id) == each.c.user_id))
 
 
-def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _young(policy: ExpiryPolicy) -> list[ColumnElement[bool]]:
+def _younger_than_limits(policy: ExpiryPolicy) -> list[ColumnElement[bool]]:
     """Return the conditions for sessions younger than each limit."""
     return [policy.now - age < CREATED for age in AGE_BUCKETS.values()]
 
@@ -229,11 +231,11 @@ def _users(name: str) -> CTE:
     return step.union_all(select(following).where(step.c.user_id.is_not(None)))
 
 
-def _odd_users() -> ScalarSelect[Any]:
+def _non_canonical_users() -> ScalarSelect[Any]:
     """Return the number of non-canonical ids of users with sessions."""
     user_id = _users("other_step").c.user_id
-    odd = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
-    return select(_number(odd)).scalar_subquery()
+    non_canonical = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
+    return select(_count_if(non_canonical)).scalar_subquery()
 
 
 def _seconds(life: timedelta | float) -> float:

@@ -1,7 +1,7 @@
 """Queries on accounts."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, NamedTuple, Optional, get_args
+from typing import Any, NamedTuple, Optional
 from uuid import UUID
 
 from sqlalchemy import (
@@ -40,7 +40,7 @@ from clarinet_cli.repositories.base import (
 )
 from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.results import UserRow
-from clarinet_cli.types import ANY_USER, SessionState, UserFilter
+from clarinet_cli.types import ANY_USER, StateName, UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
@@ -49,7 +49,7 @@ STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_ver
 UUID_DIGITS = 32
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
 FETCH_SIZE = 500
-STATES: tuple[SessionState, ...] = get_args(SessionState)
+STATES = tuple(state.value for state in StateName)
 NO_ID_HINT = "give the row an id, or delete it: the server can't read it either"
 SEPARATOR = "\x1f"  # the unit separator, which no role name contains
 

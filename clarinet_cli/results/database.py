@@ -120,7 +120,7 @@ class VacuumReport:
 
 @dataclass(frozen=True, slots=True)
 class ResetReport:
-    """Our tables dropped and made anew.
+    """Our tables dropped and recreated.
 
     Attributes:
         rows: The rows that each table had.

@@ -7,7 +7,6 @@ from typing import Any, Optional, Self
 from uuid import UUID
 
 from clarinet_cli.results.accounts import UserRow
-from clarinet_cli.types import SessionState
 
 
 @dataclass(slots=True)
@@ -21,7 +20,7 @@ class SessionRow:
     id: str
     user_id: UUID | str
     email: Optional[str]
-    state: SessionState
+    state: str
     created_at: Optional[datetime]
     expires_at: Optional[datetime]
     last_accessed: Optional[datetime]
@@ -78,7 +77,7 @@ class SessionDetail:
     id: str
     user_id: UUID | str
     email: Optional[str]
-    state: SessionState
+    state: str
     created_at: Optional[datetime]
     expires_at: Optional[datetime]
     last_accessed: Optional[datetime]

@@ -1,1 +1,1 @@
-"""The rules: what may happen to accounts, sessions and the schema."""
+"""Business logic for accounts, sessions and the schema."""

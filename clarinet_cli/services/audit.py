@@ -1,11 +1,11 @@
 """The record of each change: who did what to which row, with which result.
 
-A record is written, and on the disk, before its transaction commits: there is no change
-without one. What became of the transaction is then one of three:
+A record is written and synced before its transaction commits, so no change is without one. The
+outcome of the transaction is one of three:
 
-- It committed: the record stands alone.
+- It committed: no other record follows.
 - It was certainly rolled back: a second record has the result ``failed``.
-- The server or the connection went away inside the commit: a second record has the result
+- The connection was lost during the commit: a second record has the result
   ``unknown`` and the ``reason``.
 
 A job of many transactions writes ``started`` before its first commit, and at its end how
@@ -54,10 +54,10 @@ class Trail:
 
     log: AuditLog = field(default_factory=AuditLog)
     _entries: list[_Entry] = field(default_factory=list)
-    _uncertain: list[_Entry] = field(default_factory=list)
+    _pending: list[_Entry] = field(default_factory=list)
 
     def add(self, target: Optional[UUID | str], result: str, **counts: object) -> None:
-        """Remember a change; what is unchanged is none.
+        """Add a change; ``unchanged`` is ignored.
 
         Args:
             target: The id of the account, or of the session; None for many.
@@ -73,29 +73,29 @@ class Trail:
         Raises:
             ClarinetError: They can't be written.
         """
-        self._uncertain = self._entries
+        self._pending = self._entries
         try:
             _record(self.log, self._entries, hint=NOTHING_CHANGED)
         except ClarinetError:
             if self.log.can_undo:
-                self._uncertain = []
+                self._pending = []
             raise
 
     def committed(self) -> None:
-        """The changes have come to be."""
-        self._uncertain = []
+        """Mark the changes as committed."""
+        self._pending = []
 
     def close(self, error: Optional[ClarinetError] = None) -> None:
-        """Write of each change that was recorded and is not committed what became of it.
+        """Write the outcome of each recorded change that is not committed.
 
-        An audit log that can't take that either is not the error to be shown.
+        An error of the audit log is suppressed here: the first error is the one to show.
 
         Args:
             error: Why it is not known whether the changes were made; None: they were not.
         """
         result = FAILED if error is None else UNKNOWN
         counts = {} if error is None else {"reason": error.message}
-        entries = [_entry(entry.get("target"), result, **counts) for entry in self._uncertain]
+        entries = [_entry(entry.get("target"), result, **counts) for entry in self._pending]
         with suppress(ClarinetError):
             _record(self.log, entries)
 
@@ -127,20 +127,20 @@ class JobRecord:
         log: Where they go.
         result: What the job does to rows: ``deleted``, ``revoked``.
         count: The name of their number.
-        further: More counts of the last record.
+        extra_fields: More counts of the last record.
         done: The rows that committed transactions changed.
     """
 
     log: AuditLog
     result: str
     count: str
-    further: dict[str, object] = field(default_factory=dict)
+    extra_fields: dict[str, object] = field(default_factory=dict)
     done: int = 0
     _started: bool = False
-    _uncertain: int = 0
+    _pending: int = 0
 
     def before_commit(self, rows: int) -> None:
-        """A transaction has changed rows, and is about to commit.
+        """Record the start of the job before its first commit that changes rows.
 
         Raises:
             ClarinetError: The first record can't be written.
@@ -148,27 +148,27 @@ class JobRecord:
         if rows and not self._started:
             _record(self.log, [_entry(None, STARTED)], hint=NOTHING_CHANGED)
             self._started = True
-        self._uncertain = rows
+        self._pending = rows
 
     def committed(self) -> None:
-        """The last transaction has come to be."""
-        self.done += self._uncertain
-        self._uncertain = 0
+        """Mark the last transaction as committed."""
+        self.done += self._pending
+        self._pending = 0
 
     def close(self, error: Optional[ClarinetError] = None) -> None:
         """Write the last record, if there was a first one.
 
         Args:
-            error: Why it is not known whether the last transaction came to be.
+            error: Why the outcome of the last transaction is unknown.
 
         Raises:
             ClarinetError: It can't be written; the hint says what was done.
         """
         if not self._started:
             return
-        counts: dict[str, object] = {self.count: self.done, **self.further}
+        counts: dict[str, object] = {self.count: self.done, **self.extra_fields}
         if error is not None:
-            counts |= {"uncertain": self._uncertain, "reason": error.message}
+            counts |= {"uncertain": self._pending, "reason": error.message}
             entry = _entry(None, UNKNOWN, **counts)
         else:
             entry = _entry(None, self.result if self.done else FAILED, **counts)

@@ -1,4 +1,4 @@
-"""The expiry policy of a command, at an instant by two clocks."""
+"""The expiry policy of a command, and the skew between the database's clock and the local one."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,15 +14,15 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.utils.logger import logger
 
-WORTH_A_WARNING_SECONDS = 30
-TOO_MUCH_TO_DELETE_SECONDS = 300
+WARN_SKEW_SECONDS = 30
+MAX_SKEW_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """The clock of the database's host, and this machine's before and after it was asked.
 
-    A clock that is ahead would expire live sessions: so the earlier one counts.
+    A clock that is ahead would expire live sessions, so the earlier one is used.
 
     Attributes:
         database: What the database answered.
@@ -38,7 +38,7 @@ class Clocks:
     def difference(self) -> float:
         """Seconds that the database's clock is ahead, at least; below 0: behind.
 
-        What the time between question and answer may explain is no difference.
+        A difference that the duration of the query may explain counts as 0.
         """
         if self.before <= self.database <= self.after:
             return 0.0
@@ -52,7 +52,7 @@ class Clocks:
 
     def warn(self, used: str = "the earlier clock") -> None:
         """Warn when the clocks differ noticeably, with the clock that is used."""
-        if abs(self.difference) > WORTH_A_WARNING_SECONDS:
+        if abs(self.difference) > WARN_SKEW_SECONDS:
             logger.warning(f"{self._message}; using {used}")
 
     def require_agreement(self) -> None:
@@ -61,7 +61,7 @@ class Clocks:
         Raises:
             ClocksDifferError: One of them is wrong.
         """
-        if abs(self.difference) > TOO_MUCH_TO_DELETE_SECONDS:
+        if abs(self.difference) > MAX_SKEW_SECONDS:
             times = f"database {iso_text(self.database)}, local {iso_text(self.after)}"
             raise CLOCKS_DIFFER.with_context(f"{self._message} ({times}): no session was deleted")
 

@@ -17,14 +17,21 @@ from clarinet_cli.exceptions import (
 )
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import DatabaseStatus, WaitReport
-from clarinet_cli.services.schema import FOREIGN, database_has_tables, migration_status
+from clarinet_cli.services.schema import (
+    FOREIGN,
+    current_heads,
+    database_has_tables,
+    find_environment,
+    migration_status,
+    status_of,
+)
 from clarinet_cli.services.unit_of_work import unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
 
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 2.0
 
 
 async def database_status(settings: Settings) -> DatabaseStatus:
@@ -38,7 +45,9 @@ async def database_status(settings: Settings) -> DatabaseStatus:
         server = ServerRepository(work.session)
         version, size = await server.version(), await server.size()
         rows = await server.row_counts()
-    migrations = await migration_status(settings)
+        connection = await work.session.connection()
+        current = await connection.run_sync(current_heads)
+    migrations = status_of(find_environment(settings.project_dir), current)
     return DatabaseStatus(
         backend=url.get_backend_name(),
         server_version=version,
@@ -90,7 +99,7 @@ async def wait_until_ready(
                 f"not ready after {timeout:g} s: {reason.message}", hint=reason.hint
             )
         await sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
 
 async def _why_not_ready(

@@ -1,4 +1,4 @@
-"""The one way to open, audit, commit or roll back a transaction.
+"""The unit of work: one audited transaction.
 
 An operation takes a ``UnitOfWork`` and calls repositories. Only jobs, which need several
 transactions or connections, take settings or a ``Database`` and open transactions themselves.

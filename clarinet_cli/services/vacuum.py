@@ -29,10 +29,10 @@ class VacuumPlan:
     """What a vacuum is about to do.
 
     Attributes:
-        url: The database, for people.
+        url: The database, without the password.
         bytes_before: The size of what is vacuumed.
-        bytes_needed: The free space that it takes meanwhile, at most.
-        waiting: Who has to wait meanwhile.
+        bytes_needed: The maximum free space that it needs.
+        waiting: Whom it blocks.
         full: Whether tables are rewritten.
         asks: Whether that needs a confirmation.
     """

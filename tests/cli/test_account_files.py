@@ -175,7 +175,7 @@ CASES: list[tuple[str, int, str]] = [
     ('[{"email": "nobody"}]', 2, "(email): 'nobody' is not a usable e-mail address"),
     (f'[{{"email": "{NEW}"}}]', 2, "(password): a new account"),
     (f'[{{"email": "{NEW}", "password": "geheim-1"}}]', 2, "(password): neither"),
-    (f'[{{"email": "{ADA}"}}, {{"email": "{ADA}"}}]', 2, "stands there twice"),
+    (f'[{{"email": "{ADA}"}}, {{"email": "{ADA}"}}]', 2, "is given twice"),
     (f"email,roles\n{ADA},nonsense\n", 3, "line 2, column 2 (roles): no role 'nonsense'"),
     (f'[{{"email": "{ADMIN}", "is_active": false}}]', 5, "no active superuser would be left"),
 ]

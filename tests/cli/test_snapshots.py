@@ -230,7 +230,7 @@ def test_missing_tables(empty_project: Project, snapshot: SnapshotAssertion) -> 
 
 
 def test_a_servers_database(server_project: Project, snapshot: SnapshotAssertion) -> None:
-    """Beside a real server: its schema is left alone, and the messages say so."""
+    """Beside a real server: its schema was not changed, and the messages say so."""
     lines = [
         "db init --generate-password",
         "migrate status",

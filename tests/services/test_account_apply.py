@@ -26,7 +26,7 @@ from clarinet_cli.services.accounts import apply as applying
 from clarinet_cli.services.accounts import hashes as hashing
 from clarinet_cli.services.accounts.apply import ApplyPlan
 from clarinet_cli.services.accounts.file import read_accounts
-from clarinet_cli.services.accounts.matching import matched, targets_of
+from clarinet_cli.services.accounts.matching import match_rows, normalise_rows
 from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
 from clarinet_cli.services.accounts.queries import stream_declared
 from clarinet_cli.settings import Settings
@@ -248,7 +248,7 @@ async def test_an_old_address_that_is_none_can_be_named(server_project: Project)
         (row(NEW, password=SLOW.replace("=19", "=99")), InvalidInputError, "(password): neither"),
         (row(NEW, password=HASH, roles=["nope"]), NotFoundError, "(roles): no role 'nope'"),
         (row(BOB, roles=["doctor", "nope"]), NotFoundError, "(roles): no role 'nope'"),
-        (row(ADA.upper()), InvalidInputError, "(email): 'ADA@CLARINET.EXAMPLE' stands there twice"),
+        (row(ADA.upper()), InvalidInputError, "(email): 'ADA@CLARINET.EXAMPLE' is given twice"),
     ],
 )
 async def test_a_bad_row_stops_everything(
@@ -271,7 +271,7 @@ async def test_the_same_new_account_twice_is_refused(server_project: Project) ->
         row(NEW, password=HASH),
         row("NEW@clarinet.example", password=HASH),
     )
-    assert "stands there twice" in error.message
+    assert "is given twice" in error.message
 
 
 async def test_the_role_admin_comes_into_being_when_it_is_named(project: Project) -> None:
@@ -484,7 +484,7 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
         some = read_accounts(json.dumps([row(email) for email in emails[:number]]).encode(), "file")
         async with oracle.writing(project) as session:
             with oracle.selects(session) as made:
-                matched(await UserRepository(session).states(), targets_of(some))
+                match_rows(await UserRepository(session).states(), normalise_rows(some))
                 await _nothing(session)
         counts.append(len(made))
     assert counts[0] == counts[1]

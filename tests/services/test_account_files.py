@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from clarinet_cli.cli import formats
 from clarinet_cli.exceptions import ClarinetError, InvalidInputError
 from clarinet_cli.results import DeclaredAccount
-from clarinet_cli.services.accounts.file import Declared, JsonReader, read_accounts
+from clarinet_cli.services.accounts.file import AccountEntry, JsonReader, read_accounts
 from clarinet_cli.types import OutputFormat
 
 FIELDS = ["email", "is_active", "is_superuser", "is_verified", "roles"]
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
-def declared(text: str) -> list[Declared]:
+def declared(text: str) -> list[AccountEntry]:
     """Read a file's text."""
     return read_accounts(text.encode(), "file")
 
 
-def said(row: Declared) -> dict[str, Any]:
+def said(row: AccountEntry) -> dict[str, Any]:
     """Return what a row says, as one table."""
     roles = {} if row.roles is None else {"roles": list(row.roles)}
     password = {} if row.password is None else {"password": row.password}
@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "no list": (f'[{ACCOUNT}, "roles": "x"}}]', "(roles): not a list of names"),
     "no names": (f'[{ACCOUNT}, "roles": [""]}}]', "(roles): not a list of names"),
     "unknown": (f'[{ACCOUNT},\n  "rols": []}}]', "line 2, column 11 (rols): unknown field"),
-    "twice": (f'[{ACCOUNT}, "email": "c@d.de"}}]', "(email): stands there twice"),
+    "twice": (f'[{ACCOUNT}, "email": "c@d.de"}}]', "(email): is given twice"),
     "no header": ("a@b.de,true\n", "line 1, column 1: not a list of accounts"),
     "a column twice": ("email,email\n", "line 1, column 1: the header names a column twice"),
     "few cells": ("email,roles\n\na@b.de\n", "line 3, column 1: 1 cells, where the header has 2"),
@@ -211,7 +211,7 @@ def test_any_json_is_read_or_refused(value: object) -> None:
         rows_or_none(json.dumps(document).encode())
 
 
-def rows_or_none(content: bytes) -> Optional[list[Declared]]:
+def rows_or_none(content: bytes) -> Optional[list[AccountEntry]]:
     """Return the rows of a file, or None when it is refused in one line."""
     try:
         return read_accounts(content, "file")

@@ -17,7 +17,7 @@ from zxcvbn import matching
 
 from clarinet_cli.exceptions import InvalidInputError
 from clarinet_cli.services.accounts.passwords import (
-    WELL_KNOWN,
+    COMMON_PASSWORDS,
     NewPassword,
     check_password,
     generate_password,
@@ -141,7 +141,7 @@ def test_the_address_is_known_in_any_case(text: str) -> None:
     assert "e-mail" in refusal(text, email="straße@example.org")
 
 
-@pytest.mark.parametrize("text", sorted(WELL_KNOWN))
+@pytest.mark.parametrize("text", sorted(COMMON_PASSWORDS))
 def test_each_default_is_refused_in_any_case(text: str) -> None:
     """A list of its own, all of it in small letters."""
     for spelling in (text, text.upper(), text.title()):

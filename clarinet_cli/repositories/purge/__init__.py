@@ -30,7 +30,7 @@ async def choose_purge_strategy(
     by_expiry: bool,
     exact: bool = True,
     count_only: bool = False,
-    further: Sequence[AsyncSession] = (),
+    extra_sessions: Sequence[AsyncSession] = (),
 ) -> PurgeStrategy:
     """Return the strategy for the engine and the table.
 
@@ -40,13 +40,13 @@ async def choose_purge_strategy(
         by_expiry: Whether the predicate is about ``expires_at`` alone, which has an index.
         exact: No batch may have more sessions than asked for.
         count_only: Sessions will be counted, and not deleted.
-        further: Sessions on other connections: one for a scan that runs while batches are
+        extra_sessions: Sessions on other connections: one for a scan that runs while batches are
             deleted, or two for SQLite's checkpoints.
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
             return KeyOrder(session, and_(dead, VALID))
-        slices = RowidSlices(session, dead, count_only=count_only, readers=further)
+        slices = RowidSlices(session, dead, count_only=count_only, readers=extra_sessions)
         await slices.prepare()
         return slices
     dead = and_(dead, VALID)
@@ -56,4 +56,6 @@ async def choose_purge_strategy(
     blocks = await number_of_blocks(session)
     if blocks is None:
         return KeyOrder(session, dead)
-    return BlockRanges(session, dead, blocks, exact=exact, scan_session=next(iter(further), None))
+    return BlockRanges(
+        session, dead, blocks, exact=exact, scan_session=next(iter(extra_sessions), None)
+    )

@@ -1,4 +1,4 @@
-"""Applying an accounts file: all of it or nothing, in one transaction.
+"""Applying an accounts file atomically, in one transaction.
 
 The accounts are read and compared before it begins, without a lock; what is to be changed is
 read and compared again inside. Passwords are hashed before it begins: a hash takes tens of
@@ -20,14 +20,14 @@ from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts.changes import CREATED, UPDATED
-from clarinet_cli.services.accounts.file import GENERATE, Declared
+from clarinet_cli.services.accounts.file import GENERATE, AccountEntry
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
     Target,
-    matched,
+    match_rows,
+    normalise_rows,
     require_roles_of,
     require_usable,
-    targets_of,
 )
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
@@ -58,7 +58,7 @@ class ApplyPlan:
 
 async def apply_accounts(
     database: Database,
-    declared: Sequence[Declared],
+    declared: Sequence[AccountEntry],
     plan: ApplyPlan,
     *,
     progress: ProgressCallback = lambda done, total: None,
@@ -94,7 +94,7 @@ async def apply_accounts(
         states = await UserRepository(work.session).states()
         roles = await RoleRepository(work.session).names()
     # Compared without a transaction: with a rollback journal a reader blocks writers.
-    targets, others = matched(states, targets_of(declared))
+    targets, others = match_rows(states, normalise_rows(declared))
     require_roles_of(declared, roles)
     accounts = [target.account.id for target in targets if target.account is not None]
     async with unit_of_work(database) as work:
@@ -191,7 +191,7 @@ class Application:
             BusyError: Another process changed the accounts meanwhile.
         """
         before = await lock_superusers(self.work)
-        targets, others = matched(await UserRepository(self.session).states(), work)
+        targets, others = match_rows(await UserRepository(self.session).states(), work)
         others = [] if listed is None else [other for other in others if other.id not in listed]
         known = {target.account.id for target in targets if target.account is not None}
         users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})
@@ -199,10 +199,10 @@ class Application:
         made = {
             target.number: self._created(target)
             if target.account is None
-            else self._updated(_as_read(users, target.account), target.row, roles)
+            else self._updated(_require_unchanged(users, target.account), target.row, roles)
             for target in targets
         }
-        pruned = [self._pruned(_as_read(users, other)) for other in others]
+        pruned = [self._pruned(_require_unchanged(users, other)) for other in others]
         await self._flush()
         if lost := before.lost(await lock_superusers(self.work)):
             gone = before.usable or before.active
@@ -245,7 +245,9 @@ class Application:
     def _created(self, target: Target) -> AppliedAccount:
         row, password = target.row, self.passwords.get(target.email)
         if password is None:  # the account existed when the passwords were hashed
-            reason = f"the account {target.email} was deleted meanwhile, nothing was changed"
+            reason = (
+                f"the account {target.email} was deleted by another process, nothing was changed"
+            )
             raise BUSY.with_context(reason)
         user = User(email=target.email, hashed_password=password.hashed)
         for name, value in row.flags.items():
@@ -253,10 +255,13 @@ class Application:
         self._new.append(user)
         roles = row.roles or ()
         self._granted += [(user.id, name) for name in roles]
-        changes = (*(name for name, value in row.flags.items() if value), *_signed("+", roles))
+        changes = (
+            *(name for name, value in row.flags.items() if value),
+            *_role_changes("+", roles),
+        )
         return AppliedAccount("+", user.id, user.email, CREATED, changes, 0, password.generated)
 
-    def _updated(self, user: AccountState, row: Declared, all_roles: Roles) -> AppliedAccount:
+    def _updated(self, user: AccountState, row: AccountEntry, all_roles: Roles) -> AppliedAccount:
         """Make an account match a row; with rights that it loses its sessions are revoked."""
         had = all_roles[user.id]
         wanted = had if row.roles is None else set(row.roles)
@@ -270,9 +275,12 @@ class Application:
         self._granted += [(user.id, name) for name in wanted - had]
         self._withdrawn += [(user.id, name) for name in had - wanted]
         changes = (
-            *(f"{name}: {_word(not value)} -> {_word(value)}" for name, value in flags.items()),
-            *_signed("+", wanted - had),
-            *_signed("-", had - wanted),
+            *(
+                f"{name}: {_bool_text(not value)} -> {_bool_text(value)}"
+                for name, value in flags.items()
+            ),
+            *_role_changes("+", wanted - had),
+            *_role_changes("-", had - wanted),
         )
         mark, result = ("~", UPDATED) if changes else ("=", UNCHANGED)
         return AppliedAccount(mark, user.id, user.email, result, changes, 0)
@@ -284,7 +292,7 @@ class Application:
         return AppliedAccount("~", user.id, user.email, UPDATED, changes, 0)
 
 
-def _as_read(users: dict[UUID, AccountState], read: AccountState) -> AccountState:
+def _require_unchanged(users: dict[UUID, AccountState], read: AccountState) -> AccountState:
     """Return a locked account, if it is still the one that was matched.
 
     Raises:
@@ -292,14 +300,14 @@ def _as_read(users: dict[UUID, AccountState], read: AccountState) -> AccountStat
     """
     user = users.get(read.id)
     if user is None or user.email != read.email:
-        reason = f"the account {read.email} was changed meanwhile, nothing was changed"
+        reason = f"the account {read.email} was changed by another process, nothing was changed"
         raise BUSY.with_context(reason)
     return user
 
 
-def _signed(sign: str, roles: Iterable[str]) -> Iterator[str]:
+def _role_changes(sign: str, roles: Iterable[str]) -> Iterator[str]:
     return (f"{sign}{name}" for name in sorted(roles))
 
 
-def _word(value: bool) -> str:
+def _bool_text(value: bool) -> str:
     return "true" if value else "false"

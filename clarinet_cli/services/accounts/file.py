@@ -55,7 +55,7 @@ class JsonReader:
         return line + 1, offset - start + 1
 
     def place_of(self, error: Exception) -> tuple[int, int]:
-        """Return where an error of ``objects`` was met."""
+        """Return the position of an error of ``objects``."""
         return self.place(error.pos if isinstance(error, JSONDecodeError) else self.position)
 
     def objects(self) -> Iterator[Members]:
@@ -114,7 +114,7 @@ class JsonReader:
         self.position = match.end() if match else self.position
 
     def _take(self, sign: str) -> bool:
-        """Pass over a sign if it is the next."""
+        """Consume a token if it comes next, and return whether it did."""
         self._skip()
         found = self.text.startswith(sign, self.position)
         self.position += found
@@ -138,8 +138,8 @@ FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-class Place(NamedTuple):
-    """Where something stands in a file; both count from 1.
+class Position(NamedTuple):
+    """A position in a file; both numbers count from 1.
 
     In CSV the column is the number of the cell, in JSON that of the character.
     """
@@ -149,16 +149,16 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """What a file says of one account; None: nothing.
+class AccountEntry:
+    """What a file declares for one account; None: not mentioned.
 
     Attributes:
         source: The file's name.
-        email: The address as it is written there.
-        flags: ``is_active``, ``is_superuser``, ``is_verified``: those that it mentions.
+        email: The address as written in the file.
+        flags: ``is_active``, ``is_superuser``, ``is_verified``: those that the file mentions.
         roles: All the roles that the account has.
         password: ``generate``, or a prepared hash; for a new account only.
-        places: Where each field stands.
+        places: The position of each field.
     """
 
     source: str
@@ -166,24 +166,24 @@ class Declared:
     flags: dict[str, bool]
     roles: Optional[tuple[str, ...]]
     password: Optional[str] = field(repr=False)
-    places: dict[str, Place] = field(repr=False)
+    places: dict[str, Position] = field(repr=False)
 
-    def refused(
+    def field_error(
         self, name: str, error: ClarinetError, reason: str, hint: Optional[str] = None
     ) -> ClarinetError:
-        """Return the error that says what is wrong with one field, and where it stands.
+        """Return an error about one field, with its position.
 
         Args:
             name: The field.
-            error: What kind of error.
-            reason: Why; never a password.
-            hint: The way out.
+            error: An instance of the class to raise.
+            reason: What is wrong, without a password.
+            hint: How to resolve it.
         """
         place = self.places.get(name, self.places["email"])
         return error.with_context(_located(self.source, place, name, reason), hint=hint)
 
 
-def read_accounts(content: bytes, source: str) -> list[Declared]:
+def read_accounts(content: bytes, source: str) -> list[AccountEntry]:
     """Read a file that declares accounts.
 
     Args:
@@ -192,7 +192,7 @@ def read_accounts(content: bytes, source: str) -> list[Declared]:
         source: Its name, for messages.
 
     Raises:
-        InvalidInputError: It can't be understood; the message has line and column.
+        InvalidInputError: It can't be parsed; the message has line and column.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -203,12 +203,12 @@ def read_accounts(content: bytes, source: str) -> list[Declared]:
         ) from None
     start = text.lstrip()[:1]
     if not start:
-        raise INVALID.with_context(f"{source}: empty", hint="'[]' is a list without accounts")
+        raise INVALID.with_context(f"{source}: empty", hint="use '[]' for an empty list")
     records = _json_records(text, source) if start in ("[", "{") else _csv_records(text, source)
     return [_declared(source, values, places) for values, places in records]
 
 
-Record = tuple[dict[str, Any], dict[str, Place]]
+Record = tuple[dict[str, Any], dict[str, Position]]
 
 
 def _json_records(text: str, source: str) -> Iterator[Record]:
@@ -218,16 +218,16 @@ def _json_records(text: str, source: str) -> Iterator[Record]:
     except (ValueError, RecursionError) as error:
         line, column = reader.place_of(error)
         reason = getattr(error, "msg", None) or "nested too deeply, or a number too long"
-        where = _located(source, Place(line, column), None, f"not valid JSON: {reason}")
+        where = _located(source, Position(line, column), None, f"not valid JSON: {reason}")
         raise INVALID.with_context(where) from None
     for members in objects:
         values = {item.name: item.value for item in members}
-        places = {item.name: Place(*reader.place(item.offset)) for item in members}
-        start = Place(*reader.place(members.offset))
+        places = {item.name: Position(*reader.place(item.offset)) for item in members}
+        start = Position(*reader.place(members.offset))
         if len(values) < len(members):
             names = [item.name for item in members]
             twice = next(item for item in members if names.count(item.name) > 1)
-            raise _bad(source, places[twice.name], twice.name, "stands there twice")
+            raise _bad(source, places[twice.name], twice.name, "is given twice")
         yield values, {"email": start, **places}
 
 
@@ -243,7 +243,7 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
             continue
         if not header:
             header = [cell.strip().casefold() for cell in cells]
-            place = Place(start, 1)
+            place = Position(start, 1)
             if len(set(header)) < len(header):
                 raise _bad(source, place, None, "the header names a column twice")
             if "email" not in header:
@@ -253,8 +253,8 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
             continue
         if len(cells) != len(header):
             reason = f"{len(cells)} cells, where the header has {len(header)}"
-            raise _bad(source, Place(start, min(len(cells), len(header))), None, reason)
-        places = {name: Place(start, number) for number, name in enumerate(header, 1)}
+            raise _bad(source, Position(start, min(len(cells), len(header))), None, reason)
+        places = {name: Position(start, number) for number, name in enumerate(header, 1)}
         yield dict(_csv_values(header, cells, places, source)), places
 
 
@@ -262,17 +262,17 @@ def _next_row(reader: Any, source: str) -> Optional[list[str]]:
     try:
         row: Optional[list[str]] = next(reader, None)
     except csv.Error as error:
-        where = Place(max(reader.line_num, 1), 1)
+        where = Position(max(reader.line_num, 1), 1)
         raise _bad(source, where, None, f"not valid CSV: {error}") from None
     return row
 
 
 def _csv_values(
-    header: list[str], cells: list[str], places: dict[str, Place], source: str
+    header: list[str], cells: list[str], places: dict[str, Position], source: str
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values of one row with their types; an empty cell says nothing."""
+    """Yield the values of one row with their types; empty cells are left out."""
     for name, cell in zip(header, cells, strict=True):
-        # What was written so that no spreadsheet runs it as a formula.
+        # Exports quote cells that a spreadsheet would run as a formula.
         text = cell[1:] if FORMULA_GUARD.match(cell) else cell
         if name == "roles":
             yield name, _names_in(text)
@@ -294,8 +294,8 @@ def _names_in(cell: str) -> Optional[list[str]]:
     return None if len(rows) > 1 else [name for row in rows for name in row]
 
 
-def _declared(source: str, values: dict[str, Any], places: dict[str, Place]) -> Declared:
-    """Return what one record says, its types checked."""
+def _declared(source: str, values: dict[str, Any], places: dict[str, Position]) -> AccountEntry:
+    """Return one record as an entry, after checking the types."""
     if unknown := [name for name in values if name not in FIELDS]:
         reason = f"unknown field; known are {', '.join(FIELDS)}"
         raise _bad(source, places[unknown[0]], unknown[0], reason)
@@ -306,7 +306,7 @@ def _declared(source: str, values: dict[str, Any], places: dict[str, Place]) -> 
     if "email" not in values:
         raise _bad(source, places["email"], "email", "missing")
     roles = values.get("roles")
-    return Declared(
+    return AccountEntry(
         source=source,
         email=values["email"].strip(),
         flags={name: values[name] for name in FLAGS if name in values},
@@ -335,10 +335,10 @@ _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def _bad(source: str, place: Place, name: Optional[str], reason: str) -> ClarinetError:
+def _bad(source: str, place: Position, name: Optional[str], reason: str) -> ClarinetError:
     return INVALID.with_context(_located(source, place, name, reason))
 
 
-def _located(source: str, place: Place, name: Optional[str], reason: str) -> str:
+def _located(source: str, place: Position, name: Optional[str], reason: str) -> str:
     what = "" if name is None else f" ({name})"
     return f"{source}: line {place.line}, column {place.column}{what}: {reason}"

@@ -43,13 +43,13 @@ ARGON2 = re.compile(
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 STRAY_BITS = {0: 1, 2: 16, 3: 4}  # characters behind the last four: what the last is a multiple of
 ARGON2_NAMES = {Type.ID: "argon2id", Type.I: "argon2i", Type.D: "argon2d"}
-KIB_A_LANE = 8
+KIB_PER_LANE = 8
 
 BCRYPT_COSTS = range(4, 17)  # each step doubles: 12 takes a quarter of a second, 16 four
 # The first recommendation of RFC 9106 is 2 GiB in one pass; half of that is a second of one
 # core. Passes cost more than their memory when that is small: threads are begun for each.
-ARGON2_MOST = {"memory_cost": 2**20, "time_cost": 1000, "parallelism": 64}
-ARGON2_MOST_WORK = 2**20  # KiB written in all passes
+ARGON2_MAX = {"memory_cost": 2**20, "time_cost": 1000, "parallelism": 64}
+ARGON2_MAX_WORK = 2**20  # KiB written in all passes
 ARGON2_MOST_THREADS = 4096  # passes times lanes
 
 # Stands for a hash in a dry run, and is rolled back: it has the form of one, so that the
@@ -128,12 +128,12 @@ def hash_problem(stored: object, settings: Settings) -> Optional[str]:
 
 def _argon2_problem(found: HashInfo) -> Optional[str]:
     """Return which cost of an argon2 hash would stop the server, or None."""
-    memory, passes, lanes = (found.parameters[name] for name in ARGON2_MOST)
+    memory, passes, lanes = (found.parameters[name] for name in ARGON2_MAX)
     for name, letter in (("memory_cost", "m"), ("time_cost", "t"), ("parallelism", "p")):
-        if found.parameters[name] > ARGON2_MOST[name]:
-            return f"argon2's {letter} is {found.parameters[name]}, above {ARGON2_MOST[name]}"
-    if memory * passes > ARGON2_MOST_WORK:
-        return f"argon2's m times t is {memory * passes}, above {ARGON2_MOST_WORK}"
+        if found.parameters[name] > ARGON2_MAX[name]:
+            return f"argon2's {letter} is {found.parameters[name]}, above {ARGON2_MAX[name]}"
+    if memory * passes > ARGON2_MAX_WORK:
+        return f"argon2's m times t is {memory * passes}, above {ARGON2_MAX_WORK}"
     if passes * lanes > ARGON2_MOST_THREADS:
         return f"argon2's t times p is {passes * lanes}, above {ARGON2_MOST_THREADS}"
     return None
@@ -158,7 +158,7 @@ def _argon2_parameters(stored: str) -> Optional[Parameters]:
     possible = (
         found.parallelism >= 1
         and found.time_cost >= 1
-        and KIB_A_LANE * found.parallelism <= found.memory_cost < 2**32
+        and KIB_PER_LANE * found.parallelism <= found.memory_cost < 2**32
     )
     return found if possible else None
 

@@ -1,4 +1,4 @@
-"""Which account each row of a file means, and whether the row can be used."""
+"""Matching the rows of a file to accounts, and checking the rows."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from uuid import UUID
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
-from clarinet_cli.services.accounts.file import GENERATE, Declared
+from clarinet_cli.services.accounts.file import GENERATE, AccountEntry
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE, as_stored, normalise_email
 from clarinet_cli.settings import Settings
@@ -16,7 +16,7 @@ from clarinet_cli.settings import Settings
 SOURCE_HINT = (
     "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
 )
-HASH_HINT = "a password itself belongs in no file"
+HASH_HINT = "a file can't contain plain-text passwords"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Target:
         account: The account, or None for a new one.
     """
 
-    row: Declared
+    row: AccountEntry
     number: int
     email: str
     account: Optional[AccountState] = None
 
 
-def targets_of(declared: Iterable[Declared]) -> list[Target]:
+def normalise_rows(declared: Iterable[AccountEntry]) -> list[Target]:
     """Return the rows with the form of their address that would be stored."""
     return [Target(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
 
 
-def matched(
+def match_rows(
     states: Iterable[AccountState], targets: Sequence[Target]
 ) -> tuple[list[Target], list[AccountState]]:
     """Return each row with the account that it means, and the active accounts of no row.
@@ -76,10 +76,10 @@ def matched(
         found = exact.get(row.email) or exact.get(target.email) or by_folded.get(key, [])
         if len(found) > 1:
             matches = ", ".join(f"{state.email} ({state.id})" for state in found)
-            raise row.refused("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
+            raise row.field_error("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
         means = found[0].id if found else key
         if means in seen:
-            raise row.refused("email", INVALID, f"{row.email!r} stands there twice")
+            raise row.field_error("email", INVALID, f"{row.email!r} is given twice")
         seen.add(means)
         if found:
             active.pop(found[0].id, None)
@@ -87,7 +87,7 @@ def matched(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-def require_roles_of(declared: Iterable[Declared], roles: Collection[str]) -> None:
+def require_roles_of(declared: Iterable[AccountEntry], roles: Collection[str]) -> None:
     """Refuse rows with roles that do not exist.
 
     Args:
@@ -101,10 +101,10 @@ def require_roles_of(declared: Iterable[Declared], roles: Collection[str]) -> No
     for row in declared:
         if missing := [name for name in row.roles or () if name not in known]:
             hint = f"roles: {', '.join(sorted(known))}"
-            raise row.refused("roles", NOT_FOUND, f"no role {missing[0]!r}", hint)
+            raise row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint)
 
 
-def require_usable(row: Declared, settings: Settings, *, generate: bool) -> None:
+def require_usable(row: AccountEntry, settings: Settings, *, generate: bool) -> None:
     """Refuse a new account whose address or password source can't be used.
 
     Args:
@@ -118,14 +118,14 @@ def require_usable(row: Declared, settings: Settings, *, generate: bool) -> None
     try:
         normalise_email(row.email)
     except InvalidInputError as error:
-        raise row.refused("email", INVALID, error.message) from None
+        raise row.field_error("email", INVALID, error.message) from None
     if row.password is None and not generate:
         reason = f"a new account, {row.email}, without a source for its password"
-        raise row.refused("password", INVALID, reason, SOURCE_HINT)
+        raise row.field_error("password", INVALID, reason, SOURCE_HINT)
     if row.password in (None, GENERATE):
         return
     if problem := hash_problem(row.password, settings):
         known = inspect_hash(row.password, settings) != UNKNOWN
         hint = "it would stop the server at each log-in" if known else HASH_HINT
         reason = problem if known else f"neither 'generate' nor {problem.removeprefix('not ')}"
-        raise row.refused("password", INVALID, reason, hint)
+        raise row.field_error("password", INVALID, reason, hint)

@@ -23,7 +23,7 @@ GENERATED_LENGTH = 24
 # Letters and digits that nobody mistakes for each other, read aloud or from a screen.
 ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0OIl1")))
 
-WELL_KNOWN = frozenset(
+COMMON_PASSWORDS = frozenset(
     {
         "12345678",
         "123456789",
@@ -79,7 +79,7 @@ def check_password(
     """
     failed = _failed_rules(text, email, strong=strong)
     if not failed:
-        least = STRONG_LEAST_GUESSES if strong else LEAST_GUESSES
+        least = STRONG_MIN_GUESSES if strong else MIN_GUESSES
         reason = weakness(text, [*words_of(email), *words], least=least)
         failed = [f"too easy to guess ({reason})"] if reason else []
     if failed:
@@ -149,7 +149,7 @@ def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:
         "contains a NUL character": "\0" in text,
         "is not valid Unicode text": any("\ud800" <= letter <= "\udfff" for letter in text),
         "is the e-mail address": text.casefold() == email.casefold() != "",
-        "is a well-known default": text.casefold() in WELL_KNOWN,
+        "is a well-known default": text.casefold() in COMMON_PASSWORDS,
     }
     if strong:
         rules |= {
@@ -160,10 +160,10 @@ def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:
     return [rule for rule, broken in rules.items() if broken]
 
 
-LEAST_GUESSES = 10**8  # zxcvbn's "safely unguessable": enough behind argon2
-STRONG_LEAST_GUESSES = 10**10  # its best mark
+MIN_GUESSES = 10**8  # zxcvbn's "safely unguessable": enough behind argon2
+STRONG_MIN_GUESSES = 10**10  # its best mark
 # Time grows with more than the square of the length; who has 40 good characters is done.
-LENGTH_JUDGED = 40
+MAX_ZXCVBN_LENGTH = 40
 SUBSTITUTIONS = 8  # readings of digits as letters that are tried, each by itself
 
 NAME = "clarinet"
@@ -179,13 +179,13 @@ CYRILLIC_KEYS = str.maketrans(
     "йцукенгшщзхъфывапролджэячсмитьбюё", "qwertyuiop[]asdfghjkl;'zxcvbnm,.`"
 )
 REASONS = {
-    "user_inputs": "it is made of the account's or the program's name",
-    "dictionary": "it is close to a common password, name or word",
-    "repeat": "it repeats itself",
-    "sequence": "it follows the alphabet or counts",
-    "spatial": "it follows the keys of a keyboard",
-    "date": "it is made of a date",
-    "regex": "it is made of a year",
+    "user_inputs": "the account's or the program's name",
+    "dictionary": "a common password, name or word",
+    "repeat": "repeated characters or words",
+    "sequence": "a sequence of letters or digits",
+    "spatial": "a pattern of keys",
+    "date": "a date",
+    "regex": "a year",
 }
 
 
@@ -202,13 +202,13 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
     """
     own = [word for word in dict.fromkeys(words) if word]
     known = [*own, *OUR_WORDS]
-    found = _hardest(text, known)
+    found = _hardest_part(text, known)
     if _guesses(found) < least:
         return _reason(found)
     # A name of the place counts for nothing, whatever stands around it.
     names = sorted((word for word in [*own, NAME] if len(word) >= LONG), key=len, reverse=True)
     rest = re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
-    if rest != text and _guesses(_hardest(rest, known)) < least:
+    if rest != text and _guesses(_hardest_part(rest, known)) < least:
         return REASONS["user_inputs"]
     return None
 
@@ -221,20 +221,23 @@ def words_of(email: str) -> list[str]:
     return [email, name, domain, ".".join(labels[:-1]), *labels, *parts, "".join(parts)]
 
 
-def _hardest(text: str, known: list[str]) -> dict[str, Any]:
+def _hardest_part(text: str, known: list[str]) -> dict[str, Any]:
     """Judge the beginning and the end: what is hard to guess in a part is so in the whole."""
-    parts = dict.fromkeys((text[:LENGTH_JUDGED], text[-LENGTH_JUDGED:]))
-    found = [min((_judged(form, known) for form in _forms(part)), key=_guesses) for part in parts]
+    parts = dict.fromkeys((text[:MAX_ZXCVBN_LENGTH], text[-MAX_ZXCVBN_LENGTH:]))
+    found = [
+        min((_zxcvbn_result(form, known) for form in _keyboard_variants(part)), key=_guesses)
+        for part in parts
+    ]
     return max(found, key=_guesses)
 
 
-def _forms(text: str) -> list[str]:
+def _keyboard_variants(text: str) -> list[str]:
     """Return a text, and what else its keys may have meant: Latin letters on Cyrillic keys."""
     other = text.lower().translate(CYRILLIC_KEYS)
     return [text] if other == text.lower() else [text, other]
 
 
-def _judged(text: str, words: list[str]) -> dict[str, Any]:
+def _zxcvbn_result(text: str, words: list[str]) -> dict[str, Any]:
     from zxcvbn import zxcvbn
     from zxcvbn.matching import L33T_TABLE
 
@@ -245,7 +248,7 @@ def _judged(text: str, words: list[str]) -> dict[str, Any]:
         # Each combination of readings is tried otherwise: seconds.
         single = {ord(it): letter for letter, symbols in present.items() for it in symbols}
         text = text.translate(single)
-    result: dict[str, Any] = zxcvbn(text, user_inputs=words, max_length=LENGTH_JUDGED)
+    result: dict[str, Any] = zxcvbn(text, user_inputs=words, max_length=MAX_ZXCVBN_LENGTH)
     return result
 
 
@@ -257,7 +260,7 @@ def _reason(result: dict[str, Any]) -> str:
     """Return what the longest part of a password is that somebody would guess."""
     parts = [part for part in result["sequence"] if part["pattern"] != "bruteforce"]
     if not parts:
-        return "it has too few characters that are not alike"
+        return "too few distinct characters"
     part = max(parts, key=lambda it: len(it["token"]))
     own = part.get("dictionary_name") == "user_inputs"
     return REASONS["user_inputs" if own else part["pattern"]]

@@ -22,7 +22,7 @@ def require_superuser(user: User | UserRow, *, any_user: bool) -> None:
     """
     if not (user.is_superuser or any_user):
         raise REFUSED.with_context(
-            f"{user.email} is not a superuser", hint="--any-user resets it all the same"
+            f"{user.email} is not a superuser", hint="--any-user resets it anyway"
         )
 
 
@@ -77,9 +77,9 @@ async def require_another_superuser(work: UnitOfWork, user: User) -> None:
     if lost := before.lost(before.without(user.id)):
         raise REFUSED.with_context(
             f"{user.email} is the last {lost}",
-            hint="'clarinet admin promote', 'activate' or 'create' makes another first"
+            hint="first make another one: 'clarinet admin promote', 'activate' or 'create'"
             if lost == "active superuser"
-            else "'clarinet admin reset-password' lets another superuser log in first",
+            else "first let another one log in: 'clarinet admin reset-password'",
         )
 
 
@@ -96,6 +96,6 @@ def warn_of_log_in(user: User, settings: Settings) -> None:
         )
     if not can_log_in(user.hashed_password, settings):
         logger.warning(
-            f"nobody can log in as {user.email}, the server can't verify its password hash: "
-            f"'clarinet admin reset-password {user.email}' sets another"
+            f"{user.email} can't log in, the server can't verify its password hash: "
+            f"'clarinet admin reset-password {user.email}' sets a new password"
         )

@@ -9,6 +9,7 @@ from clarinet_cli.services.schema.checks import (
 )
 from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
 from clarinet_cli.services.schema.ensure import ensure_schema, require_known_schema
+from clarinet_cli.services.schema.environments import find_environment
 from clarinet_cli.services.schema.reset import reset
 from clarinet_cli.services.schema.stamp import stamp
 from clarinet_cli.services.schema.state import (
@@ -17,6 +18,7 @@ from clarinet_cli.services.schema.state import (
     database_has_tables,
     history,
     migration_status,
+    status_of,
 )
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "database_has_tables",
     "downgrade",
     "ensure_schema",
+    "find_environment",
     "history",
     "init_environment",
     "migration_sql",
@@ -37,5 +40,6 @@ __all__ = [
     "reset",
     "stamp",
     "status_advice",
+    "status_of",
     "upgrade",
 ]

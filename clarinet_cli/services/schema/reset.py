@@ -1,4 +1,4 @@
-"""Dropping our tables and making them anew."""
+"""Dropping and recreating the Clarinet tables."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -30,7 +30,7 @@ from clarinet_cli.services.schema.state import (
 )
 from clarinet_cli.settings import Settings
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 async def reset(
@@ -39,7 +39,7 @@ async def reset(
     dry_run: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> ResetReport:
-    """Drop our four tables and make them anew by the migrations, in one transaction.
+    """Drop our four tables and recreate them by the migrations, in one transaction.
 
     Args:
         settings: Which database and which project directory.
@@ -63,7 +63,7 @@ async def reset(
             await connection.run_sync(partial(_require_only_ours, environment))
             rows = await connection.run_sync(partial(count_rows, tables=TABLE_NAMES))
             if not dry_run:
-                await connection.run_sync(partial(_make_anew, environment))
+                await connection.run_sync(partial(_recreate_tables, environment))
                 trail.add(None, "deleted", rows=rows)
     result = "would_delete" if dry_run else "deleted"
     return ResetReport(result, rows, joined(tuple(environment.scripts.get_heads())))
@@ -79,8 +79,8 @@ def _require_only_ours(environment: Environment, connection: Connection) -> None
         *(f"view {name}" for name in sorted({view for view, _ in views_of(connection)})),
     ]
     if others:
-        named = ", ".join(others[:MOST_NAMED])
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        named = ", ".join(others[:MAX_NAMED])
+        more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
         raise REFUSED.with_context(
             f"the database has tables of other programs: {named}{more}",
             hint="'clarinet session revoke-all' and 'clarinet admin delete' change only the "
@@ -88,7 +88,7 @@ def _require_only_ours(environment: Environment, connection: Connection) -> None
         )
 
 
-def _make_anew(environment: Environment, connection: Connection) -> None:
+def _recreate_tables(environment: Environment, connection: Connection) -> None:
     metadata.drop_all(connection)
     write_revisions(connection, environment, ())
     with alembic_errors("head"):

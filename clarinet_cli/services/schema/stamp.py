@@ -1,4 +1,4 @@
-"""Writing down which revision a schema is at, without running anything on it."""
+"""Recording the revision of a schema without running migrations (``alembic stamp``)."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from clarinet_cli.settings import Settings
 
 BASE = "base"
 VERSION_TABLE = "alembic_version"
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 async def stamp(
@@ -94,7 +94,7 @@ def write_revisions(
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """That our tables are what some revisions make."""
+    """Requires that our tables match some revisions."""
 
     environment: Environment
     revisions: tuple[str, ...]
@@ -108,8 +108,8 @@ class _Requirement:
         found = self._differences(connection)
         if not found:
             return
-        named = ", ".join(found[:MOST_NAMED])
-        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        named = ", ".join(found[:MAX_NAMED])
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
         raise REFUSED.with_context(
             f"the tables do not match revision {joined(self.revisions) or BASE}: {named}{more}",
             hint="'clarinet migrate upgrade' changes the tables; --force stamps anyway",
@@ -122,7 +122,7 @@ class _Requirement:
         found = differences(connection) if at_head else ()
         if not (at_head and self.environment.packaged):
             found += differences(connection, self._made(), types=False)
-        # What a server has beside our models is no business of our revisions.
+        # Columns and indexes that only the server has are not checked.
         return [text for text in dict.fromkeys(found) if not (at_head and text.startswith(EXTRA))]
 
     def _made(self) -> MetaData:

@@ -95,7 +95,7 @@ class CleanupRun:
             logger.debug("clean-up: the disk is full")
             self.out_of_space = error
         finally:
-            self.record.further["matched"] = self.scanner.found
+            self.record.extra_fields["matched"] = self.scanner.found
         if self.out_of_space is not None and not self.deleted:
             raise self.out_of_space
 

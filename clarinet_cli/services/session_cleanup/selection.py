@@ -76,7 +76,7 @@ class Selection:
         await require_server_tables(session)
         difference = 0.0
         if now is None:
-            now, difference = await _present(session, plan)
+            now, difference = await _reference_time(session, plan)
         references = await references_to(session, SESSIONS)
         return cls(plan, expiry_policy(settings, now), references, difference)
 
@@ -99,7 +99,7 @@ class Selection:
         session: AsyncSession,
         *,
         count_only: bool,
-        further: Sequence[AsyncSession] = (),
+        extra_sessions: Sequence[AsyncSession] = (),
     ) -> PurgeStrategy:
         """Return the strategy for these sessions; see ``choose_purge_strategy``."""
         plan = self.plan
@@ -110,7 +110,7 @@ class Selection:
             and (plan.expired_only or self.policy.idle_after is None),
             exact=plan.limit is not None or plan.largest_batch is not None,
             count_only=count_only,
-            further=further,
+            extra_sessions=extra_sessions,
         )
 
     async def count_before(self, transactions: TransactionRunner) -> None:
@@ -149,7 +149,7 @@ async def choose_counting_strategy(session: AsyncSession) -> PurgeStrategy:
     return await choose_purge_strategy(session, false(), by_expiry=False, count_only=True)
 
 
-async def _present(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, float]:
+async def _reference_time(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, float]:
     """Return the instant to judge by, and the difference of the clocks."""
     clocks = await compare_clocks(session)
     if plan.trust_clock:

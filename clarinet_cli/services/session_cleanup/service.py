@@ -94,14 +94,14 @@ async def clean_up(
     )
     async with (
         recorded_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
-        _opened(settings, dry_run=plan.dry_run) as (session, further, check_lock),
+        _open_sessions(settings, dry_run=plan.dry_run) as (session, extra_sessions, check_lock),
     ):
         transactions = TransactionRunner(session, *limits)
 
         async def prepare() -> tuple[Selection, PurgeStrategy, float]:
             selection = await Selection.create(session, settings, plan, now)
             strategy = await selection.choose_strategy(
-                session, count_only=plan.dry_run, further=further
+                session, count_only=plan.dry_run, extra_sessions=extra_sessions
             )
             return selection, strategy, await ServerRepository(session).pause_between_batches()
 
@@ -118,8 +118,8 @@ async def clean_up(
             )
         transactions.parameters = strategy.parameters
         scanning = transactions
-        if strategy.scans_ahead and further:
-            scanning = TransactionRunner(further[0], *limits, strategy.parameters)
+        if strategy.scans_ahead and extra_sessions:
+            scanning = TransactionRunner(extra_sessions[0], *limits, strategy.parameters)
         first_size = min(plan.batch_size, plan.largest_batch or plan.batch_size)
         run = CleanupRun(
             plan=plan,
@@ -226,7 +226,7 @@ class _Schedule:
 
 
 @asynccontextmanager
-async def _opened(
+async def _open_sessions(
     settings: Settings, *, dry_run: bool
 ) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], CheckLock]]:
     """Open a session for the deletes, and take the lock of clean-ups.
@@ -248,13 +248,13 @@ async def _opened(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
         )
         session = await stack.enter_async_context(writing)
-        further = [
+        extra_sessions = [
             await stack.enter_async_context(
                 open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
             )
             for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
         ]
-        yield session, further, check_lock
+        yield session, extra_sessions, check_lock
 
 
 async def make_report(run: CleanupRun, started: float) -> CleanupReport:

@@ -204,7 +204,7 @@ class LateLogins:
         return bool(self.seconds and self.accounts)
 
     async def revoke(self, database: Database) -> None:
-        """Wait, then revoke the sessions created meanwhile, with a record for each account.
+        """Wait, then revoke the sessions created since the change, with a record for each account.
 
         The lock for writing is taken only when there are such sessions.
 
