@@ -54,16 +54,6 @@ CENTURY_DAYS = 36500  # the longest duration of a setting
 OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
-def _empty_is_unset(value: object) -> object:
-    """Return None for an empty string, which compose files pass for a missing variable."""
-    return None if value == "" else value
-
-
-def _negative_is_off(value: int) -> int:
-    """Return 0, which disables a limit, for negative numbers too, as the server does."""
-    return max(value, 0)
-
-
 def _control_character(text: str, *, secret: bool) -> Optional[str]:
     """Return which forbidden control character a text has, and where, or None.
 
@@ -85,10 +75,6 @@ def _is_control(letter: str) -> bool:
     return letter in CONTROL_NAMES or unicodedata.category(letter) == "Cc"
 
 
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
 def _mapping(value: object) -> object:
     """Return the value of ``mapping``; only that of an application loads its model."""
     if value == DEFAULT_MAPPING:
@@ -106,8 +92,10 @@ def _file_name(value: str) -> str:
     return value
 
 
-EmptyIsUnset = BeforeValidator(_empty_is_unset)
-NegativeIsOff = AfterValidator(_negative_is_off)
+# Compose files pass an empty string for a missing variable.
+EmptyIsUnset = BeforeValidator(lambda value: None if value == "" else value)
+# 0 disables a limit; so do negative numbers, as in the server.
+NegativeIsOff = AfterValidator(lambda value: max(value, 0))
 
 
 class Settings(BaseSettings):
@@ -198,7 +186,7 @@ class Settings(BaseSettings):
 
     log_level: Annotated[
         Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
-        BeforeValidator(_upper),
+        BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
     ] = "INFO"
     log_to_file: bool = False
     storage_path: Annotated[Optional[Path], EmptyIsUnset] = None

@@ -148,16 +148,14 @@ class Signals:
             self.number = number
         if self._stop is not None:
             self._stop(number)
-        elif self._commits or self._result_is_due:
+        elif self._commits or (
+            self._changed is not None and monotonic() - self._changed < RESULT_SECONDS
+        ):  # a result is due
             return
         elif self._cancel is not None:
             self._cancel()
         else:
             self.interrupt()
-
-    @property
-    def _result_is_due(self) -> bool:
-        return self._changed is not None and monotonic() - self._changed < RESULT_SECONDS
 
 
 SIGNALS = Signals()

@@ -194,7 +194,10 @@ def _values_of_variables(
     settings_cls: type[BaseSettings], name: str, source: EnvSettingsSource
 ) -> Iterator[GivenValue]:
     prefix = str(settings_cls.model_config.get("env_prefix", ""))
-    lines = {} if name == ENVIRONMENT else _lines_of_variables(Path(name))
+    path, lines = Path(name), dict[str, int]()
+    if name != ENVIRONMENT and path.is_file():
+        bindings = parse_stream(io.StringIO(path.read_text("utf-8")))
+        lines = {binding.key.upper(): _key_line(binding) for binding in bindings if binding.key}
     for key, field in settings_cls.model_fields.items():
         text, _, is_complex = source.get_field_value(field, key)
         if text is None:
@@ -223,11 +226,6 @@ def _line_of_key(lines: Iterable[str], key: str) -> Optional[int]:
             return number
         top_level = top_level and not line.lstrip().startswith("[")
     return None
-
-
-def _lines_of_variables(path: Path) -> dict[str, int]:
-    bindings = parse_stream(io.StringIO(path.read_text("utf-8"))) if path.is_file() else ()
-    return {binding.key.upper(): _key_line(binding) for binding in bindings if binding.key}
 
 
 def _key_line(binding: Binding) -> int:

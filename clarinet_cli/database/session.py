@@ -65,8 +65,11 @@ class Database:
         replica = access is Access.REPLICA and self.settings.database_read_url is not None
         url = database_url(self.settings, replica=replica)
         with driver_errors(url, hint=REPLICA_HINT if replica else None):
-            engine = self._engine(url, access, replica=replica)
-            async with AsyncSession(engine, expire_on_commit=False) as session:
+            if replica not in self._engines:
+                if access is not Access.CREATE:
+                    require_sqlite_file(url, self.settings.project_dir)
+                self._engines[replica] = make_engine(url, access=access)
+            async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
                 yield session
 
     async def disconnect(self) -> None:
@@ -77,13 +80,6 @@ class Database:
         for replica, engine in self._engines.items():
             with driver_errors(database_url(self.settings, replica=replica)):
                 await _dispose(engine)
-
-    def _engine(self, url: URL, access: Access, *, replica: bool) -> AsyncEngine:
-        if replica not in self._engines:
-            if access is not Access.CREATE:
-                require_sqlite_file(url, self.settings.project_dir)
-            self._engines[replica] = make_engine(url, access=access)
-        return self._engines[replica]
 
 
 @asynccontextmanager

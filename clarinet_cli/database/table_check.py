@@ -4,7 +4,6 @@ Another application's tables may have the same names. A query by an id would fin
 are stored in another form, so such tables are refused.
 """
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any, Optional
 from uuid import UUID
@@ -152,27 +151,16 @@ async def _require_canonical_ids(session: AsyncSession, columns: Columns) -> Non
 
 def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
     """Return an indexed condition that holds for all forms of an id, and for few others."""
-    starts = [*_cases(uuid.hex[:PREFIX_DIGITS]), "{", "u", "U"]
+    cases = product(*({digit, digit.upper()} for digit in uuid.hex[:PREFIX_DIGITS]))
     ranges = (
-        and_(column > literal_column(f"'{_before(start)}'"), column < _literal(start))
-        for start in starts
+        and_(
+            # A text, not a number, that sorts before all texts that begin with *start*.
+            column > literal_column(f"'{start[:-1]}{chr(ord(start[-1]) - 1)}{AFTER_DIGITS}'"),
+            column < literal_column(f"'{start}{AFTER_DIGITS}'"),
+        )
+        for start in (*map("".join, cases), "{", "u", "U")
     )
     return or_(column == literal_column(f"X'{uuid.hex}'"), *ranges)
-
-
-def _cases(digits: str) -> Iterator[str]:
-    for letters in product(*({digit, digit.upper()} for digit in digits)):
-        yield "".join(letters)
-
-
-def _before(start: str) -> str:
-    """Return a text, not a number, that sorts before all texts that begin with *start*."""
-    return f"{start[:-1]}{chr(ord(start[-1]) - 1)}{AFTER_DIGITS}"
-
-
-def _literal(start: str) -> ColumnElement[str]:
-    literal: ColumnElement[str] = literal_column(f"'{start}{AFTER_DIGITS}'")
-    return literal
 
 
 def _foreign(table: str, column: str, expected: str, found: str) -> Exception:

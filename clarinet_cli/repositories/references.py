@@ -128,13 +128,14 @@ async def _references_of(session: AsyncSession, target: Any, depth: int) -> tupl
         columns = {name for name, _ in key.pairs} | {
             name for child in inner for _, name in child.pairs
         }
-        table = Table(key.name, MetaData(), *map(_column, sorted(columns)), schema=key.schema)
+        table = Table(
+            key.name,
+            MetaData(),
+            *(Column[Any](name) for name in sorted(columns)),
+            schema=key.schema,
+        )
         references.append(Reference(table, key.pairs, key.action, inner))
     return tuple(references)
-
-
-def _column(name: str) -> Column[Any]:
-    return Column(name)
 
 
 async def _on_server(session: AsyncSession, target: int) -> list[_Found]:

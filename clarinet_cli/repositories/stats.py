@@ -117,14 +117,10 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         if by is GroupBy.ROLE:
             query = query.outerjoin(RoleLink, col(RoleLink.user_id) == canonical_id(USER_ID))
         rows = await self.session.execute(query)
-        return [_group(*row) for row in rows]
-
-
-def _group(value: object, *counts: int) -> SessionGroup:
-    total, active, idle, expired, blocked, users, invalid = counts
-    return SessionGroup(
-        text_of(value), total, active, idle, expired, blocked, users, invalid or None
-    )
+        return [
+            SessionGroup(text_of(value), count, active, idle, expired, blocked, users, bad or None)
+            for value, count, active, idle, expired, blocked, users, bad in rows
+        ]
 
 
 def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:

@@ -48,7 +48,9 @@ class SessionPage:
         for name, user_id, email, state, *instants, address, agent in zip(
             *self.columns, strict=True
         ):
-            created, expires, accessed = map(_instant, instants)
+            created, expires, accessed = (
+                None if text is None else datetime.fromisoformat(text) for text in instants
+            )
             yield SessionRow(
                 name, _id(user_id), email, state, created, expires, accessed, address, agent
             )
@@ -56,10 +58,6 @@ class SessionPage:
     def first(self, number: int) -> Self:
         """Return a page of at most the first *number* sessions."""
         return type(self)(tuple(column[:number] for column in self.columns))
-
-
-def _instant(text: Optional[str]) -> Optional[datetime]:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _id(text: str) -> UUID | str:

@@ -64,7 +64,7 @@ async def job_lock(
     """
     file = sqlite_file(database_url(settings))
     if file is not None:
-        async with _locked_file(_resolved(file), job, timeout):
+        async with _locked_file(file, job, timeout):
             yield _always_held
         return
     async with unit_of_work(settings, check_tables=False) as work:
@@ -73,17 +73,13 @@ async def job_lock(
         yield ServerRepository(work.session).keep_lock_alive
 
 
-def _resolved(file: Path) -> Path:
-    """Return the path without links, so that all links to a database share its lock."""
-    return Path(os.path.realpath(file))
-
-
 async def _always_held() -> None:
     """Do nothing: a file lock lasts as long as the process."""
 
 
 @asynccontextmanager
 async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterator[None]:
+    database = Path(os.path.realpath(database))  # noqa: ASYNC240 - all links share one lock
     if not database.parent.is_dir():
         raise UNREACHABLE.with_context(f"there is no directory {database.parent}")
     path = database.with_name(f"{database.name}.{job.name.lower()}.lock")

@@ -60,7 +60,9 @@ class Notifier:
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         text = "".join(f"{name}={' '.join(value.split())}\n" for name, value in fields.items())
         try:
-            _send(address, text.encode())
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.connect(address)
+                sender.sendall(text.encode())
         except OSError as error:
             logger.warning(f"NOTIFY_SOCKET {self.address}: {error.strerror or error}")
 
@@ -68,9 +70,3 @@ class Notifier:
         while self.address and self.watchdog_seconds:
             self.notify(WATCHDOG="1")
             await asyncio.sleep(self.watchdog_seconds / 2)
-
-
-def _send(address: str, content: bytes) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect(address)
-        sender.sendall(content)

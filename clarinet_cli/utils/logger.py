@@ -109,10 +109,15 @@ def configure_logging(verbosity: int = 0) -> None:
     def wanted(record: "Record") -> bool:
         return verbose >= VERY_VERBOSE or not record["extra"].get("reported")
 
+    def line_format(record: "Record") -> str:
+        if verbose > 0:
+            return "{time:YYYY-MM-DDTHH:mm:ss.SSS!UTC}Z {level} {name}: {message}\n{exception}"
+        return f"{record['level'].name.lower()}: {{message}}\n"
+
     _sinks["stderr"] = logger.add(
         sys.stderr,
         level=LEVELS[max(verbose, -1)],
-        format=_long_format if verbose > 0 else _short_format,
+        format=line_format,
         filter=wanted,
         colorize=False,
         backtrace=False,
@@ -198,14 +203,6 @@ def _hide_values(record: "Record") -> None:
     if error is not None and error.value is not None:
         record["message"] += f"\n{traceback_without_values(error.value)}"
         record["exception"] = None
-
-
-def _short_format(record: "Record") -> str:
-    return f"{record['level'].name.lower()}: {{message}}\n"
-
-
-def _long_format(_: "Record") -> str:
-    return "{time:YYYY-MM-DDTHH:mm:ss.SSS!UTC}Z {level} {name}: {message}\n{exception}"
 
 
 class _ToLoguru(logging.Handler):

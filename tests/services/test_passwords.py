@@ -207,10 +207,10 @@ def test_a_password_within_the_rules_is_accepted(text: str) -> None:
         ("йцукенгш", ""),
         ("11111111", ""),
         ("        ", ""),
-        ("🦆" * 8, "repeats"),
-        ("a" * 1024, "repeats"),
-        ("abc" * 300, "repeats"),
-        ("abcdefgh", "alphabet"),
+        ("🦆" * 8, "repeated"),
+        ("a" * 1024, "repeated"),
+        ("abc" * 300, "repeated"),
+        ("abcdefgh", "sequence"),
         ("87654321", ""),
         ("zxcvbnm,", ""),
         ("19720613", "date"),
@@ -226,7 +226,7 @@ def test_what_is_easy_to_guess_is_refused(text: str, reason: str, *, strong: boo
     message = caught.value.message
     assert text.strip() == "" or text not in message
     if not strong:
-        assert "too easy to guess (it" in message
+        assert "too easy to guess (" in message
         assert reason in message
 
 

@@ -196,13 +196,18 @@ class Application:
         known = {target.account.id for target in targets if target.account is not None}
         users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})
         roles = await RoleRepository(self.session).of_users(list(users))
+        pruned: list[AppliedAccount] = []
         made = {
             target.number: self._created(target)
             if target.account is None
             else self._updated(_require_unchanged(users, target.account), target.row, roles)
             for target in targets
         }
-        pruned = [self._pruned(_require_unchanged(users, other)) for other in others]
+        for user in (_require_unchanged(users, other) for other in others):
+            self._flags.setdefault((("is_active", False),), []).append(user.id)
+            self._signed_out.add(user.id)
+            changes = ("is_active: true -> false", "not in the file")
+            pruned.append(AppliedAccount("~", user.id, user.email, UPDATED, changes, 0))
         await self._flush()
         if lost := before.lost(await lock_superusers(self.work)):
             gone = before.usable or before.active
@@ -284,12 +289,6 @@ class Application:
         )
         mark, result = ("~", UPDATED) if changes else ("=", UNCHANGED)
         return AppliedAccount(mark, user.id, user.email, result, changes, 0)
-
-    def _pruned(self, user: AccountState) -> AppliedAccount:
-        self._flags.setdefault((("is_active", False),), []).append(user.id)
-        self._signed_out.add(user.id)
-        changes = ("is_active: true -> false", "not in the file")
-        return AppliedAccount("~", user.id, user.email, UPDATED, changes, 0)
 
 
 def _require_unchanged(users: dict[UUID, AccountState], read: AccountState) -> AccountState:

@@ -300,7 +300,9 @@ def _declared(source: str, values: dict[str, Any], places: dict[str, Position]) 
         reason = f"unknown field; known are {', '.join(FIELDS)}"
         raise _bad(source, places[unknown[0]], unknown[0], reason)
     for name, value in values.items():
-        wanted, is_right = _CHECKS.get(name, ("true or false", _is_flag))
+        wanted, is_right = _CHECKS.get(
+            name, ("true or false", lambda value: isinstance(value, bool))
+        )
         if not is_right(value):
             raise _bad(source, places[name], name, f"not {wanted}")
     if "email" not in values:
@@ -316,21 +318,16 @@ def _declared(source: str, values: dict[str, Any], places: dict[str, Position]) 
     )
 
 
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and storable(value)
 
 
-def _is_list_of_text(value: object) -> bool:
-    return isinstance(value, list) and all(_is_text(item) and item for item in value)
-
-
 _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "email": ("text", _is_text),
-    "roles": ("a list of names", _is_list_of_text),
+    "roles": (
+        "a list of names",
+        lambda value: isinstance(value, list) and all(_is_text(item) and item for item in value),
+    ),
     "password": ("text", _is_text),
 }
 

@@ -142,12 +142,14 @@ class _Direction:
         return self.command.__name__
 
 
-def _steps_down(scripts: ScriptDirectory, current: tuple[str, ...], target: str) -> list[Script]:
-    return list(scripts.iterate_revisions(current, target, select_for_downgrade=True))
-
-
 UP = _Direction(command.upgrade, steps_up, lambda script: (script.revision,))
-DOWN = _Direction(command.downgrade, _steps_down, parents_of)
+DOWN = _Direction(
+    command.downgrade,
+    lambda scripts, current, target: list(
+        scripts.iterate_revisions(current, target, select_for_downgrade=True)
+    ),
+    parents_of,
+)
 
 
 async def _migrate(

@@ -15,11 +15,6 @@ from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime
 from clarinet_cli.results.database import MISSING_PARTS
 
 
-def _only_our_tables(name: Optional[str], kind: str, _: Any) -> bool:
-    """Exclude a server's other tables from every comparison."""
-    return kind != "table" or name in TABLE_NAMES
-
-
 def _render_item(kind: str, item: Any, _: Any) -> str | bool:
     """Render plain SQLAlchemy types in revisions, so that they don't import this package."""
     if kind == "type" and isinstance(item, UTCDateTime):
@@ -44,7 +39,8 @@ def _types_differ(
 
 
 COMPARISON: dict[str, Any] = {
-    "include_name": _only_our_tables,
+    # A server's other tables are excluded from every comparison.
+    "include_name": lambda name, kind, _: kind != "table" or name in TABLE_NAMES,
     "render_item": _render_item,
     "compare_type": _types_differ,
     "render_as_batch": True,
@@ -104,7 +100,10 @@ def _describe(item: tuple[Any, ...]) -> str:
     kind, table = item[0], _table_of(item)
     match kind.split("_", 1):
         case ["modify", what]:
-            return _describe_change(what, f"{table}.{item[3]}", item[5], item[6])
+            column, found, expected = f"{table}.{item[3]}", item[5], item[6]
+            if what == "nullable":
+                return f"column {column} {'may' if found else 'may not'} be null"
+            return f"{what} of {column} is {found}, expected {expected}"
         case [verb, "column"]:
             return f"{_prefix(verb)}column {table}.{item[3].name}"
         case [verb, "fk"]:
@@ -118,9 +117,3 @@ def _describe(item: tuple[Any, ...]) -> str:
 
 def _prefix(verb: str) -> str:
     return MISSING if verb == "add" else EXTRA
-
-
-def _describe_change(what: str, column: str, found: Any, wanted: Any) -> str:
-    if what == "nullable":
-        return f"column {column} {'may' if found else 'may not'} be null"
-    return f"{what} of {column} is {found}, expected {wanted}"

@@ -44,7 +44,10 @@ async def migration_status(settings: Settings, *, compare: bool = False) -> Migr
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
         current = await connection.run_sync(current_heads)
-        found = await connection.run_sync(_table_differences) if compare else ()
+        found: tuple[str, ...] = ()
+        present = await connection.run_sync(our_tables) if compare else set[str]()
+        if present:
+            found = await connection.run_sync(differences)
     return replace(status_of(environment, current), differences=found)
 
 
@@ -70,10 +73,6 @@ async def history(settings: Settings) -> list[RevisionRow]:
 def our_tables(connection: Connection) -> set[str]:
     """Return which of our tables exist."""
     return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
-
-
-def _table_differences(connection: Connection) -> tuple[str, ...]:
-    return differences(connection) if our_tables(connection) else ()
 
 
 def current_heads(connection: Connection) -> tuple[str, ...]:

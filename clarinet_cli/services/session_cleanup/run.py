@@ -181,7 +181,10 @@ class CleanupRun:
             logger.debug(f"clean-up: {error.message}")
             if not self.strategy.row_locks:
                 raise
-            await self._skip_locked(batch)
+            # The unlocked rows are deleted, the others kept for ``_retry_locked``.
+            result = await self._delete_once(batch, skip_locked=True)
+            self.contested.append(batch._replace(number=batch.number - result.deleted))
+            self._add(result, settled=result.deleted)
         except NoSpaceError as error:
             logger.debug(f"clean-up: {error.message}")
             if not self.sizer.shrink() or not await self._rewind(batch):
@@ -194,12 +197,6 @@ class CleanupRun:
     async def _rewind(self, batch: Batch) -> bool:
         with driver_errors(self.transactions.url):
             return await self.strategy.rewind(batch)
-
-    async def _skip_locked(self, batch: Batch) -> None:
-        """Delete the unlocked rows of a batch, and keep the rest for ``_retry_locked``."""
-        result = await self._delete_once(batch, skip_locked=True)
-        self.contested.append(batch._replace(number=batch.number - result.deleted))
-        self._add(result, settled=result.deleted)
 
     async def _retry_locked(self) -> None:
         """Try the rows that were locked again, for ``RETRY_SECONDS``."""

@@ -240,7 +240,7 @@ async def _open_sessions(
             yield session, (), ServerRepository(session).ping
         return
     url = database_url(settings)
-    require_sqlite_file(url, settings.project_dir)  # before a lock file is made beside nothing
+    require_sqlite_file(url, settings.project_dir)  # before a lock file is created
     async with AsyncExitStack() as stack:
         check_lock = await stack.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
         # After a power cut the last batches may have to be deleted again.
@@ -267,7 +267,10 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
     remaining, invalid = await _count_remaining(run), 0
     with suppress(CleanupStopped):
         await run.selection.count_after(run.transactions)
-        invalid = await _count_invalid(run)
+        invalid = run.scanner.invalid or 0
+        if run.scanner.invalid is None and not run.transactions.stopped:
+            choose = partial(choose_counting_strategy, run.transactions.session)
+            invalid = (await _scan(run.transactions, choose)).invalid or 0
     if remaining and run.reached_end and not run.contested:
         logger.warning(
             f"{remaining} dead sessions were not deleted; check triggers and rules on access_token"
@@ -309,16 +312,6 @@ async def _count_remaining(run: CleanupRun) -> int:
         with suppress(CleanupStopped):
             return (await _scan(run.transactions, choose)).found
     return unvisited + run.kept
-
-
-async def _count_invalid(run: CleanupRun) -> int:
-    """Return the number of sessions with an unreadable instant, which are never deleted."""
-    if run.scanner.invalid is not None:
-        return run.scanner.invalid
-    if run.transactions.stopped:
-        return 0
-    choose = partial(choose_counting_strategy, run.transactions.session)
-    return (await _scan(run.transactions, choose)).invalid or 0
 
 
 async def _scan(

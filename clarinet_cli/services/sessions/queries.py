@@ -63,8 +63,15 @@ async def one_session(
         hint = OWN_HINT if user_id else UNKNOWN_HINT
         raise NOT_FOUND.with_context(f"{whose} {wanted[:ID_LENGTH]!r}", hint=hint)
     if len(found) > 1:
+        listed = [
+            f"created {created:%Y-%m-%dT%H:%M:%SZ} ({session.email or session.user_id})"
+            if (created := session.created_at)
+            else f"created at an unknown time ({session.email or session.user_id})"
+            for session in found[:MATCHES_SHOWN]
+        ]
+        listed += ["and more"] if len(found) > MATCHES_SHOWN else []
         raise REFUSED.with_context(
-            f"session {wanted[:ID_LENGTH]!r} is ambiguous: {_listed(found)}",
+            f"session {wanted[:ID_LENGTH]!r} is ambiguous: {', '.join(listed)}",
             hint=REVOKE_USER_HINT if user_id else "--user USER narrows it",
         )
     if REPLACED in found[0].token:
@@ -73,18 +80,6 @@ async def one_session(
             hint=REVOKE_USER_HINT,
         )
     return found[0]
-
-
-def _listed(found: list[FoundSession]) -> str:
-    texts = [
-        f"created {_created(session.created_at)} ({session.email or session.user_id})"
-        for session in found[:MATCHES_SHOWN]
-    ]
-    return ", ".join([*texts, "and more"] if len(found) > MATCHES_SHOWN else texts)
-
-
-def _created(instant: Optional[datetime]) -> str:
-    return "at an unknown time" if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def list_sessions(
