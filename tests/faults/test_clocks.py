@@ -72,7 +72,7 @@ def test_nothing_is_deleted_by_clocks_that_differ_much(
     assert f"s {where} this machine's (database 20" in error
     assert "Z, local 20" in error
     assert error.endswith("Z): no session was deleted")
-    assert hint == "hint: correct the wrong clock; --trust-clock goes by the database's"
+    assert hint == "hint: fix the clock, or use --trust-clock to use the database's"
     assert four.count("access_token") == 4
 
 
