@@ -111,3 +111,14 @@ class Readiness(StrEnum):
 
     CONNECTION = "connection"
     SCHEMA = "schema"
+
+
+class CheckGroup(StrEnum):
+    """A group of the checks of ``doctor``."""
+
+    CONFIGURATION = "configuration"
+    CONNECTION = "connection"
+    SCHEMA = "schema"
+    ACCOUNTS = "accounts"
+    SESSIONS = "sessions"
+    SPACE = "space"

@@ -7,6 +7,7 @@ import typer
 
 from clarinet_cli import __version__
 from clarinet_cli.cli.commands import Command, LazyGroup, command
+from clarinet_cli.cli.doctor import doctor
 from clarinet_cli.cli.options import DryRun, Force, Output
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.writer import ColorMode
@@ -99,6 +100,9 @@ async def init_migrations(
     from clarinet_cli.cli.migrate import init
 
     await init(runtime, force=force, dry_run=dry_run, output=output)
+
+
+command(app)(doctor)
 
 
 @app.command("help", cls=Command)

@@ -12,7 +12,7 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
-from clarinet_cli.results.checks import Finding, SettingRow, SettingsFile
+from clarinet_cli.results.checks import CheckRow, Finding, SettingRow, SettingsFile
 from clarinet_cli.results.database import (
     BackupContents,
     BackupReport,
@@ -47,6 +47,7 @@ __all__ = [
     "AppliedAccount",
     "BackupContents",
     "BackupReport",
+    "CheckRow",
     "CleanupReport",
     "DatabaseStatus",
     "DeclaredAccount",

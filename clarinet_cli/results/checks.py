@@ -39,3 +39,12 @@ class SettingsFile:
 
     path: str
     exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """A check of ``doctor``: its name, its group, and what holds when it finds nothing."""
+
+    check: str
+    group: str
+    description: str

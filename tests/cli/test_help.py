@@ -106,7 +106,7 @@ def test_each_example_runs(example: str, project: Project) -> None:
     for path in (file, backups, saved):
         words = [str(path) if word == path.name else word for word in words]
     # A shell takes the place of its process.
-    result = project.run_process(*words) if words[1] == "shell" else project.run(*words)
+    result = project.run_process(*words) if "shell" in words[:2] else project.run(*words)
     assert result.code == ExitCode.OK, result
     if ADA in words:
         assert "unchanged" not in result.stdout, result

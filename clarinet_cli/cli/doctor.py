@@ -1,0 +1,85 @@
+"""``clarinet doctor``: what is wrong with a project, and what to do about it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from clarinet_cli.cli.options import DryRun, Output, Strict, Yes
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.types import CheckGroup
+
+if TYPE_CHECKING:
+    from clarinet_cli.results import Finding
+
+
+async def doctor(
+    runtime: Runtime,
+    only: Annotated[
+        Optional[list[CheckGroup]],
+        typer.Option("--only", help="Only the checks of this group; may be repeated."),
+    ] = None,
+    skip: Annotated[
+        Optional[list[str]],
+        typer.Option("--skip", metavar="CHECK", help="Leave out this check; may be repeated."),
+    ] = None,
+    list_checks: Annotated[
+        bool, typer.Option("--list", help="List the checks instead of making them.")
+    ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Make the safe repairs: file modes, missing roles and indexes, dead sessions.",
+        ),
+    ] = False,
+    strict: Strict = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Say what is wrong, with the consequence and the remedy, and exit with 6 for an error.
+
+    Checks configuration, connection, schema, accounts, sessions and space side by side. Broken
+    settings and a database that is down are findings too. 'db check' reads the rows themselves.
+
+    Example: clarinet doctor
+    """
+    from clarinet_cli.cli.findings import render_findings
+    from clarinet_cli.cli.render import Listing, render_list
+    from clarinet_cli.results import CheckRow
+    from clarinet_cli.services.checks import examination
+
+    checks = examination.selected_checks(only or (), skip or ())
+    if list_checks:
+        names = {check.name for check in checks}
+        rows = [row for row in examination.list_checks() if row.check in names]
+        render_list(runtime, rows, output, Listing(CheckRow))
+        return
+    findings = await examination.examine(runtime.project_directory, checks)
+    if fix and await _repair(runtime, findings, yes=yes, dry_run=dry_run):
+        findings = await examination.examine(runtime.project_directory, checks)
+    render_findings(runtime, findings, output, strict=strict)
+
+
+async def _repair(
+    runtime: Runtime, findings: "Sequence[Finding]", *, yes: bool, dry_run: bool
+) -> bool:
+    """Show the repairs, ask, and make them; return whether any was made."""
+    from clarinet_cli.cli.prompts import confirm
+    from clarinet_cli.services.checks.check import Patient
+    from clarinet_cli.services.checks.repair import plan_repairs
+    from clarinet_cli.services.unit_of_work import open_database
+
+    async with open_database(runtime.settings) as database:
+        repairs = await plan_repairs(Patient(runtime.project_directory, database), findings)
+        for repair in repairs:
+            runtime.writer.note(f"{'would ' if dry_run else ''}{repair.text} ({repair.check})")
+        if dry_run or not repairs:
+            return False
+        await database.disconnect()
+        noun = "repair" if len(repairs) == 1 else "repairs"
+        confirm(runtime, f"Make {len(repairs)} {noun}?", yes=yes)
+        for repair in repairs:
+            await repair.run()
+    return True

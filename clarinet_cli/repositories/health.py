@@ -1,0 +1,179 @@
+"""Questions about a database's health that read few rows, or an index alone."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final, NamedTuple, Optional
+
+from sqlalchemy import ColumnElement, String, and_, cast, func, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.models import AccessToken, User, metadata
+from clarinet_cli.models.functions import readable_instant
+from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
+from clarinet_cli.repositories.users import EMAIL, HASH, ID
+
+MOST_COUNTED: Final = 100_000
+MOST_EXAMINED: Final = 20_000
+ENCRYPTED = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+REPLICA = text(
+    "SELECT pg_is_in_recovery(), CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() "
+    "THEN 0 ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END"
+)
+DEAD_TUPLES = text(
+    "SELECT relname::text, n_live_tup, n_dead_tup FROM pg_stat_user_tables "
+    "WHERE relid = ANY (SELECT to_regclass(quote_ident(name))::oid "
+    "FROM unnest(CAST(:names AS text[])) t(name)) ORDER BY relname"
+)
+WAL_KEPT = text(
+    "SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint "
+    "FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL "
+    "AND NOT pg_is_in_recovery() ORDER BY 1"
+)
+
+
+class Backlog(NamedTuple):
+    """Sessions that have expired and are still there.
+
+    Attributes:
+        number: How many, up to ``MOST_COUNTED``.
+        oldest: When the first of them expired.
+    """
+
+    number: int
+    oldest: Optional[datetime]
+
+
+class LiveSessions(NamedTuple):
+    """What is wrong with sessions that have not expired.
+
+    Attributes:
+        examined: How many were examined: those that expire next, up to ``MOST_EXAMINED``.
+        too_old: Those created before the absolute limit.
+        crowded_users: Users with more of them than the concurrent limit.
+    """
+
+    examined: int
+    too_old: int
+    crowded_users: int
+
+
+class HealthRepository:
+    """Questions whose answers take no time that grows with the number of sessions.
+
+    Args:
+        session: The session that all queries run in.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def backlog(self, now: datetime) -> Backlog:
+        """Return the sessions that have expired, by the index on the expiry.
+
+        Args:
+            now: The instant to judge by.
+        """
+        expired = and_(EXPIRES <= now, readable_instant(EXPIRES))
+        some = select(literal(1)).where(expired).limit(MOST_COUNTED).subquery()
+        count = int(await self.session.scalar(select(func.count()).select_from(some)) or 0)
+        oldest = select(EXPIRES).where(expired).order_by(EXPIRES).limit(1)
+        return Backlog(count, await self.session.scalar(oldest))
+
+    async def live_sessions(
+        self, now: datetime, oldest: Optional[datetime], concurrent_limit: int
+    ) -> LiveSessions:
+        """Return what is wrong with the sessions that expire next.
+
+        Args:
+            now: The instant to judge by.
+            oldest: When a session may have been created at the earliest; None: any time.
+            concurrent_limit: How many a user may have; 0: any number.
+        """
+        live = (
+            select(CREATED.label("created"), cast(col(AccessToken.user_id), String).label("owner"))
+            .where(now < EXPIRES)
+            .order_by(EXPIRES)
+            .limit(MOST_EXAMINED)
+            .subquery()
+        )
+        old: ColumnElement[bool] = literal(0) == 1 if oldest is None else live.c.created < oldest
+        query = select(func.count(), func.count().filter(old)).select_from(live)
+        examined, too_old = (await self.session.execute(query)).one()
+        crowded = 0
+        if concurrent_limit:
+            users = select(live.c.owner).group_by(live.c.owner)
+            users = users.having(func.count() > concurrent_limit)
+            query_users = select(func.count()).select_from(users.subquery())
+            crowded = int(await self.session.scalar(query_users) or 0)
+        return LiveSessions(int(examined), int(too_old), crowded)
+
+    async def hashes(self) -> Sequence[tuple[str, object, bool]]:
+        """Return address, hash and whether it is a superuser of active accounts.
+
+        Superusers come first; at most ``MOST_EXAMINED`` in all.
+        """
+        superuser = col(User.is_superuser)
+        query = select(EMAIL, HASH, superuser).where(col(User.is_active))
+        rows = await self.session.execute(query.order_by(superuser.desc()).limit(MOST_EXAMINED))
+        return [(str(email), stored, bool(flag)) for email, stored, flag in rows]
+
+    async def unverified(self) -> int:
+        """Return how many active accounts are not verified."""
+        query = select(func.count()).select_from(User)
+        query = query.where(col(User.is_active), col(User.is_verified).is_(False))
+        return int(await self.session.scalar(query) or 0)
+
+    async def superusers_last_used(self) -> list[tuple[str, datetime]]:
+        """Return address and last use of each active superuser with sessions."""
+        used = func.max(LAST_ACCESSED).filter(readable_instant(LAST_ACCESSED))
+        query = (
+            select(EMAIL, used)
+            .join(AccessToken, col(AccessToken.user_id) == ID)
+            .where(col(User.is_superuser), col(User.is_active))
+            .group_by(EMAIL)
+            .order_by(EMAIL)
+        )
+        rows = await self.session.execute(query)
+        return [(str(email), last) for email, last in rows if last is not None]
+
+    async def is_encrypted(self) -> bool:
+        """Return whether the connection to PostgreSQL uses TLS."""
+        return bool(await self.session.scalar(ENCRYPTED))
+
+    async def time_zone(self) -> str:
+        """Return the time zone that PostgreSQL shows instants in."""
+        return str((await self.session.scalars(text("SHOW timezone"))).one())
+
+    async def replica_lag(self) -> Optional[float]:
+        """Return the seconds that a replica is behind, or None on a server that is none."""
+        is_replica, seconds = (await self.session.execute(REPLICA)).one()
+        return float(seconds or 0) if is_replica else None
+
+    async def dead_tuples(self, tables: Iterable[str]) -> list[tuple[str, int, int]]:
+        """Return name, live and dead rows of some tables of PostgreSQL, by its statistics.
+
+        Args:
+            tables: Their names.
+        """
+        rows = await self.session.execute(DEAD_TUPLES, {"names": list(tables)})
+        return [(str(name), int(live or 0), int(dead or 0)) for name, live, dead in rows]
+
+    async def log_kept_for_nobody(self) -> list[tuple[str, int]]:
+        """Return each replication slot without a reader, and the bytes of log that it keeps."""
+        rows = await self.session.execute(WAL_KEPT)
+        return [(str(name), int(size)) for name, size in rows]
+
+
+async def create_index(session: AsyncSession, name: str) -> None:
+    """Create an index of our models.
+
+    Args:
+        session: Of a transaction for writing; on PostgreSQL writers of the table wait for it.
+        name: The name of the index.
+    """
+    indexes = (index for table in metadata.tables.values() for index in table.indexes)
+    index = next(index for index in indexes if index.name == name)
+    connection = await session.connection()
+    await connection.run_sync(partial(index.create, checkfirst=True))

@@ -1,0 +1,91 @@
+"""What a check of ``doctor`` is, and what it is told."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.session import Database, transaction
+from clarinet_cli.database.url import database_url, sqlite_file
+from clarinet_cli.results import Finding
+from clarinet_cli.results.checks import FindingStatus
+from clarinet_cli.services.configuration import check_settings
+from clarinet_cli.settings import Settings
+from clarinet_cli.types import CheckGroup
+
+
+class Problem(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        status: ``ok`` when it only says more than the description of the check.
+        detail: The fact and its consequence.
+        hint: The remedy.
+    """
+
+    status: FindingStatus
+    detail: str
+    hint: Optional[str] = None
+
+
+@dataclass
+class Patient:
+    """The project that is examined.
+
+    Attributes:
+        project: Its directory.
+        database: Its database, with an engine that the checks share.
+    """
+
+    project: Path
+    database: Database
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, all of which can be used."""
+        return self.database.settings
+
+    @cached_property
+    def file(self) -> Optional[Path]:
+        """The SQLite file, links followed; None on a server."""
+        file = sqlite_file(database_url(self.settings))
+        return None if file is None else file.resolve()
+
+    @cached_property
+    def configuration(self) -> list[Finding]:
+        """What ``config check`` says."""
+        return check_settings(self.project)
+
+    @asynccontextmanager
+    async def session(self, access: Access = Access.READ) -> AsyncIterator[AsyncSession]:
+        """Yield a session in one transaction.
+
+        Args:
+            access: READ, or REPLICA for the replica.
+        """
+        async with self.database.session(access=access) as session, transaction(session, access):
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check.
+
+    Attributes:
+        name: As ``--skip`` takes it.
+        group: As ``--only`` takes it.
+        description: What holds when it finds nothing.
+        run: Returns what it found.
+        needs_database: Whether it asks the database.
+    """
+
+    name: str
+    group: CheckGroup
+    description: str
+    run: Callable[[Patient], Awaitable[list[Problem]]]
+    needs_database: bool = True

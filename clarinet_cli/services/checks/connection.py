@@ -1,0 +1,141 @@
+"""Checks of the connection: the server, its clock, and its replica."""
+
+import re
+from datetime import date
+from time import monotonic
+from typing import Final, Optional
+
+from clarinet_cli import timefmt
+from clarinet_cli.database.engine import Access
+from clarinet_cli.database.url import database_url, display_url
+from clarinet_cli.repositories.health import HealthRepository
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.clocks import MAX_SKEW_SECONDS, compare_clocks
+from clarinet_cli.types import CheckGroup
+
+SLOW_SECONDS: Final = 0.1
+PINGS: Final = 3
+CLOCK_SECONDS: Final = 2
+LAG_SECONDS: Final = 60
+LOCAL: Final = (None, "", "localhost", "127.0.0.1", "::1")
+# https://www.postgresql.org/support/versioning/
+END_OF_LIFE: Final = {
+    11: date(2023, 11, 9),
+    12: date(2024, 11, 21),
+    13: date(2025, 11, 13),
+    14: date(2026, 11, 12),
+    15: date(2027, 11, 11),
+    16: date(2028, 11, 9),
+    17: date(2029, 11, 8),
+    18: date(2030, 11, 14),
+}
+
+
+async def check_reachable(patient: Patient) -> list[Problem]:
+    """Measure how long the database takes to answer."""
+    async with patient.session() as session:
+        server = ServerRepository(session)
+        seconds = []
+        for _ in range(PINGS):
+            began = monotonic()
+            await server.ping()
+            seconds.append(monotonic() - began)
+    url, fastest = display_url(database_url(patient.settings)), min(seconds)
+    text = f"{url} answers in {fastest * 1000:.1f} ms"
+    if fastest > SLOW_SECONDS:
+        hint = "is the network, or the server's machine, overloaded?"
+        return [Problem("warning", f"{text}: each log-in waits several times as long", hint)]
+    return [Problem("ok", text)]
+
+
+async def check_tls(patient: Patient) -> list[Problem]:
+    """Find a connection over a network that others can read."""
+    host = database_url(patient.settings).host
+    if patient.file is not None or is_local(host):
+        return [Problem("ok", "the connection does not leave this machine")]
+    async with patient.session() as session:
+        encrypted = await HealthRepository(session).is_encrypted()
+    if encrypted:
+        return []
+    text = f"the connection to {host} is not encrypted: hashes and tokens can be read on the way"
+    return [Problem("warning", text, 'database_sslmode = "require" in settings.toml')]
+
+
+def is_local(host: Optional[str]) -> bool:
+    """Return whether a host is this machine, reached by loopback or a socket.
+
+    Args:
+        host: As a URL has it.
+    """
+    return host in LOCAL or str(host).startswith("/")
+
+
+async def check_server_version(patient: Patient) -> list[Problem]:
+    """Find a server that gets no corrections any more."""
+    async with patient.session() as session:
+        version = await ServerRepository(session).version()
+    if patient.file is not None:
+        return [Problem("ok", f"SQLite {version}")]
+    match = re.match(r"\d+", version)
+    major = int(match[0]) if match else 0
+    ends = END_OF_LIFE.get(major, date.min if major < min(END_OF_LIFE) else date.max)
+    if ends <= timefmt.machine_now().date():
+        since = "" if ends == date.min else f" since {ends}"
+        text = f"PostgreSQL {version} gets no corrections any more{since}"
+        return [Problem("warning", text, f"pg_upgrade to PostgreSQL {max(END_OF_LIFE)}")]
+    until = "" if ends == date.max else f", corrected until {ends}"
+    return [Problem("ok", f"PostgreSQL {version}{until}")]
+
+
+async def check_clocks(patient: Patient) -> list[Problem]:
+    """Compare the clock of the database's host with this machine's."""
+    async with patient.session() as session:
+        seconds = (await compare_clocks(session)).difference
+    if abs(seconds) <= CLOCK_SECONDS:
+        return []
+    where = "ahead of" if seconds > 0 else "behind"
+    text = f"the database's clock is {abs(seconds):.0f} s {where} this machine's: "
+    too_much = abs(seconds) > MAX_SKEW_SECONDS
+    text += "no clean-up deletes anything" if too_much else "sessions end too early or too late"
+    hint = "timedatectl set-ntp true, on the machine whose clock is wrong"
+    return [Problem("error" if too_much else "warning", text, hint)]
+
+
+async def check_time_zone(patient: Patient) -> list[Problem]:
+    """Say which time zone the server shows instants in; they are stored in UTC."""
+    if patient.file is not None:
+        return []
+    async with patient.session() as session:
+        zone = await HealthRepository(session).time_zone()
+    return [Problem("ok", f"time stamps are stored in UTC, and psql shows them in {zone}")]
+
+
+async def check_replica(patient: Patient) -> list[Problem]:
+    """Measure how far the read replica is behind."""
+    if patient.settings.database_read_url is None:
+        return [Problem("ok", "no read replica is configured")]
+    if database_url(patient.settings, replica=True).get_backend_name() == "sqlite":
+        return []
+    async with patient.session(Access.REPLICA) as session:
+        lag = await HealthRepository(session).replica_lag()
+    if lag is None:
+        text = "database_read_url is no replica but a server that can be written"
+        return [Problem("warning", text, "let it name a replica, or remove it")]
+    if lag > LAG_SECONDS:
+        text = f"the read replica is {lag:.0f} s behind: listings show sessions that are gone"
+        hint = "see pg_stat_replication on the main server; without database_read_url it serves all"
+        return [Problem("warning", text, hint)]
+    return [Problem("ok", f"the read replica is {lag:.0f} s behind")]
+
+
+GROUP = CheckGroup.CONNECTION
+REACHABLE = Check("reachable", GROUP, "the database answers", check_reachable)
+CHECKS = (
+    REACHABLE,
+    Check("tls", GROUP, "the connection is encrypted", check_tls),
+    Check("server-version", GROUP, "the server's version is maintained", check_server_version),
+    Check("clocks", GROUP, f"the clocks differ by {CLOCK_SECONDS} s at most", check_clocks),
+    Check("time-zone", GROUP, "time stamps are stored in UTC", check_time_zone),
+    Check("replica", GROUP, "the read replica is up to date", check_replica),
+)

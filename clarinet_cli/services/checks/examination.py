@@ -1,0 +1,151 @@
+"""``doctor``: independent checks that run side by side, of which none stops another."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from clarinet_cli.exceptions import INVALID, ClarinetError
+from clarinet_cli.results import CheckRow, Finding
+from clarinet_cli.services.checks import accounts, connection, schema, sessions, space, surroundings
+from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.configuration import check_settings
+from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
+from clarinet_cli.services.unit_of_work import open_database
+from clarinet_cli.settings import load_settings
+from clarinet_cli.types import CheckGroup
+from clarinet_cli.utils.logger import logger, traceback_without_values
+
+CHECKS: Final = (
+    *surroundings.CHECKS,
+    *connection.CHECKS,
+    *schema.CHECKS,
+    *accounts.CHECKS,
+    *sessions.CHECKS,
+    *space.CHECKS,
+)
+CHECK_SECONDS: Final = 10.0
+AT_ONCE: Final = 5  # a server that is short of connections is no patient for fifteen more
+SETTINGS = "values"
+
+
+def list_checks() -> list[CheckRow]:
+    """Return all checks, in the order in which they are reported."""
+    return [CheckRow(check.name, check.group.value, check.description) for check in CHECKS]
+
+
+def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -> list[Check]:
+    """Return the checks that are asked for.
+
+    Args:
+        only: Those of these groups; all when empty.
+        skip: The names of checks to leave out.
+
+    Raises:
+        InvalidInputError: There is no check of such a name.
+    """
+    names = {check.name for check in CHECKS}
+    if unknown := [name for name in skip if name not in names]:
+        raise INVALID.with_context(
+            f"there is no check {unknown[0]!r}", hint="'clarinet doctor --list' shows them"
+        )
+    return [
+        check
+        for check in CHECKS
+        if (not only or check.group in only) and check.name not in set(skip)
+    ]
+
+
+async def examine(project: Path, checks: Sequence[Check]) -> list[Finding]:
+    """Run checks side by side, and return what they found.
+
+    Settings that can't be used, and a database that can't be reached, are findings; the
+    checks that need them are then left out, which the finding says.
+
+    Args:
+        project: The directory of the settings files.
+        checks: Which; see ``selected_checks``.
+    """
+    try:
+        settings = load_settings(project)
+    except ClarinetError as error:
+        logger.debug(f"doctor: {error.message}")
+        return _without_settings(project, checks, error)
+    async with open_database(settings) as database:
+        return await _examine(Patient(project, database), checks)
+
+
+async def _examine(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
+    slots = asyncio.Semaphore(AT_ONCE)
+    asking = [check for check in checks if check.needs_database]
+    answer = await _findings(connection.REACHABLE, patient, slots) if asking else []
+    reachable = all(item.status != "error" for item in answer)
+    to_run = [
+        check
+        for check in checks
+        if check is not connection.REACHABLE and (reachable or not check.needs_database)
+    ]
+    done = await asyncio.gather(
+        *(_findings(check, patient, slots) for check in to_run), return_exceptions=True
+    )
+    found = dict(zip((check.name for check in to_run), map(_expected, to_run, done), strict=True))
+    if not reachable:
+        left_out = len(asking) - (connection.REACHABLE in asking)
+        answer = [_with_left_out(item, left_out) for item in answer]
+    if connection.REACHABLE in checks or not reachable:
+        found[connection.REACHABLE.name] = answer
+    return [item for check in CHECKS for item in found.get(check.name, ())]
+
+
+async def _findings(check: Check, patient: Patient, slots: asyncio.Semaphore) -> list[Finding]:
+    """Run one check; that it can't be made, or takes too long, is a finding."""
+    try:
+        async with slots, asyncio.timeout(CHECK_SECONDS):
+            problems = await check.run(patient)
+    except TimeoutError:
+        logger.debug(f"doctor: {check.name}: no answer in {CHECK_SECONDS:g} s")
+        problems = [Problem("warning", f"not checked: no answer in {CHECK_SECONDS:g} s")]
+    except ClarinetError as error:
+        logger.debug(f"doctor: {check.name}: {error.message}")
+        text = error.message if check is connection.REACHABLE else f"not checked: {error.message}"
+        problems = [Problem("error", text, error.hint)]
+    except OSError as error:
+        logger.debug(f"doctor: {check.name}: {error}")
+        place = f"{error.filename}: " if error.filename else ""
+        problems = [Problem("error", f"not checked: {place}{error.strerror}")]
+    problems = problems or [Problem("ok", check.description)]
+    return [Finding(check.name, *problem) for problem in problems]
+
+
+def _expected(check: Check, done: list[Finding] | BaseException) -> list[Finding]:
+    """Return the findings of a check, or one that says that the check itself failed."""
+    if isinstance(done, list):
+        return done
+    if not isinstance(done, Exception):
+        raise done
+    logger.bind(reported=True).error(f"{check.name}\n{traceback_without_values(done)}")
+    text = f"not checked: unexpected {type(done).__name__}"
+    return [Finding(check.name, "error", text, "'clarinet -vv doctor' shows the traceback")]
+
+
+def _with_left_out(item: Finding, count: int) -> Finding:
+    if not count:
+        return item
+    text = f"{item.detail}; not made for that: {count} checks that ask the database"
+    return Finding(item.check, item.status, text, item.hint)
+
+
+def _without_settings(
+    project: Path, checks: Iterable[Check], error: ClarinetError
+) -> list[Finding]:
+    """Return what can be said of settings that can't be used."""
+    wanted = {check.name for check in checks}
+    found = [item for item in check_settings(project) if item.check in wanted]
+    left_out = len(wanted - set(SETTINGS_CHECKS))
+    if not any(item.status == "error" for item in found):
+        found.append(Finding(SETTINGS, "error", error.message, error.hint))
+    place = next(place for place, item in enumerate(found) if item.status == "error")
+    if left_out:
+        text = f"{found[place].detail}; not made for that: {left_out} checks that need the settings"
+        found[place] = Finding(found[place].check, "error", text, found[place].hint)
+    return found

@@ -1,0 +1,99 @@
+"""The repairs that ``doctor --fix`` makes: none of them loses anything that is in use."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from clarinet_cli.database.engine import Access
+from clarinet_cli.exceptions import FAILURE
+from clarinet_cli.filesystem.ownership import os_error_reason
+from clarinet_cli.repositories.health import create_index
+from clarinet_cli.results import Finding
+from clarinet_cli.services.audit import audit_trail
+from clarinet_cli.services.bootstrap import ensure_roles
+from clarinet_cli.services.checks.check import Patient
+from clarinet_cli.services.checks.schema import missing_indexes, schema_is_ours
+from clarinet_cli.services.checks.surroundings import close_file, open_files
+from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
+from clarinet_cli.services.unit_of_work import unit_of_work
+from clarinet_cli.utils.logger import logger
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One repair.
+
+    Attributes:
+        check: The check whose finding it ends.
+        text: What it does.
+        run: Makes it.
+    """
+
+    check: str
+    text: str
+    run: Callable[[], Awaitable[None]]
+
+
+async def plan_repairs(patient: Patient, findings: Sequence[Finding]) -> list[Repair]:
+    """Return the repairs for what was found, in the order in which they are to be made.
+
+    Args:
+        patient: The project.
+        findings: What the checks found.
+    """
+    found = {item.check for item in findings if item.status != "ok"}
+    repairs = []
+    if "file-modes" in found:
+        repairs += [
+            Repair("file-modes", f"close {path} to other users", partial(_close, path))
+            for path in open_files(patient)
+        ]
+    if "indexes" in found and await schema_is_ours(patient):
+        repairs += [
+            Repair("indexes", f"create index {name}", partial(_create_index, patient, name))
+            for name in await missing_indexes(patient)
+        ]
+    if "roles" in found:
+        repairs.append(Repair("roles", "create missing roles", partial(_add_roles, patient)))
+    if "backlog" in found:
+        repairs.append(
+            Repair(
+                "backlog", "remove dead sessions, as 'session cleanup'", partial(_clean, patient)
+            )
+        )
+    return repairs
+
+
+async def _close(path: Path) -> None:
+    with audit_trail() as trail:
+        trail.add(str(path), "updated", closed_to="others")
+        trail.write()
+        try:
+            close_file(path)
+        except OSError as error:
+            logger.bind(reported=True).error(f"{path}: {error}")
+            reason = os_error_reason(error, path)
+            raise FAILURE.with_context(f"{path} can't be closed to others: {reason}") from error
+        trail.committed()
+
+
+async def _create_index(patient: Patient, name: str) -> None:
+    async with unit_of_work(patient.database, access=Access.WRITE) as work:
+        await create_index(work.session, name)
+        work.record_change(name, "created")
+
+
+async def _add_roles(patient: Patient) -> None:
+    await ensure_roles(patient.database)
+
+
+async def _clean(patient: Patient) -> None:
+    settings = patient.settings
+    days = settings.session_cleanup_retention_days
+    plan = CleanupPlan(
+        batch_size=settings.session_cleanup_batch_size,
+        older_than=timedelta(days=days) if days else None,
+    )
+    await clean_up(settings, plan)

@@ -1,0 +1,104 @@
+"""Checks of the schema: its revision, and how it differs from the models."""
+
+import re
+from typing import Final
+
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.results import Finding
+from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.checks.rows import count_of
+from clarinet_cli.services.schema import check_migrations, migration_status, status_advice
+from clarinet_cli.types import CheckGroup
+
+MISSING_INDEX: Final = re.compile(r"missing index (\w+) on (\w+)")
+FIX_HINT = "clarinet doctor --fix"
+SERVER_HINT = "run the migrations of the server that owns the database"
+COSTS: Final = {
+    "ix_user_email": "two accounts may get the same address, and each log-in reads all accounts",
+    "ix_access_token_expires_at": "each clean-up reads all sessions",
+    "ix_access_token_user_id": "each log-in, and each revoke, reads all sessions",
+    "ix_access_token_token": "little, as the primary key serves the same look-ups",
+}
+
+
+async def check_revision(patient: Patient) -> list[Problem]:
+    """Compare the database's revision with that of the migrations."""
+    status = await migration_status(patient.settings)
+    advice = status_advice(status)
+    current = ", ".join(status.current) or "none"
+    if status.unknown:
+        text = f"revision {current}, of the server's own migrations, which look after the schema"
+        return [Problem("ok", text)]
+    if status.pending:
+        text = f"revision {current}, and {count_of(len(status.pending), 'migration')} pending"
+        hint = "clarinet migrate upgrade" if status.current else "clarinet db init"
+        return [Problem("error", text, hint)]
+    return [Problem("ok", f"revision {current}", *advice[:1])]
+
+
+async def check_drift(patient: Patient) -> list[Problem]:
+    """Find what distinguishes the tables from the models, indexes and additions apart."""
+    return [
+        Problem("error", item.detail, item.hint)
+        for item in await _model_errors(patient)
+        if not MISSING_INDEX.match(item.detail)
+    ]
+
+
+async def check_indexes(patient: Patient) -> list[Problem]:
+    """Find indexes that are missing, and what that costs."""
+    missing = await missing_indexes(patient)
+    ours = await schema_is_ours(patient) if missing else True
+    return [
+        Problem(
+            "error" if name == "ix_user_email" else "warning",
+            f"index {name} is missing: {COSTS.get(name, 'queries read whole tables')}",
+            FIX_HINT if ours else SERVER_HINT,
+        )
+        for name in missing
+    ]
+
+
+async def check_other_tables(patient: Patient) -> list[Problem]:
+    """Say how many tables are not ours."""
+    async with patient.session() as session:
+        names = await ServerRepository(session).table_names()
+    others = names - set(TABLE_NAMES) - {"alembic_version"}
+    if not others:
+        return []
+    return [Problem("ok", f"{count_of(len(others), 'table')} of other programs, left alone")]
+
+
+async def missing_indexes(patient: Patient) -> list[str]:
+    """Return the names of the indexes of our models that are missing, while the tables exist.
+
+    Args:
+        patient: The project.
+    """
+    found = [MISSING_INDEX.match(item.detail) for item in await _model_errors(patient)]
+    return [match[1] for match in found if match]
+
+
+async def schema_is_ours(patient: Patient) -> bool:
+    """Return whether our own revisions made the schema, so that it may be changed.
+
+    Args:
+        patient: The project.
+    """
+    status = await migration_status(patient.settings)
+    return bool(status.current) and not status.unknown
+
+
+async def _model_errors(patient: Patient) -> list[Finding]:
+    found = await check_migrations(patient.settings)
+    return [item for item in found if item.check == "models" and item.status == "error"]
+
+
+GROUP = CheckGroup.SCHEMA
+CHECKS = (
+    Check("revision", GROUP, "the schema is at the newest revision", check_revision),
+    Check("drift", GROUP, "tables and columns are as the models have them", check_drift),
+    Check("indexes", GROUP, "no index is missing", check_indexes),
+    Check("other-tables", GROUP, "no table is of another program", check_other_tables),
+)

@@ -1,0 +1,96 @@
+"""Checks of space: on the disk, in the database, and in its log."""
+
+import shutil
+from typing import Final
+
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories.health import HealthRepository
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.vacuum import sqlite_pages
+from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.types import CheckGroup
+
+MEGABYTE: Final = 10**6
+LEAST_FREE: Final = 100 * MEGABYTE
+WORTH_A_VACUUM: Final = 10 * MEGABYTE
+FREE_SHARE: Final = 0.25
+DEAD_SHARE: Final = 0.2
+DEAD_ROWS: Final = 10_000
+LARGE_LOG: Final = 256 * MEGABYTE
+LARGE_SLOT: Final = 1000 * MEGABYTE
+VACUUM_HINT = "clarinet db vacuum"
+CHECKPOINT_HINT = "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'"
+
+
+async def check_disk(patient: Patient) -> list[Problem]:
+    """Compare the free space of the disk with the size of the database."""
+    async with patient.session() as session:
+        size = await ServerRepository(session).size()
+    if patient.file is None:
+        text = f"the database has {_megabytes(size)}; the server's disk can't be seen from here"
+        return [Problem("ok", text)]
+    free = shutil.disk_usage(patient.file.parent).free
+    text = f"the database has {_megabytes(size)}, and its disk {_megabytes(free)} free"
+    hint = f"make room on the disk of {patient.file.parent}"
+    if free < LEAST_FREE:
+        return [Problem("error", f"{text}: soon nobody can log in", hint)]
+    if free < 2 * size:
+        return [Problem("warning", f"{text}: neither a backup nor a vacuum may fit", hint)]
+    return [Problem("ok", text)]
+
+
+async def check_unused_space(patient: Patient) -> list[Problem]:
+    """Find space that deleted rows have left behind."""
+    async with patient.session() as session:
+        if patient.file is not None:
+            pages = await sqlite_pages(await session.connection())
+            unused = pages.free * pages.page_bytes
+            if unused < WORTH_A_VACUUM or pages.free < FREE_SHARE * pages.total:
+                return []
+            text = f"{_megabytes(unused)} of the file hold nothing"
+            return [Problem("warning", f"{text}: backups and caches carry them", VACUUM_HINT)]
+        tables = await HealthRepository(session).dead_tuples(TABLE_NAMES)
+    return [
+        Problem(
+            "warning",
+            f"{dead} of {dead + live} rows of {table} are deleted ones: queries read them all",
+            VACUUM_HINT,
+        )
+        for table, live, dead in tables
+        if dead > DEAD_ROWS and dead > DEAD_SHARE * (dead + live)
+    ]
+
+
+async def check_log(patient: Patient) -> list[Problem]:
+    """Find a write-ahead log that grows."""
+    if patient.file is not None:
+        log = patient.file.with_name(f"{patient.file.name}-wal")
+        size = log.stat().st_size if log.exists() else 0
+        if size < LARGE_LOG:
+            return []
+        text = f"{log} has {_megabytes(size)}: a long read keeps it from being emptied, or did"
+        return [Problem("warning", text, CHECKPOINT_HINT)]
+    async with patient.session() as session:
+        slots = await HealthRepository(session).log_kept_for_nobody()
+    return [
+        Problem(
+            "warning",
+            f"replication slot {name} has no reader and keeps {_megabytes(size)} of log: in the "
+            "end the server's disk is full",
+            f"start its reader, or SELECT pg_drop_replication_slot('{name}')",
+        )
+        for name, size in slots
+        if size > LARGE_SLOT
+    ]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB"
+
+
+GROUP = CheckGroup.SPACE
+CHECKS = (
+    Check("disk", GROUP, "the disk has room for a backup and a vacuum", check_disk),
+    Check("unused-space", GROUP, "little of the database holds nothing", check_unused_space),
+    Check("log", GROUP, "the write-ahead log is small", check_log),
+)

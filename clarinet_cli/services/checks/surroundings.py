@@ -1,0 +1,154 @@
+"""Checks of the settings and of the files around the database."""
+
+import os
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from shlex import quote
+from typing import Final
+
+from clarinet_cli.database.sqlite import SIDE_SUFFIXES
+from clarinet_cli.database.url import database_url
+from clarinet_cli.filesystem.ownership import describe_owner, repair_commands
+from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
+from clarinet_cli.settings import Settings
+from clarinet_cli.types import CheckGroup
+
+OTHERS: Final = stat.S_IRWXO
+LOCKS: Final = (".migration.lock", ".cleanup.lock")
+BACKUPS: Final = ("clarinet-*.db", "clarinet-*.dump")
+DEFAULT_PASSWORD: Final = str(Settings.model_fields["database_password"].default.get_secret_value())
+GUESSED_FIRST: Final = frozenset({"admin", "password", "clarinet", "changeme", "secret", "123456"})
+
+
+def _settings_check(name: str) -> Callable[[Patient], Awaitable[list[Problem]]]:
+    async def run(patient: Patient) -> list[Problem]:
+        return [
+            Problem(item.status, item.detail, item.hint)
+            for item in patient.configuration
+            if item.check == name and item.status != "ok"
+        ]
+
+    return run
+
+
+async def check_secrets(patient: Patient) -> list[Problem]:
+    """Find secrets that everybody knows, and settings that give others away."""
+    settings, found = patient.settings, []
+    password = database_url(settings).password
+    if patient.file is None and password == DEFAULT_PASSWORD:
+        text = f"the database's password is {DEFAULT_PASSWORD!r}, which anybody tries first"
+        hint = "ALTER ROLE … PASSWORD in 'clarinet db shell', then database_password"
+        found.append(Problem("warning", text, hint))
+    admin = settings.admin_password and settings.admin_password.get_secret_value()
+    if admin and admin.lower() in {*GUESSED_FIRST, settings.admin_username.lower()}:
+        text = "admin_password is one that anybody tries first"
+        hint = "clarinet admin reset-password --generate-password, and remove admin_password"
+        found.append(Problem("error", text, hint))
+    if not settings.session_secure_cookie and not settings.debug:
+        text = "session_secure_cookie is off: browsers send the session over plain HTTP too"
+        found.append(Problem("warning", text, "session_secure_cookie = true in settings.toml"))
+    return found
+
+
+async def check_file_modes(patient: Patient) -> list[Problem]:
+    """Find files with secrets or personal data that every user of the machine may open."""
+    return [
+        Problem(
+            "error" if path.stat().st_mode & stat.S_IWOTH else "warning",
+            f"{path} can be {_verb(path)} by everybody: it holds addresses, hashes or tokens",
+            f"chmod o-rwx {quote(str(path))}",
+        )
+        for path in open_files(patient)
+    ]
+
+
+def open_files(patient: Patient) -> list[Path]:
+    """Return the private files that others may open, of those that ``check_file_modes`` checks.
+
+    Args:
+        patient: The project.
+    """
+    return [path for path in _private_files(patient) if path.stat().st_mode & OTHERS]
+
+
+async def check_owners(patient: Patient) -> list[Problem]:
+    """Find files beside a SQLite database that its owner can't use, as a run by root leaves."""
+    file = patient.file
+    if file is None or not file.exists():
+        return []
+    owner = file.stat().st_uid
+    beside = [file.with_name(f"{file.name}{suffix}") for suffix in (*SIDE_SUFFIXES, *LOCKS)]
+    return [
+        Problem(
+            "error",
+            f"{path}: {describe_owner(path)}, and the database another user: the server may fail",
+            repair_commands(path, file),
+        )
+        for path in beside
+        if path.exists() and path.stat().st_uid != owner
+    ]
+
+
+def _private_files(patient: Patient) -> Iterator[Path]:
+    settings = patient.settings
+    if patient.file is not None:
+        yield from (patient.file,) if patient.file.is_file() else ()
+    directories = {patient.project, *([patient.file.parent] if patient.file else [])}
+    for directory in sorted(directories):
+        for pattern in BACKUPS:
+            yield from sorted(path for path in directory.glob(pattern) if path.is_file())
+    if settings.audit_log is not None:
+        audit_log = settings.project_dir / settings.audit_log
+        yield from (audit_log,) if audit_log.is_file() else ()
+
+
+def _verb(path: Path) -> str:
+    mode = path.stat().st_mode
+    return "written" if mode & stat.S_IWOTH else "read"
+
+
+def close_file(path: Path) -> None:
+    """Take all rights from users that are neither the owner nor in the group.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It belongs to another user.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~OTHERS)
+    finally:
+        os.close(descriptor)
+
+
+CHECKS = (
+    *(
+        Check(name, CheckGroup.CONFIGURATION, text, _settings_check(name), needs_database=False)
+        for name, text in SETTINGS_CHECKS.items()
+    ),
+    Check(
+        "secrets",
+        CheckGroup.CONFIGURATION,
+        "no secret is one that anybody tries first",
+        check_secrets,
+        needs_database=False,
+    ),
+    Check(
+        "file-modes",
+        CheckGroup.CONFIGURATION,
+        "database, backups and audit log are closed to other users",
+        check_file_modes,
+        needs_database=False,
+    ),
+    Check(
+        "owners",
+        CheckGroup.CONFIGURATION,
+        "the files beside the database belong to its owner",
+        check_owners,
+        needs_database=False,
+    ),
+)
