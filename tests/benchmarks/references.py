@@ -125,6 +125,12 @@ def vacuum_sqlite(file: str) -> None:
     os.unlink(copy)  # noqa: PTH108 - pathlib would cost memory
 
 
+def integrity_sqlite(file: str) -> None:
+    """Let SQLite check the file."""
+    with contextlib.closing(open_sqlite(file)) as connection:
+        connection.execute("PRAGMA integrity_check").fetchall()
+
+
 async def connect(where: tuple[str, ...]) -> Any:
     """Connect to PostgreSQL."""
     import asyncpg
@@ -183,6 +189,7 @@ ONE: dict[str, Callable[[str], None]] = {
     "delete": delete_sqlite,
     "old": old_sqlite,
     "counts": counts_sqlite,
+    "integrity": integrity_sqlite,
     "lines": lines_sqlite,
     "hashes": hashes,
     "vacuum": vacuum_sqlite,

@@ -6,6 +6,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.places import Bench
 from tests.benchmarks.rows.apply import apply
 from tests.benchmarks.rows.backup import backup_sqlite
+from tests.benchmarks.rows.checks import check, doctor
 from tests.benchmarks.rows.clean import (
     clean_chronological,
     clean_postgresql,
@@ -35,4 +36,6 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "stats-pg": stats_postgresql,
     "list": list_sessions,
     "apply": apply,
+    "doctor": doctor,
+    "check": check,
 }
