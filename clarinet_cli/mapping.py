@@ -6,7 +6,6 @@ mapping names them; the preset ``clarinet`` is no mapping, but the tables of ``m
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -135,46 +134,6 @@ class Mapping(_Table):
         """Return the keys of ``[mapping]`` that differ from the preset, with the preset."""
         values = self.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
         return {"preset": self.preset, **values}
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the tables of an installation can hold and what this tool may do with them.
-
-    Attributes:
-        own_schema: The tables are made and migrated by this tool.
-        sessions: Sessions are rows, so that they can be listed and revoked.
-        expiry: Sessions expire.
-        idle: The last use of a session is stored.
-        roles: Accounts have roles.
-        verified: Accounts have ``is_verified``.
-    """
-
-    own_schema: bool = True
-    sessions: bool = True
-    expiry: bool = True
-    idle: bool = True
-    roles: bool = True
-    verified: bool = True
-
-
-def capabilities_of(mapping: Optional[Mapping]) -> Capabilities:
-    """Return what an installation can do.
-
-    Args:
-        mapping: Its mapping; None is the preset ``clarinet``.
-    """
-    if mapping is None:
-        return Capabilities()
-    tokens = mapping.token_columns
-    return Capabilities(
-        own_schema=False,
-        sessions=mapping.session_strategy == "database",
-        expiry=bool(tokens.expires_at) or isinstance(mapping.session_lifetime_seconds, int),
-        idle=bool(tokens.last_accessed),
-        roles=mapping.roles != "none",
-        verified=bool(mapping.user_columns.is_verified),
-    )
 
 
 def parse_mapping(value: object) -> Mapping | Literal["clarinet"]:

@@ -37,6 +37,7 @@ from clarinet_cli.filesystem.ownership import os_error_reason
 from clarinet_cli.sources import ENVIRONMENT, readable_sources, sources
 
 if TYPE_CHECKING:
+    from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
 
 ENV_PREFIX = "CLARINET_"
@@ -205,6 +206,25 @@ class Settings(BaseSettings):
         keys = ("session_strategy", "session_lifetime_seconds")
         given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         return mapping.model_copy(update=given) if given else mapping
+
+    @property
+    def cleanup_retention_days(self) -> int:
+        """After how many days a clean-up deletes any session; 0: never.
+
+        The default is the server's: to the sessions of an application it does not apply.
+        """
+        if self.mapping == DEFAULT_MAPPING or "session_cleanup_retention_days" in (
+            self.model_fields_set
+        ):
+            return self.session_cleanup_retention_days
+        return 0
+
+    @property
+    def capabilities(self) -> "Capabilities":
+        """What the tables of the installation can hold, and what this tool may do with them."""
+        from clarinet_cli.capabilities import capabilities_of
+
+        return capabilities_of(self.table_mapping)
 
     @property
     def first_admin_email(self) -> str:

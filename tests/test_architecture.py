@@ -204,13 +204,15 @@ def test_entry_points_know_no_command_line(part: str) -> None:
 # What the lower packages may import of this project; the rest is above them.
 LOWER_PACKAGES = {
     "filesystem": {"exceptions", "filesystem"},
-    "models": {"models", "timefmt"},
+    "models": {"capabilities", "mapping", "models", "timefmt"},
     "utils/log": {"exceptions", "filesystem", "settings", "utils.log_file"},
     "database": {
+        "capabilities",
         "database",
         "exceptions",
         "filesystem",
         "letter_case",
+        "mapping",
         "models",
         "settings",
         "signals",

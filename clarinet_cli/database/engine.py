@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
@@ -25,6 +25,9 @@ from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
 from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
+
+if TYPE_CHECKING:
+    from clarinet_cli.mapping import Mapping
 
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
@@ -57,6 +60,7 @@ def make_engine(
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
     statement_timeout: float = STATEMENT_TIMEOUT_SECONDS,
     durable: bool = True,
+    mapping: Optional["Mapping"] = None,
 ) -> AsyncEngine:
     """Return an engine; the caller disposes of it.
 
@@ -71,7 +75,21 @@ def make_engine(
         statement_timeout: PostgreSQL: seconds that one statement may take.
         durable: Whether each commit must survive a power failure. If False, SQLite in WAL
             mode does not sync each commit: the last transactions may be lost as a whole.
+        mapping: The tables of an application in place of ours.
     """
+    if mapping is not None:
+        from clarinet_cli.database.mapped_sql import use_mapping
+
+        engine = make_engine(
+            url,
+            access=access,
+            foreign_keys=foreign_keys,
+            busy_timeout=busy_timeout,
+            statement_timeout=statement_timeout,
+            durable=durable,
+        )
+        use_mapping(engine.sync_engine.dialect, mapping)
+        return engine
     if url.get_backend_name() == "sqlite":
         pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
         return _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)

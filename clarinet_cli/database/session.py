@@ -68,7 +68,9 @@ class Database:
             if replica not in self._engines:
                 if access is not Access.CREATE:
                     require_sqlite_file(url, self.settings.project_dir)
-                self._engines[replica] = make_engine(url, access=access)
+                self._engines[replica] = make_engine(
+                    url, access=access, mapping=self.settings.table_mapping
+                )
             async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
                 yield session
 
@@ -131,7 +133,7 @@ async def get_engine(
     url = database_url(settings, replica=replica)
     if access is not Access.CREATE:
         require_sqlite_file(url, settings.project_dir)
-    engine = make_engine(url, access=access, **options)
+    engine = make_engine(url, access=access, mapping=settings.table_mapping, **options)
     with driver_errors(url, hint=REPLICA_HINT if replica else None):
         try:
             yield engine

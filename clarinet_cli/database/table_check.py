@@ -16,6 +16,7 @@ from clarinet_cli.database.errors import SCHEMA_HINT
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE
 from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import NonCanonicalId, uuid_of
 
 FOREIGN_HINT = "they may belong to another application"
@@ -57,6 +58,11 @@ async def require_server_tables(session: AsyncSession) -> None:
             message names the column, the expected and the actual form.
         ClarinetError: A column is missing.
     """
+    if (tables := mapped_tables(session.get_bind().dialect)) is not None:
+        from clarinet_cli.database.mapped_check import require_mapped_tables
+
+        await require_mapped_tables(session, tables)
+        return
     if session.get_bind().dialect.name == "sqlite":
         columns = await _columns(session, SQLITE_COLUMNS)
         await _require_canonical_ids(session, columns)
@@ -84,6 +90,11 @@ async def require_consistent_id(session: AsyncSession, user: User) -> None:
     Raises:
         ConfigurationError: There is such a row; the message names its column and form.
     """
+    if (tables := mapped_tables(session.get_bind().dialect)) is not None:
+        from clarinet_cli.database.mapped_check import require_one_form
+
+        await require_one_form(session, tables, user)
+        return
     uuid = uuid_of(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
     if uuid is None or session.get_bind().dialect.name != "sqlite":
         return
@@ -104,7 +115,8 @@ async def require_canonical_owners(session: AsyncSession) -> None:
     Raises:
         ConfigurationError: There is such a row; the message names its column and form.
     """
-    if session.get_bind().dialect.name != "sqlite":
+    dialect = session.get_bind().dialect
+    if dialect.name != "sqlite" or mapped_tables(dialect) is not None:
         return
     for column in IDS[1:]:
         step = select(func.min(column).label("id")).cte("step", recursive=True)

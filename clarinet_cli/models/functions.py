@@ -11,8 +11,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlmodel import col
 
+from clarinet_cli.models.mapped import is_own, mapped_tables
 from clarinet_cli.models.tables import AccessToken
-from clarinet_cli.models.types import PYTHON_YEARS, StoredId, uuid_of
+from clarinet_cli.models.types import PYTHON_YEARS, StoredId, id_form_of, uuid_of
 
 OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of an instant that can't be read
 CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
@@ -38,6 +39,8 @@ class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQ
 @compiles(readable_instant, "sqlite")
 def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
     """Return tests ordered by cost; the first one holds for nearly all instants."""
+    if not _is_stored(element, compiler):
+        return "1"
     text = compiler.process(element.clauses, **options)
     begins, ends = f"substr({text}, 1, 19)", f"substr({text}, 20)"
     in_utc = f"{ends} NOT GLOB '*[^.0-9]*' OR {ends} GLOB '*+00:00' OR {ends} GLOB '*Z'"
@@ -66,6 +69,8 @@ def _is_plain_instant(text: str) -> str:
 
 @compiles(readable_instant, "postgresql")
 def _postgresql_readable(element: Any, compiler: Any, **options: Any) -> str:
+    if not _is_stored(element, compiler):
+        return "true"
     return f"(({compiler.process(element.clauses, **options)}) {PYTHON_YEARS}) IS TRUE"
 
 
@@ -78,7 +83,8 @@ class is_canonical_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL
 
 @compiles(is_canonical_id, "sqlite")
 def _sqlite_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
-    return f"({_is_hex(compiler.process(element.clauses, **options))})"
+    value = compiler.process(element.clauses, **options)
+    return f"({_FORMS[id_form_of(compiler.dialect) or 'uuid-hex'].format(value)})"
 
 
 @compiles(is_canonical_id, "postgresql")
@@ -96,6 +102,8 @@ class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL fun
 @compiles(canonical_id, "sqlite")
 def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
+    if id_form_of(compiler.dialect) not in (None, "uuid-hex"):
+        return str(value)  # compared in the form that the application stores
     return f"CASE WHEN {_is_hex(value)} THEN {value} ELSE {CANONICAL_ID_FUNCTION}({value}) END"
 
 
@@ -107,6 +115,23 @@ def _postgresql_id(element: Any, compiler: Any, **options: Any) -> str:
 def _is_hex(value: str) -> str:
     is_text = f"typeof({value}) = 'text' AND length({value}) = 32"
     return f"{is_text} AND {value} NOT GLOB '*[^0-9a-f]*'"
+
+
+_FORMS = {
+    "uuid-hex": _is_hex("{0}"),
+    "uuid-dashed": "typeof({0}) = 'text' AND length({0}) = 36 AND {0} NOT GLOB '*[^0-9a-f-]*'",
+    "integer": "typeof({0}) = 'integer'",
+    "text": "typeof({0}) = 'text'",
+}
+
+
+def _is_stored(element: Any, compiler: Any) -> bool:
+    """Return whether an instant is one of a column, and not absent or computed from another."""
+    tables = mapped_tables(compiler.dialect)
+    (instant,) = element.clauses
+    if tables is None or not is_own(getattr(instant, "table", None)):
+        return True
+    return tables.has(instant.table.name, instant.name)
 
 
 def all_instants_readable() -> ColumnElement[bool]:

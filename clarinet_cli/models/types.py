@@ -11,7 +11,7 @@ from typing import Any, Optional, Self
 from uuid import UUID, uuid4
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, DateTime, String
+from sqlalchemy import BigInteger, ColumnElement, DateTime, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -23,6 +23,7 @@ _FORM = "0000-00-00 00:00:00.000000"
 _ANY_DIGIT = str.maketrans("123456789", "000000000")
 PYTHON_YEARS = "BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
 _HEX_ID = re.compile("[0-9a-f]{32}")  # an id as the server writes it into SQLite
+_DASHED_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as fastapi-users does
 _NUMBER = re.compile(r"\d+(e\d+)?")
 
 
@@ -168,14 +169,64 @@ def id_of(stored: object) -> Optional[UUID | NonCanonicalId]:
     return None if stored is None else NonCanonicalId(stored)
 
 
+def text_of(stored: object) -> Optional[str]:
+    """Return a stored value as text, or None for NULL."""
+    return stored if stored is None or isinstance(stored, str) else as_text(stored)
+
+
+def id_form_of(dialect: Dialect) -> Optional[str]:
+    """Return how an application stores ids; None for the server's own form."""
+    tables = getattr(dialect, "clarinet_tables", None)
+    return None if tables is None else str(tables.id_form)
+
+
+def _dashed_id_of(stored: object) -> Optional[UUID | NonCanonicalId]:
+    if isinstance(stored, str) and _DASHED_ID.fullmatch(stored):
+        return UUID(stored)
+    return None if stored is None else NonCanonicalId(stored)
+
+
+def _number_of(stored: object) -> Any:
+    return stored if stored is None or isinstance(stored, int) else NonCanonicalId(stored)
+
+
+def _stored(value: Any) -> Any:
+    """Return an id for storage that has the stored form already, or is read as it is."""
+    return value.stored if isinstance(value, NonCanonicalId) else value
+
+
+_BINDS: dict[str, Any] = {
+    "uuid-dashed": lambda value: str(value) if isinstance(value, UUID) else _stored(value),
+    "uuid-hex": lambda value: value.hex if isinstance(value, UUID) else _stored(value),
+    "text": lambda value: str(value) if isinstance(value, UUID) else _stored(value),
+    "integer": _stored,
+}
+_RESULTS: dict[str, Any] = {
+    "uuid-dashed": _dashed_id_of,
+    "uuid-hex": id_of,
+    "text": text_of,
+    "integer": _number_of,
+}
+
+
 class StoredId(TypeDecorator[UUID]):
     """The id of an account: a UUID, or a ``NonCanonicalId``, which only SQLite can store."""
 
     impl = sqlalchemy.UUID
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the type of the column: a UUID, or what an application has in its place."""
+        form = id_form_of(dialect)
+        if form in (None, "uuid"):
+            return super().load_dialect_impl(dialect)
+        return dialect.type_descriptor(BigInteger() if form == "integer" else String())
+
     def bind_processor(self, dialect: Dialect) -> Any:
         """Return the function that converts an id for storage."""
+        form = id_form_of(dialect)
+        if form is not None and form != "uuid":
+            return _BINDS[form]
         if dialect.name != "sqlite":
             return super().bind_processor(dialect)
         return lambda value: (
@@ -184,6 +235,9 @@ class StoredId(TypeDecorator[UUID]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Return the function that converts a stored value to an id."""
+        form = id_form_of(dialect)
+        if form is not None and form != "uuid":
+            return _RESULTS[form]
         if dialect.name != "sqlite":
             return super().result_processor(dialect, coltype)
         return id_of
@@ -200,11 +254,6 @@ class StoredText(TypeDecorator[str]):
         if dialect.name != "sqlite":
             return super().result_processor(dialect, coltype)
         return text_of
-
-
-def text_of(stored: object) -> Optional[str]:
-    """Return a stored value as text, or None for NULL."""
-    return stored if stored is None or isinstance(stored, str) else as_text(stored)
 
 
 def new_user_id() -> UUID:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
 from clarinet_cli.letter_case import DOTTED_I, FOLD_FUNCTION, fold_map
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.tables import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
@@ -35,6 +36,23 @@ def batches(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
     """Yield *values* in batches for one statement each."""
     for start in range(0, len(values), BATCH_SIZE):
         yield values[start : start + BATCH_SIZE]
+
+
+def stored_table(session: AsyncSession, table: str) -> tuple[Optional[str], str]:
+    """Return the schema, None for the default one, and the name of one of our tables.
+
+    Args:
+        session: Whose engine may have a mapping.
+        table: Our name of it.
+    """
+    tables = mapped_tables(session.get_bind().dialect)
+    return (None, table) if tables is None else tables.physical(table)
+
+
+def quoted_table(session: AsyncSession, table: str) -> str:
+    """Return the name of one of our tables for the text of a statement, with its schema."""
+    quote = session.get_bind().dialect.identifier_preparer.quote
+    return ".".join(quote(part) for part in stored_table(session, table) if part)
 
 
 async def execute_dml(session: AsyncSession, statement: Executable) -> int:

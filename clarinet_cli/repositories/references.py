@@ -1,7 +1,7 @@
 """Foreign keys of other tables to accounts and sessions: cascades and restrictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Optional
 from uuid import UUID
 
@@ -22,7 +22,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES, AccessToken, User, metadata
+from clarinet_cli.models.mapped import mapped_tables
+from clarinet_cli.repositories.base import quoted_table, stored_table
 
 USERS = metadata.tables[str(User.__tablename__)]
 SESSIONS = metadata.tables[str(AccessToken.__tablename__)]
@@ -110,9 +113,35 @@ async def references_to(session: AsyncSession, table: Table) -> tuple[Reference,
         session: The session for the queries; a single one if there is no such key.
         table: Our table.
     """
+    tables = mapped_tables(session.get_bind().dialect)
+    if tables is not None and table.name == SESSIONS.name and not tables.capabilities.sessions:
+        return ()
+    found = await _references(session, table)
+    if tables is None:
+        return found
+    ours = {stored: name for name, stored in tables.names[table.name].items()}
+    return tuple(_by_our_names(item, ours) for item in found)
+
+
+def _by_our_names(reference: Reference, ours: dict[str, str]) -> Reference:
+    """Return a foreign key to an application's table with our names of the columns there.
+
+    Raises:
+        RefusedError: It refers to a column that is not mapped, so that its rows can't be counted.
+    """
+    for _, referred in reference.pairs:
+        if referred not in ours:
+            raise REFUSED.with_context(
+                f"{reference.name} refers to the column {referred}, which is not mapped"
+            )
+    pairs = tuple((column, ours[referred]) for column, referred in reference.pairs)
+    return replace(reference, pairs=pairs)
+
+
+async def _references(session: AsyncSession, table: Table) -> tuple[Reference, ...]:
     if session.get_bind().dialect.name == "sqlite":
-        return await _references_of(session, table.name, 0)
-    name = session.get_bind().dialect.identifier_preparer.quote(table.name)
+        return await _references_of(session, stored_table(session, table.name)[1], 0)
+    name = quoted_table(session, table.name)
     return await _references_of(session, await session.scalar(_OID, {"name": name}), 0)
 
 
@@ -120,8 +149,9 @@ async def _references_of(session: AsyncSession, target: Any, depth: int) -> tupl
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     found = await (_in_sqlite(session, target) if on_sqlite else _on_server(session, target))
     references = []
+    own = _own_tables(session)
     for key in found:
-        if key.schema is None and key.name in TABLE_NAMES:
+        if (key.schema, key.name) in own:
             continue
         deeper = key.action == CASCADE and depth < MAX_DEPTH
         inner = await _references_of(session, key.key, depth + 1) if deeper else ()
@@ -136,6 +166,19 @@ async def _references_of(session: AsyncSession, target: Any, depth: int) -> tupl
         )
         references.append(Reference(table, key.pairs, key.action, inner))
     return tuple(references)
+
+
+def _own_tables(session: AsyncSession) -> set[tuple[Optional[str], str]]:
+    """Return the tables whose rows this tool deletes itself."""
+    tables = mapped_tables(session.get_bind().dialect)
+    if tables is None:
+        return {(None, name) for name in TABLE_NAMES}
+    mapping = tables.mapping
+    names = {mapping.users, *([mapping.tokens] if tables.capabilities.sessions else [])}
+    if mapping.role_link is not None:
+        names.add(mapping.role_link.table)
+    # A table that the search path finds is without its schema here.
+    return {(schema, name) for name in names for schema in {mapping.schema_name or None, None}}
 
 
 async def _on_server(session: AsyncSession, target: int) -> list[_Found]:

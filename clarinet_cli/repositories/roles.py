@@ -8,6 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.repositories.base import BaseRepository, batches, execute_dml, prevented_error
 from clarinet_cli.results import RoleRow
 
@@ -76,7 +77,10 @@ class RoleRepository(BaseRepository[Role]):
         )
 
     async def revoke_all(self, user_id: UUID) -> None:
-        """Revoke all roles from a user."""
+        """Revoke all roles from a user, where they are rows of their own."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is not None and tables.mapping.roles != "link":
+            return
         await self.remove_where(col(RoleLink.user_id) == user_id, model=RoleLink)
 
     async def with_members(self) -> list[RoleRow]:

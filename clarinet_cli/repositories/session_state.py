@@ -18,6 +18,7 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import OLDEST, all_instants_readable
+from clarinet_cli.models.mapped import mapped_tables
 
 EXPIRES = col(AccessToken.expires_at)
 LAST_ACCESSED = col(AccessToken.last_accessed)
@@ -139,10 +140,18 @@ def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(life_between, "sqlite")
 def _sqlite_life(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    if _never_expires(compiler):
+        return "NULL"
     return f"(julianday({end}) - julianday({start}))"
 
 
 @compiles(life_between, "postgresql")
 def _postgresql_life(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"({end} - {start})"
+    return "CAST(NULL AS INTERVAL)" if _never_expires(compiler) else f"({end} - {start})"
+
+
+def _never_expires(compiler: Any) -> bool:
+    """Return whether sessions have no expiry that a life could end with."""
+    tables = mapped_tables(compiler.dialect)
+    return tables is not None and tables.never_expires

@@ -25,8 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.exceptions import CONFLICT
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import OLDEST, canonical_id
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.repositories.base import (
     BATCH_SIZE,
     BaseRepository,
@@ -122,6 +124,8 @@ class SessionRepository(BaseRepository[AccessToken]):
         Raises:
             PreventedError: A trigger or rule prevented a deletion.
         """
+        if not self._are_rows:
+            return 0
         kept = {session.token for session in keep if session.token is not None}
         if len(kept) <= BATCH_SIZE:
             others_only = [or_(TOKEN.is_(None), TOKEN.not_in(kept))] if kept else []
@@ -140,7 +144,7 @@ class SessionRepository(BaseRepository[AccessToken]):
             IntegrityError: Rows of another table refer to one and do not cascade.
             PreventedError: A trigger or rule prevented a deletion.
         """
-        return await self.remove_where(USER_ID == user_id)
+        return await self.remove_where(USER_ID == user_id) if self._are_rows else 0
 
     async def revoke_of_users(self, users: Collection[UUID]) -> Counter[UUID]:
         """Revoke the sessions of many users; return the number revoked by user.
@@ -149,6 +153,8 @@ class SessionRepository(BaseRepository[AccessToken]):
             PreventedError: A trigger or rule prevented a deletion.
         """
         removed: Counter[UUID] = Counter()
+        if not self._are_rows:
+            return removed
         for some in batches(sorted(users)):
             removed.update([owner for _, owner in await self._expire(USER_ID.in_(some))])
             here = and_(USER_ID.in_(some), *await self._unreferenced())
@@ -261,6 +267,8 @@ class SessionRepository(BaseRepository[AccessToken]):
         references = await self._referring()
         if not references:
             return []
+        if not await self._expiry_is_stored(references, criteria):
+            return []
         here = [*criteria, referred(references), EXPIRES > CREATED]
         query = update(AccessToken).where(*here).values(expires_at=CREATED)
         options = {"synchronize_session": False}
@@ -271,6 +279,30 @@ class SessionRepository(BaseRepository[AccessToken]):
         if await self.count(*here):
             raise prevented_error(str(AccessToken.__tablename__))
         return found
+
+    async def _expiry_is_stored(
+        self, references: Sequence[Reference], criteria: Sequence[ColumnElement[bool]]
+    ) -> bool:
+        """Return whether sessions can be expired; if not, none may have to be.
+
+        Raises:
+            ConflictError: Rows of other tables refer to some of them.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None or tables.has(str(AccessToken.__tablename__), "expires_at"):
+            return True
+        if await self.count(*criteria, referred(references)):
+            names = ", ".join(reference.name for reference in references)
+            raise CONFLICT.with_context(
+                f"rows of {names} refer to sessions, which have no expires_at to be ended by"
+            )
+        return False
+
+    @property
+    def _are_rows(self) -> bool:
+        """Whether sessions are rows of a table."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        return tables is None or tables.capabilities.sessions
 
     async def _unreferenced(self) -> list[ColumnElement[bool]]:
         """Return the condition for sessions that no other table refers to; empty: all of them."""

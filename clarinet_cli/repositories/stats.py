@@ -27,6 +27,7 @@ from clarinet_cli.models.functions import (
     is_canonical_id,
     readable_instant,
 )
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import text_of
 from clarinet_cli.repositories.base import BaseRepository
 from clarinet_cli.repositories.session_state import (
@@ -72,6 +73,8 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         else:
             row = await self._row(_by_user(policy))
         total, readable, live, active, expired, users = (int(value or 0) for value in row[:6])
+        tables = mapped_tables(self.session.get_bind().dialect)
+        has_life = readable > 0 and row[7] is not None
         return SessionStats(
             total=total,
             active=active,
@@ -79,9 +82,9 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             expired=expired,
             blocked=live - active,
             users=users,
-            average_life_seconds=round(_seconds(row[6]) / readable, 3) if readable else None,
-            longest_life_seconds=round(_seconds(row[7]), 3) if readable else None,
-            next_expiry=row[8],
+            average_life_seconds=round(_seconds(row[6]) / readable, 3) if has_life else None,
+            longest_life_seconds=round(_seconds(row[7]), 3) if has_life else None,
+            next_expiry=None if tables is not None and tables.never_expires else row[8],
             age=_buckets(readable, [int(value or 0) for value in row[9:-1]]),
             invalid=total - readable or None,
         )

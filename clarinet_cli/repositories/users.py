@@ -15,11 +15,13 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal,
+    literal_column,
     or_,
     select,
     update,
 )
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, make_transient_to_detached
 from sqlmodel import col
 
 from clarinet_cli.exceptions import FAILURE
@@ -30,7 +32,8 @@ from clarinet_cli.models.functions import (
     canonical_id,
     readable_instant,
 )
-from clarinet_cli.models.types import NonCanonicalId
+from clarinet_cli.models.mapped import mapped_tables
+from clarinet_cli.models.types import NonCanonicalId, id_form_of
 from clarinet_cli.repositories.base import (
     BaseRepository,
     batches,
@@ -47,6 +50,8 @@ EMAIL = col(User.email)
 HASH: Any = col(User.hashed_password)
 STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_verified))
 UUID_DIGITS = 32
+DASHED_FORMS = ("uuid-dashed", "uuid-hex")  # as text, with or without dashes
+NUMBER_DIGITS = 19  # of a larger number than any id
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
 FETCH_SIZE = 500
 STATES = tuple(state.value for state in StateName)
@@ -68,6 +73,55 @@ class UserRepository(BaseRepository[User]):
     """Rows of ``user``."""
 
     model = User
+
+    @property
+    def id_form(self) -> Optional[str]:
+        """How an application stores ids; None for the server's own form."""
+        return id_form_of(self.session.get_bind().dialect)
+
+    async def require_creatable(self) -> None:
+        """Refuse to create accounts in an application's table that requires further values.
+
+        Raises:
+            RefusedError: The mapping does not give them.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is not None:
+            from clarinet_cli.repositories.mapped_users import require_creatable
+
+            await require_creatable(self.session, tables)
+
+    async def add(self, row: User) -> User:
+        """Insert an account.
+
+        Raises:
+            IntegrityError: A constraint forbids it.
+            PreventedError: A trigger or rule prevented it.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None:
+            return await super().add(row)
+        from clarinet_cli.repositories.mapped_users import insert_account
+
+        await insert_account(self.session, tables, row)
+        make_transient_to_detached(row)
+        self.session.add(row)
+        return row
+
+    async def with_stored_id(self, text: str) -> Sequence[User]:
+        """Return the account with an id that is a number or any text, as a list of one or none."""
+        if self.id_form == "text":
+            return await self.find(cast(ID, String) == text)
+        is_number = text.isascii() and text.isdecimal() and len(text) < NUMBER_DIGITS
+        return await self.find(ID == int(text)) if is_number else []
+
+    async def with_login(self, name: str) -> Sequence[User]:
+        """Return the accounts with this name in an application's column for logging in."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None or tables.mapping.login == tables.mapping.user_columns.email:
+            return []
+        login: Any = literal_column(tables.login())
+        return await self.find(login == literal(name, String))
 
     async def with_email(self, email: str, *also: str) -> Sequence[User]:
         """Return the accounts that match an address.
@@ -162,6 +216,9 @@ class UserRepository(BaseRepository[User]):
         On SQLite the column is compared as text: its numeric affinity would convert a bound such
         as ``99999999000…`` to a number, and an id may be stored in another form.
         """
+        if self.id_form in DASHED_FORMS:
+            plain = func.replace(cast(ID, String), "-", "")
+            return await self.find(func.substr(plain, 1, len(digits)) == digits)
         if self.session.get_bind().dialect.name == "sqlite":
             same = cast(canonical_id(ID), String)
             return await self.find(func.substr(same, 1, len(digits)) == digits)

@@ -1,11 +1,20 @@
 """The commands that know a mapping; all others are refused where there is one."""
 
+from collections.abc import Iterable
+
+from clarinet_cli.capabilities import capabilities_of
 from clarinet_cli.exceptions import REFUSED
-from clarinet_cli.mapping import capabilities_of
 from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
 
 WHERE_HINT = "'clarinet config show mapping' shows where the mapping is set"
-MAPPED_COMMANDS = frozenset({"db inspect"})
+MAPPED_COMMANDS = frozenset(
+    {"db inspect", "db wait", "session stats", "session list", "session list-user", "session show"}
+    | {"session revoke", "session revoke-user", "session revoke-all", "session cleanup"}
+    | {f"admin {name}" for name in ("list", "show", "export", "promote", "demote", "delete")}
+    | {f"admin {name}" for name in ("activate", "deactivate", "reset-password")}
+    | {f"admin {name}" for name in ("create", "ensure")}
+)
 
 
 def require_known_command(settings: Settings, command: str) -> None:
@@ -18,7 +27,16 @@ def require_known_command(settings: Settings, command: str) -> None:
     Raises:
         RefusedError: There is a mapping, which the command does not know.
     """
-    if settings.table_mapping is None or command in MAPPED_COMMANDS:
+    mapping = settings.table_mapping
+    if mapping is None:
+        return
+    if command.startswith("session ") and mapping.session_strategy in ("jwt", "redis"):
+        raise REFUSED.with_context(
+            f"sessions of the strategy {mapping.session_strategy} are not in the database: "
+            "they can't be listed or revoked here",
+            hint=WHERE_HINT,
+        )
+    if command in MAPPED_COMMANDS:
         return
     if command == "db init" or command.startswith("migrate "):
         require_own_schema(settings)
@@ -26,6 +44,36 @@ def require_known_command(settings: Settings, command: str) -> None:
         f"'clarinet {command}' is for the tables of Clarinet, and [mapping] names others",
         hint=WHERE_HINT,
     )
+
+
+def require_role_changes(settings: Settings, names: Iterable[str]) -> None:
+    """Refuse to grant or revoke roles that are the application's.
+
+    Args:
+        settings: The project's settings.
+        names: The roles; none is no change.
+
+    Raises:
+        RefusedError: There is a mapping, and a role to change.
+    """
+    if set(names) and not settings.capabilities.role_changes:
+        raise REFUSED.with_context(
+            "roles are the application's own: this tool does not change them", hint=WHERE_HINT
+        )
+
+
+def warn_of_other_sessions(settings: Settings) -> None:
+    """Warn, where sessions are not rows, that those of the account can't be revoked.
+
+    Args:
+        settings: The project's settings.
+    """
+    mapping = settings.table_mapping
+    if mapping is None or settings.capabilities.sessions:
+        return
+    seconds = mapping.session_lifetime_seconds
+    until = f"for up to {seconds} s" if isinstance(seconds, int) else "until they expire"
+    logger.warning(f"sessions of the strategy {mapping.session_strategy} stay valid {until}")
 
 
 def require_own_schema(settings: Settings) -> None:

@@ -111,7 +111,7 @@ async def cleanup(
     settings = runtime.settings
     if expired_only and days is not None:
         raise INVALID.with_context("--expired-only and --days exclude each other")
-    old = settings.session_cleanup_retention_days if days is None else days
+    old = settings.cleanup_retention_days if days is None else days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
         largest_batch=batch_size,
@@ -152,6 +152,8 @@ def _show(
 ) -> None:
     """Write a report; note which rows of other tables prevent deletions or are deleted."""
     render(runtime, report, output, changed=not dry_run)
+    if not runtime.settings.capabilities.expiry:
+        runtime.writer.note("session_lifetime_seconds is none: sessions do not expire")
     if report.protected:
         where = ", ".join(report.protected_by or ())
         runtime.writer.note(f"protected by other tables and kept: {report.protected} ({where})")

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from clarinet_cli.models import AccessToken
+from clarinet_cli.repositories.base import quoted_table
 from clarinet_cli.repositories.purge.strategy import (
     INVALID,
     TOKEN,
@@ -34,6 +35,7 @@ from clarinet_cli.repositories.purge.strategy import (
 )
 from clarinet_cli.repositories.session_state import EXPIRES
 
+TABLE = str(AccessToken.__tablename__)
 FEW = 5000  # sessions whose keys are kept in memory
 FIRST_TID_RANGE_SCAN = 140000  # server_version_num
 # Force a scan of the blocks in their order; JIT compilation costs more than a batch.
@@ -44,7 +46,7 @@ BLOCKS_IN_ORDER: Mapping[str, str] = MappingProxyType(dict.fromkeys(PLANNER, "of
 HEAP = text(
     "SELECT pg_relation_size(c.oid) / current_setting('block_size')::int"
     " FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
-    " WHERE c.oid = 'access_token'::regclass AND c.relkind = 'r' AND a.amname = 'heap'"
+    " WHERE c.oid = CAST(:table AS regclass) AND c.relkind = 'r' AND a.amname = 'heap'"
     " AND NOT c.relispartition"
     " AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE c.oid IN (i.inhparent, i.inhrelid))"
     " AND current_setting('server_version_num')::int >= :first"
@@ -53,7 +55,7 @@ HEAP = text(
 DISTRIBUTES = text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
 DISTRIBUTED = text(
     "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_dist_partition"
-    " WHERE logicalrelid = 'access_token'::regclass)"
+    " WHERE logicalrelid = CAST(:table AS regclass))"
 )
 
 
@@ -231,9 +233,12 @@ async def number_of_blocks(session: AsyncSession) -> Optional[int]:
     version = str((await session.scalars(select(func.version()))).one())
     if not version.startswith("PostgreSQL") or "-YB-" in version:
         return None
-    found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN})
+    place = {"table": quoted_table(session, TABLE)}
+    found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN, **place})
     blocks: Optional[int] = found.one_or_none()
-    if blocks is None or (await session.scalar(DISTRIBUTES) and await session.scalar(DISTRIBUTED)):
+    if blocks is None or (
+        await session.scalar(DISTRIBUTES) and await session.scalar(DISTRIBUTED, place)
+    ):
         return None
     is_elsewhere = blocks == 0 and await session.scalar(select(exists(select(TOKEN))))
     return None if is_elsewhere else blocks

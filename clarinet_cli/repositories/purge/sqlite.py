@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.repositories.base import execute_dml
+from clarinet_cli.repositories.base import execute_dml, stored_table
 from clarinet_cli.repositories.purge.strategy import (
     INVALID,
     SQLITE_BATCH_SECONDS,
@@ -192,5 +192,7 @@ class RowidSlices(PurgeStrategy):
 async def has_rowids(session: AsyncSession) -> bool:
     """Return whether the table is an ordinary one, not ``WITHOUT ROWID``."""
     query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name"
-    found = (await session.scalars(text(query), {"name": TABLE})).one_or_none()
+    found = (
+        await session.scalars(text(query), {"name": stored_table(session, TABLE)[1]})
+    ).one_or_none()
     return "WITHOUT ROWID" not in (found or "").upper()

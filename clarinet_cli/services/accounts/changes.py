@@ -30,6 +30,7 @@ from clarinet_cli.services.accounts.superusers import (
     require_superuser,
     warn_of_log_in,
 )
+from clarinet_cli.services.mapped import require_role_changes, warn_of_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
 
@@ -79,7 +80,16 @@ class Change:
             await self.revoke_sessions()
 
     async def grant(self, *names: str) -> None:
-        """Grant roles that exist; ``admin`` is created if it does not."""
+        """Grant roles that exist; ``admin`` is created if it does not.
+
+        In an application's tables superusers have the flag alone, and no role ``admin``.
+
+        Raises:
+            RefusedError: Roles of an application are granted by the application.
+        """
+        if not self.work.settings.capabilities.role_changes:
+            require_role_changes(self.work.settings, set(names) - {ADMIN_ROLE})
+            return
         if missing := set(names) - self.roles:
             await RoleRepository(self.session).add_missing(missing & {ADMIN_ROLE})
             await RoleRepository(self.session).grant(self.user.id, sorted(missing))
@@ -87,7 +97,10 @@ class Change:
             self._updated()
 
     async def withdraw(self, *names: str) -> None:
-        """Revoke roles of the account."""
+        """Revoke roles of the account; see ``grant``."""
+        if not self.work.settings.capabilities.role_changes:
+            require_role_changes(self.work.settings, set(names) - {ADMIN_ROLE})
+            return
         if surplus := set(names) & self.roles:
             await RoleRepository(self.session).revoke(self.user.id, surplus)
             self.roles -= surplus
@@ -129,7 +142,8 @@ class Change:
         self.result = UPDATED if self.result == UNCHANGED else self.result
 
     def _sign_out(self) -> None:
-        if not self.work.dry_run:
+        warn_of_other_sessions(self.work.settings)
+        if not self.work.dry_run and self.work.settings.capabilities.sessions:
             self.work.signed_out.add(self.user.id)
 
 
@@ -191,8 +205,10 @@ async def create_superuser(
     if found:
         user = await lock_user(work.session, await require_one(work.session, found, email))
         return await _changed(work, user, lambda change: _make_superuser(change, password, roles))
+    require_role_changes(work.settings, roles)
     prepared = require_password(password, dry_run=work.dry_run)
     await require_roles(work.session, roles)
+    await users.require_creatable()
     user = User(
         email=email,
         hashed_password=prepared.hashed,

@@ -16,6 +16,7 @@ from clarinet_cli.settings import Settings, email_of_username
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
+OPAQUE_FORMS = ("integer", "text")  # of an application's ids
 LIST_HINT = "'clarinet admin list --all'"
 WHO_HINT = "USER is an e-mail address, a UUID, or the first 8 or more digits of one"
 
@@ -52,8 +53,12 @@ async def resolve_user(users: UserRepository, who: str) -> User:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if "@" in who:
         found = await _with_address(users, who)
+    elif users.id_form in OPAQUE_FORMS:
+        found = await users.with_stored_id(who) or await users.with_login(who)
     elif PREFIX.fullmatch(digits):
         found = await users.with_id_prefix(digits)
+    elif found := await users.with_login(who):
+        pass
     else:
         raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
     if not found:

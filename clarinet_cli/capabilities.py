@@ -1,0 +1,50 @@
+"""What an installation can do: the one place that is asked for it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from clarinet_cli.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the tables of an installation can hold and what this tool may do with them.
+
+    Attributes:
+        own_schema: The tables are made and migrated by this tool.
+        sessions: Sessions are rows, so that they can be listed and revoked.
+        expiry: Sessions expire.
+        idle: The last use of a session is stored.
+        roles: Accounts have roles.
+        role_changes: Roles are granted and revoked by this tool; ``admin`` is one of them.
+        verified: Accounts have ``is_verified``.
+    """
+
+    own_schema: bool = True
+    sessions: bool = True
+    expiry: bool = True
+    idle: bool = True
+    roles: bool = True
+    role_changes: bool = True
+    verified: bool = True
+
+
+def capabilities_of(mapping: Optional["Mapping"]) -> Capabilities:
+    """Return what an installation can do.
+
+    Args:
+        mapping: Its mapping; None is the preset ``clarinet``.
+    """
+    if mapping is None:
+        return Capabilities()
+    tokens = mapping.token_columns
+    return Capabilities(
+        own_schema=False,
+        sessions=mapping.session_strategy == "database",
+        expiry=bool(tokens.expires_at) or isinstance(mapping.session_lifetime_seconds, int),
+        idle=bool(tokens.last_accessed),
+        roles=mapping.roles != "none",
+        role_changes=False,
+        verified=bool(mapping.user_columns.is_verified),
+    )

@@ -1,0 +1,188 @@
+"""Checks that a mapping fits the catalogue, before a command reads or writes rows."""
+
+from typing import Any, Optional
+from uuid import UUID
+
+from sqlalchemy import and_, literal_column, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
+from clarinet_cli.models import AccessToken, User
+from clarinet_cli.models.functions import is_canonical_id
+from clarinet_cli.models.mapped import IDS, INSTANTS, SESSIONS, USERS, MappedTables
+
+INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
+KEYS = {USERS: "users", SESSIONS: "tokens"}
+COLUMN_KEYS = {USERS: "user_columns", SESSIONS: "token_columns"}
+INSTANT = "timestamp with time zone"
+POSTGRESQL_IDS = {
+    "uuid": ("uuid",),
+    "integer": ("smallint", "integer", "bigint"),
+}
+POSTGRESQL_TEXTS = ("text", "character varying", "character", "citext")
+SQLITE_COLUMNS = text("SELECT name, lower(type) FROM pragma_table_info(:name)")
+SQLITE_KEYS = text('SELECT "from", "table" FROM pragma_foreign_key_list(:name)')
+POSTGRESQL_COLUMNS = text(
+    "SELECT a.attname::text, format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL)"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    " WHERE a.attrelid = to_regclass(:name) AND a.attnum > 0 AND NOT a.attisdropped"
+)
+POSTGRESQL_KEYS = text(
+    "SELECT a.attname::text, c.confrelid::regclass::text FROM pg_constraint c"
+    " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
+    " WHERE c.conrelid = to_regclass(:name) AND c.contype = 'f'"
+    " AND c.confrelid <> COALESCE(to_regclass(:users), 0)"
+)
+
+
+async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> None:
+    """Refuse a mapping that the tables contradict.
+
+    Args:
+        session: The session of the command.
+        tables: The mapping.
+
+    Raises:
+        ConfigurationError: The mapping is incomplete, or a table, a column, its type, the form
+            of an id or a foreign key is another; the message has key, expected and found.
+    """
+    _require_complete(tables)
+    checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
+    for table in checked:
+        found = await _columns(session, tables, table)
+        _require_columns(tables, table, found)
+    if tables.capabilities.sessions:
+        await _require_key(session, tables)
+    if tables.on_sqlite:
+        await _require_form(session, tables, USERS, col(User.id), "id")
+        if tables.capabilities.sessions:
+            await _require_form(session, tables, SESSIONS, col(AccessToken.user_id), "user_id")
+
+
+async def require_one_form(session: AsyncSession, tables: MappedTables, user: User) -> None:
+    """Refuse an account that sessions refer to by its UUID in another form; SQLite only.
+
+    Args:
+        session: The session of the command.
+        tables: The mapping.
+        user: The account.
+
+    Raises:
+        ConfigurationError: There is such a session.
+    """
+    if not (tables.on_sqlite and tables.capabilities.sessions and isinstance(user.id, UUID)):
+        return
+    forms = {str(user.id), user.id.hex, str(user.id).upper(), user.id.hex.upper()}
+    owner: Any = literal_column(tables.column(SESSIONS, "user_id"))
+    here = and_(owner.in_(sorted(forms)), col(AccessToken.user_id) != user.id)
+    found = await session.scalar(select(owner).select_from(AccessToken).where(here).limit(1))
+    if found is not None:
+        raise _contradiction("token_columns.user_id", tables.id_form, repr(found))
+
+
+def _require_complete(tables: MappedTables) -> None:
+    mapping = tables.mapping
+    if mapping.session_strategy is None:
+        raise CONFIGURATION.with_context(
+            "session_strategy is not set: database, jwt or redis", hint=INSPECT_HINT
+        )
+    known = mapping.token_columns.expires_at or mapping.session_lifetime_seconds is not None
+    if tables.capabilities.sessions and not known:
+        raise CONFIGURATION.with_context(
+            "session_lifetime_seconds is not set: a number, or none", hint=INSPECT_HINT
+        )
+    if tables.on_sqlite and mapping.schema_name:
+        raise _contradiction("schema", "none on SQLite", mapping.schema_name)
+
+
+async def _columns(session: AsyncSession, tables: MappedTables, table: str) -> dict[str, str]:
+    """Return the types of an application's columns by name.
+
+    Raises:
+        ConfigurationError: There is no such table.
+    """
+    _, name = tables.physical(table)
+    if tables.on_sqlite:
+        rows = await session.execute(SQLITE_COLUMNS, {"name": name})
+    else:
+        rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.place(name)})
+    found: dict[str, str] = {column: str(kind) for column, kind in rows}
+    if not found:
+        raise _contradiction(KEYS[table], f"a table {tables.place(name)}", "none")
+    return found
+
+
+def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) -> None:
+    for key, name in tables.names[table].items():
+        place = f"{COLUMN_KEYS[table]}.{key}"
+        if name not in found:
+            raise _contradiction(place, f"a column {name}", "none")
+        if key in IDS:
+            _require_id_type(tables, place, found[name])
+        elif key in INSTANTS and not tables.on_sqlite and found[name] != INSTANT:
+            raise _contradiction(place, INSTANT, found[name])
+        elif key.startswith("is_") and not found[name].startswith(("bool", "tinyint")):
+            raise _contradiction(place, "boolean", found[name])
+    further = [("soft_delete", tables.mapping.soft_delete)]
+    if tables.mapping.login != "email":
+        further.append(("login", tables.mapping.login))
+    for key, name in further if table == USERS else ():
+        if name and name not in found:
+            raise _contradiction(key, f"a column {name}", "none")
+
+
+def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
+    """Refuse an id whose type can't hold the form."""
+    form = tables.id_form
+    if tables.on_sqlite:
+        is_number = "int" in kind
+        other_length = {"uuid-dashed": "(32)", "uuid-hex": "(36)"}.get(form, "(no)")
+        if is_number != (form == "integer") or other_length in kind:
+            raise _contradiction(place, f"id_form {form}", kind)
+    elif kind not in POSTGRESQL_IDS.get(form, POSTGRESQL_TEXTS):
+        raise _contradiction(place, f"id_form {form}", kind)
+
+
+async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
+    """Refuse sessions whose foreign key refers to another table than that of the accounts."""
+    owner, users = tables.names[SESSIONS]["user_id"], tables.physical(USERS)[1]
+    name = tables.physical(SESSIONS)[1]
+    if tables.on_sqlite:
+        rows = await session.execute(SQLITE_KEYS, {"name": name})
+        others = [target for column, target in rows if column == owner]
+        others = [] if users.lower() in map(str.lower, others) else others
+    else:
+        places = {"name": tables.place(name), "users": tables.place(users)}
+        rows = await session.execute(POSTGRESQL_KEYS, places)
+        others = [target for column, target in rows if column == owner]
+    if others:
+        raise _contradiction("token_columns.user_id", f"a key to {users}", others[0])
+
+
+async def _require_form(
+    session: AsyncSession, tables: MappedTables, table: str, column: Any, key: str
+) -> None:
+    """Refuse a table whose first id has another form, unless another row has the right one."""
+    found = await session.scalar(_stored(tables, table, key, column.is_not(None)))
+    if found is None:
+        return
+    first = await session.scalar(
+        _stored(tables, table, key, column.is_not(None), is_canonical_id(column))
+    )
+    if first is None:
+        place = f"{COLUMN_KEYS[table]}.{key}"
+        raise _contradiction(place, f"id_form {tables.id_form}", repr(found))
+
+
+def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
+    """Return the query for one id as it is stored."""
+    model = User if table == USERS else AccessToken
+    stored: Any = literal_column(tables.column(table, key))
+    return select(stored).select_from(model).where(*criteria).limit(1)
+
+
+def _contradiction(key: str, expected: str, found: Optional[str]) -> ConfigurationError:
+    return CONFIGURATION.with_context(
+        f"mapping.{key}: expected {expected}, found {found}", hint=INSPECT_HINT
+    )

@@ -1,0 +1,105 @@
+"""Engines whose SQL names the tables of an application in place of ours."""
+
+from typing import Any, Optional
+
+from sqlalchemy import Column
+from sqlalchemy.engine import Dialect
+
+from clarinet_cli.capabilities import capabilities_of
+from clarinet_cli.mapping import Mapping
+from clarinet_cli.models.mapped import ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
+
+TEMPORARY = "temp"
+
+
+def use_mapping(dialect: Dialect, mapping: Mapping) -> None:
+    """Have a dialect, of one engine, render our tables as those of an application.
+
+    Args:
+        dialect: Of an engine that has compiled nothing so far.
+        mapping: The mapping.
+    """
+    tables = MappedTables(mapping, capabilities_of(mapping), dialect)
+    preparer = _preparer_class(type(dialect.identifier_preparer), tables)
+    changed: Any = dialect
+    changed.preparer = preparer
+    changed.identifier_preparer = preparer(dialect)
+    changed.statement_compiler = _compiler_class(dialect.statement_compiler, tables)
+    setattr(dialect, ATTRIBUTE, tables)
+
+
+def _preparer_class(base: Any, tables: MappedTables) -> Any:
+    class MappedPreparer(base):  # type: ignore[misc]
+        """Quotes names, and those of tables and columns that are written."""
+
+        def format_table(
+            self, table: Any, use_schema: bool = True, name: Optional[str] = None
+        ) -> str:
+            """Return the name of a table that rows are inserted into."""
+            if name is None and is_own(table):
+                return tables.target(table.name)
+            return str(super().format_table(table, use_schema, name))
+
+        def format_column(self, column: Any, *args: Any, **options: Any) -> str:
+            """Return the name of a column that is written."""
+            own = isinstance(column, Column) and is_own(column.table)
+            if own and not args and not options.get("name"):
+                return tables.column(column.table.name, column.name, qualified=False)
+            return str(super().format_column(column, *args, **options))
+
+    return MappedPreparer
+
+
+def _compiler_class(base: Any, tables: MappedTables) -> Any:
+    class MappedCompiler(base):  # type: ignore[misc]
+        """Compiles statements."""
+
+        _selects_expiry = False
+
+        def visit_table(self, table: Any, *args: Any, **options: Any) -> str:
+            """Return a table in FROM, or one that is changed."""
+            usual = str(super().visit_table(table, *args, **options))
+            if not usual or not self._is_mapped(table) or options.get("ashint"):
+                return usual
+            name = table.name
+            return tables.target(name) if options.get("iscrud") else tables.source(name)
+
+        def visit_column(
+            self,
+            column: Any,
+            add_to_result_map: Any = None,
+            include_table: bool = True,
+            **options: Any,
+        ) -> str:
+            """Return a column that is read, and register it as a result."""
+            usual = super().visit_column(
+                column,
+                add_to_result_map=add_to_result_map,
+                include_table=include_table,
+                **options,
+            )
+            if column.table is None or column.is_literal or not is_own(column.table):
+                return str(usual)
+            table, name = column.table.name, column.name
+            if self._selects_expiry:
+                return tables.null(name)
+            if not self._is_mapped(column.table):
+                return str(usual)
+            return tables.column(table, name, qualified=include_table)
+
+        def _label_select_column(self, select: Any, column: Any, *args: Any, **options: Any) -> Any:
+            """Return a column of a SELECT; an expiry that is never reached is NULL there."""
+            own = isinstance(column, Column) and is_own(column.table)
+            place = (column.table.name, column.name) if own else None
+            self._selects_expiry = tables.never_expires and place == (SESSIONS, EXPIRES_AT)
+            try:
+                return super()._label_select_column(select, column, *args, **options)
+            finally:
+                self._selects_expiry = False
+
+        def _is_mapped(self, table: Any) -> bool:
+            """Return whether it is one of our tables, and not read from a temporary copy."""
+            translated = (getattr(self, "schema_translate_map", None) or {}).get(None)
+            return is_own(table) and translated != TEMPORARY
+
+    return MappedCompiler

@@ -1,0 +1,196 @@
+"""The tables of an application as SQL, under the names of our models.
+
+A dialect whose ``clarinet_tables`` is a ``MappedTables`` renders our tables as those of an
+application; ``clarinet_cli.database.mapped_sql`` sets it. Queries stay as they are.
+"""
+
+# ruff: noqa: S608 - all names in it are quoted
+
+from typing import TYPE_CHECKING, Any, Optional
+
+from sqlalchemy.engine import Dialect
+
+from clarinet_cli.models.tables import AccessToken, Base, Role, RoleLink, User
+
+if TYPE_CHECKING:
+    from clarinet_cli.capabilities import Capabilities
+    from clarinet_cli.mapping import Mapping
+
+ATTRIBUTE = "clarinet_tables"
+USERS = str(User.__tablename__)
+SESSIONS = str(AccessToken.__tablename__)
+ROLES = str(Role.__tablename__)
+ROLE_LINKS = str(RoleLink.__tablename__)
+EXPIRES_AT = "expires_at"
+NEVER_YEAR = 9999  # of the expiry of a session that does not expire
+INSTANTS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
+IDS = frozenset({"id", "user_id"})
+SQLITE_MAIN = "main"  # a temporary table would hide an unqualified name
+POSTGRESQL_IDS = {"uuid": "UUID", "integer": "BIGINT"}
+
+
+def mapped_tables(dialect: Dialect) -> Optional["MappedTables"]:
+    """Return the mapping of a dialect's engine; None for the tables of the server."""
+    return getattr(dialect, ATTRIBUTE, None)
+
+
+def is_own(table: Any) -> bool:
+    """Return whether a FROM clause is one of our tables itself, and no alias or query."""
+    return getattr(table, "metadata", None) is Base.metadata
+
+
+class MappedTables:
+    """The SQL of an application's tables.
+
+    Args:
+        mapping: The mapping.
+        capabilities: What it has.
+        dialect: Of the engine.
+
+    Attributes:
+        mapping: The mapping.
+        capabilities: What the tables can hold.
+        id_form: How ids are stored on this backend.
+        names: The columns that exist, by table.
+    """
+
+    def __init__(self, mapping: "Mapping", capabilities: "Capabilities", dialect: Dialect) -> None:
+        self.mapping = mapping
+        self.capabilities = capabilities
+        self.on_sqlite = dialect.name == "sqlite"
+        self.id_form = mapping.stored_form(dialect.name)
+        self.quote = dialect.identifier_preparer.quote
+        users, tokens = mapping.user_columns.model_dump(), mapping.token_columns.model_dump()
+        self.names: dict[str, dict[str, str]] = {
+            USERS: {key: name for key, name in users.items() if name},
+            SESSIONS: {key: name for key, name in tokens.items() if name}
+            if self.capabilities.sessions
+            else {},
+            ROLES: {},
+            ROLE_LINKS: self._link_names(),
+        }
+
+    @property
+    def never_expires(self) -> bool:
+        """Whether sessions have no expiry at all."""
+        return self.capabilities.sessions and not self.capabilities.expiry
+
+    def has(self, table: str, column: str) -> bool:
+        """Return whether a column exists in the application's table."""
+        return column in self.names[table]
+
+    def physical(self, table: str) -> tuple[Optional[str], str]:
+        """Return the schema, None for the default one, and the name of a table."""
+        name = self.mapping.users if table == USERS else self.mapping.tokens
+        return self.mapping.schema_name or None, name
+
+    def place(self, name: str) -> str:
+        """Return the quoted name of an application's table."""
+        schema = SQLITE_MAIN if self.on_sqlite else self.mapping.schema_name
+        return f"{self.quote(schema)}.{self.quote(name)}" if schema else self.quote(name)
+
+    def target(self, table: str) -> str:
+        """Return a table that is changed, under the name of ours."""
+        if table == ROLE_LINKS and self.mapping.role_link is not None:
+            return f"{self.place(self.mapping.role_link.table)} AS {self.quote(table)}"
+        return f"{self.place(self.physical(table)[1])} AS {self.quote(table)}"
+
+    def source(self, table: str) -> str:
+        """Return a table that is read, under the name of ours."""
+        query = self._query(table)
+        return self.target(table) if query is None else f"({query}) AS {self.quote(table)}"
+
+    def column(self, table: str, name: str, *, qualified: bool = True) -> str:
+        """Return a column that is read.
+
+        Args:
+            table: The name of our table.
+            name: The name of our column.
+            qualified: With the name of the table.
+        """
+        known = self.names[table]
+        prefix = f"{self.quote(table)}." if qualified else ""
+        if name in known:
+            return f"{prefix}{self.quote(known[name])}"
+        if table == SESSIONS and known:
+            is_expiry = name == EXPIRES_AT
+            created = f"{prefix}{self.quote(known['created_at'])}"
+            return self._expiry(created) if is_expiry else self.null(name)
+        if table == USERS:
+            return self.null(name)
+        return f"{prefix}{self.quote(name)}"
+
+    def login(self) -> str:
+        """Return the column that users log in by."""
+        return f"{self.quote(USERS)}.{self.quote(self.mapping.login)}"
+
+    def null(self, name: str) -> str:
+        """Return NULL with the type of one of our columns."""
+        if self.on_sqlite:
+            return "NULL"
+        kind = "TIMESTAMP WITH TIME ZONE" if name in INSTANTS else "VARCHAR"
+        if name in IDS:
+            kind = POSTGRESQL_IDS.get(self.id_form, "VARCHAR")
+        return f"CAST(NULL AS {'BOOLEAN' if name.startswith('is_') else kind})"
+
+    def _expiry(self, created: str) -> str:
+        seconds = self.mapping.session_lifetime_seconds
+        if not isinstance(seconds, int):
+            never = f"{NEVER_YEAR}-12-31 00:00:00"
+            if self.on_sqlite:
+                return f"'{never}.000000'"
+            return f"CAST('{never}+00' AS TIMESTAMP WITH TIME ZONE)"
+        if self.on_sqlite:
+            whole = f"strftime('%Y-%m-%d %H:%M:%S', substr({created}, 1, 19), '+{seconds} seconds')"
+            return f"({whole} || substr({created}, 20))"
+        return f"({created} + INTERVAL '{seconds} seconds')"
+
+    def _query(self, table: str) -> Optional[str]:
+        """Return the query that a table is read by; None if it is read itself."""
+        mapping = self.mapping
+        if table == USERS and mapping.soft_delete:
+            deleted = self.quote(mapping.soft_delete)
+            return f"SELECT * FROM {self.place(mapping.users)} WHERE {deleted} IS NULL"
+        if table == SESSIONS and not self.capabilities.sessions:
+            return self._empty(table)
+        if table in (ROLES, ROLE_LINKS):
+            return self._roles(table) if self.capabilities.roles else self._empty(table)
+        return None
+
+    def _empty(self, table: str) -> str:
+        names = [column.name for column in Base.metadata.tables[table].columns]
+        nulls = ", ".join(f"{self.null(name)} AS {self.quote(name)}" for name in names)
+        return f"SELECT {nulls} WHERE 1 = 0"
+
+    def _link_names(self) -> dict[str, str]:
+        link = self.mapping.role_link
+        if self.mapping.roles == "link" and link is not None:
+            return {"user_id": link.user_id}
+        return {}
+
+    def _roles(self, table: str) -> str:
+        """Return the query for the roles, or for those of each account."""
+        link, users = self.mapping.role_link, self.mapping.user_columns
+        if link is None:
+            role, place = self.quote(self.mapping.role_column), self.place(self.mapping.users)
+            name = f"CAST({role} AS VARCHAR)"
+            if table == ROLES:
+                return f"SELECT DISTINCT {name} AS name FROM {place} WHERE {role} IS NOT NULL"
+            owner = self.quote(users.id)
+            return (
+                f"SELECT {owner} AS user_id, {name} AS role_name FROM {place}"
+                f" WHERE {role} IS NOT NULL"
+            )
+        links, role = self.place(link.table), self.quote(link.role)
+        if not link.role_table:
+            if table == ROLES:
+                return f"SELECT DISTINCT CAST({role} AS VARCHAR) AS name FROM {links}"
+            return f"SELECT *, CAST({role} AS VARCHAR) AS role_name FROM {links}"
+        name = f"CAST(r.{self.quote(link.role_name)} AS VARCHAR)"
+        roles = f"{self.place(link.role_table)} AS r"
+        if table == ROLES:
+            return f"SELECT {name} AS name FROM {roles}"
+        return (
+            f"SELECT l.{self.quote(link.user_id)}, {name} AS role_name FROM {links} AS l"
+            f" JOIN {roles} ON r.{self.quote(link.role_key)} = l.{role}"
+        )
