@@ -207,17 +207,14 @@ class Settings(BaseSettings):
         given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         return mapping.model_copy(update=given) if given else mapping
 
-    @property
-    def cleanup_retention_days(self) -> int:
-        """After how many days a clean-up deletes any session; 0: never.
+    def server_rule(self, key: str) -> int:
+        """Return a limit of the server; 0 for an application, unless the settings name it.
 
-        The default is the server's: to the sessions of an application it does not apply.
+        Args:
+            key: Such as ``session_idle_timeout_minutes``, whose default is the server's own.
         """
-        if self.mapping == DEFAULT_MAPPING or "session_cleanup_retention_days" in (
-            self.model_fields_set
-        ):
-            return self.session_cleanup_retention_days
-        return 0
+        applies = self.mapping == DEFAULT_MAPPING or key in self.model_fields_set
+        return int(getattr(self, key)) if applies else 0
 
     @property
     def capabilities(self) -> "Capabilities":

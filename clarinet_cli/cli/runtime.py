@@ -110,7 +110,7 @@ class Runtime:
 
     def note_stale_cache(self) -> None:
         """Note after a change of accounts or sessions how long the server may not see it."""
-        seconds = self.settings.session_cache_ttl_seconds
+        seconds = self.settings.server_rule("session_cache_ttl_seconds")
         if seconds > 0:
             self.writer.note(
                 "the server may use cached permissions and sessions for up to "

@@ -94,6 +94,7 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
+CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")
 # A driver's message may quote a row, with a token or a hash, and is never shown. These are known
 # messages, from which only names of the schema are used.
 _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
@@ -240,6 +241,14 @@ def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optio
     return None
 
 
+def _with_constraint(
+    found: tuple[ClarinetError, str, Optional[str]], name: Optional[str]
+) -> tuple[ClarinetError, str, Optional[str]]:
+    """Return the error with the name of the constraint that objects, where it is known."""
+    template, reason, hint = found
+    return (template, f"{reason} (constraint {name})", hint) if name else found
+
+
 def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
     original = error.orig
     if found := _explain_sqlite_schema(str(original)):
@@ -247,7 +256,8 @@ def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str
     name = getattr(original, "sqlite_errorname", "")
     for prefix, found in _SQLITE.items():
         if name.startswith(prefix):
-            return found
+            match = CHECK_FAILED_TEXT.match(str(original))
+            return _with_constraint(found, match and match[1])
     if isinstance(original, sqlite3.OperationalError):
         text = str(original)
         for form, reason, hint in _SQLITE_TEXTS:
@@ -276,7 +286,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
-        return found
+        return _with_constraint(found, getattr(original, "constraint_name", None))
     fatal = getattr(original, "severity_en", None) == "FATAL"  # from a log-in, not from a statement
     if fatal and state[:2] in OPTION_STATES:
         return CONFIGURATION, "the server does not take an option of the log-in", OPTION_HINT

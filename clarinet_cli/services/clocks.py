@@ -81,16 +81,9 @@ async def compare_clocks(session: AsyncSession) -> Clocks:
 
 def expiry_policy(settings: Settings, now: datetime) -> ExpiryPolicy:
     """Return the policy at an instant, with the idle limit of the settings."""
-    minutes = settings.session_idle_timeout_minutes
-    if settings.table_mapping is not None and not _limits_idle_sessions(settings):
-        minutes = 0
+    idle = settings.capabilities.idle
+    minutes = settings.server_rule("session_idle_timeout_minutes") if idle else 0
     return ExpiryPolicy(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
-
-
-def _limits_idle_sessions(settings: Settings) -> bool:
-    """Return whether an application stores the last use, and its idle limit is known."""
-    known = "session_idle_timeout_minutes" in settings.model_fields_set
-    return known and settings.capabilities.idle
 
 
 async def current_policy(

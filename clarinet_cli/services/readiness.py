@@ -12,6 +12,7 @@ from clarinet_cli.exceptions import (
     UNREACHABLE,
     BusyError,
     ClarinetError,
+    ConfigurationError,
     LoginRefusedError,
     UnreachableError,
 )
@@ -102,6 +103,16 @@ async def wait_until_ready(
         pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
 
+async def _mapping_error(settings: Settings) -> Optional[ClarinetError]:
+    """Return what an application's tables lack, which its own migrations may still make."""
+    try:
+        async with unit_of_work(settings):
+            return None
+    except ConfigurationError as error:
+        logger.debug(error.message)
+        return error
+
+
 async def _why_not_ready(
     settings: Settings, readiness: Readiness, seconds: float
 ) -> Optional[ClarinetError]:
@@ -111,6 +122,8 @@ async def _why_not_ready(
                 await ServerRepository(work.session).ping()
             if readiness is Readiness.CONNECTION:
                 return None
+            if not settings.capabilities.own_schema:
+                return await _mapping_error(settings)
             status = await migration_status(settings)
             if status.pending:
                 pending = ", ".join(status.pending)

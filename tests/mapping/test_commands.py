@@ -1,5 +1,6 @@
 """The commands on the tables of other applications; the rows are compared afterwards."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -245,3 +246,46 @@ def test_a_column_without_a_value_is_named(shop: Application) -> None:
     assert refused.code == ExitCode.REFUSED
     assert "create_values.username" in refused.stderr
     assert len(shop.users()) == 3
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "plural-int-username-pg"])
+def test_the_first_superuser_is_ensured(shop: Application) -> None:
+    """One that exists is enough; without any the one of the settings is created, once."""
+    words = ("admin", "ensure", "--password-stdin")
+    assert shop.project.json(*words, stdin=PASSWORD)["result"] == "unchanged"
+    shop.project.rows(f"UPDATE {shop.layout.users} SET is_superuser = false")
+    env = {"CLARINET_ADMIN_EMAIL": "first@example.org"}
+    assert shop.project.json(*words, stdin=PASSWORD, env=env)["result"] == "created"
+    assert shop.project.json(*words, stdin=PASSWORD, env=env)["result"] == "unchanged"
+    assert shop.users()["first@example.org"][2:] == (True, True, True)
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
+def test_the_rules_of_the_server_do_not_apply(shop: Application) -> None:
+    """No note about its cache; sessions are old only if somebody says after how long."""
+    shop.add_session(ADA, token_of("ada-year-1"), timedelta(days=400))
+    env = {"CLARINET_SESSION_LIFETIME_SECONDS": "none"}
+    assert shop.project.run("session", "revoke", "bob-live").stderr == ""
+    assert shop.project.json("session", "cleanup", "--days", "300", env=env)["deleted"] == 1
+    assert len(shop.tokens()) == 4
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
+def test_waiting_for_the_schema_waits_for_the_tables_of_the_application(shop: Application) -> None:
+    """They are checked as for each command; no revision is expected."""
+    words = ("db", "wait", "--for", "schema", "--timeout", "0.2")
+    assert shop.project.run(*words).code == 0
+    shop.project.rows("DROP TABLE accesstoken")
+    missing = shop.project.run(*words)
+    assert missing.code == ExitCode.UNREACHABLE
+    assert "mapping.tokens: expected a table" in missing.stderr
+
+
+def test_changes_are_on_record(shop: Application) -> None:
+    """The audit log has the ids as the application writes them."""
+    log = shop.project.directory / "audit.log"
+    assert shop.project.run("--audit-log", str(log), "admin", "promote", BOB).code == 0
+    assert shop.project.run("--audit-log", str(log), "session", "revoke-user", ADA).code == 0
+    first, second = map(json.loads, log.read_text().splitlines())
+    assert str(first["target"]) == str(shop.ids[BOB])
+    assert str(second["target"]) == str(shop.ids[ADA])

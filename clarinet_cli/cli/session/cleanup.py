@@ -111,7 +111,7 @@ async def cleanup(
     settings = runtime.settings
     if expired_only and days is not None:
         raise INVALID.with_context("--expired-only and --days exclude each other")
-    old = settings.cleanup_retention_days if days is None else days
+    old = settings.server_rule("session_cleanup_retention_days") if days is None else days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
         largest_batch=batch_size,
