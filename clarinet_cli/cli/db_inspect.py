@@ -48,7 +48,7 @@ async def inspect(
     if output in (None, OutputFormat.TABLE):
         render(runtime, replace(result, settings=None), output, changed=write)
         if not runtime.writer.quiet and result.settings:
-            runtime.writer.write([f"\n{result.settings}"], data=False)
+            runtime.writer.write([f"\n{result.settings}\n"], data=False)
     else:
         render(runtime, result, output, changed=write)
 

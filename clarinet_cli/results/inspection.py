@@ -18,8 +18,8 @@ class Inspection:
         session_lifetime_seconds: How long a session lasts: a number or ``none``; None: not known.
         found: What the catalogue shows beyond the usual columns.
         uncertain: What it does not show, by the key of the mapping.
+        path: The file that has the mapping; None if it was not to be written.
         settings: The text for settings.toml; missing if nothing is proposed.
-        path: The file; there only when it was to be written.
     """
 
     result: str
@@ -31,5 +31,5 @@ class Inspection:
     session_lifetime_seconds: Optional[int | str]
     found: tuple[str, ...]
     uncertain: dict[str, str]
+    path: Optional[str] = None
     settings: Optional[str] = field(default=None, metadata={"omit_none": True})
-    path: Optional[str] = field(default=None, metadata={"omit_none": True})

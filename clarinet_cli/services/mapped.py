@@ -9,7 +9,15 @@ from clarinet_cli.utils.logger import logger
 
 WHERE_HINT = "'clarinet config show mapping' shows where the mapping is set"
 MAPPED_COMMANDS = frozenset(
-    {"db inspect", "db wait", "session stats", "session list", "session list-user", "session show"}
+    {
+        "db inspect",
+        "db wait",
+        "db shell",
+        "session stats",
+        "session list",
+        "session list-user",
+        "session show",
+    }
     | {"session revoke", "session revoke-user", "session revoke-all", "session cleanup"}
     | {f"admin {name}" for name in ("list", "show", "export", "promote", "demote", "delete")}
     | {f"admin {name}" for name in ("activate", "deactivate", "reset-password")}

@@ -61,6 +61,7 @@ COMMANDS = [
     command("db init --dry-run", results.Step, many=True),
     command("db status", results.DatabaseStatus),
     command("db wait --for schema", results.WaitReport),
+    command("db inspect", results.Inspection),
     command(f"admin create --email {ADA} --update", results.AccountChange),
     command("admin create --email new@example.org --dry-run", results.AccountChange),
     command(f"admin reset-password {ADMIN} --dry-run", results.AccountChange),

@@ -289,3 +289,12 @@ def test_changes_are_on_record(shop: Application) -> None:
     first, second = map(json.loads, log.read_text().splitlines())
     assert str(first["target"]) == str(shop.ids[BOB])
     assert str(second["target"]) == str(shop.ids[ADA])
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "schema-qualified-pg"])
+def test_the_shell_opens_the_database_of_the_application(shop: Application) -> None:
+    """SQL names the application's own tables."""
+    query = f"SELECT count(*) + 1000 FROM {shop.layout.tokens}"
+    result = shop.project.run_process("db", "shell", "--command", query)
+    assert result.code == 0, result
+    assert "1005" in result.stdout

@@ -174,7 +174,7 @@ def test_the_forms_of_the_output(app: Project) -> None:
 def test_the_tables_of_clarinet_need_no_mapping(project: Project) -> None:
     """The default preset is recognised, and nothing is asked or written."""
     shown = project.json("--no-input", "db", "inspect", "--write")
-    assert shown["settings"] == 'mapping = "clarinet"\n'
+    assert shown["settings"] == 'mapping = "clarinet"'
     assert (shown["result"], shown["uncertain"]) == ("unchanged", {})
 
 

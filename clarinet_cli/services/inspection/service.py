@@ -1,5 +1,7 @@
 """``db inspect``: reading the catalogue, and writing the mapping into a settings file."""
 
+from dataclasses import replace
+
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.repositories.catalogue import read_catalogue
 from clarinet_cli.results import Inspection
@@ -9,7 +11,7 @@ from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
-OWN = 'mapping = "clarinet"\n'
+OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
 
 
@@ -43,7 +45,7 @@ def describe(proposal: Proposal, result: str = "proposed") -> Inspection:
         proposal.session_lifetime_seconds,
         proposal.found,
         proposal.uncertain,
-        mapping_text(proposal.keys) if values else OWN if proposal.own else None,
+        settings=mapping_text(proposal.keys) if values else OWN if proposal.own else None,
     )
 
 
@@ -68,7 +70,4 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
     path = settings.project_dir / SETTINGS_FILE
     changed = write_mapping(path, None if proposal.own else proposal.keys, force=force)
     described = describe(proposal, "written" if changed else "unchanged")
-    return Inspection(
-        **{name: getattr(described, name) for name in described.__slots__ if name != "path"},
-        path=str(path),
-    )
+    return replace(described, path=str(path))

@@ -17,14 +17,14 @@ NEW_MODE = 0o644
 
 
 def mapping_text(values: dict[str, Any]) -> str:
-    """Return the table as text.
+    """Return the table as text, without a newline at its end.
 
     Args:
         values: Its keys.
     """
     document = tomlkit.document()
     document.append(KEY, _table(values))
-    return tomlkit.dumps(document)
+    return tomlkit.dumps(document).rstrip("\n")
 
 
 def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) -> bool:
