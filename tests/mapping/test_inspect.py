@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clarinet_cli.exceptions import ExitCode
+from tests.cli.terminal import terminal
 from tests.mapping.applications import ANSWERS, mapped
 from tests.support import Project
 
@@ -208,3 +209,15 @@ def test_other_commands_are_refused_rather_than_wrong(app: Project) -> None:
         result = app.run(*words)
         assert result.code == ExitCode.REFUSED, result
         assert "the schema is the application's" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["official-sqlite"])
+def test_a_terminal_is_prompted_for_what_no_catalogue_shows(app: Project) -> None:
+    """Both answers end in the file; what is neither a number nor none is prompted for again."""
+    with terminal(app, "db", "inspect", "--write") as shown:
+        shown.answer("keep its sessions", "database")
+        shown.answer("How many seconds", "an hour")
+        shown.answer("neither a number", "7200")
+        assert shown.end() == ExitCode.OK, shown.text
+    expected = BASE | EXPECTED["official-sqlite"] | {"session_lifetime_seconds": 7200}
+    assert table_of(app) == expected
