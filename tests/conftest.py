@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -31,6 +32,11 @@ OWN_SERVER = pytest.StashKey[OwnServer]()
 def pytest_configure(config: pytest.Config) -> None:
     """Hash cheaply; start the PostgreSQL server of this run, unless a variable names one."""
     cheap_hashes.use_cheap_hashes()
+    # A shell's '&' and nohup leave signals ignored, and processes of the tests inherit that.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     # Compiled once, not in each of the processes that the tests start.

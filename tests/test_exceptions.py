@@ -17,7 +17,7 @@ CODES = {
     3: "does not exist",
     4: "conflict",
     5: "refused",
-    6: "the check said no",
+    6: "the check failed",
     7: "database",
     75: "busy",
     78: "configuration",

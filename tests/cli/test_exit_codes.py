@@ -247,7 +247,7 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate downgrade base", 5, nothing),
     ("migrate downgrade -1", 5, nothing),
     ("migrate create -m later", 5, nothing),
-    # 6: the check said no; the data is printed where there is some
+    # 6: the check failed; the data is printed where there is some
     ("migrate create -m later", 6, environment_not_at_head),
     ("migrate status --check", 6, back_to_nothing),
     # 7: not ready in time

@@ -429,7 +429,7 @@ def test_help_lists_the_exit_codes() -> None:
         3: "does not exist",
         4: "exists already",
         5: "refused",
-        6: "the check said no",
+        6: "the check failed",
         7: "can't be reached",
         75: "try again",
         78: "configuration is invalid",
