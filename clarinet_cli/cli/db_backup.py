@@ -13,11 +13,12 @@ from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.exceptions import INVALID, REFUSED
+from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
 
 if TYPE_CHECKING:
     from clarinet_cli.services.backup.restore import Prepared, RestorePlan
 
+NOTICEABLE_SECONDS = 0.05
 AccountsOnly = Annotated[
     bool,
     typer.Option("--accounts-only", help="Only users, roles and sessions."),
@@ -79,6 +80,8 @@ async def backup(
     settings = runtime.settings
     _require_one_target(file, directory, keep)
     to_stdout = file is not None and str(file) == STDIO
+    if to_stdout and runtime.writer.stdout_closed:
+        raise FAILURE.with_context("standard output is closed")
     plan = BackupPlan(
         file=None if to_stdout else file,
         directory=directory,
@@ -90,7 +93,7 @@ async def backup(
     )
     with progress(runtime, "backup") as update:
         report = await back_up(settings, plan, progress=update)
-    if report.lock_seconds:
+    if report.lock_seconds and report.lock_seconds >= NOTICEABLE_SECONDS:
         runtime.writer.note(
             f"rollback-journal mode: writers were blocked up to {report.lock_seconds:.2f} s; "
             "use WAL mode to avoid this"

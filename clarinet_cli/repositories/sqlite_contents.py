@@ -3,6 +3,7 @@
 import sqlite3
 
 from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.utils.logger import logger
 
 VERSION_TABLE = "alembic_version"
 PROBLEMS_SHOWN = 3
@@ -43,7 +44,13 @@ def integrity_problems(
         limit: The largest number of problems.
     """
     pragma = "quick_check" if quick else "integrity_check"
-    found = connection.execute(f"PRAGMA {pragma}({limit})").fetchall()
+    try:
+        found = connection.execute(f"PRAGMA {pragma}({limit})").fetchall()
+    except sqlite3.DatabaseError as error:
+        logger.debug(f"PRAGMA {pragma}: {error.sqlite_errorname}")
+        if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+            raise
+        return ["its structure can't be read, as when its end is missing"]
     return [str(text) for (text, *_) in found if text != "ok"]
 
 

@@ -1,5 +1,6 @@
 """Giving the space of deleted rows back."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from clarinet_cli.database.errors import TABLE_HINT
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.database.url import database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import FAILURE, NO_SPACE
+from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
 from clarinet_cli.repositories.vacuum import (
     VACUUM_SECONDS,
     postgresql_tables,
@@ -54,7 +56,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
 
     Raises:
         NoSpaceError: The disk of the SQLite file has too little free space.
-        ClarinetError: None of our tables exists.
+        ClarinetError: None of our tables exists, or SQLite can make no file beside the database.
     """
     url = database_url(settings)
     file = sqlite_file(url)
@@ -109,6 +111,11 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
 async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
     async with get_connection(settings) as connection:
         pages = await sqlite_pages(connection)
+    if not os.access(file.parent, os.W_OK):
+        raise FAILURE.with_context(
+            f"{file.parent} can't be written by this user: {describe_owner(file.parent)}",
+            hint=sudo_hint(file),
+        )
     used = (pages.total - pages.free) * pages.page_bytes
     # A copy of what is used, and the log of all pages that it replaces, or of those it writes.
     needed = used + (used if pages.wal else pages.total * pages.page_bytes)

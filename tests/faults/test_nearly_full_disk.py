@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
 from tests.faults.limits import limited_to
-from tests.faults.processes import run_alone
+from tests.faults.processes import assert_one_error, run_alone
 from tests.faults.test_broken_databases import small_disk
 from tests.support import Project
 
@@ -73,6 +74,21 @@ def test_little_room_is_enough(project: Project, mode: str, held: bool) -> None:
         assert report["batches"] > 5
         assert len(project.tokens()) == 1
         assert project.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+@MODES
+def test_a_backup_without_room_leaves_nothing(project: Project, tmp_path: Path, mode: str) -> None:
+    """The full disk is that of the target, and the older backup on it stays."""
+    fill(project, mode)
+    target = tmp_path / "backups"
+    target.mkdir()
+    with small_disk(target, 1_000_000) as mounted:
+        assert mounted, "the tests of a full disk need the right to mount one"
+        target.joinpath("saved").write_text("older")
+        result = project.run("db", "backup", str(target / "saved"), "--force")
+        assert_one_error(result, 1)
+        assert result.stderr.startswith(f"error: {target}: the disk is full")
+        assert {file.name: file.read_text() for file in target.iterdir()} == {"saved": "older"}
 
 
 @MODES

@@ -49,6 +49,20 @@ def shared(service_directory: Path, ready_templates: dict[str, str]) -> Project:
     return project
 
 
+def test_what_a_stranger_may_not_do_is_said_with_the_owner(shared: Project) -> None:
+    """A database and a directory that a user can only read: 1, whose they are, nothing left."""
+    shared.file.chmod(0o664)
+    (shared.directory / "settings.toml").write_text(shared.database_settings)
+    before = everything_below(shared.directory)
+    target = str(shared.directory / "saved")
+    for words in (("db", "vacuum"), ("db", "backup", target), ("db", "backup", "-")):
+        result = run_as(STRANGER, shared, *words)
+        assert_one_error(result, 1)
+        assert f"{shared.directory} can't be written by this user: it belongs to" in result.stderr
+        assert ".part" not in result.stderr
+    assert everything_below(shared.directory) == before
+
+
 def everything_below(directory: Path) -> list[Path]:
     """Return all files and directories below one."""
     return sorted(directory.rglob("*"))

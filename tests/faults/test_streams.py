@@ -89,6 +89,8 @@ def test_a_service_goes_on(project: Project, redirection: str) -> None:
 CHANGES = [
     f"admin delete {ADA} --yes",
     f"admin promote {ADA} -o json",
+    "migrate stamp base --force",
+    "db reset --yes",
     f"session revoke-user {ADA}",
     "session revoke-all --yes -o csv",
     "session cleanup",
@@ -110,7 +112,21 @@ def test_a_change_that_is_made_is_a_success(peopled: Project, redirection: str, 
     assert dump(peopled) != before
 
 
-@pytest.mark.parametrize("line", ["admin list", "session stats", "admin export -o csv"])
+DATA = [
+    "admin list",
+    "session stats",
+    "admin export -o csv",
+    "config show",
+    "config path -o json",
+    "config check",
+    "migrate check",
+    "db check",
+    "db backup -",
+    "db backup - --accounts-only",
+]
+
+
+@pytest.mark.parametrize("line", DATA)
 @pytest.mark.parametrize("redirection", [FULL_STDOUT, NO_STDOUT])
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_data_that_is_lost_is_a_failure(project: Project, redirection: str, line: str) -> None:

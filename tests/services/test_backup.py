@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.services.backup.files import PREFIX
+from clarinet_cli.services.backup.files import PREFIX, SUFFIX, new_file
 from tests import forked
 from tests.cli.scenes import ADMIN, assert_failed, populate
 from tests.support import Project, process_environment
@@ -127,6 +127,19 @@ def test_the_database_is_no_target(project: Project, suffix: str) -> None:
     file = project.file.with_name(f"{project.file.name}{suffix}")
     assert_failed(project.run("db", "backup", str(file), "--force"), 2)
     assert project.file.read_bytes() == before
+
+
+def test_what_sqlite_makes_beside_a_temporary_file_goes_too(tmp_path: Path) -> None:
+    """Its journal, log and shared memory end with it, in this run or in the next one."""
+    sides = [f"{SUFFIX}{end}" for end in ("", "-journal", "-wal", "-shm")]
+    for name in sides:
+        (tmp_path / f"{PREFIX}abandoned{name}").touch()
+    with new_file(tmp_path) as file:
+        assert leftovers(tmp_path) == [file.path.name]
+        for name in sides[1:]:
+            file.path.with_suffix(name).touch()
+        assert len(leftovers(tmp_path)) == len(sides)
+    assert leftovers(tmp_path) == []
 
 
 def test_a_pipe_gets_the_backup(populated: Project, tmp_path: Path) -> None:

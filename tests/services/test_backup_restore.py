@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from clarinet_cli.services.locks import Job
-from tests.cli.scenes import ADA, ADMIN, admin_id, assert_failed, dump, job_running, populate
+from tests.cli.scenes import (
+    ADA,
+    ADMIN,
+    admin_id,
+    assert_failed,
+    dump,
+    everything,
+    job_running,
+    populate,
+)
 from tests.support import Project
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
@@ -138,9 +147,35 @@ def test_a_damaged_backup_changes_nothing(project: Project, saved: Path) -> None
     ):
         saved.write_bytes(damaged)
         result = project.run(*restore_words(project, saved))
-        assert result.code in (1, 6), (result, len(content), len(damaged))
-        assert result.stderr.startswith("error: "), result
+        assert_failed(result, 6)
+        assert "restore it from a backup" not in result.stderr
         assert dump(project) == before
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("option", ["--revoke-sessions", "--keep-sessions"])
+def test_a_file_without_our_tables_changes_nothing(
+    project: Project, tmp_path: Path, option: str
+) -> None:
+    """Another program's SQLite file is refused with 6, before a safety copy is made."""
+    file = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    before = everything(project)
+    result = project.run("db", "restore", str(file), option, "--yes")
+    assert_failed(result, 6)
+    assert f"{file} has no table user" in result.stderr
+    assert everything(project) == before
+
+
+def test_a_missing_database_is_named_with_the_option_that_makes_it(
+    project: Project, saved: Path
+) -> None:
+    """7 without --create, and the hint is that: what 'db init' makes would not be empty."""
+    elsewhere = {"CLARINET_DATABASE_NAME": f"{project.database}_elsewhere"}
+    result = project.run("db", "restore", str(saved), "--yes", env=elsewhere)
+    assert_failed(result, 7)
+    assert "hint: --create" in result.stderr
 
 
 def test_a_newer_revision_is_refused(project: Project, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from secrets import token_hex
 from typing import Optional
 
 from clarinet_cli.exceptions import CONFLICT, FAILURE, INVALID, NO_SPACE, NOT_FOUND, ClarinetError
-from clarinet_cli.filesystem.ownership import open_file, os_error_reason
+from clarinet_cli.filesystem.ownership import describe_owner, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import trusted_path
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
 
 MODE = stat.S_IRUSR | stat.S_IWUSR
 PREFIX, SUFFIX = ".clarinet-", ".part"
+SIDE_SUFFIXES = ("-journal", "-wal", "-shm")  # what SQLite makes beside a file
 NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SHELL = "/bin/sh"
 # Reads 'pid N' for a child to be ended and 'done' at a good end; the end of the input without
@@ -80,8 +81,9 @@ class NewFile:
 
     def close(self) -> None:
         """Remove the temporary name, if there still is one."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        for path in _with_side_files(self.path):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         os.close(self.descriptor)
         self._say("done")
         if self.remover is not None and self.remover.stdin is not None:
@@ -112,7 +114,7 @@ def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFil
     remove_abandoned(directory)
     path = directory / f"{PREFIX}{token_hex(8)}{SUFFIX}"
     with file_errors(path):
-        remover = _start_remover([path])
+        remover = _start_remover(_with_side_files(path))
         file = NewFile(path, open_file(path, NEW_FLAGS, like=like, mode=MODE), remover)
     try:
         with file_errors(path):
@@ -134,7 +136,8 @@ def remove_abandoned(directory: Path) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                for file in _with_side_files(path):
+                    file.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
 
@@ -229,6 +232,9 @@ def file_errors(path: Path) -> Iterator[None]:
 def _explained(error: OSError, path: Path) -> ClarinetError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NO_SPACE.with_context(f"{path.parent}: {error.strerror}")
+    if isinstance(error, PermissionError) and path.name.startswith(PREFIX):
+        owner = describe_owner(path.parent)
+        return FAILURE.with_context(f"{path.parent} can't be written by this user: {owner}")
     if isinstance(error, FileNotFoundError):
         return NOT_FOUND.with_context(f"{path}: {error.strerror}")
     return FAILURE.with_context(f"{path}: {os_error_reason(error, path)}")
@@ -258,6 +264,11 @@ def _rename(path: Path, target: Path, *, replace: bool) -> None:
     if target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     path.replace(target)
+
+
+def _with_side_files(path: Path) -> list[Path]:
+    """Return a file and those that SQLite makes beside it; that one last, since it is the mark."""
+    return [*(path.with_name(f"{path.name}{suffix}") for suffix in SIDE_SUFFIXES), path]
 
 
 def _start_remover(paths: Sequence[Path]) -> Optional["subprocess.Popen[bytes]"]:

@@ -90,7 +90,7 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
 
     Raises:
         RefusedError: It is another backend's, or of a revision that is not known here.
-        CheckFailedError: It lacks one of our tables.
+        CheckFailedError: It lacks one of our tables: another program's, or an empty database.
     """
     backend = database_url(settings).get_backend_name()
     if not accounts_only and backup.kind.value not in (backend, Kind.ACCOUNTS):
@@ -109,7 +109,7 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
             hint="upgrade clarinet-cli, or restore with the version that made the backup",
         )
     missing = [name for name in TABLE_NAMES if name not in backup.contents.rows]
-    if accounts_only and missing:
+    if missing:
         raise CHECK_FAILED.with_context(f"{backup.path} has no table {', '.join(missing)}")
 
 

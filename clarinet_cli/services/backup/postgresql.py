@@ -37,7 +37,7 @@ USUAL_PLACES = (
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 VERSION_SECONDS = 10.0
 END_SECONDS = 10.0  # for a child to end after it was asked to
-NOWHERE = "/dev/null"
+NOWHERE = "/dev/null/none"  # libpq warns of a password file that is no plain file
 SERVICE = "clarinet"
 ERROR = re.compile(r"^\w+: (?:error|detail|fatal): (.*)$", re.MULTILINE)
 QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, behind what is wrong with it

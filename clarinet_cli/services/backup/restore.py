@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Optional
 
 from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
-from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
+from clarinet_cli.database.url import database_url, display_url, missing_file, sqlite_file
 from clarinet_cli.exceptions import BUSY, CONFLICT, FAILURE, UnknownDatabaseError
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories import account_copy, snapshots
@@ -66,6 +66,7 @@ from clarinet_cli.utils.logger import logger
 WATCH_SECONDS = 0.5
 RESTORED, WOULD_RESTORE = "restored", "would_restore"
 SESSIONS = "access_token"
+CREATE_HINT = "--create makes the database, and restores into it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
     if file is not None:
         exists = file_id(file) is not None
         if not (exists or plan.create):
-            require_sqlite_file(url, settings.project_dir)
+            missing = missing_file(file, settings.project_dir)
+            raise missing.with_context(missing.message, hint=CREATE_HINT)
         rows, revision = await in_thread(partial(read_live, file)) if exists else ({}, None)
         objects = file_size(file)
     else:
@@ -180,9 +182,10 @@ async def _state_of_server(
             objects = await snapshots.number_of_objects(session)
             rows = await ServerRepository(session).row_counts()
             return True, objects, rows, await stored_revision(session)
-    except UnknownDatabaseError:
+    except UnknownDatabaseError as error:
+        logger.debug(error.message)
         if not plan.create:
-            raise
+            raise error.with_context(error.message, hint=CREATE_HINT) from error
         return False, 0, {}, None
 
 

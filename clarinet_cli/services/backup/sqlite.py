@@ -23,8 +23,9 @@ from clarinet_cli.database.sqlite_files import (
     open_sqlite,
     raise_if_stopped,
 )
-from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT
+from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT, NO_SPACE
 from clarinet_cli.repositories import sqlite_contents
+from clarinet_cli.utils.logger import logger
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -147,7 +148,15 @@ def copy_database(
         reading = _Reading(source, progress, by_steps=locks and pages > PAGES_A_STEP)
         if not reading.by_steps:
             reading.hold()
-        source.backup(copy, pages=PAGES_A_STEP, progress=reading.after_step, sleep=PAUSE_SECONDS)
+        try:
+            source.backup(
+                copy, pages=PAGES_A_STEP, progress=reading.after_step, sleep=PAUSE_SECONDS
+            )
+        except sqlite3.OperationalError as error:
+            logger.bind(reported=True).error(f"{target}: {error.sqlite_errorname}")
+            if error.sqlite_errorname != "SQLITE_FULL":
+                raise
+            raise NO_SPACE.with_context(f"{target.parent}: the disk is full") from error
         reading.release()
     return Snapshot(reading.rows, reading.revision, None if wal else round(reading.longest, 3))
 
