@@ -91,7 +91,8 @@ def replace_process(command: ShellCommand) -> NoReturn:
         variables |= _service_variables(command.pass_phrase)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a pager would too
+    # Python ignores it, and a pager would too.
+    previous = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         os.execve(command.arguments[0], [*command.arguments], variables)  # noqa: S606 - no shell meant
     except OSError as error:
@@ -99,6 +100,8 @@ def replace_process(command: ShellCommand) -> NoReturn:
         raise FAILURE.with_context(
             f"{command.arguments[0]} can't be run: {error.strerror}"
         ) from error
+    finally:
+        signal.signal(signal.SIGPIPE, previous)
 
 
 def _sqlite_shell(file: Path, statement: Optional[str], *, read_only: bool) -> ShellCommand:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -231,6 +232,7 @@ def arguments(project: Project, *options: str) -> tuple[list[str], dict[str, str
     """Return the program that would be run, and its environment."""
     with patch("os.execve", side_effect=SystemExit(0)) as run:
         project.run("db", "shell", *options)
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN  # as before: this process goes on
     program, words, variables = run.call_args.args
     assert words[0] == program
     return words, variables
