@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -21,11 +22,13 @@ from tests.postgres import (
     PostgresServer,
     memory_directory,
 )
+from tests.programs import add_sqlite_program
 from tests.support import PASSWORD, Project
 from tests.users import SERVICE, give, shared_directory
 
 SQLITE_FIXTURE = Path(__file__).parent / "fixtures" / "clarinet-0.10.20.sqlite.db"
 OWN_SERVER = pytest.StashKey[OwnServer]()
+PROGRAMS = pytest.StashKey[Path]()
 
 
 @pytest.hookimpl(tryfirst=True)  # before the root of the temporary directories is read
@@ -42,6 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # Compiled once, not in each of the processes that the tests start.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PATH"] += f"{os.pathsep}{BINARIES}"  # those that PATH has may be older
+    programs = Path(tempfile.mkdtemp(prefix="clarinet-programs-"))
+    programs.chmod(0o755)
+    config.stash[PROGRAMS] = programs
+    if add_sqlite_program(programs):
+        os.environ["PATH"] += f"{os.pathsep}{programs}"
     if memory := memory_directory():
         # SQLite waits for the disk with each transaction; here for nothing.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
@@ -61,6 +69,8 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers that this run started."""
     stop_fork_server()
+    if PROGRAMS in config.stash:
+        shutil.rmtree(config.stash[PROGRAMS])
     if OWN_SERVER in config.stash:
         config.stash[OWN_SERVER].stop()
         del os.environ[SERVER_VARIABLE]

@@ -101,7 +101,7 @@ def modules_after_commands(directory: Path) -> list[str]:
     from clarinet_cli.cli.main import run_command_line
 
     directory.joinpath("settings.toml").write_text(SETTINGS)
-    sys.stdin = sys.stdout = sys.stderr = open(os.devnull, "r+", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stdin = sys.stdout = sys.stderr = open(os.devnull, "r+", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
     for line in TYPICAL_LINES:
         run_command_line(["-C", str(directory), *line.split()])
     return [name for name, module in sys.modules.items() if getattr(module, "__spec__", None)]
@@ -191,7 +191,7 @@ def run(request: Request) -> None:
     if prepare is not None:
         prepare()
     if words["script"] is not None:
-        sys.path[0] = os.path.dirname(words["script"])  # noqa: PTH120
+        sys.path[0] = os.path.dirname(words["script"])  # noqa: PTH120 - as the interpreter sets it
         sys.argv[0] = words["script"]
         sys.orig_argv[1:] = [words["script"], *words["arguments"]]
         runpy.run_path(words["script"], run_name="__main__")
@@ -199,7 +199,7 @@ def run(request: Request) -> None:
         runpy.run_module("clarinet_cli", run_name="__main__", alter_sys=True)
     else:
         sys.argv[0] = "-c"
-        exec(compile(words["program"], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        exec(compile(words["program"], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - the program of a test
 
 
 def open_streams(present: list[int]) -> None:

@@ -302,7 +302,7 @@ class ForkServer:
                 mine, other = (reading, writing) if number else (writing, reading)
                 stack.callback(os.close, other)
                 given.append(other)
-                ours.append(open(mine, "rb" if number else "wb", 0 if not number else -1))  # noqa: SIM115, PTH123
+                ours.append(open(mine, "rb" if number else "wb", 0 if not number else -1))  # noqa: SIM115, PTH123 - closed by its owner
             socket.send_fds(self._control, [b"x"], given)
         status.sendall(json.dumps(request).encode() + b"\n")
         return ForkedProcess(request["arguments"], number_from(status), status, ours)

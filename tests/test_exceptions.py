@@ -157,7 +157,7 @@ def test_a_class_has_its_exit_code(name: str, code: int) -> None:
 def test_an_error_survives_a_process_boundary(name: str) -> None:
     """A copy made by pickle has the same class, message and code."""
     error = constant(name).with_context("away", hint="try again")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(copy), copy.message, copy.hint) == (type(error), "away", "try again")
 
 

@@ -40,7 +40,7 @@ class PassThrough:
     def apply(cls, parameters: Iterable[Any]) -> None:
         """Leave out the coercion of these parameters; Typer has no public option for that."""
         for parameter in parameters:
-            parameter._runtime_param = cls()  # noqa: SLF001
+            parameter._runtime_param = cls()  # noqa: SLF001 - Typer has no public way
 
 
 class Command(core.TyperCommand):
@@ -186,7 +186,8 @@ def _callback_of(body: Body) -> Callable[..., Optional[int]]:
     signature = inspect.signature(body)
     runtime, *options = signature.parameters.values()
     context = runtime.replace(name="ctx", annotation=typer.Context)
-    callback.__signature__ = signature.replace(parameters=[context, *options])  # type: ignore[attr-defined]
+    signature = signature.replace(parameters=[context, *options])
+    callback.__dict__["__signature__"] = signature  # what inspect.signature() reads
     kept = {name: value for name, value in body.__annotations__.items() if name != runtime.name}
     callback.__annotations__ = {"ctx": typer.Context, **kept}
     return callback

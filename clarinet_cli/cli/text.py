@@ -14,7 +14,7 @@ LATIN_1_END: Final = 0xFF
 ESCAPE_UNENCODABLE: Final = "clarinet_cli.escape"
 """The error handler for output streams; see ``escape_unencodable``."""
 SUBSTITUTES: Final = {"─": "-"}
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 - full-width signs
 
 
 def printable(text: str) -> str:

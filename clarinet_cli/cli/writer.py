@@ -157,8 +157,9 @@ def discard_stdout() -> None:
 
 def _set_encoding(*, data: bool) -> None:
     """Switch standard output to UTF-8 for data; text for people keeps the locale's encoding."""
-    if data and sys.stdout.encoding.lower() != "utf-8":
-        sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)  # type: ignore[union-attr]
+    stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
+    if data and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
 
 
 def _write_stderr(text: str) -> None:

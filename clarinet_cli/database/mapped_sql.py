@@ -29,7 +29,7 @@ def use_mapping(dialect: Dialect, mapping: Mapping) -> None:
 
 
 def _preparer_class(base: Any, tables: MappedTables) -> Any:
-    class MappedPreparer(base):  # type: ignore[misc]
+    class MappedPreparer(base):  # type: ignore[misc]  # the dialect chooses it
         """Quotes names, and those of tables and columns that are written."""
 
         def format_table(
@@ -51,7 +51,7 @@ def _preparer_class(base: Any, tables: MappedTables) -> Any:
 
 
 def _compiler_class(base: Any, tables: MappedTables) -> Any:
-    class MappedCompiler(base):  # type: ignore[misc]
+    class MappedCompiler(base):  # type: ignore[misc]  # the dialect chooses it
         """Compiles statements."""
 
         _selects_expiry = False

@@ -48,12 +48,12 @@ def create_tables(connection: sqlite3.Connection, details: Mapping[str, Optional
         ddl = CreateTable(metadata.tables[name]).compile(dialect=sqlite.dialect())
         connection.execute(str(ddl))
     connection.execute(f"CREATE TABLE {DETAILS} (name TEXT PRIMARY KEY, value TEXT)")
-    connection.executemany(f"INSERT INTO {DETAILS} VALUES (?, ?)", details.items())  # noqa: S608
+    connection.executemany(f"INSERT INTO {DETAILS} VALUES (?, ?)", details.items())  # noqa: S608 - a constant
 
 
 def details_of(connection: sqlite3.Connection) -> dict[str, Optional[str]]:
     """Return what a copy is made from."""
-    return dict(connection.execute(f"SELECT name, value FROM {DETAILS}").fetchall())  # noqa: S608
+    return dict(connection.execute(f"SELECT name, value FROM {DETAILS}").fetchall())  # noqa: S608 - a constant
 
 
 def format_of(connection: sqlite3.Connection) -> int:
@@ -74,7 +74,7 @@ def copy_from_file(connection: sqlite3.Connection, file: Path) -> None:
     for table in TABLE_NAMES:
         columns = ", ".join(f'"{column}"' for column in columns_of(table))
         connection.execute(
-            f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM live."{table}"'  # noqa: S608
+            f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM live."{table}"'  # noqa: S608 - our own names
         )
     connection.execute("COMMIT")
     connection.execute("DETACH DATABASE live")
@@ -105,7 +105,7 @@ def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) 
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
     connection.executemany(
-        f'INSERT INTO "{table}" ({names}) VALUES ({marks})',  # noqa: S608
+        f'INSERT INTO "{table}" ({names}) VALUES ({marks})',  # noqa: S608 - our own names
         ([_stored(row[column]) for column in columns] for row in rows),
     )
 
@@ -118,7 +118,7 @@ def stored_rows(connection: sqlite3.Connection, table: str) -> Iterator[list[Row
     """
     columns = columns_of(table)
     names = ", ".join(f'"{column}"' for column in columns)
-    cursor = connection.execute(f'SELECT {names} FROM "{table}"')  # noqa: S608
+    cursor = connection.execute(f'SELECT {names} FROM "{table}"')  # noqa: S608 - our own names
     while batch := cursor.fetchmany(BATCH_ROWS):
         yield [typed_row(table, columns, values) for values in batch]
 

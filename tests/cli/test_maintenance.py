@@ -26,7 +26,7 @@ from tests.cli.terminal import terminal
 from tests.faults.processes import running
 from tests.migrations.helpers import schema, table_names, versions
 from tests.patience import PATIENCE_SECONDS
-from tests.postgres import BINARIES, LOCKED_PASSWORD, LOCKED_ROLE
+from tests.postgres import LOCKED_PASSWORD, LOCKED_ROLE
 from tests.support import Project
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
@@ -184,17 +184,6 @@ def test_a_missing_database_is_unreachable(empty_project: Project, command: str)
 # --- shell ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def psql(project: Project) -> None:
-    """Have the psql of the server on the path, if there is one."""
-    found = shutil.which("psql", path=str(BINARIES)) or shutil.which("psql")
-    if project.server is not None and found is None:
-        pytest.skip("no psql on this machine")
-    if project.server is None and shutil.which("sqlite3") is None:
-        pytest.skip("no sqlite3 on this machine")
-
-
-@pytest.mark.usefixtures("psql")
 def test_shell_runs_sql(project: Project) -> None:
     """-c passes through, and so does standard input; the exit code is the shell's."""
     result = project.run_process("db", "shell", "-c", 'SELECT email FROM "user"')
@@ -205,7 +194,6 @@ def test_shell_runs_sql(project: Project) -> None:
     assert project.run_process("db", "shell", "-c", "SELECT nonsense").code != 0
 
 
-@pytest.mark.usefixtures("psql")
 def test_a_read_only_shell_changes_nothing(project: Project) -> None:
     """Reading goes, writing fails."""
     words = ("db", "shell", "--read-only", "-c")
@@ -215,7 +203,6 @@ def test_a_read_only_shell_changes_nothing(project: Project) -> None:
 
 
 @on_postgresql
-@pytest.mark.usefixtures("psql")
 def test_no_password_is_on_the_command_line(project: Project) -> None:
     """Psql logs in with the password of the settings, and no process shows it."""
     project.environment["CLARINET_DATABASE_USERNAME"] = LOCKED_ROLE

@@ -138,7 +138,7 @@ def application(engine: AsyncEngine) -> FastAPI:
     backend: AuthenticationBackend[Any, UUID] = AuthenticationBackend(
         name="database",
         transport=CookieTransport(cookie_secure=False),
-        get_strategy=_provided(DatabaseStrategy(sessions, lifetime_seconds=LIFETIME_SECONDS)),  # type: ignore[arg-type]
+        get_strategy=_provided(DatabaseStrategy(sessions, lifetime_seconds=LIFETIME_SECONDS)),  # type: ignore[arg-type]  # a dependency may be sync
     )
     library = FastAPIUsers[Any, UUID](_provided(UserManager(users)), [backend])
     current = library.current_user(active=True)

@@ -31,7 +31,7 @@ def attempt(text: str) -> str | InvalidInputError:
         ("жанна@почта.рф", "жанна@почта.рф"),
         ("ada@xn--80a1acny.xn--p1ai", "ada@почта.рф"),
         ("u\u0308nal@example.org", "\u00fcnal@example.org"),
-        ("ada@ＥＸＡＭＰＬＥ.org", "ada@example.org"),  # noqa: RUF001
+        ("ada@ＥＸＡＭＰＬＥ.org", "ada@example.org"),  # noqa: RUF001 - full-width letters
         ("admin@clarinet.ru", "admin@clarinet.ru"),
     ],
 )

@@ -111,7 +111,7 @@ async def read_rows(
     parser = _Parser()
     async with started(program, arguments, {}, stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
-        assert process.stderr is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101 - for the type checker
         said = asyncio.ensure_future(process.stderr.read())
         while chunk := await process.stdout.read(CHUNK_BYTES):
             for rows in parser.feed(chunk):

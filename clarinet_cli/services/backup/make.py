@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Optional
+from typing import Any, Optional
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -252,7 +252,9 @@ async def stored_revision(session: AsyncSession) -> Optional[str]:
 async def is_encrypted(session: AsyncSession) -> bool:
     """Return whether the session's connection to PostgreSQL has TLS."""
     raw = await (await session.connection()).get_raw_connection()
-    transport = raw.driver_connection._transport  # type: ignore[union-attr]  # noqa: SLF001
+    driver: Any = raw.driver_connection
+    # asyncpg has no public name for it, and pg_stat_ssl is about the pooler's connection.
+    transport = driver._transport  # noqa: SLF001
     return transport.get_extra_info("ssl_object") is not None
 
 

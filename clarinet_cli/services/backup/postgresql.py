@@ -86,7 +86,8 @@ async def find_program(name: str, server_version: str) -> Program:
     Raises:
         ClarinetError: There is none, or all are older than the server.
     """
-    major = int(re.match(r"\d*", server_version)[0] or 0)  # type: ignore[index]
+    digits = re.match(r"\d+", server_version)
+    major = int(digits[0]) if digits else 0
     found = sorted([item for path in _installed(name) if (item := await _program(path))])
     usable = [item for item in found if item.version[0] >= major]
     if usable:

@@ -82,7 +82,7 @@ def _replace(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(open_file(new, flags, like=path, mode=NEW_MODE), "w", encoding="utf-8") as file:  # noqa: PTH123
+        with open(open_file(new, flags, like=path, mode=NEW_MODE), "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
             _write_and_sync(file, path, text)
         new.replace(path)
     except OSError as error:
