@@ -74,6 +74,17 @@ def populate(project: Project) -> UUID:
     return ada
 
 
+def run_line(project: Project, line: str, *options: str) -> Result:
+    """Run a command line; ``DIR`` in it is the project directory."""
+    return project.run(*line.replace("DIR", str(project.directory)).split(), *options)
+
+
+def back_up(project: Project) -> None:
+    """Write a backup of accounts and sessions to ``DIR/saved``."""
+    populate(project)
+    assert run_line(project, "db backup DIR/saved").code == 0
+
+
 def admin_id(project: Project) -> UUID:
     """Return the id of the first superuser."""
     value = project.rows('SELECT id FROM "user" WHERE email = ?', ADMIN)[0][0]

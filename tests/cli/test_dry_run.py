@@ -10,9 +10,11 @@ from tests.cli.scenes import (
     ADMIN,
     all_commands,
     assert_failed,
+    back_up,
     everything,
     options_of,
     populate,
+    run_line,
 )
 from tests.support import Project, Result
 
@@ -37,6 +39,8 @@ CHANGING = {
     "migrate downgrade",
     "migrate stamp",
     "db reset",
+    "db restore",
+    "doctor",
 }
 
 Prepare = Callable[[Project], object]
@@ -91,13 +95,25 @@ def environment(project: Project) -> None:
     assert project.run("migrate", "init").code == 0
 
 
+def stamped_at_base(project: Project) -> None:
+    """Record no revision for tables that are at the newest one."""
+    populate(project)
+    assert project.run("migrate", "stamp", "base", "--force").code == 0
+
+
+def ailing(project: Project) -> None:
+    """Lose an index and a role that 'doctor --fix' creates."""
+    no_roles(project)
+    project.rows("DROP INDEX ix_access_token_expires_at")
+
+
 def changed_environment(project: Project) -> None:
     """Give the project a migration environment with a file of somebody else."""
     environment(project)
     (project.directory / "alembic" / "env.py").write_text("print('mine')\n")
 
 
-# Preparation, command line, values of ``result`` (None: it has no such field).
+# Preparation, command line, values of ``result`` (None: it has no such field; empty: findings).
 CASES: list[tuple[Prepare, str, Optional[set[str]]]] = [
     (nothing, "db init", {"unchanged"}),
     (no_superuser, "db init", {"unchanged", "would_update"}),
@@ -148,13 +164,22 @@ CASES: list[tuple[Prepare, str, Optional[set[str]]]] = [
     (environment, "migrate init", {"unchanged"}),
     (changed_environment, "migrate init --force", {"unchanged", "would_update"}),
     (environment, "migrate create -m later --empty", {"would_create"}),
+    (nothing, "migrate stamp head", {"unchanged"}),
+    (sessions, "migrate stamp base --force", {"would_update"}),
+    (stamped_at_base, "migrate stamp head", {"would_update"}),
+    (sessions, "db reset", {"would_delete"}),
+    (back_up, "db restore DIR/saved --clean", {"would_restore"}),
+    (back_up, "db restore DIR/saved --clean --accounts-only", {"would_restore"}),
+    (back_up, "db restore DIR/saved --clean --keep-sessions", {"would_restore"}),
+    (nothing, "doctor --fix --only schema --only accounts --only sessions", set()),
+    (ailing, "doctor --fix --only schema --only accounts --only sessions", set()),
 ]
 
 
 def results_of(document: Any) -> set[str]:
     """Return the values of ``result`` in a document."""
     rows = document if isinstance(document, list) else [document]
-    return {row["result"] for row in rows}
+    return {row["result"] for row in rows if "check" not in row}
 
 
 @pytest.mark.parametrize("prepare", dict.fromkeys(prepare for prepare, _, _ in CASES))
@@ -166,7 +191,7 @@ def test_nothing_is_changed_or_asked(project: Project, prepare: Prepare) -> None
     for needed, line, words in CASES:
         if needed is not prepare:
             continue
-        result = project.run(*line.split(), "--dry-run", "-o", "json")
+        result = run_line(project, line, "--dry-run", "-o", "json")
         assert everything(project) == before, line
         if result.code != 0 or not says_would(result, words):
             wrong[line] = result
@@ -184,7 +209,9 @@ def says_would(result: Result, words: Optional[set[str]]) -> bool:
     return bool(found and report["dry_run"] is True and report["deleted"] == 0)
 
 
-@pytest.mark.parametrize("line", ["db init", "migrate upgrade"])
+@pytest.mark.parametrize(
+    "line", ["db init", "migrate upgrade", "migrate stamp head", "db reset", "doctor --fix"]
+)
 def test_no_database_is_made(empty_project: Project, line: str) -> None:
     """Without a database a dry run makes none, nor any lock file."""
     before = everything(empty_project)
@@ -203,6 +230,26 @@ def test_a_servers_database_is_not_touched(server_project: Project, line: str) -
     result = server_project.run(*line.split(), "--dry-run", "-o", "json")
     assert result.code == 0, result
     assert everything(server_project) == before
+
+
+def test_a_restore_announces_what_it_does(project: Project) -> None:
+    """The rows that come back, those that they replace, and the sessions that are left out."""
+    back_up(project)
+    project.rows("DELETE FROM access_token")
+    line = "db restore DIR/saved --clean --no-safety-copy"
+    announced = run_line(project, line, "--dry-run", "-o", "json").json
+    done = run_line(project, line, "--yes", "-o", "json").json
+    names = ("rows", "replaced", "revision", "sessions_revoked", "kind")
+    assert {name: announced[name] for name in names} == {name: done[name] for name in names}
+    assert (done["rows"]["access_token"], done["sessions_revoked"]) == (0, 4)
+
+
+def test_a_reset_announces_the_rows_that_it_deletes(project: Project) -> None:
+    """The same numbers before and after."""
+    populate(project)
+    announced = project.json("db", "reset", "--dry-run")
+    assert project.json("db", "reset", "--yes")["rows"] == announced["rows"]
+    assert announced["rows"]["access_token"] == 4
 
 
 def test_the_numbers_are_those_of_the_real_run(project: Project) -> None:
@@ -248,6 +295,11 @@ FAILURES = [
     ("migrate upgrade nonsense", 3),
     ("migrate downgrade nonsense", 3),
     ("migrate create -m later", 5),
+    ("migrate stamp nonsense", 3),
+    ("migrate stamp base", 5),
+    ("db restore DIR/missing", 3),
+    ("db restore DIR/settings.toml", 2),
+    ("doctor --fix --skip nonsense", 2),
 ]
 
 
@@ -257,7 +309,7 @@ def test_what_would_fail_fails_in_a_dry_run(project: Project) -> None:
     before = everything(project)
     wrong = {}
     for line, code in FAILURES:
-        result = project.run(*line.split(), "--dry-run")
+        result = run_line(project, line, "--dry-run")
         if result.code != code:
             wrong[line] = result
         else:
