@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from clarinet_cli.cli.render import Listing, render_list
+from clarinet_cli.cli.render import Listing, render_list, shows_table
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import printable
 from clarinet_cli.exceptions import CHECK_FAILED
 from clarinet_cli.results import Finding
 from clarinet_cli.types import OutputFormat
+
+TERMINAL_COLUMNS = ("check", "status", "detail")
 
 
 def render_findings(
@@ -28,7 +31,13 @@ def render_findings(
     Raises:
         CheckFailedError: A finding counts.
     """
-    render_list(runtime, findings, output, Listing(Finding))
+    hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
+    render_list(runtime, findings, output, Listing(Finding, columns=TERMINAL_COLUMNS))
+    if hints and shows_table(runtime, output):
+        # Outside of the table, where no line is wrapped: a command can be copied.
+        longest = max(len(check) for check, _ in hints)
+        lines = [f"{check:{longest}}  {printable(hint)}\n" for check, hint in hints]
+        runtime.writer.write(["\n", *lines], data=False)
     errors, warnings = (
         sum(finding.status == status for finding in findings) for status in ("error", "warning")
     )

@@ -64,6 +64,12 @@ class RowLimit:
         return self.default if self.given is None and sys.stdout.isatty() else None
 
 
+def shows_table(runtime: Runtime, output: Optional[OutputFormat]) -> bool:
+    """Return whether a list is shown as a table on a terminal."""
+    shown = output is OutputFormat.TABLE or (output is None and not runtime.writer.quiet)
+    return shown and sys.stdout.isatty()
+
+
 def render(
     runtime: Runtime, result: Any, output: Optional[OutputFormat], *, changed: bool = False
 ) -> None:

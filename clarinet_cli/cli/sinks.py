@@ -80,7 +80,8 @@ class TableSink:
         elif not self._first:
             self._writer.note(self._empty)
         elif self._terminal:
-            _write_rich(self._writer, tables.rich_rows(self._first, self._columns))
+            width = self._writer.console().width
+            _write_rich(self._writer, tables.rich_rows(self._first, self._columns, width))
         else:
             self._begin()
 

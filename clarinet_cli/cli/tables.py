@@ -81,12 +81,13 @@ def aligned_record(record: Fields, *, styled: bool) -> Iterator[str]:
         yield f"{_bold(padded) if styled else padded}{BETWEEN}{value}\n"
 
 
-def rich_rows(rows: list[Fields], columns: Sequence[str]) -> Any:
+def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> Any:
     """Return a Rich table with a header and a line for each row.
 
     Args:
         rows: The fields of each row; not empty.
         columns: The fields to show; all when empty.
+        screen_width: The columns that the terminal has.
     """
     from rich import box
     from rich.table import Table
@@ -101,12 +102,44 @@ def rich_rows(rows: list[Fields], columns: Sequence[str]) -> Any:
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    for name in shown:
+    cells = [[cell(name, row.get(name), compact=True) for name in shown] for row in flattened]
+    titled = [[title(name) for name in shown], *cells]
+    widths = _fitting([list(column) for column in zip(*titled, strict=True)], screen_width)
+    for name, wanted in zip(shown, widths, strict=True):
         right = numeric([row.get(name) for row in flattened])
-        table.add_column(Text(title(name)), justify="right" if right else "left", overflow="fold")
-    for row in flattened:
-        table.add_row(*(Text(cell(name, row.get(name), compact=True)) for name in shown))
+        table.add_column(
+            Text(title(name)),
+            justify="right" if right else "left",
+            overflow="fold",
+            width=wanted,
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
+
+
+def _fitting(columns: Sequence[Sequence[str]], screen_width: int) -> list[int]:
+    """Return the widths of columns: the widest are wrapped first, and words broken last.
+
+    Args:
+        columns: The cells of each column, its title included.
+        screen_width: The columns that the terminal has.
+    """
+    widths = [max(map(width, cells)) for cells in columns]
+    words = [
+        max((width(word) for text in cells for word in text.split()), default=0)
+        for cells in columns
+    ]
+    # The first column is what a row is named by: its words are broken last of all.
+    for least in (words, [words[0], *(1 for _ in words[1:])], [1 for _ in words]):
+        while sum(widths) + len(BETWEEN) * (len(widths) - 1) > screen_width:
+            wider = [
+                number for number, least_width in enumerate(least) if widths[number] > least_width
+            ]
+            if not wider:
+                break
+            widths[max(wider, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def rich_record(record: Fields) -> Any:

@@ -17,6 +17,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from clarinet_cli.database.commits import OutcomeUnknownError, commit
 from clarinet_cli.database.engine import (
     ACCESS_OPTION,
+    BUSY_TIMEOUT_SECONDS,
     PARAMETERS_OPTION,
     Access,
     make_engine,
@@ -46,10 +47,12 @@ class Database:
 
     Args:
         settings: Which database.
+        busy_timeout: Seconds to wait for a lock.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, busy_timeout: float = BUSY_TIMEOUT_SECONDS) -> None:
         self.settings = settings
+        self._busy_timeout = busy_timeout
         self._engines: dict[bool, AsyncEngine] = {}
 
     @asynccontextmanager
@@ -69,7 +72,10 @@ class Database:
                 if access is not Access.CREATE:
                     require_sqlite_file(url, self.settings.project_dir)
                 self._engines[replica] = make_engine(
-                    url, access=access, mapping=self.settings.table_mapping
+                    url,
+                    access=access,
+                    busy_timeout=self._busy_timeout,
+                    mapping=self.settings.table_mapping,
                 )
             async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
                 yield session
@@ -85,13 +91,16 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(
+    settings: Settings, *, busy_timeout: float = BUSY_TIMEOUT_SECONDS
+) -> AsyncIterator[Database]:
     """Yield the configured database; its connections are closed at the end.
 
     Args:
         settings: Which database.
+        busy_timeout: Seconds to wait for a lock.
     """
-    database = Database(settings)
+    database = Database(settings, busy_timeout=busy_timeout)
     try:
         yield database
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.terminal import terminal
 from tests.support import Project
 from tests.users import SERVICE, STRANGER, give, run_as
 
@@ -177,3 +178,24 @@ def test_what_root_left_beside_the_database(services: Project) -> None:
     assert found["hint"] == f"sudo chown {SERVICE.uid}:{SERVICE.gid} {lock}"
     os.chown(lock, SERVICE.uid, SERVICE.gid)
     assert services.run("doctor", "--only", "configuration").code == 0
+
+
+def test_a_terminal_shows_each_hint_in_one_line(ailing: Project) -> None:
+    """The sentences of the table are wrapped at 80 columns; a command can be copied."""
+    rows = ailing.run("doctor", "-o", "json").json
+    hints = [(row["check"], row["hint"]) for row in rows if row["hint"]]
+    with terminal(ailing, "doctor", columns=80) as shown:
+        shown.end()
+    lines = [line.rstrip() for line in shown.lines if line.strip()]
+    longest = max(len(check) for check, _ in hints)
+    assert [f"{check:{longest}}  {hint}" for check, hint in hints] == lines[-len(hints) :]
+
+
+def test_a_terminal_breaks_no_key(ailing: Project) -> None:
+    """A long value is folded at 80 columns, not the name that is looked for."""
+    ailing.write_settings(f'storage_path = "/{"x" * 200}"\n')
+    with terminal(ailing, "config", "show", columns=80) as shown:
+        assert shown.end() == 0
+    assert {len(line.rstrip()) <= 80 for line in shown.lines} == {True}
+    keys = {row["key"] for row in ailing.run("config", "show", "-o", "json").json}
+    assert keys <= {line.split()[0] for line in shown.lines if line.strip()}

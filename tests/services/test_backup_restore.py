@@ -6,15 +6,20 @@ import sqlite3
 import stat
 import threading
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
+from clarinet_cli.services.backup import restore as restore_module
+from clarinet_cli.services.backup.restore import RestorePlan, prepare_restore, restore
 from clarinet_cli.services.locks import Job
 from tests.cli.scenes import (
     ADA,
     ADMIN,
     admin_id,
     assert_failed,
+    database_locked,
     dump,
     everything,
     job_running,
@@ -326,3 +331,65 @@ def test_a_busy_database_is_75(project: Project, saved: Path) -> None:
             result = project.run(*words)
     assert_failed(result, 75)
     assert dump(project) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--accounts-only"]])
+def test_a_restore_waits_for_locks_as_long_as_it_is_told(
+    project: Project, saved: Path, options: list[str]
+) -> None:
+    """All tables locked: 75 after --lock-timeout, not after the default of other commands."""
+    words = restore_words(project, saved, "--lock-timeout", "500ms", *options)
+    with database_locked(project):
+        began = monotonic()
+        result = project.run(*words)
+        seconds = monotonic() - began
+    assert_failed(result, 75)
+    assert seconds < BUSY_TIMEOUT_SECONDS / 2
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("options", [[], ["--accounts-only"]])
+def test_a_failure_after_the_safety_copy_names_it(
+    project: Project, saved: Path, options: list[str]
+) -> None:
+    """A writer keeps the database: the hint has the file that was made."""
+    with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        words = restore_words(project, saved, "--lock-timeout", "100ms", *options)
+        result = project.run(*words)
+    assert_failed(result, 75)
+    [copy] = project.directory.glob("*-before-restore-*")
+    assert f"the safety copy is {copy}" in result.stderr
+
+
+async def test_two_restores_within_a_second_have_two_safety_copies(
+    project: Project, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one takes another name, and the earlier one stays."""
+    monkeypatch.setattr(restore_module, "STAMP", "same")
+    plan = RestorePlan(clean=True)
+    made = []
+    for _ in range(2):
+        prepared = await prepare_restore(project.settings, saved, plan)
+        made.append((await restore(project.settings, prepared, plan)).safety_copy)
+    assert len(set(made)) == 2
+    assert len(list(project.directory.glob("*-before-restore-*"))) == 2
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_an_archive_of_a_newer_pg_dump_is_named_with_both_versions(
+    project: Project, saved: Path
+) -> None:
+    """No damage, but a program to install: 1 with its package, and nothing is changed."""
+    before = everything(project)
+    content = bytearray(saved.read_bytes())
+    content[6] = 99  # the minor version of the format
+    text = bytes(content)
+    place = text.index(b"18.4", text.index(b"18.4") + 1)
+    saved.write_bytes(text[:place] + b"77.4" + text[place + 4 :])
+    result = project.run(*restore_words(project, saved))
+    assert_failed(result, 1)
+    assert "pg_restore 18.4 (" in result.stderr
+    assert f"is older than pg_dump 77.4, which wrote {saved}" in result.stderr
+    assert "postgresql-client-77" in result.stderr
+    assert everything(project) == before

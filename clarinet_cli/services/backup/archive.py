@@ -10,9 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from clarinet_cli.exceptions import CHECK_FAILED
+from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, ClarinetError
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.services.backup.postgresql import Program, program_error, started
+from clarinet_cli.services.backup.postgresql import (
+    Program,
+    package_hint,
+    program_error,
+    started,
+)
 
 CHUNK_BYTES = 1 << 20
 CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
@@ -25,7 +30,11 @@ CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 VERSION_TABLE = "alembic_version"
 TABLE_DATA = "TABLE DATA"
 SESSIONS = "access_token"
-NEWER = "unsupported version"
+NEWER = b"unsupported version"
+HEADER_BYTES = 4096
+# Behind the name of the database, each as 0, its length in four bytes, and its text: the
+# versions of the server and of pg_dump.
+VERSIONS = re.compile(rb"\0.\0{3}[^\0]+\0.\0{3}\d[^\0]*\0.\0{3}(\d+(?:\.\d+)?)", re.DOTALL)
 
 
 class Rows(NamedTuple):
@@ -77,6 +86,7 @@ async def read_contents(program: Program, path: Path) -> Contents:
 
     Raises:
         CheckFailedError: The archive is damaged.
+        ClarinetError: A newer ``pg_dump`` wrote it.
     """
     async with started(program, ["--list", str(path)], {"TZ": "UTC"}, stdout=PIPE) as process:
         stdout, stderr = await process.communicate()
@@ -105,6 +115,7 @@ async def read_rows(
 
     Raises:
         CheckFailedError: The archive is damaged.
+        ClarinetError: A newer ``pg_dump`` wrote it.
     """
     wanted = ["--data-only", *(f"--table={name}" for name in TABLE_NAMES)] if only_ours else []
     arguments = [*wanted, "--file=-", str(path)]
@@ -126,6 +137,7 @@ async def count_rows(program: Program, path: Path) -> tuple[Counter[str], Option
 
     Raises:
         CheckFailedError: The archive is damaged.
+        ClarinetError: A newer ``pg_dump`` wrote it.
     """
     counts: Counter[str] = Counter()
     revisions: list[str] = []
@@ -176,14 +188,35 @@ class _Parser:
             found.append(Rows(self._table, self._columns, []))
 
 
-def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> Exception:
-    reason = program_error(program, code, stderr, str(path)).message
-    newer = NEWER in reason
-    return CHECK_FAILED.with_context(
-        f"{path.name} can't be read whole: {reason}",
-        hint="a newer pg_dump made it: install the client programs of its version"
-        if newer
-        else None,
+def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> ClarinetError:
+    error = restore_error(program, code, stderr, str(path), path)
+    if NEWER in stderr:
+        return error
+    return CHECK_FAILED.with_context(f"{path.name} can't be read whole: {error.message}")
+
+
+def restore_error(
+    program: Program, code: int, stderr: bytes, target: str, path: Path
+) -> ClarinetError:
+    """Return the error of a ``pg_restore``: see ``program_error``.
+
+    Args:
+        program: See there.
+        code: See there.
+        stderr: See there.
+        target: See there.
+        path: The archive; when a newer ``pg_dump`` made it, both versions are named.
+    """
+    error = program_error(program, code, stderr, target)
+    if NEWER not in stderr:
+        return error
+    with path.open("rb") as file:
+        found = VERSIONS.search(file.read(HEADER_BYTES))
+    version = found[1].decode() if found else ""
+    return FAILURE.with_context(
+        f"{program.name} ({program.path}) is older than pg_dump {version or 'of a newer version'}, "
+        f"which wrote {path}",
+        hint=package_hint(int(version.partition(".")[0])) if version else None,
     )
 
 

@@ -74,6 +74,7 @@ class BackupPlan:
         accounts_only: Our four tables alone, as a portable copy.
         compress: PostgreSQL: method and level for ``pg_dump``.
         quick: SQLite: leave out whether each row is found by each index.
+        lock_timeout: Seconds to wait for locks of others.
     """
 
     file: Optional[Path] = None
@@ -83,6 +84,7 @@ class BackupPlan:
     accounts_only: bool = False
     compress: Optional[str] = None
     quick: bool = False
+    lock_timeout: float = BUSY_TIMEOUT_SECONDS
 
 
 async def back_up(
@@ -140,9 +142,11 @@ async def _verified(
         if plan.accounts_only:
             snapshot = await _copy_accounts(settings, new)
         elif file is not None:
-            snapshot = await in_thread(partial(copy_database, file, new.path, progress))
+            snapshot = await in_thread(
+                partial(copy_database, file, new.path, progress, lock_timeout=plan.lock_timeout)
+            )
         else:
-            yield new, await _dump(settings, new, plan.compress), 0
+            yield new, await _dump(settings, new, plan), 0
             return
         check = partial(verify_copy, new.path, snapshot.rows, quick=plan.quick, about=file)
         yield new, snapshot, await in_thread(check)
@@ -198,10 +202,10 @@ def _require_tables(rows: Mapping[str, int]) -> None:
         raise FAILURE.with_context(f"there is no table {', '.join(missing)} to copy")
 
 
-async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Snapshot:
+async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
     """Let pg_dump write into the new file, and read the whole of it back."""
     url = database_url(settings)
-    async with snapshot_session(settings) as session:
+    async with snapshot_session(settings, lock_timeout=plan.lock_timeout) as session:
         server = ServerRepository(session)
         program = await find_program(DUMP, await server.version())
         reader = await find_program(RESTORE, await server.version())
@@ -211,9 +215,9 @@ async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Sn
             "--format=custom",
             "--no-password",
             f"--file={new.path}",  # to standard output it would write its contents twice
-            f"--lock-wait-timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}",
+            f"--lock-wait-timeout={milliseconds(plan.lock_timeout)}",
             f"--snapshot={await snapshots.export_snapshot(session)}",
-            *([f"--compress={compress}"] if compress else []),
+            *([f"--compress={plan.compress}"] if plan.compress else []),
         ]
         with connection_variables(url, encrypted=await is_encrypted(session)) as variables:
             async with started(program, arguments, variables) as process:
@@ -233,9 +237,18 @@ async def _dump(settings: Settings, new: NewFile, compress: Optional[str]) -> Sn
 
 
 @asynccontextmanager
-async def snapshot_session(settings: Settings) -> AsyncIterator[AsyncSession]:
-    """Yield a session in a transaction that sees one state, however long it lasts."""
-    async with get_connection(settings, statement_timeout=DUMP_SECONDS) as connection:
+async def snapshot_session(
+    settings: Settings, *, lock_timeout: float = BUSY_TIMEOUT_SECONDS
+) -> AsyncIterator[AsyncSession]:
+    """Yield a session in a transaction that sees one state, however long it lasts.
+
+    Args:
+        settings: Which database.
+        lock_timeout: Seconds to wait for locks of others.
+    """
+    async with get_connection(
+        settings, statement_timeout=DUMP_SECONDS, busy_timeout=lock_timeout
+    ) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
         async with AsyncSession(connection) as session, session.begin():
             if connection.dialect.name != "sqlite":

@@ -93,10 +93,7 @@ async def find_program(name: str, server_version: str) -> Program:
     if usable:
         same = [item for item in usable if item.version[0] == major]
         return (same or usable)[-1]
-    package = (
-        f"install postgresql-client-{major} (Debian, Ubuntu), postgresql{major} (Fedora, RHEL)"
-    )
-    hint = f"{package} or postgresql@{major} (Homebrew)"
+    hint = package_hint(major)
     if not found:
         raise FAILURE.with_context(
             f"{name} is not installed; the server is PostgreSQL {server_version}", hint=hint
@@ -105,6 +102,14 @@ async def find_program(name: str, server_version: str) -> Program:
         f"{found[-1].name} ({found[-1].path}) is older than the server, PostgreSQL "
         f"{server_version}",
         hint=hint,
+    )
+
+
+def package_hint(major: int) -> str:
+    """Return which packages have the programs of a major version."""
+    return (
+        f"install postgresql-client-{major} (Debian, Ubuntu), postgresql{major} (Fedora, RHEL) or "
+        f"postgresql@{major} (Homebrew)"
     )
 
 

@@ -3,25 +3,32 @@
 import asyncio
 import os
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
 from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, display_url, missing_file, sqlite_file
-from clarinet_cli.exceptions import BUSY, CONFLICT, FAILURE, UnknownDatabaseError
+from clarinet_cli.exceptions import (
+    BUSY,
+    CONFLICT,
+    FAILURE,
+    ClarinetError,
+    UnknownDatabaseError,
+)
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories import account_copy, snapshots
 from clarinet_cli.repositories.account_copy import AccountTables, Row
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.audit import Trail, audit_trail
-from clarinet_cli.services.backup.archive import fields_of, read_rows
+from clarinet_cli.services.backup.archive import fields_of, read_rows, restore_error
 from clarinet_cli.services.backup.files import new_file
 from clarinet_cli.services.backup.inspect import (
     Backup,
@@ -43,7 +50,6 @@ from clarinet_cli.services.backup.postgresql import (
     RESTORE,
     connection_variables,
     find_program,
-    program_error,
     started,
 )
 from clarinet_cli.services.backup.sqlite import (
@@ -58,7 +64,7 @@ from clarinet_cli.services.backup.sqlite import (
 )
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
-from clarinet_cli.services.unit_of_work import Access, unit_of_work
+from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
@@ -160,7 +166,11 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         if not (exists or plan.create):
             missing = missing_file(file, settings.project_dir)
             raise missing.with_context(missing.message, hint=CREATE_HINT)
-        rows, revision = await in_thread(partial(read_live, file)) if exists else ({}, None)
+        rows, revision = (
+            await in_thread(partial(read_live, file, lock_timeout=plan.lock_timeout))
+            if exists
+            else ({}, None)
+        )
         objects = file_size(file)
     else:
         exists, objects, rows, revision = await _state_of_server(settings, plan)
@@ -178,7 +188,7 @@ async def _state_of_server(
     settings: Settings, plan: RestorePlan
 ) -> tuple[bool, int, dict[str, int], Optional[str]]:
     try:
-        async with snapshot_session(settings) as session:
+        async with snapshot_session(settings, lock_timeout=plan.lock_timeout) as session:
             objects = await snapshots.number_of_objects(session)
             rows = await ServerRepository(session).row_counts()
             return True, objects, rows, await stored_revision(session)
@@ -217,13 +227,14 @@ async def restore(
             await stack.enter_async_context(job_lock(settings, job, timeout=plan.lock_timeout))
         safety = None
         if plan.safety_copy and not prepared.empty:
-            safety = await _safety_copy(settings)
+            safety = await _safety_copy(settings, plan.lock_timeout)
+            stack.enter_context(_names_safety_copy(safety))
         if prepared.accounts_only:
             await _restore_accounts(settings, prepared, plan)
         else:
             with audit_trail() as trail:
                 await _restore_all(settings, prepared, plan, trail, progress)
-        rows, revision = await _check(settings)
+        rows, revision = await _check(settings, plan.lock_timeout)
     expected = prepared.report(plan)
     return RestoreReport(
         result=RESTORED,
@@ -241,12 +252,30 @@ async def restore(
     )
 
 
-async def _safety_copy(settings: Settings) -> str:
+@contextmanager
+def _names_safety_copy(file: str) -> Iterator[None]:
+    """Add to the error of the block where the database before it was saved."""
+    try:
+        yield
+    except ClarinetError as error:
+        logger.debug(error.message)
+        hint = "; ".join(part for part in (error.hint, f"the safety copy is {file}") if part)
+        raise error.with_context(
+            error.message, hint=hint, outcome_unknown=error.outcome_unknown
+        ) from error
+
+
+async def _safety_copy(settings: Settings, lock_timeout: float) -> str:
     """Back up what is there, beside the SQLite file or in the project directory."""
     file = sqlite_file(database_url(settings))
     place = file if file is not None else settings.project_dir / "clarinet.dump"
-    name = f"{place.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}{place.suffix}"
-    report = await back_up(settings, BackupPlan(file=place.with_name(name), quick=True))
+    stem = f"{place.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}"
+    target = place.with_name(f"{stem}{place.suffix}")
+    numbers = count(2)
+    while target.exists():  # of a restore within the same second
+        target = place.with_name(f"{stem}-{next(numbers)}{place.suffix}")
+    plan = BackupPlan(file=target, quick=True, lock_timeout=lock_timeout)
+    report = await back_up(settings, plan)
     SIGNALS.check_interrupted()
     return report.file
 
@@ -288,7 +317,9 @@ async def _restore_sqlite(
             second = stack.enter_context(new_file(file.parent, like=file))
             await in_thread(partial(with_page_size, source, second.path, size))
             source = second.path
-        await in_thread(partial(restore_database, source, file, progress))
+        await in_thread(
+            partial(restore_database, source, file, progress, lock_timeout=plan.lock_timeout)
+        )
 
 
 def database_file(settings: Settings) -> Path:
@@ -324,7 +355,7 @@ async def _restore_postgresql(settings: Settings, backup: Backup, plan: RestoreP
             finally:
                 end.cancel()
     if process.returncode:
-        raise program_error(program, process.returncode, stderr, display_url(url))
+        raise restore_error(program, process.returncode, stderr, display_url(url), backup.path)
 
 
 def _database_name(name: Optional[str]) -> str:
@@ -353,7 +384,10 @@ async def _watch(
 async def _restore_accounts(settings: Settings, prepared: Prepared, plan: RestorePlan) -> None:
     """Make our four tables those of the backup, in one transaction."""
     report = prepared.report(plan)
-    async with unit_of_work(settings, access=Access.WRITE) as work:
+    async with (
+        open_database(settings, busy_timeout=plan.lock_timeout) as database,
+        unit_of_work(database, access=Access.WRITE) as work,
+    ):
         tables = AccountTables(work.session)
         await ServerRepository(work.session).lock_accounts()
         await tables.clear_links()
@@ -391,7 +425,7 @@ async def _rows_of(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
                 yield table, batch
 
 
-async def _check(settings: Settings) -> tuple[dict[str, int], Optional[str]]:
+async def _check(settings: Settings, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
     """Check the database as a backup is checked, and return what it holds now.
 
     Raises:
@@ -399,6 +433,6 @@ async def _check(settings: Settings) -> tuple[dict[str, int], Optional[str]]:
     """
     file = sqlite_file(database_url(settings))
     if file is None:
-        async with snapshot_session(settings) as session:
+        async with snapshot_session(settings, lock_timeout=lock_timeout) as session:
             return await ServerRepository(session).row_counts(), await stored_revision(session)
-    return await in_thread(partial(check_live, file))
+    return await in_thread(partial(check_live, file, lock_timeout=lock_timeout))

@@ -57,6 +57,7 @@ class Snapshot:
 class _Patience:
     """How long a step may find the database locked by another connection."""
 
+    seconds: float
     _since: Optional[float] = None
 
     def check(self, status: int) -> None:
@@ -65,7 +66,7 @@ class _Patience:
             self._since = None
             return
         self._since = self._since or monotonic()
-        if monotonic() - self._since > BUSY_TIMEOUT_SECONDS:
+        if monotonic() - self._since > self.seconds:
             raise BUSY.with_context("the SQLite file is locked by another process")
 
 
@@ -76,18 +77,22 @@ class _Reading:
     source: sqlite3.Connection
     progress: ProgressCallback
     by_steps: bool
+    lock_timeout: float
     rows: dict[str, int] = field(default_factory=dict)
     revision: Optional[str] = None
     longest: float = 0.0
     beginnings: int = 0
     _left: Optional[int] = None
     _since: float = field(default_factory=monotonic)
-    _waiting: _Patience = field(default_factory=_Patience)
+    _waiting: _Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = _Patience(self.lock_timeout)
 
     def hold(self) -> None:
         """Begin the transaction, and count the rows in it."""
         self._since = monotonic()
-        begin_reading(self.source, BUSY_TIMEOUT_SECONDS)
+        begin_reading(self.source, self.lock_timeout)
         self.rows = sqlite_contents.row_counts(self.source)
         self.revision = sqlite_contents.revision(self.source)
 
@@ -121,7 +126,12 @@ class _Reading:
 
 
 def copy_database(
-    file: Path, target: Path, progress: ProgressCallback, access: str = READ_WRITE
+    file: Path,
+    target: Path,
+    progress: ProgressCallback,
+    access: str = READ_WRITE,
+    *,
+    lock_timeout: float = BUSY_TIMEOUT_SECONDS,
 ) -> Snapshot:
     """Copy one state of a database into an empty file, page by page.
 
@@ -130,6 +140,7 @@ def copy_database(
         target: An empty file.
         progress: Is called with the number of pages done and of all.
         access: How to open the database; see ``open_sqlite``.
+        lock_timeout: Seconds to wait for locks of others.
 
     Raises:
         BusyError: Another process kept it locked.
@@ -145,7 +156,7 @@ def copy_database(
         wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         locks = access == READ_WRITE and not wal
-        reading = _Reading(source, progress, by_steps=locks and pages > PAGES_A_STEP)
+        reading = _Reading(source, progress, locks and pages > PAGES_A_STEP, lock_timeout)
         if not reading.by_steps:
             reading.hold()
         try:
@@ -247,7 +258,9 @@ def with_page_size(path: Path, target: Path, size: int) -> None:
         connection.execute("VACUUM INTO ?", [str(target)])
 
 
-def restore_database(path: Path, file: Path, progress: ProgressCallback) -> None:
+def restore_database(
+    path: Path, file: Path, progress: ProgressCallback, *, lock_timeout: float
+) -> None:
     """Bring the content of a file into a database, as one commit for all other connections.
 
     Its journal mode stays. A write-ahead log takes pages of the database's size only.
@@ -256,12 +269,13 @@ def restore_database(path: Path, file: Path, progress: ProgressCallback) -> None
         path: The file, which nobody writes.
         file: The database, which others may use.
         progress: Is called with the number of pages done and of all.
+        lock_timeout: Seconds to wait for locks of others.
 
     Raises:
         BusyError: Another process kept it locked; nothing has changed.
         StoppedError: A signal arrived before the commit; nothing has changed.
     """
-    patience = _Patience()
+    patience = _Patience(lock_timeout)
 
     def after_step(status: int, left: int, total: int) -> None:
         if status != DONE:
@@ -274,32 +288,34 @@ def restore_database(path: Path, file: Path, progress: ProgressCallback) -> None
         source.backup(target, pages=PAGES_A_STEP, progress=after_step, sleep=PAUSE_SECONDS)
 
 
-def read_live(file: Path) -> tuple[dict[str, int], Optional[str]]:
+def read_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
     """Return the rows of our tables and the revision of a database.
 
     Args:
         file: The database, which others may use.
+        lock_timeout: Seconds to wait for locks of others.
     """
     prepare_sqlite_file(file)
     with open_sqlite(file, READ_WRITE) as connection:
-        begin_reading(connection, BUSY_TIMEOUT_SECONDS)
+        begin_reading(connection, lock_timeout)
         return sqlite_contents.row_counts(connection), sqlite_contents.revision(connection)
 
 
-def check_live(file: Path) -> tuple[dict[str, int], Optional[str]]:
+def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
     """Check a database, and return the rows of our tables and the revision.
 
     With a rollback journal writers wait for it: only the structure is checked there.
 
     Args:
         file: The database, which others may use.
+        lock_timeout: Seconds to wait for locks of others.
 
     Raises:
         CheckFailedError: It is damaged.
     """
     with open_sqlite(file, READ_WRITE) as connection:
         wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        begin_reading(connection, BUSY_TIMEOUT_SECONDS)
+        begin_reading(connection, lock_timeout)
         rows = sqlite_contents.row_counts(connection)
         revision = sqlite_contents.revision(connection)
         problems = sqlite_contents.integrity_problems(connection, quick=not wal)
