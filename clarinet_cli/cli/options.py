@@ -2,8 +2,9 @@
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -62,17 +63,22 @@ def _seconds_since(text: str) -> float:
     return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
 
 
-OUTPUT = typer.Option(
-    "--output",
-    "-o",
-    envvar="CLARINET_OUTPUT",
-    show_envvar=True,
-    help="The format of the data on standard output.",
-    show_default="table",
-    case_sensitive=False,
-)
-Output = Annotated[Optional[OutputFormat], OUTPUT]
-StatsOutput = Annotated[Optional[StatsFormat], OUTPUT]
+def _output(formats: type[StrEnum]) -> Any:
+    """Return the option that chooses one of some formats, named in its help."""
+    return typer.Option(
+        "--output",
+        "-o",
+        envvar="CLARINET_OUTPUT",
+        show_envvar=True,
+        metavar="FORMAT",  # all of them in this column would leave 80 columns no room
+        help=f"The format of the data on standard output: {', '.join(formats)}.",
+        show_default="table",
+        case_sensitive=False,
+    )
+
+
+Output = Annotated[Optional[OutputFormat], _output(OutputFormat)]
+StatsOutput = Annotated[Optional[StatsFormat], _output(StatsFormat)]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from clarinet_cli.cli.app import app
 from clarinet_cli.cli.commands import GROUPS
@@ -49,6 +50,14 @@ def test_each_command_has_a_purpose_and_explains_each_option(name: str) -> None:
     assert first.endswith((".", "('migrate init')."))
     assert first[0].isupper()
     assert not [item.name for item in command.params if not item.help]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_is_cut_in_80_columns(name: str) -> None:
+    """A person can read all of an option's name, and of the setting that is its default."""
+    result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"})
+    assert "--help" in result.stdout
+    assert "…" not in result.stdout
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if " " in name])

@@ -36,8 +36,10 @@ async def cleanup(
         typer.Option(
             min=0,
             max=36500,
-            help="Also remove sessions created more than this many days ago; 0: don't.",
-            show_default="session_cleanup_retention_days",
+            metavar="N",
+            help="Also remove sessions created more than this many days ago; 0: don't; by default "
+            "session_cleanup_retention_days.",
+            show_default=False,
         ),
     ] = None,
     expired_only: Annotated[
@@ -47,13 +49,14 @@ async def cleanup(
         Optional[int],
         typer.Option(
             min=1,
+            metavar="N",
             help="Maximum number of sessions per transaction; by default it adapts to the time "
             "that a transaction takes, starting at session_cleanup_batch_size.",
             show_default=False,
         ),
     ] = None,
     limit: Annotated[
-        Optional[int], typer.Option(min=1, help="Stop after this many sessions.")
+        Optional[int], typer.Option(min=1, metavar="N", help="Stop after this many sessions.")
     ] = None,
     max_time: Annotated[
         Optional[float],

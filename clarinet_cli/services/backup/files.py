@@ -163,7 +163,7 @@ def target_of(given: Path, *, replace: bool, protected: Sequence[Path] = ()) -> 
     if os.path.realpath(target) in names:
         raise INVALID.with_context(f"{given} is a file of the database itself")
     if found is not None and not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         hint = f"--directory {given} names the files in it" if what == "a directory" else None
         raise INVALID.with_context(f"{given} is {what}", hint=hint)
     if found is not None and not replace:

@@ -130,7 +130,7 @@ def file_size(path: Path) -> int:
 def _kind_of(path: Path) -> Kind:
     with file_errors(path):
         if not path.is_file():
-            what = "no regular file" if path.exists() else "there is no such file"
+            what = "not a regular file" if path.exists() else "there is no such file"
             raise (INVALID if path.exists() else NOT_FOUND).with_context(f"{path}: {what}")
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
