@@ -1,5 +1,6 @@
 """Each command with each exit code that it can end with, and the faults of old."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from tests.cli.scenes import (
     EXIT_CODES,
     Dump,
     assert_failed,
+    back_up,
     database_locked,
     everything,
     job_running,
     make_tables_missing,
     populate,
+    run_line,
 )
 from tests.postgres import LOCKED_ROLE
 from tests.support import Project
@@ -30,6 +33,12 @@ LINES = {
     "db init": "db init --generate-password",
     "db status": "db status",
     "db wait": "db wait",
+    "db check": "db check",
+    "db backup": "db backup --directory DIR",
+    "db vacuum": "db vacuum",
+    "db shell": "db shell -c SELECT(1)",
+    "db reset": "db reset --yes --lock-timeout 0.2s",
+    "db inspect": "db inspect",
     "admin create": NEW,
     "admin reset-password": RESET,
     "admin list": "admin list",
@@ -55,6 +64,8 @@ LINES = {
     "migrate downgrade": "migrate downgrade base --yes --lock-timeout 0.2s",
     "migrate status": "migrate status",
     "migrate history": "migrate history",
+    "migrate check": "migrate check",
+    "migrate stamp": "migrate stamp head --lock-timeout 0.2s",
 }
 NEEDS_TABLES = [
     *(name for name in LINES if name.startswith("admin ")),
@@ -72,6 +83,8 @@ USER_COMMANDS = ["show", "promote", "demote", "activate", "deactivate", "delete 
 # The same with less patience, for a database that never comes.
 IMPATIENT_LINES = LINES | {"db wait": "db wait --timeout 0.2s"}
 NAMED = (ADA, "44444444")  # what 'populate' makes
+# Findings are data, whatever the exit code.
+FINDINGS = ("migrate status --check", "migrate check", "db check", "config check", "doctor")
 WITHOUT_DATABASE = ["migrate init", "init-migrations"]
 Prepare = Callable[[Project], object]
 
@@ -126,6 +139,31 @@ def back_to_nothing(project: Project) -> None:
     assert project.run("migrate", "downgrade", "base", "--yes").code == 0
 
 
+def no_superuser(project: Project) -> None:
+    """Take the first superuser's flag away."""
+    project.rows('UPDATE "user" SET is_superuser = false')
+
+
+def sick_row(project: Project) -> None:
+    """Add a session whose token is too short."""
+    populate(project)
+
+
+def no_role(project: Project) -> None:
+    """Remove one of the roles."""
+    project.rows("DELETE FROM userrole WHERE name = 'expert'")
+
+
+def other_table(project: Project) -> None:
+    """Add a table of another program."""
+    project.rows("CREATE TABLE study (id INTEGER PRIMARY KEY)")
+
+
+def misspelled_key(project: Project) -> None:
+    """Set a number to a text."""
+    project.write_settings('database_port = "many"\n')
+
+
 def prepared_for(line: str) -> Prepare:
     """Return what makes the account or the session that a working line names."""
     return populate if set(NAMED) & set(line.split()) else nothing
@@ -152,6 +190,19 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate downgrade base --sql", 0, nothing),
     ("session cleanup --fail-incomplete", 0, populate),
     ("help exit-codes", 0, nothing),
+    ("db backup DIR/saved --force", 0, back_up),
+    ("db backup DIR/accounts --accounts-only", 0, back_up),
+    ("db restore DIR/saved --clean --yes", 0, back_up),
+    ("db restore DIR/saved --clean --yes --accounts-only", 0, back_up),
+    ("db inspect --write", 0, nothing),
+    ("doctor", 0, nothing),
+    ("doctor --list", 0, nothing),
+    ("doctor --fix --yes", 0, no_role),
+    ("config show", 0, nothing),
+    ("config show", 0, misspelled_key),
+    ("config check", 0, nothing),
+    ("config path", 0, misspelled_key),
+    ("migrate stamp base --force", 0, nothing),
     # 2: usage
     ("db init --password-stdin --generate-password", 2, nothing),
     ("db wait --timeout soon", 2, nothing),
@@ -184,6 +235,23 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate downgrade", 2, nothing),
     ("migrate upgrade --lock-timeout soon", 2, nothing),
     ("help nonsense", 2, nothing),
+    ("db backup", 2, nothing),
+    ("db backup DIR/saved --directory DIR", 2, nothing),
+    ("db backup DIR/saved --keep 2", 2, nothing),
+    ("db backup --directory DIR --keep 0", 2, nothing),
+    ("db restore", 2, nothing),
+    ("db restore DIR/settings.toml --yes", 2, nothing),
+    ("db reset --lock-timeout soon", 2, nothing),
+    ("db vacuum extra", 2, nothing),
+    ("db check extra", 2, nothing),
+    ("db shell extra", 2, nothing),
+    ("doctor --only nonsense", 2, nothing),
+    ("doctor --skip nonsense", 2, nothing),
+    ("config show nonsense", 2, nothing),
+    ("config check extra", 2, nothing),
+    ("config path extra", 2, nothing),
+    ("migrate stamp", 2, nothing),
+    ("migrate check extra", 2, nothing),
     # 3: not found
     ("db init --password-file missing", 3, nothing),
     ("admin create --email new@example.org --password-file missing", 3, nothing),
@@ -218,6 +286,8 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate downgrade nonsense --yes", 3, nothing),
     ("migrate downgrade -7 --yes", 3, nothing),
     ("migrate upgrade nonsense --sql", 3, nothing),
+    ("migrate stamp nonsense", 3, nothing),
+    ("db restore DIR/missing --yes", 3, nothing),
     # 4: conflict
     (f"admin create --email {ADMIN} --generate-password", 4, nothing),
     (f"admin create --email {ADMIN}", 4, nothing),
@@ -227,6 +297,7 @@ CASES: list[tuple[str, int, Prepare]] = [
     (f"admin delete {ADA} --dry-run", 4, referred),
     ("migrate init", 4, other_files),
     ("init-migrations", 4, other_files),
+    ("db backup DIR/saved", 4, back_up),
     ("db init --generate-password", 4, half_a_schema),
     # 5: refused
     (f"admin reset-password {ADA} --generate-password", 5, populate),
@@ -247,9 +318,19 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("migrate downgrade base", 5, nothing),
     ("migrate downgrade -1", 5, nothing),
     ("migrate create -m later", 5, nothing),
+    ("migrate stamp base", 5, nothing),
+    ("db restore DIR/saved --clean", 5, back_up),
+    ("db reset", 5, populate),
+    ("db reset --yes", 5, other_table),
+    ("doctor --fix", 5, no_role),
     # 6: the check failed; the data is printed where there is some
     ("migrate create -m later", 6, environment_not_at_head),
     ("migrate status --check", 6, back_to_nothing),
+    ("migrate check", 6, back_to_nothing),
+    ("db check", 6, sick_row),
+    ("doctor", 6, no_superuser),
+    ("doctor", 6, misspelled_key),
+    ("config check", 6, misspelled_key),
     # 7: not ready in time
     ("db wait --for schema --timeout 0.2s", 7, back_to_nothing),
 ]
@@ -265,7 +346,7 @@ GROUPS = sorted({(code, prepare) for _, code, prepare in CASES if code}, key=str
 def test_success(project: Project, line: str, prepare: Prepare) -> None:
     """A command that did its work, or had nothing to do, ends with 0 and no error line."""
     prepare(project)
-    result = project.run(*line.split())
+    result = run_line(project, line)
     assert result.code == 0, result
     assert "error:" not in result.stderr
 
@@ -281,10 +362,10 @@ def test_failure(project: Project, code: int, prepare: Prepare) -> None:
     for line, expected, needed in CASES:
         if (expected, needed) != (code, prepare):
             continue
-        result = project.run(*line.split())
+        result = run_line(project, line)
         if result.code != code:
             wrong[line] = result
-        elif line == "migrate status --check":
+        elif line in FINDINGS:
             assert result.stdout != ""  # the answer is data all the same
         else:
             assert_failed(result, code)
@@ -315,12 +396,12 @@ def test_missing_tables(empty_project: Project) -> None:
     """A database without tables: 1, one line, and the command that makes them."""
     make_tables_missing(empty_project)
     for name in NEEDS_TABLES:
-        result = empty_project.run(*LINES[name].split())
+        result = run_line(empty_project, LINES[name])
         assert_failed(result, 1)
         assert "is missing" in result.stderr, name
         assert "clarinet db init" in result.stderr, name
     for name in ("db status", "migrate status", "migrate history"):
-        assert empty_project.run(*LINES[name].split()).code == 0, name
+        assert run_line(empty_project, LINES[name]).code == 0, name
 
 
 def test_a_missing_database(empty_project: Project) -> None:
@@ -329,7 +410,7 @@ def test_a_missing_database(empty_project: Project) -> None:
     for name, line in IMPATIENT_LINES.items():
         if name in {"db init", "migrate upgrade"}:
             continue  # they make it
-        result = empty_project.run(*line.split())
+        result = run_line(empty_project, line)
         assert_failed(result, 7)
         assert empty_project.database in result.stderr, name
         if name != "db wait":
@@ -349,7 +430,7 @@ def test_an_unreachable_server(project: Project, tmp_path: Path) -> None:
     )
     (project.directory / "settings.toml").write_text(text)
     for name, line in IMPATIENT_LINES.items():
-        result = project.run(*line.split())
+        result = run_line(project, line)
         assert_failed(result, 7)
         assert "postgresql://" in result.stderr, name
         assert "geheim-1" not in result.stderr, name
@@ -367,7 +448,7 @@ def test_a_wrong_password_of_the_database(project: Project) -> None:
     )
     (project.directory / "settings.toml").write_text(text)
     for name, line in LINES.items():
-        result = project.run(*line.split())
+        result = run_line(project, line)
         assert_failed(result, 7)
         assert "database_password" in result.stderr, name
         assert "geheim-1" not in result.stderr, name
@@ -378,20 +459,26 @@ def test_a_directory_instead_of_a_file(empty_project: Project) -> None:
     """A directory where the SQLite file should be: 7 for every command."""
     empty_project.file.mkdir()
     for line in IMPATIENT_LINES.values():
-        assert_failed(empty_project.run(*line.split()), 7)
+        assert_failed(run_line(empty_project, line), 7)
     assert [*empty_project.file.iterdir()] == []
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_file_that_is_no_database(empty_project: Project) -> None:
-    """Other content in the file: 7 for every command, the file unchanged."""
+    """Other content in the file: 7, or 6 from the check of the file; the file unchanged."""
     content = b"a spreadsheet of somebody\n" * 100
     empty_project.file.write_bytes(content)
     codes = {}
     for name, line in IMPATIENT_LINES.items():
-        codes[name] = empty_project.run(*line.split()).code
+        codes[name] = run_line(empty_project, line).code
         assert empty_project.file.read_bytes() == content
-    assert codes == dict.fromkeys(LINES, 7)
+    assert codes == dict.fromkeys(LINES, 7) | {"db check": 6}  # its finding
+
+
+@pytest.fixture(autouse=True)
+def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End a command that would start psql or sqlite3 in place of this process with 0."""
+    monkeypatch.setattr("os.execve", lambda *_: sys.exit(0))
 
 
 @pytest.fixture
@@ -417,6 +504,7 @@ WRITERS = [
     "session cleanup",
     "migrate upgrade",
     "migrate downgrade",
+    "db reset",
 ]
 
 
@@ -430,7 +518,7 @@ def test_a_locked_database(project: Project) -> None:
         for name in WRITERS:
             if name == "migrate upgrade" and project.server is not None:
                 continue  # at head already: it needs none of the locked tables
-            result = project.run(*LINES[name].split())
+            result = run_line(project, LINES[name])
             codes[name] = result.code
             if result.code == 75:
                 assert_failed(result, 75)
@@ -443,8 +531,8 @@ def test_another_migration_is_running(project: Project) -> None:
     """Its lock is held: 75 after the time-out, and the schema stays."""
     before = everything(project)[0]
     with job_running(project, Job.MIGRATION):
-        for name in ("migrate upgrade", "migrate downgrade"):
-            result = project.run(*LINES[name].split())
+        for name in ("migrate upgrade", "migrate downgrade", "migrate stamp", "db reset"):
+            result = run_line(project, LINES[name])
             assert_failed(result, 75)
             assert "migration" in result.stderr
     assert everything(project)[0] == before
@@ -481,7 +569,7 @@ def test_a_broken_configuration(project: Project, kind: str) -> None:
     before = everything(project)
     lines = [*LINES.values(), *(WITHOUT_DATABASE if kind != "no URL" else [])]
     for line in lines:
-        result = project.run(*line.split())
+        result = run_line(project, line)
         assert_failed(result, 78)
         assert named in result.stderr, line
         assert "geheim-1" not in result.stderr
@@ -507,7 +595,7 @@ def test_the_schema_of_a_server_is_left_alone(server_project: Project) -> None:
     """On a real server's database migrations are refused with 5, the rest works."""
     before = everything(server_project)[0]
     for line in ("migrate upgrade", "migrate downgrade base --yes", "migrate downgrade -1 --yes"):
-        assert_failed(server_project.run(*line.split()), 5)
+        assert_failed(run_line(server_project, line), 5)
     check = server_project.run("migrate", "status", "--check")
     assert check.code == 6
     assert everything(server_project)[0] == before
@@ -532,7 +620,7 @@ def test_the_schema_of_a_server_is_left_alone(server_project: Project) -> None:
 def test_an_unknown_user_is_no_success(project: Project, line: str) -> None:
     """Exit 3 with the name that was given, never 0."""
     before = everything(project)
-    result = project.run(*line.split())
+    result = run_line(project, line)
     assert_failed(result, 3)
     assert "nobody@example.org" in result.stderr
     assert everything(project) == before
