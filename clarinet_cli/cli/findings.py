@@ -1,4 +1,4 @@
-"""The results of a check, and the exit code that says how it went."""
+"""The findings of a check and its exit code."""
 
 from collections.abc import Sequence
 from typing import Optional

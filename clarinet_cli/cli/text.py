@@ -30,8 +30,8 @@ def json_safe(document: str) -> str:
 def spreadsheet_safe(text: str) -> str:
     """Return *text* so that a spreadsheet does not run it as a formula.
 
-    A text that begins with such a quote already gets another one: removing one quote always
-    restores the original.
+    A formula behind quotes gets one more quote: removing one from each cell whose quotes a
+    formula follows restores the original.
     """
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 

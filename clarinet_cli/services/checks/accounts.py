@@ -86,7 +86,7 @@ async def check_hashes(patient: Patient) -> list[Problem]:
     if old:
         counts = ", ".join(f"{count} {scheme}" for scheme, count in old.most_common())
         text = f"hashes with other parameters than the settings have: {counts}; they verify, and "
-        text += "are quicker to guess once stolen"
+        text += "are weaker against offline guessing"
         found.append(Problem("warning", text, RESET_HINT))
     if not found and len(accounts) == MOST_EXAMINED:
         return [Problem("ok", f"the hashes of {MOST_EXAMINED} accounts are current")]
@@ -120,6 +120,6 @@ CHECKS = (
         "no two addresses are the same for the server",
         check_same_addresses,
     ),
-    Check("hashes", GROUP, "each hash is as the settings ask for", check_hashes),
+    Check("hashes", GROUP, "every hash has the parameters of the settings", check_hashes),
     Check("roles", GROUP, "each role of the server and of the settings exists", check_roles),
 )

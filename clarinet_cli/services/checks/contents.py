@@ -149,7 +149,7 @@ async def check_schema(settings: Settings) -> list[Finding]:
     if found:
         return found
     additions = [item.detail.partition(",")[0] for item in models if item.status == "warning"]
-    text = "tables, columns, keys and indexes are as the models have them"
+    text = "tables, columns, keys and indexes match the models"
     more = f"; additions: {'; '.join(additions)}" if additions else ""
     return [Finding("schema", "ok", f"{text}{more}")]
 

@@ -54,7 +54,7 @@ WORDS: Final[dict[FlawKind, _Words]] = {
         "the server does not find such a row",
     ),
     "timestamps": _Words(
-        "each time stamp can be read",
+        "every timestamp can be parsed",
         "with a time stamp that the server can't read",
         "whether such a session is dead is unknown, and no clean-up removes it",
     ),

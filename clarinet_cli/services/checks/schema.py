@@ -28,7 +28,7 @@ async def check_revision(patient: Patient) -> list[Problem]:
     advice = status_advice(status)
     current = ", ".join(status.current) or "none"
     if status.unknown:
-        text = f"revision {current}, of the server's own migrations, which look after the schema"
+        text = f"revision {current} of the server's own migrations"
         return [Problem("ok", text)]
     if status.pending:
         text = f"revision {current}, and {count_of(len(status.pending), 'migration')} pending"
@@ -67,7 +67,7 @@ async def check_other_tables(patient: Patient) -> list[Problem]:
     others = names - set(TABLE_NAMES) - {"alembic_version"}
     if not others:
         return []
-    return [Problem("ok", f"{count_of(len(others), 'table')} of other programs, left alone")]
+    return [Problem("ok", f"{count_of(len(others), 'table')} of other programs, not changed")]
 
 
 async def missing_indexes(patient: Patient) -> list[str]:
@@ -98,7 +98,7 @@ async def _model_errors(patient: Patient) -> list[Finding]:
 GROUP = CheckGroup.SCHEMA
 CHECKS = (
     Check("revision", GROUP, "the schema is at the newest revision", check_revision),
-    Check("drift", GROUP, "tables and columns are as the models have them", check_drift),
+    Check("drift", GROUP, "tables and columns match the models", check_drift),
     Check("indexes", GROUP, "no index is missing", check_indexes),
     Check("other-tables", GROUP, "no table is of another program", check_other_tables),
 )

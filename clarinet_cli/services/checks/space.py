@@ -91,6 +91,6 @@ def _megabytes(size: int) -> str:
 GROUP = CheckGroup.SPACE
 CHECKS = (
     Check("disk", GROUP, "the disk has room for a backup and a vacuum", check_disk),
-    Check("unused-space", GROUP, "little of the database holds nothing", check_unused_space),
+    Check("unused-space", GROUP, "little unused space", check_unused_space),
     Check("log", GROUP, "the write-ahead log is small", check_log),
 )

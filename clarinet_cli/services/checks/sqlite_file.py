@@ -90,7 +90,7 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
         keys = [] if problems else list(_foreign_keys(connection))
         progress.update("integrity", rows)
     if not problems:
-        found = [Finding("integrity", "ok", "SQLite finds the file sound: each page and index")]
+        found = [Finding("integrity", "ok", "no damaged page or index")]
         return [*found, *(keys or [Finding("foreign-keys", "ok", KEYS_OK)])]
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
     number = f"{MOST_PROBLEMS} or more" if len(problems) == MOST_PROBLEMS else len(problems)

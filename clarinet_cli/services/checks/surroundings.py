@@ -38,12 +38,12 @@ async def check_secrets(patient: Patient) -> list[Problem]:
     settings, found = patient.settings, []
     password = database_url(settings).password
     if patient.file is None and password == DEFAULT_PASSWORD:
-        text = f"the database's password is {DEFAULT_PASSWORD!r}, which anybody tries first"
+        text = f"the database's password is {DEFAULT_PASSWORD!r}, a well-known default"
         hint = "ALTER ROLE … PASSWORD in 'clarinet db shell', then database_password"
         found.append(Problem("warning", text, hint))
     admin = settings.admin_password and settings.admin_password.get_secret_value()
     if admin and admin.lower() in {*GUESSED_FIRST, settings.admin_username.lower()}:
-        text = "admin_password is one that anybody tries first"
+        text = "admin_password is a well-known default"
         hint = "clarinet admin reset-password --generate-password, and remove admin_password"
         found.append(Problem("error", text, hint))
     if not settings.session_secure_cookie and not settings.debug:
@@ -133,7 +133,7 @@ CHECKS = (
     Check(
         "secrets",
         CheckGroup.CONFIGURATION,
-        "no secret is one that anybody tries first",
+        "no secret is a well-known default",
         check_secrets,
         needs_database=False,
     ),
