@@ -91,7 +91,7 @@ LockTimeout = Annotated[
         "--lock-timeout",
         parser=parse_duration,
         metavar="TIME",
-        help="How long to wait for another migration to finish.",
+        help="How long to wait for each lock.",
     ),
 ]
 SettleTime = Annotated[

@@ -159,6 +159,34 @@ def test_nothing_is_shown_by_changes_of_an_account(revealing: Project) -> None:
     assert "audit" in logged(project.directory)
 
 
+def test_nothing_is_shown_by_backup_maintenance_and_checks(revealing: Project) -> None:
+    """What reads every row, every setting and every file keeps them to itself; refusals too."""
+    project = revealing
+    backup, portable = (str(project.directory / name) for name in ("backup", "portable"))
+    run(project, "db", "backup", backup, code=0)
+    run(project, "db", "backup", portable, "--accounts-only", code=0)
+    run(project, "db", "backup", backup, code=4)
+    for words in (("db", "inspect"), ("db", "vacuum"), ("config", "path"), ("migrate", "check")):
+        run(project, *words, code=0)
+    run(project, "migrate", "stamp", "head", code=0)
+    for output in ("table", "json", "csv", "plain"):
+        shown = run(project, "config", "show", "-o", output, code=0)
+        assert "****" in shown.stdout
+    for check in ("db check", "doctor", "config check"):
+        result = project.run("-vv", *check.split(), "-o", "json")
+        assert result.code in (0, 6), result
+        assert_hidden(result, project.directory)
+    run(project, "doctor", "--fix", "--dry-run", code=0)
+    run(project, "db", "restore", portable, "--accounts-only", "--dry-run", code=0)
+    run(project, "db", "restore", portable, "--accounts-only", code=5)
+    run(project, "db", "restore", portable, "--accounts-only", "--yes", "--keep-sessions", code=0)
+    assert project.tokens() == set(TOKENS)
+    Path(portable).write_bytes(Path(portable).read_bytes()[:-5000])
+    run(project, "db", "restore", portable, "--accounts-only", "--yes", code=6)
+    run(project, "db", "reset", code=5)
+    run(project, "db", "reset", "--yes", code=0)
+
+
 def test_nothing_is_shown_by_refused_changes_of_an_account(revealing: Project) -> None:
     """Refusals, conflicts and errors of the database keep rows to themselves."""
     project = revealing
@@ -380,6 +408,14 @@ COMMANDS = (
     ("session", "cleanup"),
     ("migrate", "status"),
     ("migrate", "upgrade"),
+    ("migrate", "check"),
+    ("migrate", "stamp", "head"),
+    ("db", "inspect"),
+    ("db", "check"),
+    ("db", "vacuum"),
+    ("db", "shell"),
+    ("db", "reset", "--yes"),
+    ("db", "backup", "-"),
 )
 
 

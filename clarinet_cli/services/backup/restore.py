@@ -1,9 +1,7 @@
 """Restoring a backup: checked first, with a copy of what was there, as one commit."""
 
-import asyncio
 import os
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,24 +9,19 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import Any, Optional
+from typing import Optional
 
-from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread
 from clarinet_cli.database.url import database_url, display_url, missing_file, sqlite_file
 from clarinet_cli.exceptions import (
-    BUSY,
     CONFLICT,
-    FAILURE,
     ClarinetError,
     UnknownDatabaseError,
 )
-from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.repositories import account_copy, snapshots
-from clarinet_cli.repositories.account_copy import AccountTables, Row
+from clarinet_cli.repositories import snapshots
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.audit import Trail, audit_trail
-from clarinet_cli.services.backup.archive import fields_of, read_rows, restore_error
 from clarinet_cli.services.backup.files import new_file
 from clarinet_cli.services.backup.inspect import (
     Backup,
@@ -42,16 +35,11 @@ from clarinet_cli.services.backup.make import (
     STAMP,
     BackupPlan,
     back_up,
-    is_encrypted,
     snapshot_session,
     stored_revision,
 )
-from clarinet_cli.services.backup.postgresql import (
-    RESTORE,
-    connection_variables,
-    find_program,
-    started,
-)
+from clarinet_cli.services.backup.restore_accounts import RESTORED, SESSIONS, restore_accounts
+from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
     ProgressCallback,
     check_live,
@@ -64,14 +52,11 @@ from clarinet_cli.services.backup.sqlite import (
 )
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
-from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
 
-WATCH_SECONDS = 0.5
-RESTORED, WOULD_RESTORE = "restored", "would_restore"
-SESSIONS = "access_token"
+WOULD_RESTORE = "would_restore"
 CREATE_HINT = "--create makes the database, and restores into it"
 
 
@@ -230,7 +215,13 @@ async def restore(
             safety = await _safety_copy(settings, plan.lock_timeout)
             stack.enter_context(_names_safety_copy(safety))
         if prepared.accounts_only:
-            await _restore_accounts(settings, prepared, plan)
+            await restore_accounts(
+                settings,
+                prepared.backup,
+                prepared.report(plan),
+                revoke_sessions=plan.revoke_sessions,
+                lock_timeout=plan.lock_timeout,
+            )
         else:
             with audit_trail() as trail:
                 await _restore_all(settings, prepared, plan, trail, progress)
@@ -293,7 +284,13 @@ async def _restore_all(
     if sqlite_file(database_url(settings)) is not None:
         await _restore_sqlite(settings, prepared.backup.path, plan, progress)
     else:
-        await _restore_postgresql(settings, prepared.backup, plan)
+        await restore_archive(
+            settings,
+            prepared.backup,
+            clean=plan.clean,
+            revoke_sessions=plan.revoke_sessions,
+            lock_timeout=plan.lock_timeout,
+        )
     trail.committed()
     SIGNALS.mark_changed()
 
@@ -325,104 +322,6 @@ async def _restore_sqlite(
 def database_file(settings: Settings) -> Path:
     """Return the SQLite file itself, by whatever link it is named."""
     return Path(os.path.realpath(str(sqlite_file(database_url(settings)))))
-
-
-async def _restore_postgresql(settings: Settings, backup: Backup, plan: RestorePlan) -> None:
-    """Let pg_restore run the archive in one transaction."""
-    url = database_url(settings)
-    assert backup.archive is not None  # noqa: S101 - for the type checker
-    application = f"clarinet-restore-{os.getpid()}"
-    async with snapshot_session(settings) as session:
-        version = await ServerRepository(session).version()
-        roles = await snapshots.usable_roles(session)
-        encrypted = await is_encrypted(session)
-    program = await find_program(RESTORE, version)
-    arguments = ["--single-transaction", "--exit-on-error", "--no-password"]
-    arguments += ["--clean", "--if-exists"] if plan.clean else []
-    if unusable := sorted(backup.archive.owners - roles - {"-"}):
-        logger.warning(f"owners and privileges are not restored: no role {', '.join(unusable)}")
-        arguments += ["--no-owner", "--no-privileges"]
-    arguments += ["--use-list=/dev/stdin"] if plan.revoke_sessions else []
-    arguments += [f"--dbname={_database_name(url.database)}", str(backup.path)]
-    with connection_variables(url, encrypted=encrypted) as variables:
-        variables = {**variables, "PGAPPNAME": application}
-        async with started(program, arguments, variables, stdin=PIPE) as process:
-            listing = backup.archive.without_sessions().encode()
-            end = asyncio.ensure_future(process.communicate(listing))
-            try:
-                await _watch(settings, end, application, plan.lock_timeout)
-                _, stderr = await end
-            finally:
-                end.cancel()
-    if process.returncode:
-        raise restore_error(program, process.returncode, stderr, display_url(url), backup.path)
-
-
-def _database_name(name: Optional[str]) -> str:
-    """Return a connection string for a name: as it is, libpq could take it for one."""
-    quoted = (name or "").replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{quoted}'" if name else ""
-
-
-async def _watch(
-    settings: Settings, end: "asyncio.Future[Any]", application: str, timeout: float
-) -> None:
-    """Return when a program has ended; fail when it waits for somebody's lock for too long."""
-    while True:
-        done, _ = await asyncio.wait({end}, timeout=WATCH_SECONDS)
-        if done:
-            return
-        async with snapshot_session(settings) as session:
-            waiting = await snapshots.seconds_waiting(session, application)
-        if waiting > timeout:
-            raise BUSY.with_context(
-                f"{display_url(database_url(settings))}: locked by another process",
-                hint="nothing was changed; --lock-timeout waits longer",
-            )
-
-
-async def _restore_accounts(settings: Settings, prepared: Prepared, plan: RestorePlan) -> None:
-    """Make our four tables those of the backup, in one transaction."""
-    report = prepared.report(plan)
-    async with (
-        open_database(settings, busy_timeout=plan.lock_timeout) as database,
-        unit_of_work(database, access=Access.WRITE) as work,
-    ):
-        tables = AccountTables(work.session)
-        await ServerRepository(work.session).lock_accounts()
-        await tables.clear_links()
-        # In an archive tables come in any order, and accounts have to be there first.
-        held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
-        try:
-            async for table, rows in _rows_of(prepared.backup):
-                if table != SESSIONS or not plan.revoke_sessions:
-                    held[table] += rows
-        except (ValueError, KeyError) as error:
-            raise FAILURE.with_context(
-                f"{prepared.backup.path}: a value is not in a form that the server uses",
-                hint="nothing was changed",
-            ) from error
-        await tables.replace("user", held["user"])
-        await tables.replace("userrole", held["userrole"])
-        for table in ("userroleslink", SESSIONS):
-            await tables.add(table, held[table])
-        work.record_change(
-            None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked
-        )
-
-
-async def _rows_of(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
-    """Yield the rows of our tables in a backup of any kind."""
-    if backup.reader is not None:
-        async for table, columns, lines in read_rows(backup.reader, backup.path, only_ours=True):
-            if table in TABLE_NAMES:
-                values = [account_copy.typed_row(table, columns, fields_of(line)) for line in lines]
-                yield table, values
-        return
-    with open_sqlite(backup.path, UNCHANGING) as connection:
-        for table in TABLE_NAMES:
-            for batch in account_copy.stored_rows(connection, table):
-                yield table, batch
 
 
 async def _check(settings: Settings, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:

@@ -1,0 +1,104 @@
+"""Restoring an archive with pg_restore."""
+
+import asyncio
+import os
+from asyncio.subprocess import PIPE
+from typing import Any, Optional
+
+from clarinet_cli.database.url import database_url, display_url
+from clarinet_cli.exceptions import (
+    BUSY,
+)
+from clarinet_cli.repositories import snapshots
+from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.services.backup.archive import restore_error
+from clarinet_cli.services.backup.inspect import (
+    Backup,
+)
+from clarinet_cli.services.backup.make import (
+    is_encrypted,
+    snapshot_session,
+)
+from clarinet_cli.services.backup.postgresql import (
+    RESTORE,
+    connection_variables,
+    find_program,
+    started,
+)
+from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
+
+WATCH_SECONDS = 0.5
+
+
+async def restore_archive(
+    settings: Settings,
+    backup: Backup,
+    *,
+    clean: bool,
+    revoke_sessions: bool,
+    lock_timeout: float,
+) -> None:
+    """Let pg_restore run an archive in one transaction.
+
+    Args:
+        settings: Which database.
+        backup: The archive, verified.
+        clean: Replace what the database has.
+        revoke_sessions: Leave the sessions out.
+        lock_timeout: Seconds to wait for a lock.
+
+    Raises:
+        BusyError: Another process holds a lock for longer.
+        ClarinetError: pg_restore is missing, too old, or failed; nothing was changed.
+    """
+    url = database_url(settings)
+    assert backup.archive is not None  # noqa: S101 - for the type checker
+    application = f"clarinet-restore-{os.getpid()}"
+    async with snapshot_session(settings) as session:
+        version = await ServerRepository(session).version()
+        roles = await snapshots.usable_roles(session)
+        encrypted = await is_encrypted(session)
+    program = await find_program(RESTORE, version)
+    arguments = ["--single-transaction", "--exit-on-error", "--no-password"]
+    arguments += ["--clean", "--if-exists"] if clean else []
+    if unusable := sorted(backup.archive.owners - roles - {"-"}):
+        logger.warning(f"owners and privileges are not restored: no role {', '.join(unusable)}")
+        arguments += ["--no-owner", "--no-privileges"]
+    arguments += ["--use-list=/dev/stdin"] if revoke_sessions else []
+    arguments += [f"--dbname={_database_name(url.database)}", str(backup.path)]
+    with connection_variables(url, encrypted=encrypted) as variables:
+        variables = {**variables, "PGAPPNAME": application}
+        async with started(program, arguments, variables, stdin=PIPE) as process:
+            listing = backup.archive.without_sessions().encode()
+            end = asyncio.ensure_future(process.communicate(listing))
+            try:
+                await _watch(settings, end, application, lock_timeout)
+                _, stderr = await end
+            finally:
+                end.cancel()
+    if process.returncode:
+        raise restore_error(program, process.returncode, stderr, display_url(url), backup.path)
+
+
+def _database_name(name: Optional[str]) -> str:
+    """Return a connection string for a name: as it is, libpq could take it for one."""
+    quoted = (name or "").replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{quoted}'" if name else ""
+
+
+async def _watch(
+    settings: Settings, end: "asyncio.Future[Any]", application: str, timeout: float
+) -> None:
+    """Return when a program has ended; fail when it waits too long for a lock."""
+    while True:
+        done, _ = await asyncio.wait({end}, timeout=WATCH_SECONDS)
+        if done:
+            return
+        async with snapshot_session(settings) as session:
+            waiting = await snapshots.seconds_waiting(session, application)
+        if waiting > timeout:
+            raise BUSY.with_context(
+                f"{display_url(database_url(settings))}: locked by another process",
+                hint="nothing was changed; --lock-timeout waits longer",
+            )
