@@ -67,7 +67,7 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidInputError: It is no backup.
+        InvalidInputError: It is not a backup.
         CheckFailedError: It is damaged.
     """
     kind = _kind_of(path)
@@ -138,7 +138,7 @@ def _kind_of(path: Path) -> Kind:
         return Kind.POSTGRESQL
     if not head.startswith(SQLITE_MAGIC):
         raise INVALID.with_context(
-            f"{path} is no backup: neither a SQLite file nor an archive of pg_dump",
+            f"{path} is not a backup: neither a SQLite file nor an archive of pg_dump",
             hint="decompress or decrypt it first; plain SQL is run by psql",
         )
     ours = int.from_bytes(head[APPLICATION_ID]) == account_copy.APPLICATION_ID

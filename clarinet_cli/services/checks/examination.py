@@ -131,7 +131,7 @@ def _expected(check: Check, done: list[Finding] | BaseException) -> list[Finding
 def _with_left_out(item: Finding, count: int) -> Finding:
     if not count:
         return item
-    text = f"{item.detail}; not made for that: {count} checks that ask the database"
+    text = f"{item.detail}; {count} checks of the database were skipped"
     return Finding(item.check, item.status, text, item.hint)
 
 
@@ -146,6 +146,6 @@ def _without_settings(
         found.append(Finding(SETTINGS, "error", error.message, error.hint))
     place = next(place for place, item in enumerate(found) if item.status == "error")
     if left_out:
-        text = f"{found[place].detail}; not made for that: {left_out} checks that need the settings"
+        text = f"{found[place].detail}; {left_out} checks that need the settings were skipped"
         found[place] = Finding(found[place].check, "error", text, found[place].hint)
     return found
