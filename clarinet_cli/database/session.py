@@ -17,7 +17,6 @@ from sqlalchemy.orm.exc import StaleDataError
 from clarinet_cli.database.commits import OutcomeUnknownError, commit
 from clarinet_cli.database.engine import (
     ACCESS_OPTION,
-    BUSY_TIMEOUT_SECONDS,
     PARAMETERS_OPTION,
     Access,
     make_engine,
@@ -47,12 +46,14 @@ class Database:
 
     Args:
         settings: Which database.
-        busy_timeout: Seconds to wait for a lock.
+        busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
     """
 
-    def __init__(self, settings: Settings, *, busy_timeout: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(self, settings: Settings, *, busy_timeout: Optional[float] = None) -> None:
         self.settings = settings
-        self._busy_timeout = busy_timeout
+        self._options: dict[str, Any] = (
+            {} if busy_timeout is None else {"busy_timeout": busy_timeout}
+        )
         self._engines: dict[bool, AsyncEngine] = {}
 
     @asynccontextmanager
@@ -74,8 +75,8 @@ class Database:
                 self._engines[replica] = make_engine(
                     url,
                     access=access,
-                    busy_timeout=self._busy_timeout,
                     mapping=self.settings.table_mapping,
+                    **self._options,
                 )
             async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
                 yield session
@@ -92,13 +93,13 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    settings: Settings, *, busy_timeout: float = BUSY_TIMEOUT_SECONDS
+    settings: Settings, *, busy_timeout: Optional[float] = None
 ) -> AsyncIterator[Database]:
     """Yield the configured database; its connections are closed at the end.
 
     Args:
         settings: Which database.
-        busy_timeout: Seconds to wait for a lock.
+        busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
     """
     database = Database(settings, busy_timeout=busy_timeout)
     try:
