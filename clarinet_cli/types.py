@@ -9,6 +9,9 @@ from typing import Optional
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of items done so far and the total."""
 
+STDIO = "-"  # as a file name: standard input or output
+MEGABYTE = 10**6
+
 UNCHANGED = "unchanged"
 PLANNED = {
     "created": "would_create",

@@ -5,9 +5,8 @@ from typing import Annotated, Optional
 import typer
 
 from clarinet_cli.cli.commands import command, group
-from clarinet_cli.cli.findings import render_findings
 from clarinet_cli.cli.options import Output, Strict
-from clarinet_cli.cli.render import Listing, render_list
+from clarinet_cli.cli.render import Listing, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
 
 app = group("config")

@@ -45,8 +45,7 @@ async def doctor(
 
     Example: clarinet doctor
     """
-    from clarinet_cli.cli.findings import render_findings
-    from clarinet_cli.cli.render import Listing, render_list
+    from clarinet_cli.cli.render import Listing, render_findings, render_list
     from clarinet_cli.results import CheckRow
     from clarinet_cli.services.checks import examination
 

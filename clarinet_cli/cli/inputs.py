@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND
+from clarinet_cli.types import STDIO
 
 MIB = 2**20
 PASSWORD_LIMIT = MIB
 FILE_LIMIT = 256 * MIB
-STDIO = "-"  # as a file name: standard input or output
 
 
 def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from clarinet_cli.cli.commands import RelativeRevisionCommand, command, group
-from clarinet_cli.cli.findings import render_findings
 from clarinet_cli.cli.options import DryRun, Force, LockTimeout, Output, SchemaAnyway, Strict, Yes
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.render import Listing, render, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.types import OutputFormat

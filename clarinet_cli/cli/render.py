@@ -17,10 +17,13 @@ from clarinet_cli.cli.sinks import (
     TableSink,
     write_record,
 )
+from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
-from clarinet_cli.exceptions import ClarinetError
-from clarinet_cli.results import SessionPage
+from clarinet_cli.exceptions import CHECK_FAILED, ClarinetError
+from clarinet_cli.results import Finding, SessionPage
 from clarinet_cli.types import OutputFormat
+
+FINDING_COLUMNS = ("check", "status", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,40 @@ async def render_rows(
             if not renderer.add(item if isinstance(item, SessionPage) else [item]):
                 break
     renderer.end()
+
+
+def render_findings(
+    runtime: Runtime,
+    findings: Sequence[Finding],
+    output: Optional[OutputFormat],
+    *,
+    strict: bool = False,
+) -> None:
+    """Write the findings of a check, and end with 6 when one is an error.
+
+    Args:
+        runtime: The context of the run.
+        findings: Those of all checks, also of those that found nothing.
+        output: As in ``render``.
+        strict: A warning counts as an error.
+
+    Raises:
+        CheckFailedError: A finding counts.
+    """
+    hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
+    render_list(runtime, findings, output, Listing(Finding, columns=FINDING_COLUMNS))
+    if hints and shows_table(runtime, output):
+        # Outside of the table, where no line is wrapped: a command can be copied.
+        longest = max(len(check) for check, _ in hints)
+        lines = [f"{check:{longest}}  {printable(hint)}\n" for check, hint in hints]
+        runtime.writer.write(["\n", *lines], data=False)
+    counts = {
+        status: sum(finding.status == status for finding in findings)
+        for status in ("error", "warning")
+    }
+    if counts["error"] or (strict and counts["warning"]):
+        found = (f"{count} {status}{'s' * (count != 1)}" for status, count in counts.items())
+        raise CHECK_FAILED.with_context(f"found {', '.join(found)}")
 
 
 class _Rows:

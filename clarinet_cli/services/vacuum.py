@@ -21,8 +21,8 @@ from clarinet_cli.repositories.vacuum import (
 )
 from clarinet_cli.results import VacuumReport
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import MEGABYTE
 
-MEGABYTE = 10**6
 OWNER_HINT = "use the owner of the tables, or GRANT MAINTAIN (PostgreSQL 17 and later)"
 
 

@@ -1,15 +1,15 @@
 """``clarinet admin``: accounts."""
 
-from clarinet_cli.cli.admin import changes, files, passwords, queries
+from clarinet_cli.cli.admin import changes, create, files, queries
 from clarinet_cli.cli.commands import command, group
 
 app = group("admin")
 
 command(app, "list")(queries.list_accounts)
 command(app)(queries.show)
-command(app)(passwords.create)
-command(app)(passwords.ensure)
-command(app)(passwords.reset_password)
+command(app)(create.create)
+command(app)(create.ensure)
+command(app)(changes.reset_password)
 command(app)(changes.promote)
 command(app)(changes.demote)
 command(app)(changes.activate)

@@ -1,33 +1,31 @@
-"""Commands that change one account, and the report of all changes of accounts."""
+"""Commands that change one account."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Optional
 
+import typer
+
+from clarinet_cli.cli.admin.report import report_change
+from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
     SETTLE_SECONDS,
+    USER_HELP,
     DryRun,
+    GeneratePassword,
     Output,
+    PasswordFile,
+    PasswordStdin,
     RoleArgument,
     SettleTime,
     UserArgument,
     Yes,
 )
+from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.exceptions import ClarinetError
-from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import AccountChange, AppliedAccount
     from clarinet_cli.services.accounts.changes import Rule
-    from clarinet_cli.services.sessions.revoke import LateLogins
-    from clarinet_cli.services.unit_of_work import Database
-
-CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server
-ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
 
 
 async def promote(
@@ -108,6 +106,66 @@ async def delete(
     await _change(runtime, user, changes.delete, output, dry_run=dry_run, settle=settle)
 
 
+async def reset_password(
+    runtime: Runtime,
+    user: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="USER",
+            help=USER_HELP,
+            show_default="admin_email",
+            autocompletion=complete_emails,
+        ),
+    ] = None,
+    any_user: Annotated[
+        bool, typer.Option("--any-user", help="Allow accounts that are not superusers.")
+    ] = False,
+    keep_sessions: Annotated[
+        bool, typer.Option("--keep-sessions", help="Don't revoke the account's sessions.")
+    ] = False,
+    settle: SettleTime = SETTLE_SECONDS,
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    generate_password: GeneratePassword = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Set a new password and revoke the account's sessions.
+
+    Example: clarinet admin reset-password ada@example.org --generate-password
+    """
+    from clarinet_cli.services.accounts import changes
+    from clarinet_cli.services.accounts.hashes import prepare_password
+    from clarinet_cli.services.accounts.queries import resettable_account
+    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
+
+    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
+    password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
+    async with open_database(settings) as database:
+        async with unit_of_work(database) as work:
+            account = await resettable_account(work, user, any_user=any_user)
+        if not dry_run:
+            await database.disconnect()
+            password = require_password(runtime, password, account.email)
+        prepared = prepare_password(password, account.email, settings, dry_run=dry_run)
+        with delivery.checked():
+            async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+                change = await changes.reset_password(
+                    work,
+                    str(account.id),
+                    prepared,
+                    any_user=any_user,
+                    keep_sessions=keep_sessions,
+                )
+                if change.password:
+                    delivery(change)
+        late.accounts |= work.signed_out
+        await report_change(
+            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
+        )
+
+
 async def grant_role(
     runtime: Runtime,
     user: UserArgument,
@@ -152,86 +210,6 @@ async def revoke_role(
     )
 
 
-async def report_change(
-    runtime: Runtime,
-    database: "Database",
-    change: "AccountChange",
-    output: Optional[OutputFormat],
-    late: "LateLogins",
-    *,
-    changed: bool,
-    shown: bool = False,
-) -> None:
-    """Report the change of one account, as ``report_changes`` does.
-
-    Args:
-        runtime: The context of the run.
-        database: See ``report_changes``.
-        change: The change.
-        output: The format.
-        late: See ``report_changes``.
-        changed: False for a dry run.
-        shown: It is on standard output already.
-    """
-
-    def show(changes: "list[AccountChange]") -> None:
-        if not shown:
-            render(runtime, changes[0], output, changed=changed)
-
-    await report_changes(runtime, database, [change], late, show, shown=shown)
-
-
-async def report_changes(
-    runtime: Runtime,
-    database: "Database",
-    changes: Sequence[ResultT],
-    late: "LateLogins",
-    show: Callable[[list[ResultT]], None],
-    *,
-    shown: bool = False,
-) -> None:
-    """Report changes of accounts: the one place for all commands that change them.
-
-    Sessions that began during the change are revoked first. Even when that fails, the change
-    is committed and is shown.
-
-    Args:
-        runtime: The context of the run.
-        database: Where the changes were made.
-        changes: The changes.
-        late: The accounts whose sessions are revoked again.
-        show: Writes the changes, with the sessions revoked later included.
-        shown: The changes are on standard output already, without those sessions.
-
-    Raises:
-        ClarinetError: The sessions that began during the change can't be revoked.
-    """
-    users = [change.email for change in changes if change.id in late.accounts]
-    user = users[0] if len(users) == 1 else "USER"
-    advice = f"'clarinet session revoke-user {user}' revokes sessions created during the change"
-    complete = False
-    try:
-        if late.is_due:
-            SIGNALS.check_interrupted()
-        await late.revoke(database)
-    except ClarinetError as error:
-        complete = True
-        message = f"the change was committed, but revoking new sessions failed: {error.message}"
-        raise error.with_context(message, hint=advice) from error
-    else:
-        complete = True
-    finally:
-        if late.is_due:
-            SIGNALS.mark_changed()
-        show([_with_late_sessions(change, late) for change in changes])
-        if shown and (count := sum(late.revoked.values())):
-            runtime.writer.note(f"revoked {count} sessions created during the change")
-        if any(change.result in CHANGED for change in changes):
-            runtime.note_stale_cache()
-        if not complete:
-            runtime.writer.note(f"interrupted: {advice}")
-
-
 async def _change(
     runtime: Runtime,
     who: str,
@@ -272,8 +250,3 @@ async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
         f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{cascaded})?",
     )
     return str(plan.id)
-
-
-def _with_late_sessions(change: ResultT, late: "LateLogins") -> ResultT:
-    count = 0 if change.id is None else late.revoked.get(change.id, 0)
-    return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from clarinet_cli.cli.admin.changes import report_changes
-from clarinet_cli.cli.inputs import STDIO, read_file
+from clarinet_cli.cli.admin.report import report_changes
+from clarinet_cli.cli.inputs import read_file
 from clarinet_cli.cli.options import SETTLE_SECONDS, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import Delivery
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import Listing, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import OutputFormat
+from clarinet_cli.types import STDIO, OutputFormat
 
 APPLIED_COLUMNS = ("mark", "email", "changes", "sessions_revoked", "password")
 

@@ -43,7 +43,6 @@ from clarinet_cli.services.backup.postgresql import (
     started,
 )
 from clarinet_cli.services.backup.sqlite import (
-    ProgressCallback,
     Snapshot,
     copy_database,
     verify_copy,
@@ -51,8 +50,8 @@ from clarinet_cli.services.backup.sqlite import (
 from clarinet_cli.services.schema import current_heads
 from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
+from clarinet_cli.types import STDIO, ProgressCallback
 
-STANDARD_OUTPUT = "-"
 OUR_TABLES = {*TABLE_NAMES, VERSION_TABLE}
 DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
 SIDE_SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -117,7 +116,7 @@ async def back_up(
             new.publish(target, replace=plan.replace)
             removed = _remove_older(plan, target)
     return BackupReport(
-        file=STANDARD_OUTPUT if target is None else str(target),
+        file=STDIO if target is None else str(target),
         bytes=size,
         seconds=round(monotonic() - began, 3),
         rows=snapshot.rows,
@@ -277,7 +276,7 @@ def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
     if plan.directory is not None:
         require_directory(plan.directory)
         return _free_name(plan.directory.absolute(), _stem(plan), _suffix(plan, url))
-    if plan.file is None or str(plan.file) == STANDARD_OUTPUT:
+    if plan.file is None or str(plan.file) == STDIO:
         return None
     own = [file.with_name(f"{file.name}{suffix}") for suffix in SIDE_SUFFIXES] if file else []
     return target_of(plan.file, replace=plan.replace, protected=own)

@@ -41,7 +41,6 @@ from clarinet_cli.services.backup.make import (
 from clarinet_cli.services.backup.restore_accounts import RESTORED, SESSIONS, restore_accounts
 from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
-    ProgressCallback,
     check_live,
     copy_database,
     page_size,
@@ -54,6 +53,7 @@ from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
+from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
 WOULD_RESTORE = "would_restore"

@@ -7,7 +7,6 @@ on by short steps without one, with a limited number of new beginnings, and then
 """
 
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +24,8 @@ from clarinet_cli.database.sqlite_files import (
 )
 from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT, NO_SPACE
 from clarinet_cli.repositories import sqlite_contents
+from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
-
-ProgressCallback = Callable[[int, int], None]
 
 PAGES_A_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing

@@ -8,9 +8,8 @@ from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.vacuum import sqlite_pages
 from clarinet_cli.services.checks.check import Check, Patient, Problem
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import MEGABYTE, CheckGroup
 
-MEGABYTE: Final = 10**6
 LEAST_FREE: Final = 100 * MEGABYTE
 WORTH_A_VACUUM: Final = 10 * MEGABYTE
 FREE_SHARE: Final = 0.25

@@ -43,7 +43,6 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FILE_MODE = 0o644
-INIT_HINT = "'clarinet migrate init' puts one into the project directory"
 
 
 def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> list[FileChange]:
@@ -114,7 +113,8 @@ async def create_revision(
         raise _foreign_environment_error(foreign)
     if environment.packaged:
         raise REFUSED.with_context(
-            "this project has no migration environment of its own", hint=INIT_HINT
+            "this project has no migration environment of its own",
+            hint="'clarinet migrate init' puts one into the project directory",
         )
     directory = environment.location / "versions"
     if empty and dry_run:

@@ -3,7 +3,6 @@
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupOutOfSpaceError,
     CleanupPlan,
-    ProgressCallback,
     Stop,
 )
 from clarinet_cli.services.session_cleanup.service import clean_up, serve
@@ -11,7 +10,6 @@ from clarinet_cli.services.session_cleanup.service import clean_up, serve
 __all__ = [
     "CleanupOutOfSpaceError",
     "CleanupPlan",
-    "ProgressCallback",
     "Stop",
     "clean_up",
     "serve",

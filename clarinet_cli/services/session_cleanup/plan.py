@@ -1,16 +1,12 @@
 """What a clean-up deletes, how fast, and the request to stop it."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Optional
 
 from clarinet_cli.exceptions import NoSpaceError
 from clarinet_cli.results import CleanupReport
-
-ProgressCallback = Callable[[int, int], None]
-"""Takes the sessions deleted so far, and those found so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from clarinet_cli.exceptions import BusyError, NoSpaceError
 from clarinet_cli.repositories.purge import Batch, PurgeStrategy
 from clarinet_cli.services.audit import JobRecord
 from clarinet_cli.services.locks import CheckLock
-from clarinet_cli.services.session_cleanup.plan import CleanupPlan, ProgressCallback
+from clarinet_cli.services.session_cleanup.plan import CleanupPlan
 from clarinet_cli.services.session_cleanup.selection import Scanner, Selection
 from clarinet_cli.services.session_cleanup.transaction import (
     RETRY_INTERVAL_SECONDS,
@@ -21,6 +21,7 @@ from clarinet_cli.services.session_cleanup.transaction import (
     CleanupStopped,
     TransactionRunner,
 )
+from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
 LOCK_CHECK_SECONDS = 0.2

@@ -29,7 +29,6 @@ from clarinet_cli.services.locks import CheckLock, Job, job_lock
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupOutOfSpaceError,
     CleanupPlan,
-    ProgressCallback,
     Stop,
 )
 from clarinet_cli.services.session_cleanup.run import CleanupRun
@@ -46,6 +45,7 @@ from clarinet_cli.services.session_cleanup.transaction import (
 )
 from clarinet_cli.services.systemd import Notifier
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
 FIRST_RETRY_SECONDS = 1.0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.inputs import STDIO
 from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
+from clarinet_cli.types import STDIO
 
 if TYPE_CHECKING:
     from clarinet_cli.services.backup.restore import Prepared, RestorePlan

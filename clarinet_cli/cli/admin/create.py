@@ -1,14 +1,13 @@
-"""Commands that may set a password."""
+"""Commands that create a superuser: create and ensure."""
 
 from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.admin.changes import report_change
-from clarinet_cli.cli.completion import complete_emails, complete_roles
+from clarinet_cli.cli.admin.report import report_change
+from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import (
     SETTLE_SECONDS,
-    USER_HELP,
     DryRun,
     GeneratePassword,
     Output,
@@ -86,66 +85,6 @@ async def create(
                     roles=role or (),
                     update=update,
                     if_not_exists=if_not_exists,
-                )
-                if change.password:
-                    delivery(change)
-        late.accounts |= work.signed_out
-        await report_change(
-            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
-        )
-
-
-async def reset_password(
-    runtime: Runtime,
-    user: Annotated[
-        Optional[str],
-        typer.Argument(
-            metavar="USER",
-            help=USER_HELP,
-            show_default="admin_email",
-            autocompletion=complete_emails,
-        ),
-    ] = None,
-    any_user: Annotated[
-        bool, typer.Option("--any-user", help="Allow accounts that are not superusers.")
-    ] = False,
-    keep_sessions: Annotated[
-        bool, typer.Option("--keep-sessions", help="Don't revoke the account's sessions.")
-    ] = False,
-    settle: SettleTime = SETTLE_SECONDS,
-    password_stdin: PasswordStdin = False,
-    password_file: PasswordFile = None,
-    generate_password: GeneratePassword = False,
-    dry_run: DryRun = False,
-    output: Output = None,
-) -> None:
-    """Set a new password and revoke the account's sessions.
-
-    Example: clarinet admin reset-password ada@example.org --generate-password
-    """
-    from clarinet_cli.services.accounts import changes
-    from clarinet_cli.services.accounts.hashes import prepare_password
-    from clarinet_cli.services.accounts.queries import resettable_account
-    from clarinet_cli.services.sessions.revoke import LateLogins
-    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
-
-    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
-    password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    async with open_database(settings) as database:
-        async with unit_of_work(database) as work:
-            account = await resettable_account(work, user, any_user=any_user)
-        if not dry_run:
-            await database.disconnect()
-            password = require_password(runtime, password, account.email)
-        prepared = prepare_password(password, account.email, settings, dry_run=dry_run)
-        with delivery.checked():
-            async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
-                change = await changes.reset_password(
-                    work,
-                    str(account.id),
-                    prepared,
-                    any_user=any_user,
-                    keep_sessions=keep_sessions,
                 )
                 if change.password:
                     delivery(change)

@@ -1,21 +1,72 @@
-"""``clarinet db inspect``."""
+"""Commands that examine the database: status, wait, check and inspect."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from clarinet_cli.cli.options import Output
+from clarinet_cli.cli.options import Output, Strict, parse_duration
+from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import interactive, prompt
-from clarinet_cli.cli.render import render
+from clarinet_cli.cli.render import render, render_findings
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import OutputFormat
+from clarinet_cli.types import OutputFormat, Readiness
 
 if TYPE_CHECKING:
     from clarinet_cli.mapping import Lifetime, SessionStrategy
     from clarinet_cli.services.inspection import Proposal
 
 STRATEGIES = ("database", "jwt", "redis")
+
+
+async def status(runtime: Runtime, output: Output = None) -> None:
+    """Show the server's version, the size, the revision, and the rows of each table.
+
+    Example: clarinet db status -o json
+    """
+    from clarinet_cli.services.readiness import database_status
+
+    render(runtime, await database_status(runtime.settings), output)
+
+
+async def wait(
+    runtime: Runtime,
+    readiness: Annotated[
+        Readiness, typer.Option("--for", help="What counts as ready.")
+    ] = Readiness.CONNECTION,
+    timeout: Annotated[
+        float,
+        typer.Option(parser=parse_duration, metavar="TIME", help="Fail after this time."),
+    ] = 60.0,
+    output: Output = None,
+) -> None:
+    """Wait until the database is ready.
+
+    A wrong password or an unknown database fails at once; an unreachable server is retried
+    with back-off.
+
+    Example: clarinet db wait --for schema --timeout 2m
+    """
+    from clarinet_cli.services.readiness import wait_until_ready
+
+    report = await wait_until_ready(runtime.settings, readiness, timeout=timeout)
+    render(runtime, report, output)
+
+
+async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
+    """Check all that the database holds, and exit with 6 when something is wrong.
+
+    Reads every page and row: whether the file and its indexes are sound, the tables are what
+    the models say, and each row has the form that the server can read and refers to what
+    exists. No writer waits for it. 'clarinet doctor' is quicker, and checks what is around it.
+
+    Example: clarinet db check
+    """
+    from clarinet_cli.services.checks import check_database
+
+    with progress(runtime, "checking rows") as update:
+        findings = await check_database(runtime.settings, progress=update)
+    render_findings(runtime, findings, output, strict=strict)
 
 
 async def inspect(

@@ -1,18 +1,87 @@
-"""``clarinet db vacuum``, ``db shell`` and ``db reset``."""
+"""Commands that set up and maintain the database: init, vacuum, shell and reset."""
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
+from clarinet_cli.cli.options import (
+    DryRun,
+    GeneratePassword,
+    LockTimeout,
+    Output,
+    PasswordFile,
+    PasswordStdin,
+    SchemaAnyway,
+    Yes,
+)
+from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
 from clarinet_cli.cli.prompts import ask, confirm, confirm_by_name, interactive
-from clarinet_cli.cli.render import render
+from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.signals import Interrupted
+from clarinet_cli.types import MEGABYTE
 
 if TYPE_CHECKING:
     from clarinet_cli.results import ResetReport
 
-MEGABYTE = 10**6
+
+async def init(
+    runtime: Runtime,
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    generate_password: GeneratePassword = False,
+    schema_anyway: SchemaAnyway = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Initialise the database; idempotent.
+
+    Creates the database, applies the migrations, adds missing roles and (admin_auto_create)
+    the first superuser. The schema of a database that a server migrates is not changed; where
+    the project has that server's migrations, they have to run first.
+
+    Example: clarinet db init --generate-password
+    """
+    from clarinet_cli.results import Step
+    from clarinet_cli.services.accounts.resolve import first_admin_email
+    from clarinet_cli.services.bootstrap import initialise_database, superuser_is_missing
+    from clarinet_cli.services.schema import require_known_schema, require_schema_order
+    from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
+    from clarinet_cli.services.unit_of_work import open_database
+
+    settings = runtime.settings
+    refuse_accidental_sqlite(settings)
+    if not schema_anyway:
+        await require_schema_order(settings, creates=True)
+    await require_known_schema(settings)  # before anybody is prompted for a password
+    options = PasswordOptions(password_stdin, password_file, generate_password)
+    password = options.read(runtime)
+    done: list[Step] = []
+    # The steps before the superuser's are committed when the password is shown.
+    delivery = Delivery(runtime, output, Listing(Step), otherwise="the superuser was not created")
+    try:
+        async with open_database(settings) as database:
+            if not dry_run:
+                missing = await superuser_is_missing(database)
+                await database.disconnect()
+                email = first_admin_email(settings) if missing else ""
+                password = require_password(runtime, password, email) if missing else None
+            with delivery.checked():
+                steps = await initialise_database(
+                    database,
+                    password,
+                    dry_run=dry_run,
+                    schema_anyway=schema_anyway,
+                    progress=done,
+                    deliver=delivery,
+                )
+    except (asyncio.CancelledError, Interrupted):
+        if any(step.result != "unchanged" for step in done) and not (dry_run or delivery.done):
+            render_list(runtime, done, output, Listing(Step), changed=True)
+        raise
+    if not delivery.done:
+        render_list(runtime, steps, output, Listing(Step), changed=not dry_run)
 
 
 async def vacuum(

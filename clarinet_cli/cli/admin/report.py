@@ -1,0 +1,104 @@
+"""The report of changed accounts, shared by all commands that change them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Optional, TypeVar
+
+from clarinet_cli.cli.render import render
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.signals import SIGNALS
+from clarinet_cli.types import OutputFormat
+
+if TYPE_CHECKING:
+    from clarinet_cli.results import AccountChange, AppliedAccount
+    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.unit_of_work import Database
+
+CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server
+ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
+
+
+async def report_change(
+    runtime: Runtime,
+    database: "Database",
+    change: "AccountChange",
+    output: Optional[OutputFormat],
+    late: "LateLogins",
+    *,
+    changed: bool,
+    shown: bool = False,
+) -> None:
+    """Report the change of one account, as ``report_changes`` does.
+
+    Args:
+        runtime: The context of the run.
+        database: See ``report_changes``.
+        change: The change.
+        output: The format.
+        late: See ``report_changes``.
+        changed: False for a dry run.
+        shown: It is on standard output already.
+    """
+
+    def show(changes: "list[AccountChange]") -> None:
+        if not shown:
+            render(runtime, changes[0], output, changed=changed)
+
+    await report_changes(runtime, database, [change], late, show, shown=shown)
+
+
+async def report_changes(
+    runtime: Runtime,
+    database: "Database",
+    changes: Sequence[ResultT],
+    late: "LateLogins",
+    show: Callable[[list[ResultT]], None],
+    *,
+    shown: bool = False,
+) -> None:
+    """Report changes of accounts: the one place for all commands that change them.
+
+    Sessions that began during the change are revoked first. Even when that fails, the change
+    is committed and is shown.
+
+    Args:
+        runtime: The context of the run.
+        database: Where the changes were made.
+        changes: The changes.
+        late: The accounts whose sessions are revoked again.
+        show: Writes the changes, with the sessions revoked later included.
+        shown: The changes are on standard output already, without those sessions.
+
+    Raises:
+        ClarinetError: The sessions that began during the change can't be revoked.
+    """
+    users = [change.email for change in changes if change.id in late.accounts]
+    user = users[0] if len(users) == 1 else "USER"
+    advice = f"'clarinet session revoke-user {user}' revokes sessions created during the change"
+    complete = False
+    try:
+        if late.is_due:
+            SIGNALS.check_interrupted()
+        await late.revoke(database)
+    except ClarinetError as error:
+        complete = True
+        message = f"the change was committed, but revoking new sessions failed: {error.message}"
+        raise error.with_context(message, hint=advice) from error
+    else:
+        complete = True
+    finally:
+        if late.is_due:
+            SIGNALS.mark_changed()
+        show([_with_late_sessions(change, late) for change in changes])
+        if shown and (count := sum(late.revoked.values())):
+            runtime.writer.note(f"revoked {count} sessions created during the change")
+        if any(change.result in CHANGED for change in changes):
+            runtime.note_stale_cache()
+        if not complete:
+            runtime.writer.note(f"interrupted: {advice}")
+
+
+def _with_late_sessions(change: ResultT, late: "LateLogins") -> ResultT:
+    count = 0 if change.id is None else late.revoked.get(change.id, 0)
+    return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change
