@@ -328,7 +328,7 @@ def test_there_is_no_bare_except() -> None:
     assert found == []
 
 
-def test_everything_is_caught_at_the_boundary_only() -> None:
+def test_only_the_last_handler_catches_everything() -> None:
     """'except Exception' stands where commands end, and nowhere else."""
     found = {
         place.partition(":")[0]
@@ -337,7 +337,7 @@ def test_everything_is_caught_at_the_boundary_only() -> None:
         and isinstance(node.type, ast.Name)
         and node.type.id == "Exception"
     }
-    assert found == {"clarinet_cli/cli/boundary.py"}
+    assert found == {"clarinet_cli/cli/errors.py"}
 
 
 def test_nobody_prints() -> None:

@@ -96,7 +96,7 @@ def root(
 async def init_migrations(
     runtime: Runtime, force: Force = False, dry_run: DryRun = False, output: Output = None
 ) -> None:
-    """Put an Alembic environment into the project directory ('migrate init')."""
+    """Create an Alembic environment in the project directory ('migrate init')."""
     from clarinet_cli.cli.migrate import init
 
     await init(runtime, force=force, dry_run=dry_run, output=output)

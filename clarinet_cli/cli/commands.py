@@ -1,6 +1,6 @@
-"""The parts of Typer that this command line adapts: groups, commands and their bodies.
+"""Subclasses of Typer's groups and commands, and the registration of coroutine functions.
 
-Two of them are private to Typer: ``_runtime_param`` and ``_protected_args``.
+Two attributes are private to Typer: ``_runtime_param`` and ``_protected_args``.
 ``tests/cli/test_typer.py`` checks that they are where they are expected.
 """
 
@@ -26,19 +26,19 @@ GROUPS: dict[str, tuple[str, str]] = {
     "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations with Alembic."),
     "config": ("clarinet_cli.cli.config", "Show and check the settings."),
 }
-Body = Callable[..., Coroutine[Any, Any, Optional[int]]]
+CommandFunction = Callable[..., Coroutine[Any, Any, Optional[int]]]
 
 
-class PassThrough:
+class NoCoercion:
     """Replaces Typer's coercion of a parameter, which loads pydantic."""
 
     def coerce(self, value: object, **_: object) -> object:
-        """Return the value as the parser found it."""
+        """Return the value as parsed."""
         return value
 
     @classmethod
     def apply(cls, parameters: Iterable[Any]) -> None:
-        """Leave out the coercion of these parameters; Typer has no public option for that."""
+        """Disable the coercion of these parameters."""
         for parameter in parameters:
             parameter._runtime_param = cls()  # noqa: SLF001 - Typer has no public way
 
@@ -49,7 +49,7 @@ class Command(core.TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command."""
         if ctx.resilient_parsing:  # completion, where the process ends afterwards
-            PassThrough.apply(self.get_params(ctx))
+            NoCoercion.apply(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
 
@@ -76,7 +76,7 @@ class RelativeRevisionCommand(DashedArgumentCommand):
 class SessionIdCommand(DashedArgumentCommand):
     """A command whose argument is a session id: one token in 64 begins with a dash.
 
-    What could be one of the command's own options is one, unless it follows ``--``.
+    A word that can be an option of the command is one, unless it follows ``--``.
     """
 
     dashed = re.compile(r"-(?![-ohy])[\w-]{7,}", re.ASCII)
@@ -87,7 +87,7 @@ class Group(core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without a command write the help to standard error and exit with 2."""
-        PassThrough.apply(self.get_params(ctx))  # the root callback checks its values itself
+        NoCoercion.apply(self.get_params(ctx))  # the root callback checks its values itself
         rest = super().parse_args(ctx, args)
         command_named = rest or ctx._protected_args  # noqa: SLF001 - where Typer keeps it
         if not command_named and not ctx.resilient_parsing:
@@ -110,13 +110,13 @@ class Group(core.TyperGroup):
         return name, command, rest
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
-        """Add to the error which command was probably meant."""
-        from clarinet_cli.cli.suggestions import hint_for, misspelt_commands
+        """Add the probable command to the error."""
+        from clarinet_cli.cli.suggestions import alias_hint, misspelt_commands
 
         if word in self.commands or not error.message.startswith("No such command"):
             return
         group = ctx.command_path.partition(" ")[2]
-        if hint := hint_for(group, word):
+        if hint := alias_hint(group, word):
             raise INVALID.with_context(error.message, hint=hint) from None
         names = [name for name, command in self.commands.items() if not command.hidden]
         if meant := misspelt_commands(word, names):
@@ -144,7 +144,7 @@ class LazyGroup(Group):
             command = typer.main.get_group(module.app)
             command.name = name
             for inner in command.commands.values():
-                inner.help = unwrapped(inner.help or "")
+                inner.help = unwrap(inner.help or "")
         return name, command, rest
 
 
@@ -155,44 +155,44 @@ def group(name: str) -> typer.Typer:
 
 def command(
     app: typer.Typer, name: Optional[str] = None, *, cls: type[Command] = Command
-) -> Callable[[Body], Body]:
-    """Register a command whose body is a coroutine function.
+) -> Callable[[CommandFunction], CommandFunction]:
+    """Register a coroutine function as a command.
 
     Args:
         app: The group.
-        name: Of the command; that of the function by default.
-        cls: How its words are parsed.
+        name: The name of the command; that of the function by default.
+        cls: The class that parses its arguments.
 
     Returns:
-        A decorator. The first parameter of the body is its ``Runtime``; all others are the
+        A decorator. The first parameter of the function is the ``Runtime``; the others are the
         arguments and options of the command. It returns an exit code, or None for 0.
     """
 
-    def register(body: Body) -> Body:
-        app.command(name, cls=cls)(_callback_of(body))
-        return body
+    def register(function: CommandFunction) -> CommandFunction:
+        app.command(name, cls=cls)(_make_callback(function))
+        return function
 
     return register
 
 
-def _callback_of(body: Body) -> Callable[..., Optional[int]]:
-    """Return what Typer calls: it takes the context in place of the runtime."""
+def _make_callback(function: CommandFunction) -> Callable[..., Optional[int]]:
+    """Return the callback for Typer, which takes the context instead of the runtime."""
 
-    @functools.wraps(body)
+    @functools.wraps(function)
     def callback(ctx: typer.Context, **values: Any) -> Optional[int]:
-        result: Optional[int] = ctx.obj.run(body(ctx.obj, **values))
+        result: Optional[int] = ctx.obj.run(function(ctx.obj, **values))
         return result
 
-    signature = inspect.signature(body)
+    signature = inspect.signature(function)
     runtime, *options = signature.parameters.values()
     context = runtime.replace(name="ctx", annotation=typer.Context)
     signature = signature.replace(parameters=[context, *options])
     callback.__dict__["__signature__"] = signature  # what inspect.signature() reads
-    kept = {name: value for name, value in body.__annotations__.items() if name != runtime.name}
+    kept = {name: value for name, value in function.__annotations__.items() if name != runtime.name}
     callback.__annotations__ = {"ctx": typer.Context, **kept}
     return callback
 
 
-def unwrapped(text: str) -> str:
+def unwrap(text: str) -> str:
     """Return help with each paragraph in one line, for the terminal to wrap."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

@@ -1,7 +1,7 @@
 """Values for the shell's completion, when the database answers quickly.
 
-Pressing TAB is no decision to connect: only settings that belong to the caller, or to root, are
-used. In a directory of another user nothing is read and nothing is connected.
+Completion must not use untrusted settings: only files of the caller or root are read. In a
+directory of another user nothing is read and no connection is made.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from clarinet_cli.settings import Settings
 
 Query = Callable[["Settings"], Awaitable[list[str]]]
-LIMIT_SECONDS = 1.0
-MOST_VALUES = 200
+TIMEOUT_SECONDS = 1.0
+MAX_VALUES = 200
 
 
 def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -28,10 +28,10 @@ def complete_emails(ctx: typer.Context, incomplete: str) -> list[str]:
         from clarinet_cli.services.unit_of_work import run_operation
 
         return run_operation(
-            settings, lambda work: email_addresses(work, incomplete, limit=MOST_VALUES)
+            settings, lambda work: email_addresses(work, incomplete, limit=MAX_VALUES)
         )
 
-    return _within_limit(ctx, emails)
+    return _complete(ctx, emails)
 
 
 def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -43,11 +43,11 @@ def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
 
         return run_operation(settings, role_names)
 
-    return [name for name in _within_limit(ctx, roles) if name.startswith(incomplete)]
+    return [name for name in _complete(ctx, roles) if name.startswith(incomplete)]
 
 
-def _within_limit(ctx: typer.Context, query: Query) -> list[str]:
-    """Return the values that the database returns in time, else none: a shell shows no errors."""
+def _complete(ctx: typer.Context, query: Query) -> list[str]:
+    """Return the values of a query, or an empty list if it fails or times out."""
     with suppress(Exception):
         return [value for value in _run(ctx, query) if value == printable(value)]
     return []
@@ -69,8 +69,8 @@ def _run(ctx: typer.Context, query: Query) -> list[str]:
         return []
     values = query(module.settings)  # its imports don't count
 
-    async def limited() -> list[str]:
-        async with asyncio.timeout(LIMIT_SECONDS):
+    async def with_timeout() -> list[str]:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await values
 
-    return asyncio.run(limited())
+    return asyncio.run(with_timeout())

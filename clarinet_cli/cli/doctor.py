@@ -1,4 +1,4 @@
-"""``clarinet doctor``: what is wrong with a project, and what to do about it."""
+"""``clarinet doctor``: checks of a project, and repairs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -17,20 +17,20 @@ async def doctor(
     runtime: Runtime,
     only: Annotated[
         Optional[list[CheckGroup]],
-        typer.Option("--only", help="Only the checks of this group; may be repeated."),
+        typer.Option("--only", help="Only the checks of this group; repeatable."),
     ] = None,
     skip: Annotated[
         Optional[list[str]],
-        typer.Option("--skip", metavar="CHECK", help="Leave out this check; may be repeated."),
+        typer.Option("--skip", metavar="CHECK", help="Skip this check; repeatable."),
     ] = None,
     list_checks: Annotated[
-        bool, typer.Option("--list", help="List the checks instead of making them.")
+        bool, typer.Option("--list", help="List the checks instead of running them.")
     ] = False,
     fix: Annotated[
         bool,
         typer.Option(
             "--fix",
-            help="Make the safe repairs: file modes, missing roles and indexes, dead sessions.",
+            help="Make safe repairs: file modes, missing roles and indexes, dead sessions.",
         ),
     ] = False,
     strict: Strict = False,
@@ -38,10 +38,10 @@ async def doctor(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Say what is wrong, with the consequence and the remedy, and exit with 6 for an error.
+    """Report problems with their consequences and remedies, and exit with 6 for an error.
 
-    Checks configuration, connection, schema, accounts, sessions and space side by side. Broken
-    settings and a database that is down are findings too. 'db check' reads the rows themselves.
+    Checks configuration, connection, schema, accounts, sessions and space. Invalid settings
+    and an unreachable database are findings too. 'db check' reads the rows themselves.
 
     Example: clarinet doctor
     """
@@ -64,7 +64,7 @@ async def doctor(
 async def _repair(
     runtime: Runtime, findings: "Sequence[Finding]", *, yes: bool, dry_run: bool
 ) -> bool:
-    """Show the repairs, ask, and make them; return whether any was made."""
+    """Show the repairs, prompt, and make them; return whether any was made."""
     from clarinet_cli.cli.prompts import confirm
     from clarinet_cli.services.checks.check import Patient
     from clarinet_cli.services.checks.repair import plan_repairs

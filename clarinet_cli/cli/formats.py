@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import cache, lru_cache
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Fields = dict[str, Any]
-Chunk = Sequence[Any] | SessionPage
+RowChunk = Sequence[Any] | SessionPage
 """Some of the rows of a listing: dataclasses of one type, or sessions field by field."""
-REMEMBERED_TEXTS = 4096
+TEXT_CACHE_SIZE = 4096
 
 
-def fields_of(result: "DataclassInstance") -> Fields:
+def as_fields(result: "DataclassInstance") -> Fields:
     """Return a result's public fields by name, in their declared order."""
-    names, optional = _names_of(type(result))
+    names, optional = _field_names(type(result))
     values = {name: getattr(result, name) for name in names}
     for name in optional:
         if values[name] is None:
@@ -35,15 +35,15 @@ def fields_of(result: "DataclassInstance") -> Fields:
 
 
 @cache
-def _names_of(row_type: "type[DataclassInstance]") -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _field_names(row_type: "type[DataclassInstance]") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of a type's fields, and of those that are left out when None."""
     every = fields(row_type)
     optional = tuple(item.name for item in every if item.metadata.get("omit_none"))
     return tuple(item.name for item in every), optional
 
 
-def flat(values: Fields) -> Fields:
-    """Return fields with those of nested tables beside them, as ``table.key``."""
+def flatten(values: Fields) -> Fields:
+    """Return fields with those of nested tables as ``table.key``."""
     flattened: Fields = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -53,19 +53,19 @@ def flat(values: Fields) -> Fields:
     return flattened
 
 
-def as_json(values: Fields, *, lines: bool = True) -> str:
+def as_json(values: Fields, *, pretty: bool = True) -> str:
     """Return a JSON document that carries the exact text and keeps the types.
 
     Args:
         values: The fields.
-        lines: A line a field, for people; else all in one line.
+        pretty: One line per field; else all in one line.
     """
-    encode = _in_lines if lines else _in_one_line
+    encode = _encode_pretty if pretty else _encode_compact
     return json_safe(encode(values)) + "\n"
 
 
 class Document:
-    """One document of many rows, made chunk by chunk in constant memory.
+    """One document of many rows, written chunk by chunk in constant memory.
 
     Args:
         output: JSON, JSONL, CSV or PLAIN.
@@ -78,7 +78,7 @@ class Document:
         self.rows = 0
 
     def begin(self) -> str:
-        """Return what precedes the first row."""
+        """Return the text before the first row."""
         match self.output:
             case OutputFormat.JSON:
                 return "["
@@ -87,15 +87,15 @@ class Document:
             case _:
                 return ""
 
-    def chunk(self, rows: "Chunk") -> str:
+    def chunk(self, rows: "RowChunk") -> str:
         """Return some rows.
 
         The columns of a page of sessions become JSON lines as they are, without an object for
         each row.
         """
         if self.output is OutputFormat.JSONL and isinstance(rows, SessionPage):
-            return json_lines(self.header, rows.columns)
-        return "".join([self.row(fields_of(row)) for row in rows])
+            return columns_as_jsonl(self.header, rows.columns)
+        return "".join([self.row(as_fields(row)) for row in rows])
 
     def row(self, values: Fields) -> str:
         """Return one row."""
@@ -105,33 +105,35 @@ class Document:
                 separator = "\n" if self.rows == 1 else ",\n"
                 return separator + indent(as_json(values).rstrip("\n"), "  ")
             case OutputFormat.JSONL:
-                return as_json(values, lines=False)
+                return as_json(values, pretty=False)
             case OutputFormat.CSV:
-                flattened = flat(values)
+                flattened = flatten(values)
                 return _csv_line([_csv_cell(flattened.get(name)) for name in self.header])
             case _:
-                return "\t".join(plain_cell(value) for value in flat(values).values()) + "\n"
+                return "\t".join(plain_cell(value) for value in flatten(values).values()) + "\n"
 
     def end(self) -> str:
-        """Return what follows the last row."""
+        """Return the text after the last row."""
         if self.output is not OutputFormat.JSON:
             return ""
         return "\n]\n" if self.rows else "]\n"
 
 
-def header_of(row_type: type, rows: Chunk = ()) -> list[str]:
+def column_names(rows: Iterable[Fields]) -> list[str]:
+    """Return the names of all fields of some rows."""
+    return list(dict.fromkeys(name for row in rows for name in flatten(row)))
+
+
+def header(row_type: type, rows: RowChunk = ()) -> list[str]:
     """Return the names of the columns.
 
     Args:
         row_type: The type of the rows.
         rows: The first of them; fields that are None in all of them may be left out.
     """
-    names: dict[str, None] = {}
-    if not isinstance(rows, SessionPage):
-        for row in rows:
-            names |= dict.fromkeys(flat(fields_of(row)))
-    declared = [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
-    return list(names) or declared
+    if not isinstance(rows, SessionPage) and (names := column_names(map(as_fields, rows))):
+        return names
+    return [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
 
 
 def password_line(record: Fields, *, listed: bool) -> str:
@@ -141,8 +143,8 @@ def password_line(record: Fields, *, listed: bool) -> str:
 
 
 def as_plain_record(record: Fields) -> Iterator[str]:
-    """Yield one line a field: its name, a tab, its value."""
-    for name, value in flat(record).items():
+    """Yield one line per field: its name, a tab, its value."""
+    for name, value in flatten(record).items():
         yield f"{name}\t{plain_cell(value)}\n"
 
 
@@ -172,11 +174,11 @@ def _csv_line(cells: list[str]) -> str:
     return buffer.getvalue()
 
 
-def json_lines(names: Sequence[str], columns: Sequence[Sequence[Optional[str]]]) -> str:
-    """Return a line for each row: what ``as_json`` returns in one line, only faster.
+def columns_as_jsonl(names: Sequence[str], columns: Sequence[Sequence[Optional[str]]]) -> str:
+    """Return rows as JSON lines, equal to those of ``as_json`` but faster.
 
-    One check tells whether a column needs no escapes at all, and text that many rows have in
-    common (an address, a user agent) is encoded once.
+    A column that needs no escapes is copied as it is, and the encoding of repeated text (an
+    address, a user agent) is cached.
 
     Args:
         names: The names of the fields.
@@ -199,9 +201,9 @@ def _is_plain(column: Sequence[Optional[str]]) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-@lru_cache(REMEMBERED_TEXTS)
+@lru_cache(TEXT_CACHE_SIZE)
 def _json_text(value: Optional[str]) -> str:
-    return json_safe(_in_one_line(value))
+    return json_safe(_encode_compact(value))
 
 
 def _json_type(value: object) -> object:
@@ -209,5 +211,5 @@ def _json_type(value: object) -> object:
     return iso_text(value) if isinstance(value, datetime) else str(value)
 
 
-_in_lines = json.JSONEncoder(default=_json_type, ensure_ascii=False, indent=2).encode
-_in_one_line = json.JSONEncoder(default=_json_type, ensure_ascii=False).encode
+_encode_pretty = json.JSONEncoder(default=_json_type, ensure_ascii=False, indent=2).encode
+_encode_compact = json.JSONEncoder(default=_json_type, ensure_ascii=False).encode

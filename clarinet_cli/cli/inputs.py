@@ -16,12 +16,12 @@ def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
     """Return the whole content of a file, a pipe or a device.
 
     Args:
-        stream: Where to read.
-        limit: The most bytes to accept: ``/dev/zero`` has no end.
+        stream: The stream to read to its end.
+        limit: The maximum number of bytes: ``/dev/zero`` has no end.
         what: The name of the content, for the message.
 
     Raises:
-        InvalidInputError: There is more.
+        InvalidInputError: The content is larger.
         OSError: It can't be read.
     """
     pieces, size = [], 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SIZES = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
-POSSIBLE_SIZE = re.compile(r"[1-9][0-9]{1,2}")
+VALID_SIZE = re.compile(r"[1-9][0-9]{1,2}")
 
 
 def main() -> None:
@@ -17,10 +17,10 @@ def main() -> None:
     from clarinet_cli.signals import SIGNALS
 
     SIGNALS.install()
-    _shorten_start()
+    _speed_up_startup()
     stdout_closed = sys.stdout is None
     _open_missing_streams()
-    _make_stderr_lossy()
+    _ignore_stderr_errors()
     code = run_command_line(sys.argv[1:], stdout_closed=stdout_closed)
     SIGNALS.restore_defaults()
     gc.freeze()  # or the end of the process collects garbage among all objects once more
@@ -34,11 +34,11 @@ def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> in
         arguments: The words after the program's name.
         stdout_closed: The caller closed standard output.
     """
-    _drop_impossible_sizes()
+    _drop_invalid_sizes()
     from typer.main import get_command
 
     from clarinet_cli.cli.app import app
-    from clarinet_cli.cli.boundary import execute
+    from clarinet_cli.cli.errors import execute
     from clarinet_cli.cli.runtime import Runtime
     from clarinet_cli.cli.text import ESCAPE_UNENCODABLE
     from clarinet_cli.cli.writer import Writer
@@ -50,23 +50,23 @@ def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> in
     return execute(get_command(app), arguments, runtime)
 
 
-class _LossyFile(io.FileIO):
-    """A file that drops what it can't write, as on a full disk or a closed terminal."""
+class _IgnoreWriteErrors(io.FileIO):
+    """A file that ignores write errors, as on a full disk or a closed terminal."""
 
     def write(self, content: Any, /) -> int:
-        """Write, or drop, the whole content."""
+        """Write the content, or drop it."""
         try:
             return super().write(content) or len(content)
         except OSError:
             return len(content)
 
 
-def _make_stderr_lossy() -> None:
-    """Let no message that can't be written stop the work, whoever writes it."""
+def _ignore_stderr_errors() -> None:
+    """Ignore errors of writing to standard error, also in libraries."""
     if sys.stderr is not sys.__stderr__ or sys.stderr is None:  # replaced by a host or a test
         return
     sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(_LossyFile(sys.stderr.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_IgnoreWriteErrors(sys.stderr.fileno(), "w", closefd=False)),
         encoding=sys.stderr.encoding,
         errors="backslashreplace",
         line_buffering=True,
@@ -83,19 +83,19 @@ def _open_missing_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
 
 
-def _shorten_start() -> None:
-    """Switch off what costs time at the start; before any library is loaded.
+def _speed_up_startup() -> None:
+    """Disable what slows down the start; called before any library is loaded.
 
-    Loading the libraries makes some hundred thousand objects that all stay: collecting
-    garbage among them takes an eighth of the start. The runtime enables it for the work.
+    Loading the libraries makes some hundred thousand permanent objects: collecting garbage
+    among them takes an eighth of the start. The runtime enables it for the command.
     Pydantic's search for plugins reads the metadata of every installed distribution.
     """
     gc.disable()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
-def _drop_impossible_sizes() -> None:
+def _drop_invalid_sizes() -> None:
     """Remove terminal sizes from the environment that no terminal has, such as 0."""
     for name in SIZES:
-        if not POSSIBLE_SIZE.fullmatch(os.environ.get(name, "80")):
+        if not VALID_SIZE.fullmatch(os.environ.get(name, "80")):
             del os.environ[name]

@@ -26,7 +26,7 @@ Sql = Annotated[
 async def init(
     runtime: Runtime, force: Force = False, dry_run: DryRun = False, output: Output = None
 ) -> None:
-    """Put an Alembic environment into the project directory.
+    """Create an Alembic environment in the project directory.
 
     Nothing is overwritten without --force. 'alembic' works from that directory, too.
 

@@ -12,8 +12,8 @@ from clarinet_cli.cli.completion import complete_emails, complete_roles
 from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
-LARGEST_NUMBER = 2**63 - 1  # of an integer in the database
-LONGEST_SECONDS = 366 * 86400
+MAX_INTEGER = 2**63 - 1  # of an integer in the database
+MAX_SECONDS = 366 * 86400
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -21,7 +21,7 @@ def parse_duration(text: str | float) -> float:
     """Return the seconds of ``90s``, ``15m``, ``12h`` or ``30d``; a bare number is seconds.
 
     Raises:
-        BadParameter: It is none of these.
+        BadParameter: It is not a duration, or longer than a year.
     """
     if isinstance(text, float):  # the default of an option
         return text
@@ -30,19 +30,19 @@ def parse_duration(text: str | float) -> float:
         message = f"{text!r} is not a duration; write 90s, 15m, 12h or 30d"
         raise typer.BadParameter(message)
     seconds = float(match[1]) * SECONDS[(match[2] or "s").lower()]
-    if seconds > LONGEST_SECONDS:
+    if seconds > MAX_SECONDS:
         message = f"{text!r} is longer than a year"
         raise typer.BadParameter(message)
     return seconds
 
 
 def parse_age(text: str | float) -> float:
-    """Return the seconds of a duration with a unit, or since an instant.
+    """Return the seconds of a duration with a unit, or since a timestamp.
 
     A bare number is rejected: it would be seconds, where days are meant.
 
     Raises:
-        BadParameter: It is neither.
+        BadParameter: It is neither a duration with a unit nor a timestamp.
     """
     if isinstance(text, float):
         return text
@@ -53,13 +53,13 @@ def parse_age(text: str | float) -> float:
 
 
 def _seconds_since(text: str) -> float:
-    """Return the seconds since an instant such as ``2026-11-22`` or ``2026-11-22T18:00Z``."""
+    """Return the seconds since a timestamp such as ``2026-11-22`` or ``2026-11-22T18:00Z``."""
     try:
-        instant = datetime.fromisoformat(text.strip() if text.isascii() else "")
+        timestamp = datetime.fromisoformat(text.strip() if text.isascii() else "")
     except ValueError:
-        message = f"{text!r} is neither a duration such as 7d nor an instant such as 2026-11-22"
+        message = f"{text!r} is neither a duration such as 7d nor a timestamp such as 2026-11-22"
         raise typer.BadParameter(message) from None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
     return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""New passwords: where they come from, and how a generated one reaches the operator."""
+"""New passwords: from options, settings or a prompt; the output of generated ones."""
 
 import sys
 from collections.abc import Iterator
@@ -54,8 +54,10 @@ class PasswordOptions:
         if self.stdin:
             what = "the password on standard input"
             content = read_limited(sys.stdin.buffer, PASSWORD_LIMIT, what)
-            return NewPassword(_one_line(content, what))
-        return NewPassword(_read_file(runtime, self.file)) if self.file is not None else None
+            return NewPassword(_decode_password(content, what))
+        if self.file is None:
+            return None
+        return NewPassword(_read_password_file(runtime, self.file))
 
 
 def require_password(runtime: Runtime, given: Optional["NewPassword"], email: str) -> "NewPassword":
@@ -91,14 +93,14 @@ def _configured_password(settings: "Settings", email: str) -> Optional[str]:
     return settings.admin_password.get_secret_value()
 
 
-class Delivery:
+class PasswordOutput:
     """Writes a generated password to standard output before the commit that sets it.
 
     Args:
         runtime: The context of the run.
         output: The format.
         listing: The presentation of a list; None for a single result.
-        otherwise: What holds when the password can't be shown, and is not set.
+        failure_hint: The outcome when the password can't be shown, and is not set.
     """
 
     def __init__(
@@ -106,32 +108,32 @@ class Delivery:
         runtime: Runtime,
         output: Optional[OutputFormat],
         listing: Optional[Listing] = None,
-        otherwise: str = "nothing was changed",
+        failure_hint: str = "nothing was changed",
     ) -> None:
-        self.done = False
+        self.shown = False
         self._runtime = runtime
         self._output = output
         self._listing = listing
-        self._otherwise = otherwise
+        self._failure_hint = failure_hint
 
     def __call__(self, result: Any) -> None:
         """Write the whole result; the passwords in it are not set yet.
 
         Raises:
-            ClarinetError: No reader takes it.
+            ClarinetError: It can't be written, or is not read.
         """
         try:
-            with self._runtime.writer.delivery_required():
+            with self._runtime.writer.require_reader():
                 self._render(result)
         except ClarinetError as error:
             raise FAILURE.with_context(
-                f"the new password can't be shown: {error.message}", hint=self._otherwise
+                f"the new password can't be shown: {error.message}", hint=self._failure_hint
             ) from error
-        self.done = True
+        self.shown = True
 
     @contextmanager
-    def checked(self) -> Iterator[None]:
-        """Warn that a password shown in the block is not valid, when the block fails."""
+    def warn_if_rolled_back(self) -> Iterator[None]:
+        """Warn that a password shown in the block is not valid if the block fails."""
         valid = unknown = False
         try:
             yield
@@ -140,11 +142,11 @@ class Delivery:
             unknown = error.outcome_unknown
             raise
         finally:
-            if self.done and unknown:
+            if self.shown and unknown:
                 self._runtime.writer.warn("whether the password that was shown is valid is unknown")
-            elif self.done and not valid:
+            elif self.shown and not valid:
                 self._runtime.writer.warn(
-                    f"the password that was shown is not valid, {self._otherwise}"
+                    f"the password that was shown is not valid, {self._failure_hint}"
                 )
 
     def _render(self, result: Any) -> None:
@@ -154,7 +156,7 @@ class Delivery:
             render_list(self._runtime, result, self._output, self._listing)
 
 
-def _read_file(runtime: Runtime, path: Path) -> str:
+def _read_password_file(runtime: Runtime, path: Path) -> str:
     try:
         with path.open("rb") as stream:
             content = read_limited(stream, PASSWORD_LIMIT, f"the password file {path}")
@@ -169,14 +171,14 @@ def _read_file(runtime: Runtime, path: Path) -> str:
         runtime.writer.note(
             f"warning: other users can read the password file {path} (chmod 600 {path})"
         )
-    return _one_line(content, f"the password file {path}")
+    return _decode_password(content, f"the password file {path}")
 
 
-def _one_line(content: bytes, what: str) -> str:
+def _decode_password(content: bytes, what: str) -> str:
     """Decode a password; one newline at its end, as an editor or echo adds it, is removed.
 
     Raises:
-        InvalidInputError: It is not one line of UTF-8: nobody types the rest at a log-in.
+        InvalidInputError: It is not one line of UTF-8, as a log-in form accepts.
     """
     try:
         text = content.decode("utf-8")

@@ -11,7 +11,7 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, REFUSED
 from clarinet_cli.signals import SIGNALS, Interrupted
 
-ENTRIES = 3
+PASSWORD_ATTEMPTS = 3
 NOT_CONFIRMED = "not confirmed, nothing was changed"
 
 
@@ -25,7 +25,7 @@ def confirm(runtime: Runtime, question: str, *, yes: bool = False) -> None:
 
     Args:
         runtime: The context of the run.
-        question: What is about to happen, to what.
+        question: The change and its target.
         yes: ``--yes`` was given: don't prompt.
 
     Raises:
@@ -37,7 +37,7 @@ def confirm(runtime: Runtime, question: str, *, yes: bool = False) -> None:
     if not interactive(runtime):
         raise REFUSED.with_context(f"not confirmed: {question}", hint="use --yes to confirm")
     if not ask(runtime, question, default=False):
-        raise REFUSED.with_context("not confirmed, nothing was changed")
+        raise REFUSED.with_context(NOT_CONFIRMED)
 
 
 def ask(runtime: Runtime, question: str, *, default: bool) -> bool:
@@ -56,17 +56,17 @@ def ask(runtime: Runtime, question: str, *, default: bool) -> bool:
     from rich.text import Text
 
     console = runtime.writer.console(stderr=True)
-    with _prompting(runtime.writer, "not confirmed, nothing was changed"):
+    with _prompting(runtime.writer, NOT_CONFIRMED):
         return Confirm.ask(Text(printable(question)), console=console, default=default)
 
 
 def confirm_by_name(runtime: Runtime, question: str, name: str, *, yes: bool = False) -> None:
-    """Prompt for the name of what is about to be lost, which nobody types by accident.
+    """Prompt for the name of an object before it is destroyed.
 
     Args:
         runtime: The context of the run.
-        question: What is about to happen, to what.
-        name: What has to be typed.
+        question: The change and its target.
+        name: The text to type.
         yes: ``--yes`` was given: don't prompt.
 
     Raises:
@@ -120,19 +120,19 @@ def prompt_new_password(runtime: Runtime, email: str) -> str:
         RefusedError: Nothing was entered.
         Interrupted: A signal arrived at the prompt.
     """
-    for _ in range(ENTRIES):
+    for _ in range(PASSWORD_ATTEMPTS):
         with _prompting(runtime.writer, "no password was entered, nothing was changed"):
             first = getpass(f"New password for {printable(email)}: ")
             second = getpass("Confirm password: ")
         if first == second:
             return first
         runtime.writer.note("passwords do not match, try again")
-    raise INVALID.with_context(f"passwords did not match {ENTRIES} times")
+    raise INVALID.with_context(f"passwords did not match {PASSWORD_ATTEMPTS} times")
 
 
 @contextmanager
 def _prompting(writer: Writer, refusal: str) -> Iterator[None]:
-    """Let a signal end the prompt in the block, and Ctrl-D refuse."""
+    """Raise ``Interrupted`` for a signal at the prompt in the block, and refuse on Ctrl-D."""
     try:
         with SIGNALS.raising():
             yield
@@ -140,5 +140,5 @@ def _prompting(writer: Writer, refusal: str) -> Iterator[None]:
         writer.end_line()
         raise REFUSED.with_context(refusal) from None
     except (KeyboardInterrupt, Interrupted):
-        writer.aborted()
+        writer.note_aborted()
         raise

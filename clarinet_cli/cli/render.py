@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from clarinet_cli.cli import formats
-from clarinet_cli.cli.formats import Chunk
+from clarinet_cli.cli.formats import RowChunk
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
     WHOLE_TABLE_ROWS,
@@ -32,9 +32,9 @@ class Listing:
 
     Attributes:
         row_type: The type of the rows, for the header of an empty CSV document.
-        columns: The fields that a table on a terminal has room for; all by default.
-        empty: The note about an empty table.
-        complete: A terminal gets all rows too: they can't be shown again.
+        columns: The fields of a table on a terminal; all by default.
+        empty: The note for an empty table.
+        complete: Show all rows on a terminal too, since they can't be queried again.
     """
 
     row_type: type
@@ -81,16 +81,15 @@ def render(
     Args:
         runtime: The context of the run.
         result: A dataclass.
-        output: The format; None when none was asked for: a table, and with ``-q`` nothing but
-            a generated password.
-        changed: It reports a change that is committed. The exit code is that of the change
-            then: a result that can't be written is a warning.
+        output: The format; None: a table, and with ``-q`` only a generated password.
+        changed: The result reports a committed change: failing to write it is a warning and
+            does not change the exit code.
 
     Raises:
         ClarinetError: Standard output can't be written.
     """
-    writer, values = runtime.writer, formats.fields_of(result)
-    with _unwritable_tolerated(writer, tolerated=changed):
+    writer, values = runtime.writer, formats.as_fields(result)
+    with _tolerate_write_errors(writer, enabled=changed):
         if output is None and writer.quiet:
             if values.get("password"):
                 writer.write([formats.password_line(values, listed=False)])
@@ -101,7 +100,7 @@ def render(
         elif output is OutputFormat.PLAIN:
             writer.write(formats.as_plain_record(values))
         else:
-            _Rows(runtime, output, Listing(type(result))).write_all([result])
+            _RowRenderer(runtime, output, Listing(type(result))).write_all([result])
 
 
 def render_list(
@@ -124,8 +123,8 @@ def render_list(
     Raises:
         ClarinetError: Standard output can't be written.
     """
-    with _unwritable_tolerated(runtime.writer, tolerated=changed):
-        _Rows(runtime, output, listing).write_all(rows)
+    with _tolerate_write_errors(runtime.writer, enabled=changed):
+        _RowRenderer(runtime, output, listing).write_all(rows)
 
 
 async def render_rows(
@@ -135,9 +134,9 @@ async def render_rows(
     listing: Listing,
     limit: RowLimit = RowLimit(),
 ) -> None:
-    """Write a listing to standard output while it is read, in constant memory.
+    """Write a listing to standard output as it is read, in constant memory.
 
-    The generator is closed at the end, and as soon as no further row is needed.
+    The generator is closed at the end, and as soon as no more rows are needed.
 
     Args:
         runtime: The context of the run.
@@ -149,7 +148,7 @@ async def render_rows(
     Raises:
         ClarinetError: Standard output can't be written.
     """
-    renderer = _Rows(runtime, output, listing, limit)
+    renderer = _RowRenderer(runtime, output, listing, limit)
     async with aclosing(rows):
         async for item in rows:
             if not renderer.add(item if isinstance(item, SessionPage) else [item]):
@@ -168,20 +167,20 @@ def render_findings(
 
     Args:
         runtime: The context of the run.
-        findings: Those of all checks, also of those that found nothing.
+        findings: The findings of all checks, passed ones included.
         output: As in ``render``.
-        strict: A warning counts as an error.
+        strict: Treat warnings as errors.
 
     Raises:
-        CheckFailedError: A finding counts.
+        CheckFailedError: There is an error, or with ``strict`` a warning.
     """
     hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
     render_list(runtime, findings, output, Listing(Finding, columns=FINDING_COLUMNS))
     if hints and shows_table(runtime, output):
-        # Outside of the table, where no line is wrapped: a command can be copied.
+        # Outside of the table, where lines are not wrapped: a command can be copied.
         longest = max(len(check) for check, _ in hints)
         lines = [f"{check:{longest}}  {printable(hint)}\n" for check, hint in hints]
-        runtime.writer.write(["\n", *lines], data=False)
+        runtime.writer.write(["\n", *lines], utf8=False)
     counts = {
         status: sum(finding.status == status for finding in findings)
         for status in ("error", "warning")
@@ -191,7 +190,7 @@ def render_findings(
         raise CHECK_FAILED.with_context(f"found {', '.join(found)}")
 
 
-class _Rows:
+class _RowRenderer:
     """Writes rows in one format, up to a limit."""
 
     def __init__(
@@ -203,18 +202,19 @@ class _Rows:
     ) -> None:
         self._writer = writer = runtime.writer
         self._sink: Sink
-        self._left, self._advice = limit.shown, "'--limit N' shows more"
+        self._remaining, self._advice = limit.shown, "'--limit N' shows more"
         if output is None and writer.quiet:
             self._sink = PasswordSink(writer)
         elif output in (None, OutputFormat.TABLE):
             terminal = sys.stdout.isatty()
             self._sink = TableSink(writer, listing.columns, listing.empty, terminal=terminal)
             if terminal and limit == RowLimit() and not listing.complete:
-                self._left, self._advice = WHOLE_TABLE_ROWS, "'-o plain' or '-o jsonl' shows all"
+                self._remaining = WHOLE_TABLE_ROWS
+                self._advice = "'-o plain' or '-o jsonl' shows all"
         else:
             self._sink = DocumentSink(writer, output, listing.row_type)
-        self._limit = self._left
-        self._reader_gone = self._more = False
+        self._limit = self._remaining
+        self._pipe_closed = self._truncated = False
 
     def write_all(self, rows: Sequence[Any]) -> None:
         """Write all rows at once."""
@@ -222,29 +222,30 @@ class _Rows:
             self.add(rows)
         self.end()
 
-    def add(self, rows: Chunk) -> bool:
-        """Write some rows; False when no further ones are needed."""
-        if self._left is not None and len(rows) > self._left:
-            self._more = True
-            rows = rows.first(self._left) if isinstance(rows, SessionPage) else rows[: self._left]
-        self._left = None if self._left is None else self._left - len(rows)
-        self._reader_gone = bool(rows) and not self._sink.add(rows)
-        return not (self._more or self._reader_gone)
+    def add(self, rows: RowChunk) -> bool:
+        """Write some rows; False when no more are needed."""
+        if self._remaining is not None:
+            self._truncated, most = len(rows) > self._remaining, self._remaining
+            if self._truncated:
+                rows = rows.first(most) if isinstance(rows, SessionPage) else rows[:most]
+            self._remaining -= len(rows)
+        self._pipe_closed = bool(rows) and not self._sink.add(rows)
+        return not (self._truncated or self._pipe_closed)
 
     def end(self) -> None:
-        """Write what follows the last row; note that there are more rows than the limit."""
-        if not self._reader_gone:
+        """Write the text after the last row; note that there are more rows than the limit."""
+        if not self._pipe_closed:
             self._sink.end()
-        if self._more:
+        if self._truncated:
             self._writer.note(f"only the first {self._limit} rows are shown; {self._advice}")
 
 
 @contextmanager
-def _unwritable_tolerated(writer: Writer, *, tolerated: bool) -> Iterator[None]:
+def _tolerate_write_errors(writer: Writer, *, enabled: bool) -> Iterator[None]:
     """Turn the failure to write a result into a warning."""
     try:
         yield
     except ClarinetError as error:
-        if not tolerated:
+        if not enabled:
             raise
         writer.warn(f"the result can't be shown: {error.message}")

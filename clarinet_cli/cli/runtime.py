@@ -44,14 +44,14 @@ class Runtime:
 
         Raises:
             ConfigurationError: A settings file or a value in it can't be used.
-            RefusedError: There is a mapping, which the command does not know.
+            RefusedError: The command does not support the mapping of the settings.
         """
         from clarinet_cli import settings as module
 
         self._use_project()
         settings: Settings = module.settings
         self._configure_log_files(settings)
-        self._warn_about(settings)
+        self._print_warnings(settings)
         if settings.mapping != module.DEFAULT_MAPPING:
             from clarinet_cli.services.mapped import require_known_command
 
@@ -96,7 +96,7 @@ class Runtime:
 
     @contextmanager
     def stop_on_signal(self) -> Iterator["Stop"]:
-        """Turn a signal in the block into a request to stop after the batch at hand.
+        """Turn a signal in the block into a request to stop after the current batch.
 
         The exit code is that of the signal.
         """
@@ -109,7 +109,7 @@ class Runtime:
             yield stop
 
     def note_stale_cache(self) -> None:
-        """Note after a change of accounts or sessions how long the server may not see it."""
+        """Note after a change how long the server may use cached permissions and sessions."""
         seconds = self.settings.server_rule("session_cache_ttl_seconds")
         if seconds > 0:
             self.writer.note(
@@ -135,18 +135,18 @@ class Runtime:
         if settings.log_to_file:
             named = "log_dir" if settings.log_dir else "storage_path"
             key = named if settings.log_dir or settings.storage_path else "log_to_file"
-            _require_log_place(settings, key, settings.log_directory / LOG_FILE)
+            _require_log_location(settings, key, settings.log_directory / LOG_FILE)
         configure_file_log(settings, like=database)
         if "\0" in str(settings.audit_log):
             raise settings.error_for("audit_log", "not the name of a file")
         configured = settings.audit_log and settings.project_dir / settings.audit_log
         if configured and not self.audit_log:
-            _require_log_place(settings, "audit_log", configured)
+            _require_log_location(settings, "audit_log", configured)
         configure_audit_log(
             self.audit_log or configured or None, project=settings.project_dir, like=database
         )
 
-    def _warn_about(self, settings: "Settings") -> None:
+    def _print_warnings(self, settings: "Settings") -> None:
         from clarinet_cli.services.settings_warnings import settings_warnings
 
         if not self.writer.quiet and (warnings := settings_warnings(settings)):
@@ -154,7 +154,7 @@ class Runtime:
 
 
 def _enable_garbage_collection() -> None:
-    """Collect the garbage of the work; the objects of the loaded libraries stay anyway."""
+    """Collect garbage again, except among the objects of the loaded libraries."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -171,8 +171,8 @@ def _database_file(settings: "Settings") -> Optional[Path]:
         return None
 
 
-def _require_log_place(settings: "Settings", key: str, path: Path) -> None:
-    """Refuse a place for a log that the owner of the settings could not write to."""
+def _require_log_location(settings: "Settings", key: str, path: Path) -> None:
+    """Refuse the location of a log that the owner of the settings could not write to."""
     from clarinet_cli.filesystem.trust import require_log_location
     from clarinet_cli.settings import origin_of
 

@@ -1,4 +1,4 @@
-"""The sinks of rows: documents for programs, tables for people, passwords for quiet runs."""
+"""The sinks of rows: documents, tables, and passwords for quiet runs."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
-from clarinet_cli.cli.formats import Chunk, Document, Fields
+from clarinet_cli.cli.formats import Document, Fields, RowChunk
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
@@ -16,15 +16,15 @@ WHOLE_TABLE_ROWS = 500  # Rich takes about 0.9 s for 1000 rows
 class Sink(Protocol):
     """Where rows are written to."""
 
-    def add(self, rows: Chunk) -> bool:
-        """Write some rows; False when no further ones are needed."""
+    def add(self, rows: RowChunk) -> bool:
+        """Write some rows; False when no more are needed."""
 
     def end(self) -> None:
-        """Write what follows the last row."""
+        """Write the text after the last row."""
 
 
 class DocumentSink:
-    """Writes a document for programs."""
+    """Writes a document in a machine-readable format."""
 
     def __init__(self, writer: Writer, output: OutputFormat, row_type: type) -> None:
         self._writer = writer
@@ -32,12 +32,12 @@ class DocumentSink:
         self._row_type = row_type
         self._document: Optional[Document] = None
 
-    def add(self, rows: Chunk) -> bool:
+    def add(self, rows: RowChunk) -> bool:
         """Write some rows, the first ones at once."""
         start, first = "", self._document is None
         if self._document is None:
-            # Begun by the first row: a failed query leaves no half document.
-            header = formats.header_of(self._row_type, rows)
+            # Started by the first row: a failed query leaves no incomplete document.
+            header = formats.header(self._row_type, rows)
             self._document = Document(self._output, header)
             start = self._document.begin()
         text = start + self._document.chunk(rows)
@@ -47,7 +47,7 @@ class DocumentSink:
         """Write the end of the document."""
         start = ""
         if self._document is None:
-            self._document = Document(self._output, formats.header_of(self._row_type))
+            self._document = Document(self._output, formats.header(self._row_type))
             start = self._document.begin()
         self._writer.write([start, self._document.end()])
 
@@ -65,18 +65,18 @@ class TableSink:
         self._first: list[Fields] = []
         self._aligned: Optional[tables.AlignedRows] = None
 
-    def add(self, rows: Chunk) -> bool:
-        """Write some rows; the first ones wait, since they determine the widths."""
-        values = [formats.fields_of(row) for row in rows]
+    def add(self, rows: RowChunk) -> bool:
+        """Write some rows; the first ones are buffered, since they determine the widths."""
+        values = [formats.as_fields(row) for row in rows]
         if self._aligned is None:
             self._first += values
             return len(self._first) <= WHOLE_TABLE_ROWS or self._begin()
-        return self._writer.write(map(self._aligned.row, values), data=False, flush=False)
+        return self._writer.write(map(self._aligned.row, values), utf8=False, flush=False)
 
     def end(self) -> None:
-        """Write the rows that wait."""
+        """Write the buffered rows."""
         if self._aligned is not None:
-            self._writer.write([], data=False)
+            self._writer.write([], utf8=False)
         elif not self._first:
             self._writer.note(self._empty)
         elif self._terminal:
@@ -87,10 +87,10 @@ class TableSink:
 
     def _begin(self) -> bool:
         columns = self._columns if self._terminal else ()
-        styled = self._writer.styled(sys.stdout)
+        styled = self._writer.is_styled(sys.stdout)
         rows = tables.AlignedRows(self._first, columns, compact=self._terminal, styled=styled)
         self._aligned = rows
-        return self._writer.write([rows.header(), *map(rows.row, self._first)], data=False)
+        return self._writer.write([rows.header(), *map(rows.row, self._first)], utf8=False)
 
 
 class PasswordSink:
@@ -99,9 +99,9 @@ class PasswordSink:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    def add(self, rows: Chunk) -> bool:
-        """Write the passwords of some rows; rows of a type without any are not needed."""
-        values = [formats.fields_of(row) for row in rows]
+    def add(self, rows: RowChunk) -> bool:
+        """Write the passwords of some rows; False for rows without passwords."""
+        values = [formats.as_fields(row) for row in rows]
         self._writer.write(
             formats.password_line(row, listed=True) for row in values if row.get("password")
         )
@@ -116,12 +116,12 @@ def write_record(writer: Writer, values: Fields) -> None:
     if sys.stdout.isatty():
         _write_rich(writer, tables.rich_record(values))
     else:
-        styled = writer.styled(sys.stdout)
-        writer.write(tables.aligned_record(values, styled=styled), data=False)
+        styled = writer.is_styled(sys.stdout)
+        writer.write(tables.aligned_record(values, styled=styled), utf8=False)
 
 
 def _write_rich(writer: Writer, table: Any) -> None:
-    """Write a Rich table; Rich itself never writes to standard output, where it may fail."""
+    """Write a Rich table; Rich itself never writes to standard output, where it could fail."""
     from rich.console import Console
 
     screen, buffer = writer.console(), io.StringIO()
@@ -133,4 +133,4 @@ def _write_rich(writer: Writer, table: Any) -> None:
         no_color=screen.no_color,
         highlight=False,
     ).print(table)
-    writer.write([buffer.getvalue()], data=False)
+    writer.write([buffer.getvalue()], utf8=False)

@@ -1,13 +1,13 @@
 """Suggestions for commands that do not exist.
 
-Only a typing error is answered with a name, since a similar name may do something else:
-``cleanup`` is not ``cleanup-all``. The words of other tools for a command are listed here.
+Only misspellings are corrected, since a similar name can be another command: ``cleanup`` is not
+``cleanup-all``. The names that other tools use for a command are listed here.
 """
 
 from collections.abc import Iterable
 from typing import Optional
 
-ELSEWHERE: dict[str, dict[str, str]] = {
+ALIASES: dict[str, dict[str, str]] = {
     "": {
         "version": "--version",
         "user": "admin",
@@ -91,7 +91,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "log": "migrate history",
     },
 }
-SEVERAL = {
+AMBIGUOUS = {
     ("session", "cleanup-all"): (
         "'clarinet session cleanup' removes dead sessions, "
         "'clarinet session revoke-all' revokes all sessions"
@@ -99,23 +99,23 @@ SEVERAL = {
 }
 
 
-def hint_for(group: str, word: str) -> Optional[str]:
-    """Return the hint for a word of other tools, or None.
+def alias_hint(group: str, word: str) -> Optional[str]:
+    """Return the hint for a command of other tools, or None.
 
     Args:
-        group: The words before it, without the program's name.
-        word: The command that does not exist here.
+        group: The group that it was given to; empty for the root.
+        word: The command.
     """
-    if (group, word) in SEVERAL:
-        return SEVERAL[group, word]
-    meant = ELSEWHERE.get(group, {}).get(word)
-    return meant and f"use 'clarinet {meant}'"
+    if (group, word) in AMBIGUOUS:
+        return AMBIGUOUS[group, word]
+    target = ALIASES.get(group, {}).get(word)
+    return target and f"use 'clarinet {target}'"
 
 
 def misspelt_commands(word: str, names: Iterable[str]) -> list[str]:
     """Return the commands that a word misspells; the first letter must be right.
 
-    Otherwise ``reactivate`` would be answered with ``deactivate``.
+    Otherwise ``deactivate`` would be suggested for ``reactivate``.
     """
     from clarinet_cli.spelling import misspellings_of
 

@@ -1,22 +1,22 @@
-"""Tables for people: values as words, aligned text for pipes, Rich tables for terminals."""
+"""Tables for display: values as words, aligned text for pipes, Rich tables for terminals."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from clarinet_cli.cli.formats import Fields, flat
+from clarinet_cli.cli.formats import Fields, column_names, flatten
 from clarinet_cli.cli.text import printable
 from clarinet_cli.timefmt import iso_text
 
 SHORT_ID = 8
 SHORT_AGENT = 15  # so that the sessions of a user fit into 80 columns
-UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+TIME_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 KIBI = 1024.0
 TITLES = {"last_accessed": "last used", "ip_address": "address", "user_agent": "agent"}
-BETWEEN = "  "
-BOLD, NORMAL = "\x1b[1m", "\x1b[0m"
+COLUMN_GAP = "  "
+BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
 
 class AlignedRows:
@@ -35,19 +35,19 @@ class AlignedRows:
     def __init__(
         self, first: Sequence[Fields], columns: Sequence[str], *, compact: bool, styled: bool
     ) -> None:
-        self._names = columns or columns_of(first)
+        self._names = columns or column_names(first)
         self._compact = compact
         self._styled = styled
-        flattened = [flat(row) for row in first]
-        self._right = [numeric([row.get(name) for row in flattened]) for name in self._names]
-        self._widths = [width(title(name)) for name in self._names]
+        flattened = [flatten(row) for row in first]
+        self._right = [is_numeric([row.get(name) for row in flattened]) for name in self._names]
+        self._widths = [display_width(column_title(name)) for name in self._names]
         for row in first:
             self._widen(self._cells(row))
 
     def header(self) -> str:
         """Return the titles and a line below them."""
-        titles = self._line([title(name) for name in self._names])
-        rule = "─" * (sum(self._widths) + len(BETWEEN) * (len(self._widths) - 1))
+        titles = self._line([column_title(name) for name in self._names])
+        rule = "─" * (sum(self._widths) + len(COLUMN_GAP) * (len(self._widths) - 1))
         return f"{_bold(titles) if self._styled else titles}\n{rule}\n"
 
     def row(self, values: Fields) -> str:
@@ -57,28 +57,31 @@ class AlignedRows:
         return f"{self._line(cells)}\n"
 
     def _cells(self, values: Fields) -> list[str]:
-        flattened = flat(values)
-        return [cell(name, flattened.get(name), compact=self._compact) for name in self._names]
+        flattened = flatten(values)
+        return [
+            format_cell(name, flattened.get(name), compact=self._compact) for name in self._names
+        ]
 
     def _widen(self, cells: Iterable[str]) -> None:
         self._widths = [
-            max(known, width(text)) for known, text in zip(self._widths, cells, strict=True)
+            max(known, display_width(text)) for known, text in zip(self._widths, cells, strict=True)
         ]
 
     def _line(self, cells: Sequence[str]) -> str:
         columns = zip(cells, self._widths, self._right, strict=True)
-        return BETWEEN.join([_padded(*column) for column in columns]).rstrip()
+        return COLUMN_GAP.join([_pad(*column) for column in columns]).rstrip()
 
 
 def aligned_record(record: Fields, *, styled: bool) -> Iterator[str]:
     """Yield a line for each field: its title and its value."""
     named = [
-        (title(name), cell(name, value, compact=False)) for name, value in flat(record).items()
+        (column_title(name), format_cell(name, value, compact=False))
+        for name, value in flatten(record).items()
     ]
-    widest = max(width(name) for name, _ in named)
+    widest = max(display_width(name) for name, _ in named)
     for name, value in named:
-        padded = _padded(name, widest, right=False)
-        yield f"{_bold(padded) if styled else padded}{BETWEEN}{value}\n"
+        padded = _pad(name, widest, right=False)
+        yield f"{_bold(padded) if styled else padded}{COLUMN_GAP}{value}\n"
 
 
 def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> Any:
@@ -93,8 +96,8 @@ def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> 
     from rich.table import Table
     from rich.text import Text
 
-    flattened = [flat(row) for row in rows]
-    shown = columns or columns_of(rows)
+    flattened = [flatten(row) for row in rows]
+    shown = columns or column_names(rows)
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -102,13 +105,15 @@ def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> 
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    cells = [[cell(name, row.get(name), compact=True) for name in shown] for row in flattened]
-    titled = [[title(name) for name in shown], *cells]
-    widths = _fitting([list(column) for column in zip(*titled, strict=True)], screen_width)
+    cells = [
+        [format_cell(name, row.get(name), compact=True) for name in shown] for row in flattened
+    ]
+    titled = [[column_title(name) for name in shown], *cells]
+    widths = _fit_widths([list(column) for column in zip(*titled, strict=True)], screen_width)
     for name, wanted in zip(shown, widths, strict=True):
-        right = numeric([row.get(name) for row in flattened])
+        right = is_numeric([row.get(name) for row in flattened])
         table.add_column(
-            Text(title(name)),
+            Text(column_title(name)),
             justify="right" if right else "left",
             overflow="fold",
             width=wanted,
@@ -118,21 +123,21 @@ def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> 
     return table
 
 
-def _fitting(columns: Sequence[Sequence[str]], screen_width: int) -> list[int]:
+def _fit_widths(columns: Sequence[Sequence[str]], screen_width: int) -> list[int]:
     """Return the widths of columns: the widest are wrapped first, and words broken last.
 
     Args:
         columns: The cells of each column, its title included.
         screen_width: The columns that the terminal has.
     """
-    widths = [max(map(width, cells)) for cells in columns]
+    widths = [max(map(display_width, cells)) for cells in columns]
     words = [
-        max((width(word) for text in cells for word in text.split()), default=0)
+        max((display_width(word) for text in cells for word in text.split()), default=0)
         for cells in columns
     ]
     # The first column is what a row is named by: its words are broken last of all.
     for least in (words, [words[0], *(1 for _ in words[1:])], [1 for _ in words]):
-        while sum(widths) + len(BETWEEN) * (len(widths) - 1) > screen_width:
+        while sum(widths) + len(COLUMN_GAP) * (len(widths) - 1) > screen_width:
             wider = [
                 number for number, least_width in enumerate(least) if widths[number] > least_width
             ]
@@ -150,19 +155,14 @@ def rich_record(record: Fields) -> Any:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in flat(record).items():
+    for name, value in flatten(record).items():
         # One record has room for its whole id, to be copied.
-        text = cell(name, value, compact=not isinstance(value, UUID))
-        table.add_row(Text(title(name)), Text(text))
+        text = format_cell(name, value, compact=not isinstance(value, UUID))
+        table.add_row(Text(column_title(name)), Text(text))
     return table
 
 
-def columns_of(rows: Sequence[Fields]) -> list[str]:
-    """Return the names of all fields of some rows."""
-    return list(dict.fromkeys(name for row in rows for name in flat(row)))
-
-
-def title(name: str) -> str:
+def column_title(name: str) -> str:
     """Return a field's name as words, short enough for a column's head."""
     if name in TITLES:
         return TITLES[name]
@@ -171,24 +171,24 @@ def title(name: str) -> str:
     return name.removeprefix("is_").replace("_", " ").replace(".", " ")
 
 
-def relative(then: datetime, now: datetime) -> str:
-    """Return an instant relative to another, such as ``3 h ago`` or ``in 2 d``."""
+def relative_time(then: datetime, now: datetime) -> str:
+    """Return a timestamp relative to another, such as ``3 h ago`` or ``in 2 d``."""
     seconds = (then - now).total_seconds()
-    text = duration(abs(seconds))
+    text = format_duration(abs(seconds))
     return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time span, which may be negative, in its largest whole unit."""
     if seconds < 0:
-        return f"-{duration(-seconds)}"
-    for unit, length in UNITS:
+        return f"-{format_duration(-seconds)}"
+    for unit, length in TIME_UNITS:
         if seconds >= length or unit == "s":
             return f"{seconds / length:.0f} {unit}"
     return "0 s"
 
 
-def numeric(values: Sequence[object]) -> bool:
+def is_numeric(values: Sequence[object]) -> bool:
     """Return whether a column has only numbers, which are aligned to the right."""
     present = [value for value in values if value is not None]
     return bool(present) and all(
@@ -196,30 +196,30 @@ def numeric(values: Sequence[object]) -> bool:
     )
 
 
-def cell(name: str, value: Any, *, compact: bool) -> str:
-    """Return the value of a field as people read it, untrusted text escaped."""
+def format_cell(name: str, value: Any, *, compact: bool) -> str:
+    """Return the value of a field for display, untrusted text escaped."""
     match value:
         case None | ():
             return "-"
         case bool():
             return "yes" if value else "no"
         case datetime():
-            return relative(value, datetime.now(UTC)) if compact else iso_text(value)
+            return relative_time(value, datetime.now(UTC)) if compact else iso_text(value)
         case UUID():
             return str(value)[:SHORT_ID] if compact else str(value)
         case tuple() | list():
             return ", ".join(printable(str(item)) for item in value)
         case int() if name.endswith("_bytes"):
-            return _size(value)
-        case int() | float() if name.endswith("_seconds") and abs(value) >= UNITS[2][1]:
-            return str(duration(timedelta(seconds=value).total_seconds()))
+            return _format_size(value)
+        case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
+            return str(format_duration(timedelta(seconds=value).total_seconds()))
         case str() if compact and name == "user_agent":
-            return _shortened(printable(value))
+            return _truncate(printable(value))
         case _:
             return printable(str(value))
 
 
-def width(text: str) -> int:
+def display_width(text: str) -> int:
     """Return the columns that a terminal needs for a text."""
     if text.isascii():
         return len(text)
@@ -229,20 +229,20 @@ def width(text: str) -> int:
 
 
 def _bold(text: str) -> str:
-    return f"{BOLD}{text}{NORMAL}"
+    return f"{BOLD}{text}{RESET}"
 
 
-def _padded(text: str, wanted: int, right: bool) -> str:
-    space = " " * (wanted - width(text))
+def _pad(text: str, wanted: int, right: bool) -> str:
+    space = " " * (wanted - display_width(text))
     return f"{space}{text}" if right else f"{text}{space}"
 
 
-def _shortened(text: str) -> str:
+def _truncate(text: str) -> str:
     """Return the beginning of a text that only distinguishes rows; pipes get all of it."""
     return text if len(text) <= SHORT_AGENT else f"{text[: SHORT_AGENT - 1]}…"
 
 
-def _size(count: float) -> str:
+def _format_size(count: float) -> str:
     for unit in BYTE_UNITS:
         if count < KIBI or unit == BYTE_UNITS[-1]:
             return f"{count:.0f} {unit}"

@@ -19,9 +19,9 @@ from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
 
-READER_SECONDS = 10.0  # while a transaction is open
-LONGEST_MESSAGE = 2000  # characters; a value quoted in a message may be of any length
-BEGINNING_SHOWN, END_SHOWN = 600, 300
+READER_TIMEOUT_SECONDS = 10.0  # while a transaction is open
+MAX_MESSAGE_LENGTH = 2000  # characters; a value quoted in a message may be of any length
+MESSAGE_HEAD_LENGTH, MESSAGE_TAIL_LENGTH = 600, 300
 
 
 class ColorMode(StrEnum):
@@ -45,9 +45,9 @@ class Writer:
     quiet: bool = False
     color: ColorMode = ColorMode.AUTO
     stdout_closed: bool = False
-    _delivery_required: bool = False
+    _reader_required: bool = False
 
-    def write(self, pieces: Iterable[str], *, data: bool = True, flush: bool = True) -> bool:
+    def write(self, pieces: Iterable[str], *, utf8: bool = True, flush: bool = True) -> bool:
         """Write text to standard output.
 
         When the reader closed the pipe (``| head -1``), the rest is dropped and the command
@@ -55,8 +55,8 @@ class Writer:
 
         Args:
             pieces: The text.
-            data: For programs: UTF-8 in every locale. Else in the encoding of the locale, with
-                escapes for what it lacks.
+            utf8: Encode as UTF-8 in every locale, for programs; else in the encoding of the
+                locale, with escapes for characters that it lacks.
             flush: Write out the buffer at once.
 
         Returns:
@@ -69,19 +69,20 @@ class Writer:
             if any(pieces):
                 raise FAILURE.with_context("standard output is closed")
             return True
-        _set_encoding(data=data)
+        if utf8:
+            _switch_to_utf8()
         try:
             self._write(pieces, flush=flush)
         except OSError as error:
             discard_stdout()
-            if isinstance(error, BrokenPipeError) and not self._delivery_required:
+            if isinstance(error, BrokenPipeError) and not self._reader_required:
                 return False
             raise FAILURE.with_context(f"standard output: {error.strerror}") from error
         return True
 
     def _write(self, pieces: Iterable[str], *, flush: bool) -> None:
-        if self._delivery_required:
-            _deliver("".join(pieces))
+        if self._reader_required:
+            _write_unbuffered("".join(pieces))
             return
         with SIGNALS.raising():  # a blocked pipe blocks the event loop too
             sys.stdout.writelines(pieces)
@@ -89,13 +90,13 @@ class Writer:
                 sys.stdout.flush()
 
     @contextmanager
-    def delivery_required(self) -> Iterator[None]:
-        """Treat output in the block that no reader takes as an error, a closed pipe included."""
-        self._delivery_required = True
+    def require_reader(self) -> Iterator[None]:
+        """Raise an error for output in the block that is not read, as when the pipe is closed."""
+        self._reader_required = True
         try:
             yield
         finally:
-            self._delivery_required = False
+            self._reader_required = False
 
     def note(self, text: str) -> None:
         """Write a line to standard error, unless the run is quiet."""
@@ -108,20 +109,20 @@ class Writer:
 
     def error(self, error: ClarinetError) -> None:
         """Write an error as one line, then its hint unless the run is quiet."""
-        self._labelled("error:", "1;31", error.message)
+        self._write_labelled("error:", "1;31", error.message)
         if error.hint and not self.quiet:
-            self._labelled("hint:", "1;36", error.hint)
+            self._write_labelled("hint:", "1;36", error.hint)
 
-    def aborted(self) -> None:
-        """End the line of a prompt that a signal interrupted, and say so."""
+    def note_aborted(self) -> None:
+        """End the line of a prompt that a signal interrupted, with a note."""
         _write_stderr("\naborted\n")
 
     def end_line(self) -> None:
         """End the line of a prompt that got no answer."""
         _write_stderr("\n")
 
-    def styled(self, stream: TextIO) -> bool:
-        """Return whether text for people on a stream may have escape sequences."""
+    def is_styled(self, stream: TextIO) -> bool:
+        """Return whether text on a stream can have escape sequences."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         automatic = (stream.isatty() and not plain) or os.environ.get("FORCE_COLOR")
         if self.color is ColorMode.AUTO:
@@ -141,10 +142,10 @@ class Writer:
             color_system=None if self.color is ColorMode.NEVER else "auto",
         )
 
-    def _labelled(self, label: str, style: str, message: str) -> None:
-        if len(message) > LONGEST_MESSAGE:
-            message = f"{message[:BEGINNING_SHOWN]} … {message[-END_SHOWN:]}"
-        label = f"\x1b[{style}m{label}\x1b[0m" if self.styled(sys.stderr) else label
+    def _write_labelled(self, label: str, style: str, message: str) -> None:
+        if len(message) > MAX_MESSAGE_LENGTH:
+            message = f"{message[:MESSAGE_HEAD_LENGTH]} … {message[-MESSAGE_TAIL_LENGTH:]}"
+        label = f"\x1b[{style}m{label}\x1b[0m" if self.is_styled(sys.stderr) else label
         _write_stderr(f"{label} {printable(message)}\n")
 
 
@@ -155,25 +156,25 @@ def discard_stdout() -> None:
     os.close(null)
 
 
-def _set_encoding(*, data: bool) -> None:
-    """Switch standard output to UTF-8 for data; text for people keeps the locale's encoding."""
+def _switch_to_utf8() -> None:
+    """Switch standard output to UTF-8, whatever the locale."""
     stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
-    if data and stream.encoding.lower() != "utf-8":
+    if stream.encoding.lower() != "utf-8":
         stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
 
 
 def _write_stderr(text: str) -> None:
-    """Write a message; when standard error is gone, the exit code has to do."""
+    """Write a message; errors are ignored, as when standard error is closed."""
     with suppress(OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
-def _deliver(text: str) -> None:
-    """Write text to the end while its reader is watched.
+def _write_unbuffered(text: str) -> None:
+    """Write text without buffering, up to the timeout of its reader.
 
     Raises:
-        OSError: The reader closed the pipe or reads nothing for a while, or the disk is full.
+        OSError: The reader closed the pipe or timed out, or the disk is full.
     """
     sys.stdout.flush()
     content = text.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
@@ -185,9 +186,9 @@ def _deliver(text: str) -> None:
     ready = select.poll()
     ready.register(descriptor, select.POLLOUT)
     while content:
-        if not ready.poll(READER_SECONDS * 1000):
+        if not ready.poll(READER_TIMEOUT_SECONDS * 1000):
             raise OSError(errno.ETIMEDOUT, "timed out waiting for the reader")
-        # As much as a pipe that is ready takes without blocking.
+        # As much as a pipe that is ready accepts without blocking.
         content = content[os.write(descriptor, content[: select.PIPE_BUF]) :]
     if any(state & select.POLLERR for _, state in ready.poll(0)):
         raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))

@@ -19,7 +19,7 @@ PATIENT = """
 import sys
 sys.argv[0] = "clarinet"
 from clarinet_cli.cli import completion
-completion.LIMIT_SECONDS = 60.0
+completion.TIMEOUT_SECONDS = 60.0
 from clarinet_cli.cli.main import main
 main()
 """

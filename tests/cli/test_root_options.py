@@ -12,7 +12,7 @@ import typer
 
 from clarinet_cli import __version__
 from clarinet_cli.cli.app import app
-from clarinet_cli.cli.suggestions import ELSEWHERE
+from clarinet_cli.cli.suggestions import ALIASES
 from tests import forked
 from tests.cli.scenes import (
     ADA,
@@ -506,7 +506,7 @@ def test_a_clean_up_of_all_names_both_meanings(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("group", "word", "meant"),
-    [(group, word, meant) for group, words in ELSEWHERE.items() for word, meant in words.items()],
+    [(group, word, meant) for group, words in ALIASES.items() for word, meant in words.items()],
 )
 def test_the_words_of_other_tools_lead_to_a_command(group: str, word: str, meant: str) -> None:
     """Exit 2, and the hint names a command that there is."""

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clarinet_cli.cli.tables import AlignedRows, width
+from clarinet_cli.cli.tables import AlignedRows, display_width
 from tests import oracle
 from tests.cli.scenes import ADA, admin_id
 from tests.cli.terminal import STYLES, terminal
@@ -178,8 +178,11 @@ def test_columns_are_aligned_also_in_wide_letters() -> None:
         {"email": "é@example.org", "sessions": 12345, "is_active": None},
     ]
     head, rule, *body = lines_of(rows, first=2)
-    assert {width(line[: line.rindex(word)]) for line, word in zip(body, ("yes", "-"), strict=True)}
-    assert [width(line.rpartition("  ")[0]) for line in body] == [26, 26]
+    assert {
+        display_width(line[: line.rindex(word)])
+        for line, word in zip(body, ("yes", "-"), strict=True)
+    }
+    assert [display_width(line.rpartition("  ")[0]) for line in body] == [26, 26]
     assert head == "email             sessions  active"
     assert rule == "─" * 34
 

@@ -360,7 +360,7 @@ def test_an_escaped_character_is_json(letter: str) -> None:
 def test_json_parses_back_and_is_harmless(values: dict[str, Any]) -> None:
     """Any values: the document means exactly them and can be shown on a terminal."""
     for lines in (True, False):
-        document = formats.as_json(values, lines=lines)
+        document = formats.as_json(values, pretty=lines)
         assert json.loads(document) == values
         assert_harmless(document)
     assert document.count("\n") == 1
@@ -369,7 +369,7 @@ def test_json_parses_back_and_is_harmless(values: dict[str, Any]) -> None:
 @given(RECORDS)
 def test_a_record_keeps_its_types_in_json(record: Record) -> None:
     """Booleans, numbers and null stay; a UUID is text; an instant ends with Z."""
-    parsed = json.loads(formats.as_json(formats.fields_of(record)))
+    parsed = json.loads(formats.as_json(formats.as_fields(record)))
     assert list(parsed) == [*Record.__dataclass_fields__]
     assert parsed["flag"] is record.flag
     assert parsed["number"] == record.number
@@ -386,8 +386,8 @@ def test_a_record_keeps_its_types_in_json(record: Record) -> None:
 @given(st.lists(RECORDS, min_size=1, max_size=3))
 def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
     """Every reader sees as many rows and cells as there are; text cells start no formula."""
-    rows = [formats.fields_of(record) for record in records]
-    names = list(formats.flat(rows[0]))
+    rows = [formats.as_fields(record) for record in records]
+    names = list(formats.flatten(rows[0]))
     document = formats.Document(OutputFormat.CSV, names)
     lines = [document.begin(), *map(document.row, rows)]
     assert document.end() == ""
@@ -408,13 +408,13 @@ def test_csv_has_one_line_a_row_and_no_formula(records: list[Record]) -> None:
 @given(st.lists(RECORDS, min_size=1, max_size=3))
 def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> None:
     """``cut`` finds the same cell in each line."""
-    rows = [formats.fields_of(record) for record in records]
+    rows = [formats.as_fields(record) for record in records]
     lines = list(map(formats.Document(OutputFormat.PLAIN, []).row, rows))
     assert len(lines) == len(records)
     for line, row in zip(lines, rows, strict=True):
         assert line.count("\n") == 1
         cells = line.removesuffix("\n").split("\t")
-        assert len(cells) == len(formats.flat(row))
+        assert len(cells) == len(formats.flatten(row))
         assert cells[0] == text.printable(row["name"])
     assert_harmless("".join(lines))
 
@@ -422,7 +422,7 @@ def test_plain_has_one_line_a_row_and_a_tab_a_cell(records: list[Record]) -> Non
 @given(st.lists(RECORDS, max_size=3))
 def test_a_json_list_written_in_pieces_is_one_document(records: list[Record]) -> None:
     """However many rows there are, the pieces make one list of the same values."""
-    rows = [formats.fields_of(record) for record in records]
+    rows = [formats.as_fields(record) for record in records]
     document = formats.Document(OutputFormat.JSON, [])
     whole = "".join([document.begin(), *map(document.row, rows), document.end()])
     assert json.loads(whole) == [json.loads(formats.as_json(row)) for row in rows]
@@ -433,7 +433,7 @@ def test_a_json_list_written_in_pieces_is_one_document(records: list[Record]) ->
 @given(RECORDS)
 def test_a_plain_record_is_names_and_values(record: Record) -> None:
     """One line a field: its name, a tab, its value."""
-    lines = list(formats.as_plain_record(formats.fields_of(record)))
+    lines = list(formats.as_plain_record(formats.as_fields(record)))
     assert [line.split("\t")[0] for line in lines][-2:] == ["table.a", "table.b"]
     assert all(line.count("\t") == 1 and line.count("\n") == 1 for line in lines)
 

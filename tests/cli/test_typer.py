@@ -4,7 +4,7 @@ import typer
 from typer import core
 
 from clarinet_cli.cli.app import app
-from clarinet_cli.cli.commands import PassThrough
+from clarinet_cli.cli.commands import NoCoercion
 
 MOVED = "Typer has moved {}: adapt clarinet_cli/cli/commands.py, or keep the cap on typer"
 
@@ -21,7 +21,7 @@ def test_a_parameter_passes_through_what_was_given() -> None:
     group = root_command()
     parameter = next(item for item in group.params if item.name == "color")
     assert hasattr(parameter, "_runtime_param"), MOVED.format("_runtime_param")
-    PassThrough.apply([parameter])
+    NoCoercion.apply([parameter])
     context = group.context_class(group)
     value = parameter.process_value(context, "purple")
     assert value == "purple", MOVED.format("where a parameter reads _runtime_param")

@@ -133,8 +133,8 @@ def test_what_is_written_as_csv_is_read_as_it_was(rows: list[DeclaredAccount]) -
 
 def written(rows: list[DeclaredAccount], output: OutputFormat) -> str:
     """Return the document that ``admin export`` writes."""
-    document = formats.Document(output, formats.header_of(DeclaredAccount))
-    body = "".join(document.row(formats.fields_of(row)) for row in rows)
+    document = formats.Document(output, formats.header(DeclaredAccount))
+    body = "".join(document.row(formats.as_fields(row)) for row in rows)
     return document.begin() + body + document.end()
 
 

@@ -435,8 +435,8 @@ def fail(again=False):
         if again:
             raise
 """
-AT_THE_BOUNDARY = """\
-from clarinet_cli.cli.boundary import execute
+IN_A_COMMAND = """\
+from clarinet_cli.cli.errors import execute
 from clarinet_cli.cli.runtime import Runtime
 class Command:
     def main(self, **_):
@@ -445,7 +445,7 @@ sys.exit(execute(Command(), [], Runtime(verbosity=2)))
 """
 
 
-@pytest.mark.parametrize("ending", ["fail()", AT_THE_BOUNDARY], ids=["import", "boundary"])
+@pytest.mark.parametrize("ending", ["fail()", IN_A_COMMAND], ids=["import", "command"])
 def test_a_fresh_interpreter_shows_no_values_either(tmp_path: Path, ending: str) -> None:
     """Between the import and configure_logging no sink of loguru's own tells secrets."""
     script = tmp_path / "program.py"  # a file: tracebacks show values beside source lines only
@@ -458,7 +458,7 @@ def test_a_fresh_interpreter_shows_no_values_either(tmp_path: Path, ending: str)
         check=False,
     )
     assert CANARY not in done.stdout + done.stderr
-    if ending is AT_THE_BOUNDARY:
+    if ending is IN_A_COMMAND:
         assert done.returncode == 1
         assert "ZeroDivisionError" in done.stderr
         assert "error: unexpected ZeroDivisionError" in done.stderr

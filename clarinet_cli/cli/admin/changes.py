@@ -19,7 +19,7 @@ from clarinet_cli.cli.options import (
     UserArgument,
     Yes,
 )
-from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.types import OutputFormat
@@ -102,7 +102,7 @@ async def delete(
     from clarinet_cli.services.accounts import changes
 
     if not (dry_run or yes):
-        user = await _confirmed_deletion(runtime, user)
+        user = await _confirm_deletion(runtime, user)
     await _change(runtime, user, changes.delete, output, dry_run=dry_run, settle=settle)
 
 
@@ -140,7 +140,7 @@ async def reset_password(
     from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
+    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
         async with unit_of_work(database) as work:
@@ -149,7 +149,7 @@ async def reset_password(
             await database.disconnect()
             password = require_password(runtime, password, account.email)
         prepared = prepare_password(password, account.email, settings, dry_run=dry_run)
-        with delivery.checked():
+        with display.warn_if_rolled_back():
             async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
                 change = await changes.reset_password(
                     work,
@@ -159,10 +159,10 @@ async def reset_password(
                     keep_sessions=keep_sessions,
                 )
                 if change.password:
-                    delivery(change)
+                    display(change)
         late.accounts |= work.signed_out
         await report_change(
-            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
+            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
         )
 
 
@@ -212,7 +212,7 @@ async def revoke_role(
 
 async def _change(
     runtime: Runtime,
-    who: str,
+    user: str,
     rule: "Rule",
     output: Optional[OutputFormat],
     *,
@@ -227,13 +227,13 @@ async def _change(
     late = LateLogins(settle)
     async with open_database(runtime.settings) as database:
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
-            change = await change_account(work, who, rule)
+            change = await change_account(work, user, rule)
         late.accounts |= work.signed_out
         await report_change(runtime, database, change, output, late, changed=not dry_run)
 
 
-async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
-    """Prompt before an account is deleted; return its id, so that no other one is deleted.
+async def _confirm_deletion(runtime: Runtime, user: str) -> str:
+    """Prompt before an account is deleted; return its id, so that no other account is deleted.
 
     A deletion that would be refused is refused before the prompt.
     """
@@ -242,7 +242,7 @@ async def _confirmed_deletion(runtime: Runtime, who: str) -> str:
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
-        plan = await changes.change_account(work, who, changes.delete)
+        plan = await changes.change_account(work, user, changes.delete)
     cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
         runtime,

@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     PasswordStdin,
     SettleTime,
 )
-from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
 
@@ -66,7 +66,7 @@ async def create(
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
-    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
+    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
     address = admin_email(settings, email=email, username=username)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
@@ -76,7 +76,7 @@ async def create(
             await database.disconnect()
             password = None if exists else require_password(runtime, None, address)
         prepared = prepare_password(password, address, settings, dry_run=dry_run)
-        with delivery.checked():
+        with display.warn_if_rolled_back():
             async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
                 change = await create_superuser(
                     work,
@@ -87,10 +87,10 @@ async def create(
                     if_not_exists=if_not_exists,
                 )
                 if change.password:
-                    delivery(change)
+                    display(change)
         late.accounts |= work.signed_out
         await report_change(
-            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
+            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
         )
 
 
@@ -112,7 +112,7 @@ async def ensure(
     from clarinet_cli.services.sessions.revoke import LateLogins
     from clarinet_cli.services.unit_of_work import open_database, run_operation
 
-    settings, late, delivery = runtime.settings, LateLogins(settle), Delivery(runtime, output)
+    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
         found = None
@@ -121,10 +121,10 @@ async def ensure(
         if not (dry_run or password or found):
             await database.disconnect()
             password = require_password(runtime, None, first_admin_email(settings))
-        with delivery.checked():
+        with display.warn_if_rolled_back():
             change = await ensure_superuser(
-                database, password, dry_run=dry_run, deliver=delivery, late_logins=late
+                database, password, dry_run=dry_run, deliver=display, late_logins=late
             )
         await report_change(
-            runtime, database, change, output, late, shown=delivery.done, changed=not dry_run
+            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
         )

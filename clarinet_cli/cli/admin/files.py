@@ -8,7 +8,7 @@ import typer
 from clarinet_cli.cli.admin.report import report_changes
 from clarinet_cli.cli.inputs import read_file
 from clarinet_cli.cli.options import SETTLE_SECONDS, DryRun, GeneratePassword, Output, SettleTime
-from clarinet_cli.cli.passwords import Delivery
+from clarinet_cli.cli.passwords import PasswordOutput
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import Listing, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
@@ -62,10 +62,10 @@ async def apply(
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
     listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file", complete=True)
-    delivery = None if dry_run else Delivery(runtime, output, listing)
+    display = None if dry_run else PasswordOutput(runtime, output, listing)
 
     def show(rows: list[AppliedAccount]) -> None:
-        if delivery is None or not delivery.done:
+        if display is None or not display.shown:
             render_list(runtime, rows, output, listing, changed=not dry_run)
         counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
         runtime.writer.note(
@@ -74,11 +74,11 @@ async def apply(
 
     async with open_database(runtime.settings) as database:
         with (
-            nullcontext() if delivery is None else delivery.checked(),
+            nullcontext() if display is None else display.warn_if_rolled_back(),
             progress(runtime, "hashing passwords") as update,
         ):
             rows = await apply_accounts(
-                database, declared, plan, progress=update, late_logins=late, deliver=delivery
+                database, declared, plan, progress=update, late_logins=late, deliver=display
             )
-        shown = delivery is not None and delivery.done
+        shown = display is not None and display.shown
         await report_changes(runtime, database, rows, late, show, shown=shown)

@@ -38,7 +38,7 @@ async def report_change(
         output: The format.
         late: See ``report_changes``.
         changed: False for a dry run.
-        shown: It is on standard output already.
+        shown: The change was written already.
     """
 
     def show(changes: "list[AccountChange]") -> None:
@@ -57,21 +57,21 @@ async def report_changes(
     *,
     shown: bool = False,
 ) -> None:
-    """Report changes of accounts: the one place for all commands that change them.
+    """Report changes of accounts.
 
-    Sessions that began during the change are revoked first. Even when that fails, the change
-    is committed and is shown.
+    Sessions created during the change are revoked first; the change is shown even when that
+    fails, since it is committed.
 
     Args:
         runtime: The context of the run.
-        database: Where the changes were made.
+        database: The database that was changed.
         changes: The changes.
         late: The accounts whose sessions are revoked again.
-        show: Writes the changes, with the sessions revoked later included.
-        shown: The changes are on standard output already, without those sessions.
+        show: Writes the changes, the sessions revoked again included.
+        shown: The changes were written already, without those sessions.
 
     Raises:
-        ClarinetError: The sessions that began during the change can't be revoked.
+        ClarinetError: The sessions created during the change can't be revoked.
     """
     users = [change.email for change in changes if change.id in late.accounts]
     user = users[0] if len(users) == 1 else "USER"

@@ -18,7 +18,7 @@ from clarinet_cli.types import STDIO
 if TYPE_CHECKING:
     from clarinet_cli.services.backup.restore import Prepared, RestorePlan
 
-NOTICEABLE_SECONDS = 0.05
+MIN_REPORTED_SECONDS = 0.05
 AccountsOnly = Annotated[
     bool,
     typer.Option("--accounts-only", help="Only users, roles and sessions."),
@@ -36,7 +36,7 @@ async def backup(
         typer.Option(
             "--directory",
             metavar="DIR",
-            help="Write a file named after the time to this directory.",
+            help="Write a file with a timestamp in its name to this directory.",
         ),
     ] = None,
     keep: Annotated[
@@ -45,7 +45,7 @@ async def backup(
             "--keep",
             metavar="N",
             min=1,
-            help="Keep the N newest of the files written so to DIR.",
+            help="Keep the N newest of these files and delete the older ones.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
@@ -93,7 +93,7 @@ async def backup(
     )
     with progress(runtime, "backup") as update:
         report = await back_up(settings, plan, progress=update)
-    if report.lock_seconds and report.lock_seconds >= NOTICEABLE_SECONDS:
+    if report.lock_seconds and report.lock_seconds >= MIN_REPORTED_SECONDS:
         runtime.writer.note(
             f"rollback-journal mode: writers were blocked up to {report.lock_seconds:.2f} s; "
             "use WAL mode to avoid this"
@@ -146,7 +146,7 @@ async def restore(
     Example: clarinet db restore clarinet.backup --accounts-only --yes
     """
     from clarinet_cli.services.backup.restore import RestorePlan, prepare_restore
-    from clarinet_cli.services.backup.restore import restore as bring_back
+    from clarinet_cli.services.backup.restore import restore as run_restore
 
     settings = runtime.settings
     plan = RestorePlan(
@@ -163,15 +163,15 @@ async def restore(
         return
     confirm(runtime, _question(prepared), yes=yes)
     if revoke_sessions is None and not yes:
-        plan = _with_answer(runtime, plan, prepared)
+        plan = _prompt_for_sessions(runtime, plan, prepared)
     with progress(runtime, "restore") as update:
-        report = await bring_back(settings, prepared, plan, progress=update)
+        report = await run_restore(settings, prepared, plan, progress=update)
     render(runtime, report, output, changed=True)
     runtime.note_stale_cache()
 
 
 def _question(prepared: "Prepared") -> str:
-    """Return the question with what the backup holds and what it replaces."""
+    """Return the question, with the contents of the database and of the backup."""
     contents = prepared.backup.contents
     what = "accounts and sessions" if prepared.accounts_only else "database"
     return (
@@ -186,8 +186,10 @@ def _rows(rows: dict[str, int]) -> str:
     return ", ".join(f"{count} in {table}" for table, count in rows.items()) or "no rows"
 
 
-def _with_answer(runtime: Runtime, plan: "RestorePlan", prepared: "Prepared") -> "RestorePlan":
-    """Ask whether the sessions of the backup end, if it has any."""
+def _prompt_for_sessions(
+    runtime: Runtime, plan: "RestorePlan", prepared: "Prepared"
+) -> "RestorePlan":
+    """Prompt whether to revoke the sessions of the backup, if it has any."""
     number = prepared.backup.contents.rows.get("access_token", 0)
     if not number or not interactive(runtime):
         return plan

@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     SchemaAnyway,
     Yes,
 )
-from clarinet_cli.cli.passwords import Delivery, PasswordOptions, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.prompts import ask, confirm, confirm_by_name, interactive
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
@@ -54,12 +54,13 @@ async def init(
     refuse_accidental_sqlite(settings)
     if not schema_anyway:
         await require_schema_order(settings, creates=True)
-    await require_known_schema(settings)  # before anybody is prompted for a password
+    await require_known_schema(settings)  # before the prompt for a password
     options = PasswordOptions(password_stdin, password_file, generate_password)
     password = options.read(runtime)
     done: list[Step] = []
     # The steps before the superuser's are committed when the password is shown.
-    delivery = Delivery(runtime, output, Listing(Step), otherwise="the superuser was not created")
+    listing = Listing(Step)
+    display = PasswordOutput(runtime, output, listing, failure_hint="the superuser was not created")
     try:
         async with open_database(settings) as database:
             if not dry_run:
@@ -67,21 +68,21 @@ async def init(
                 await database.disconnect()
                 email = first_admin_email(settings) if missing else ""
                 password = require_password(runtime, password, email) if missing else None
-            with delivery.checked():
+            with display.warn_if_rolled_back():
                 steps = await initialise_database(
                     database,
                     password,
                     dry_run=dry_run,
                     schema_anyway=schema_anyway,
                     progress=done,
-                    deliver=delivery,
+                    deliver=display,
                 )
     except (asyncio.CancelledError, Interrupted):
-        if any(step.result != "unchanged" for step in done) and not (dry_run or delivery.done):
-            render_list(runtime, done, output, Listing(Step), changed=True)
+        if any(step.result != "unchanged" for step in done) and not (dry_run or display.shown):
+            render_list(runtime, done, output, listing, changed=True)
         raise
-    if not delivery.done:
-        render_list(runtime, steps, output, Listing(Step), changed=not dry_run)
+    if not display.shown:
+        render_list(runtime, steps, output, listing, changed=not dry_run)
 
 
 async def vacuum(
@@ -173,7 +174,7 @@ async def reset(
 
 
 async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
-    """Offer a backup of what would be lost, and prompt for the name of the database."""
+    """Offer a backup, and prompt for the name of the database."""
     from clarinet_cli.database.url import database_url, display_url, sqlite_file
 
     url = database_url(runtime.settings)

@@ -54,11 +54,11 @@ async def wait(
 
 
 async def check(runtime: Runtime, strict: Strict = False, output: Output = None) -> None:
-    """Check all that the database holds, and exit with 6 when something is wrong.
+    """Check the contents of the database, and exit with 6 for an error.
 
-    Reads every page and row: whether the file and its indexes are sound, the tables are what
-    the models say, and each row has the form that the server can read and refers to what
-    exists. No writer waits for it. 'clarinet doctor' is quicker, and checks what is around it.
+    Reads every page and row: the file and its indexes are intact, the tables match the models,
+    the server can read each row, and references are valid. Does not block writers. 'clarinet
+    doctor' is quicker and checks the configuration too.
 
     Example: clarinet db check
     """
@@ -72,7 +72,7 @@ async def check(runtime: Runtime, strict: Strict = False, output: Output = None)
 async def inspect(
     runtime: Runtime,
     write: Annotated[
-        bool, typer.Option("--write", help="Put the mapping into settings.toml.")
+        bool, typer.Option("--write", help="Write the mapping to settings.toml.")
     ] = False,
     force: Annotated[
         bool,
@@ -80,11 +80,11 @@ async def inspect(
     ] = False,
     output: Output = None,
 ) -> None:
-    """Propose how the tables of an application are mapped, from the catalogue alone.
+    """Propose a mapping for the tables of an application, from the database's catalogue.
 
-    For an application that uses fastapi-users over SQLAlchemy. What no catalogue shows is
-    prompted for; in a script CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS
-    answer. With --write all of it has to be known, else the command is refused.
+    For applications with fastapi-users and SQLAlchemy. The session strategy and lifetime are
+    not in the catalogue: set CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS,
+    or answer the prompts. --write is refused while one of them is unknown.
 
     Example: clarinet db inspect
     """
@@ -94,18 +94,18 @@ async def inspect(
     settings = runtime.settings
     proposal = await run_operation(settings, inspect_database, check_tables=False)
     if interactive(runtime) and proposal.values:
-        proposal = _prompt_for_rest(runtime, proposal)
+        proposal = _prompt_for_session_settings(runtime, proposal)
     result = write_proposal(settings, proposal, force=force) if write else describe(proposal)
     if output in (None, OutputFormat.TABLE):
         render(runtime, replace(result, settings=None), output, changed=write)
         if not runtime.writer.quiet and result.settings:
-            runtime.writer.write([f"\n{result.settings}\n"], data=False)
+            runtime.writer.write([f"\n{result.settings}\n"], utf8=False)
     else:
         render(runtime, result, output, changed=write)
 
 
-def _prompt_for_rest(runtime: Runtime, proposal: "Proposal") -> "Proposal":
-    """Prompt for what no catalogue shows."""
+def _prompt_for_session_settings(runtime: Runtime, proposal: "Proposal") -> "Proposal":
+    """Prompt for the settings that are not in the catalogue."""
     if proposal.lacks_strategy:
         answer = prompt(
             runtime, "Where does the application keep its sessions?", choices=STRATEGIES

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clarinet_cli.results import CleanupReport
     from clarinet_cli.services.session_cleanup import CleanupPlan
 
-SHORTEST_INTERVAL_SECONDS = 1
+MIN_INTERVAL_SECONDS = 1
 CONFIGURED_INTERVAL = -1.0  # no duration that can be typed
 
 
@@ -175,8 +175,8 @@ async def _serve(
 
     settings = runtime.settings
     interval = settings.session_cleanup_interval if every == CONFIGURED_INTERVAL else every
-    if interval < SHORTEST_INTERVAL_SECONDS:
-        raise INVALID.with_context(f"--every: at least {SHORTEST_INTERVAL_SECONDS} s")
+    if interval < MIN_INTERVAL_SECONDS:
+        raise INVALID.with_context(f"--every: at least {MIN_INTERVAL_SECONDS} s")
     if every == CONFIGURED_INTERVAL and not settings.session_cleanup_enabled:
         runtime.writer.note("session_cleanup_enabled is false: nothing to do")
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from clarinet_cli.cli.options import (
-    LARGEST_NUMBER,
+    MAX_INTEGER,
     OnlyOfUser,
     Output,
     SessionArgument,
@@ -91,7 +91,7 @@ async def list_all(
         Optional[int],
         typer.Option(
             min=1,
-            max=LARGEST_NUMBER,
+            max=MAX_INTEGER,
             help="Maximum number of sessions, newest first.",
             show_default=f"{TERMINAL_LIMIT} on a terminal, else all",
         ),

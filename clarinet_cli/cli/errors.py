@@ -1,4 +1,4 @@
-"""The boundary of a run: every exception ends here, as one line and an exit code."""
+"""Running a command: every exception becomes one line on standard error and an exit code."""
 
 import errno
 import itertools
@@ -45,12 +45,12 @@ def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = Non
     """
     runtime = runtime or Runtime()
     # Errors of the parser come before the root options are known.
-    runtime.writer.quiet = _asks_for_quiet(arguments)
+    runtime.writer.quiet = _has_quiet_flag(arguments)
     with SIGNALS.handling():
-        return copy_context().run(_execute, command, arguments, runtime)
+        return copy_context().run(_run, command, arguments, runtime)
 
 
-def _execute(command: Any, arguments: list[str], runtime: Runtime) -> int:
+def _run(command: Any, arguments: list[str], runtime: Runtime) -> int:
     try:
         code = _invoke(command, arguments, runtime)
     except Interrupted as stop:
@@ -63,13 +63,13 @@ def _execute(command: Any, arguments: list[str], runtime: Runtime) -> int:
         return _report(FAILURE.with_context(f"{error.filename}: permission denied"), runtime)
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            return _unexpected(error, runtime)
+            return _report_unexpected(error, runtime)
         discard_stdout()  # Typer writes the help itself, here to a full disk
         place = error.filename or "standard output"
         return _report(FAILURE.with_context(f"{place}: {error.strerror}"), runtime)
-    except Exception as error:  # noqa: BLE001 - the boundary: nothing goes past it
-        return _unexpected(error, runtime)
-    return _or_signal(code)
+    except Exception as error:  # noqa: BLE001 - the last handler of a run
+        return _report_unexpected(error, runtime)
+    return _exit_code_or_signal(code)
 
 
 def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
@@ -83,30 +83,30 @@ def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
     except Interrupted:
         raise
     except SystemExit as stop:
-        # Completion ends so; else it is Rich, when the reader of the help closed the pipe.
+        # Raised by completion, or by Rich when the reader of the help closed the pipe.
         completing = bool(os.environ.get(COMPLETION_VARIABLE))
         return int(stop.code or ExitCode.OK) if completing else ExitCode.OK
     return int(code or ExitCode.OK)
 
 
-def _asks_for_quiet(arguments: list[str]) -> bool:
-    """Return whether ``-q`` stands before the command."""
+def _has_quiet_flag(arguments: list[str]) -> bool:
+    """Return whether ``-q`` is given before the command."""
     before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
     return any(QUIET.fullmatch(word) for word in before)
 
 
 def _report(error: ClarinetError, runtime: Runtime) -> int:
     runtime.writer.error(error)
-    return error.exit_code if error.outcome_unknown else _or_signal(error.exit_code)
+    return error.exit_code if error.outcome_unknown else _exit_code_or_signal(error.exit_code)
 
 
-def _or_signal(code: int) -> int:
+def _exit_code_or_signal(code: int) -> int:
     """Return the code of the signal that arrived during a commit or job, else *code*."""
     return code if SIGNALS.number is None else 128 + SIGNALS.number
 
 
 def _usage_error(error: TyperException) -> ClarinetError:
-    """Put the parser's message into one line, with a hint at the help."""
+    """Return the parser's message in one line, with a hint to the help."""
     message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "clarinet"
@@ -120,7 +120,7 @@ def _usage_error(error: TyperException) -> ClarinetError:
     return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
 
 
-def _unexpected(error: Exception, runtime: Runtime) -> int:
+def _report_unexpected(error: Exception, runtime: Runtime) -> int:
     from clarinet_cli.utils.logger import configure_logging, logger, logging_is_configured
 
     if not logging_is_configured():
