@@ -11,6 +11,7 @@ ProgressCallback = Callable[[int, int], None]
 
 STDIO = "-"  # as a file name: standard input or output
 MEGABYTE = 10**6
+SETTLE_SECONDS = 1.0  # for log-ins in progress during a change
 
 UNCHANGED = "unchanged"
 PLANNED = {

@@ -39,12 +39,6 @@ def _directory(ctx: typer.Context, given: Path | str | None) -> Optional[Path]:
     return path
 
 
-def _color_mode(given: str) -> ColorMode:
-    if given not in list(ColorMode):
-        raise INVALID.with_context(f"--color: {given!r} is not one of {', '.join(ColorMode)}")
-    return ColorMode(given)
-
-
 @app.callback()
 def root(
     ctx: typer.Context,
@@ -83,9 +77,11 @@ def root(
     ] = False,
 ) -> None:
     """Administer the users, roles and sessions of a Clarinet database."""
+    if color not in list(ColorMode):
+        raise INVALID.with_context(f"--color: {str(color)!r} is not one of {', '.join(ColorMode)}")
     runtime = ctx.ensure_object(Runtime)
     runtime.writer.quiet = quiet
-    runtime.writer.color = _color_mode(color)
+    runtime.writer.color = ColorMode(color)
     runtime.project = _directory(ctx, project)
     runtime.verbosity = verbose or 0
     runtime.no_input = no_input

@@ -45,7 +45,8 @@ def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = Non
     """
     runtime = runtime or Runtime()
     # Errors of the parser come before the root options are known.
-    runtime.writer.quiet = _has_quiet_flag(arguments)
+    before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
+    runtime.writer.quiet = any(QUIET.fullmatch(word) for word in before)
     with SIGNALS.handling():
         return copy_context().run(_run, command, arguments, runtime)
 
@@ -87,12 +88,6 @@ def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
         completing = bool(os.environ.get(COMPLETION_VARIABLE))
         return int(stop.code or ExitCode.OK) if completing else ExitCode.OK
     return int(code or ExitCode.OK)
-
-
-def _has_quiet_flag(arguments: list[str]) -> bool:
-    """Return whether ``-q`` is given before the command."""
-    before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
-    return any(QUIET.fullmatch(word) for word in before)
 
 
 def _report(error: ClarinetError, runtime: Runtime) -> int:

@@ -62,9 +62,9 @@ def _head(name: str, text: str) -> Iterator[str]:
 
 
 def _sample(name: str, value: float, **labels: str) -> str:
-    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    pairs = ",".join(f'{key}="{_escape_label(text)}"' for key, text in labels.items())
     return f"{name}{{{pairs}}} {value}\n" if pairs else f"{name} {value}\n"
 
 
-def _escaped(text: str) -> str:
+def _escape_label(text: str) -> str:
     return printable(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -9,6 +9,7 @@ from clarinet_cli.cli.options import DryRun, Force, LockTimeout, Output, SchemaA
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import Listing, render, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import row_counts
 from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.types import OutputFormat
 
@@ -210,9 +211,9 @@ async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:
     if planned.result == "unchanged":
         return
     state = await database_status(runtime.settings)
-    rows = ", ".join(f"{count} in {table}" for table, count in state.tables.items())
+    rows = row_counts(state.tables) or "none"
     to = planned.to_revision or "base, which drops the Clarinet tables"
     confirm(
         runtime,
-        f"Downgrade {state.url} from {planned.from_revision} to {to}? Rows: {rows or 'none'}.",
+        f"Downgrade {state.url} from {planned.from_revision} to {to}? Rows: {rows}.",
     )

@@ -106,7 +106,6 @@ SettleTime = Annotated[
         "0: don't wait.",
     ),
 ]
-SETTLE_SECONDS = 1.0
 SchemaAnyway = Annotated[
     bool,
     typer.Option(

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getpass
+from typing import Optional
 
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import printable
@@ -20,23 +21,30 @@ def interactive(runtime: Runtime) -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and not runtime.no_input
 
 
-def confirm(runtime: Runtime, question: str, *, yes: bool = False) -> None:
+def confirm(
+    runtime: Runtime, question: str, *, name: Optional[str] = None, yes: bool = False
+) -> None:
     """Prompt for confirmation of something irreversible.
 
     Args:
         runtime: The context of the run.
         question: The change and its target.
+        name: The text to type to confirm; None: a yes or no.
         yes: ``--yes`` was given: don't prompt.
 
     Raises:
-        RefusedError: The answer was no, or prompting is impossible.
+        RefusedError: It was not confirmed, or prompting is impossible.
         Interrupted: A signal arrived at the prompt.
     """
     if yes:
         return
     if not interactive(runtime):
         raise REFUSED.with_context(f"not confirmed: {question}", hint="use --yes to confirm")
-    if not ask(runtime, question, default=False):
+    if name is None:
+        confirmed = ask(runtime, question, default=False)
+    else:
+        confirmed = prompt(runtime, f"{question} Type {name} to confirm").strip() == name
+    if not confirmed:
         raise REFUSED.with_context(NOT_CONFIRMED)
 
 
@@ -58,34 +66,6 @@ def ask(runtime: Runtime, question: str, *, default: bool) -> bool:
     console = runtime.writer.console(stderr=True)
     with _prompting(runtime.writer, NOT_CONFIRMED):
         return Confirm.ask(Text(printable(question)), console=console, default=default)
-
-
-def confirm_by_name(runtime: Runtime, question: str, name: str, *, yes: bool = False) -> None:
-    """Prompt for the name of an object before it is destroyed.
-
-    Args:
-        runtime: The context of the run.
-        question: The change and its target.
-        name: The text to type.
-        yes: ``--yes`` was given: don't prompt.
-
-    Raises:
-        RefusedError: Another text was typed, or prompting is impossible.
-        Interrupted: A signal arrived at the prompt.
-    """
-    if yes:
-        return
-    if not interactive(runtime):
-        raise REFUSED.with_context(f"not confirmed: {question}", hint="use --yes to confirm")
-    from rich.prompt import Prompt
-    from rich.text import Text
-
-    console = runtime.writer.console(stderr=True)
-    text = printable(f"{question} Type {name} to confirm")
-    with _prompting(runtime.writer, NOT_CONFIRMED):
-        typed = Prompt.ask(Text(text), console=console)
-    if typed.strip() != name:
-        raise REFUSED.with_context(NOT_CONFIRMED)
 
 
 def prompt(runtime: Runtime, question: str, *, choices: Sequence[str] = ()) -> str:

@@ -47,16 +47,20 @@ class Runtime:
             RefusedError: The command does not support the mapping of the settings.
         """
         from clarinet_cli import settings as module
+        from clarinet_cli.services.settings_warnings import settings_warnings
 
         self._use_project()
         settings: Settings = module.settings
         self._configure_log_files(settings)
-        self._print_warnings(settings)
+        if not self.writer.quiet and (warnings := settings_warnings(settings)):
+            self.writer.note(f"warning: {'; '.join(warnings)}")
         if settings.mapping != module.DEFAULT_MAPPING:
             from clarinet_cli.services.mapped import require_known_command
 
             require_known_command(settings, self.command)
-        _enable_garbage_collection()
+        if not gc.isenabled():  # since the start of the process
+            gc.freeze()  # the objects of the loaded libraries stay anyway
+            gc.enable()
         return settings
 
     @property
@@ -145,19 +149,6 @@ class Runtime:
         configure_audit_log(
             self.audit_log or configured or None, project=settings.project_dir, like=database
         )
-
-    def _print_warnings(self, settings: "Settings") -> None:
-        from clarinet_cli.services.settings_warnings import settings_warnings
-
-        if not self.writer.quiet and (warnings := settings_warnings(settings)):
-            self.writer.note(f"warning: {'; '.join(warnings)}")
-
-
-def _enable_garbage_collection() -> None:
-    """Collect garbage again, except among the objects of the loaded libraries."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 def _database_file(settings: "Settings") -> Optional[Path]:

@@ -214,7 +214,9 @@ def format_cell(name: str, value: Any, *, compact: bool) -> str:
         case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
             return str(format_duration(timedelta(seconds=value).total_seconds()))
         case str() if compact and name == "user_agent":
-            return _truncate(printable(value))
+            # It only distinguishes rows; pipes get all of it.
+            text = printable(value)
+            return text if len(text) <= SHORT_AGENT else f"{text[: SHORT_AGENT - 1]}…"
         case _:
             return printable(str(value))
 
@@ -235,11 +237,6 @@ def _bold(text: str) -> str:
 def _pad(text: str, wanted: int, right: bool) -> str:
     space = " " * (wanted - display_width(text))
     return f"{space}{text}" if right else f"{text}{space}"
-
-
-def _truncate(text: str) -> str:
-    """Return the beginning of a text that only distinguishes rows; pipes get all of it."""
-    return text if len(text) <= SHORT_AGENT else f"{text[: SHORT_AGENT - 1]}…"
 
 
 def _format_size(count: float) -> str:

@@ -1,7 +1,8 @@
-"""Escapes for untrusted text: e-mail addresses, user agents and IP addresses come from outside."""
+"""Text for output: escapes for untrusted values such as user agents, and counts of rows."""
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Final
 
 # Control characters, DEL and C1, marks that turn the direction of text, separators that
@@ -36,7 +37,12 @@ def spreadsheet_safe(text: str) -> str:
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
-def escaped(character: str) -> str:
+def row_counts(rows: Mapping[str, int]) -> str:
+    """Return the number of rows of each table, such as ``2 in user, 5 in access_token``."""
+    return ", ".join(f"{count} in {table}" for table, count in rows.items())
+
+
+def unicode_escape(character: str) -> str:
     r"""Return a character as JSON escapes it, ``\uXXXX`` or a pair of them."""
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
@@ -67,8 +73,8 @@ codecs.register_error(ESCAPE_UNENCODABLE, escape_unencodable)
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    return f"\\x{code:02x}" if code <= LATIN_1_END else escaped(match[0])
+    return f"\\x{code:02x}" if code <= LATIN_1_END else unicode_escape(match[0])
 
 
 def _json_escape(match: re.Match[str]) -> str:
-    return match[0] if match[0] in "\n\t" else escaped(match[0])
+    return match[0] if match[0] in "\n\t" else unicode_escape(match[0])

@@ -7,7 +7,6 @@ import typer
 from clarinet_cli.cli.admin.report import report_change
 from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
-    SETTLE_SECONDS,
     USER_HELP,
     DryRun,
     GeneratePassword,
@@ -22,7 +21,7 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import OutputFormat
+from clarinet_cli.types import SETTLE_SECONDS, OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.services.accounts.changes import Rule

@@ -7,7 +7,6 @@ import typer
 from clarinet_cli.cli.admin.report import report_change
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import (
-    SETTLE_SECONDS,
     DryRun,
     GeneratePassword,
     Output,
@@ -18,6 +17,7 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
+from clarinet_cli.types import SETTLE_SECONDS
 
 
 async def create(

@@ -12,6 +12,7 @@ from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import row_counts
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
 from clarinet_cli.types import STDIO
 
@@ -173,17 +174,14 @@ async def restore(
 def _question(prepared: "Prepared") -> str:
     """Return the question, with the contents of the database and of the backup."""
     contents = prepared.backup.contents
+    current, saved = (row_counts(rows) or "no rows" for rows in (prepared.rows, contents.rows))
     what = "accounts and sessions" if prepared.accounts_only else "database"
     return (
-        f"Replace the {what} of {prepared.target} ({_rows(prepared.rows)}; revision "
+        f"Replace the {what} of {prepared.target} ({current}; revision "
         f"{prepared.revision or 'none'}) with {prepared.backup.path} of "
-        f"{contents.made_at:%Y-%m-%d %H:%M} UTC ({_rows(contents.rows)}; revision "
+        f"{contents.made_at:%Y-%m-%d %H:%M} UTC ({saved}; revision "
         f"{contents.revision or 'none'})?"
     )
-
-
-def _rows(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count} in {table}" for table, count in rows.items()) or "no rows"
 
 
 def _prompt_for_sessions(

@@ -16,9 +16,10 @@ from clarinet_cli.cli.options import (
     Yes,
 )
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
-from clarinet_cli.cli.prompts import ask, confirm, confirm_by_name, interactive
+from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import row_counts
 from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import MEGABYTE
 
@@ -176,20 +177,14 @@ async def reset(
 async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
     """Offer a backup, and prompt for the name of the database."""
     from clarinet_cli.database.url import database_url, display_url, sqlite_file
-
-    url = database_url(runtime.settings)
-    file = sqlite_file(url)
-    if interactive(runtime) and any(planned.rows.values()):
-        await _offer_backup(runtime)
-    rows = ", ".join(f"{count} in {table}" for table, count in planned.rows.items())
-    question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows or 'none'}."
-    confirm_by_name(runtime, question, file.name if file else str(url.database))
-
-
-async def _offer_backup(runtime: Runtime) -> None:
     from clarinet_cli.services.backup.make import BackupPlan, back_up
 
-    directory = runtime.settings.project_dir
-    if ask(runtime, f"Back up the database to {directory} first?", default=True):
+    url, directory = database_url(runtime.settings), runtime.settings.project_dir
+    file = sqlite_file(url)
+    offered = interactive(runtime) and any(planned.rows.values())
+    if offered and ask(runtime, f"Back up the database to {directory} first?", default=True):
         report = await back_up(runtime.settings, BackupPlan(directory=directory))
         runtime.writer.note(f"backup: {report.file}")
+    rows = row_counts(planned.rows) or "none"
+    question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows}."
+    confirm(runtime, question, name=file.name if file else str(url.database))

@@ -9,6 +9,7 @@ from clarinet_cli.cli.options import DryRun, Output, parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import row_counts
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
 from clarinet_cli.types import OutputFormat
 
@@ -161,7 +162,7 @@ def _show(
         where = ", ".join(report.protected_by or ())
         runtime.writer.note(f"protected by other tables and kept: {report.protected} ({where})")
     if report.cascaded:
-        counts = ", ".join(f"{count} in {place}" for place, count in report.cascaded.items())
+        counts = row_counts(report.cascaded)
         runtime.writer.note(f"rows of other tables deleted by cascade: {counts}")
     if dry_run:
         runtime.writer.note(f"dry run: {report.matched} sessions would be deleted")

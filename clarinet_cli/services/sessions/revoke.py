@@ -22,7 +22,7 @@ from clarinet_cli.services.accounts.resolve import resolve_user
 from clarinet_cli.services.audit import JobRecord, recorded_job
 from clarinet_cli.services.sessions.queries import one_session, resolve_user_id
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
-from clarinet_cli.types import UNCHANGED, ProgressCallback, planned_result
+from clarinet_cli.types import SETTLE_SECONDS, UNCHANGED, ProgressCallback, planned_result
 from clarinet_cli.utils.logger import logger
 
 REVOKED = "revoked"
@@ -179,9 +179,6 @@ async def _ids_of(session: AsyncSession, users: Sequence[str]) -> set[UUID]:
     return {(await resolve_user(repository, who)).id for who in users}
 
 
-LATE_LOGIN_SECONDS = 1.0
-
-
 @dataclass(slots=True)
 class LateLogins:
     """The accounts whose sessions are revoked again.
@@ -193,7 +190,7 @@ class LateLogins:
         revoked: How many sessions were revoked again, by account.
     """
 
-    seconds: float = LATE_LOGIN_SECONDS
+    seconds: float = SETTLE_SECONDS
     wait: Callable[[float], Awaitable[object]] = asyncio.sleep
     accounts: set[UUID] = field(default_factory=set)
     revoked: dict[UUID, int] = field(default_factory=dict)
