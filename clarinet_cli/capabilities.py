@@ -1,4 +1,4 @@
-"""What an installation can do: the one place that is asked for it."""
+"""The capabilities of an installation."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the tables of an installation can hold and what this tool may do with them.
+    """What the tables of an installation store, and what this tool can do with them.
 
     Attributes:
-        own_schema: The tables are made and migrated by this tool.
+        own_schema: The tables are created and migrated by this tool.
         sessions: Sessions are rows, so that they can be listed and revoked.
         expiry: Sessions expire.
         idle: The last use of a session is stored.
@@ -30,11 +30,11 @@ class Capabilities:
     verified: bool = True
 
 
-def capabilities_of(mapping: Optional["Mapping"]) -> Capabilities:
-    """Return what an installation can do.
+def get_capabilities(mapping: Optional["Mapping"]) -> Capabilities:
+    """Return the capabilities of an installation.
 
     Args:
-        mapping: Its mapping; None is the preset ``clarinet``.
+        mapping: The mapping; None for the preset ``clarinet``.
     """
     if mapping is None:
         return Capabilities()

@@ -219,9 +219,9 @@ class Settings(BaseSettings):
     @property
     def capabilities(self) -> "Capabilities":
         """What the tables of the installation can hold, and what this tool may do with them."""
-        from clarinet_cli.capabilities import capabilities_of
+        from clarinet_cli.capabilities import get_capabilities
 
-        return capabilities_of(self.table_mapping)
+        return get_capabilities(self.table_mapping)
 
     @property
     def first_admin_email(self) -> str:
@@ -248,7 +248,7 @@ class Settings(BaseSettings):
             reason: Why the value is invalid; must not contain a secret.
             hint: How to correct it.
         """
-        where = origin_of(key, self.project_dir)
+        where = find_origin(key, self.project_dir)
         return CONFIGURATION.with_context(f"{where}: {key}: {reason}", hint=hint)
 
     @field_validator("*", mode="before")
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
         least = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
         if self.argon2_memory_cost < least:
             msg = (
-                f"{origin_of('argon2_memory_cost', self.project_dir)}: "
+                f"{find_origin('argon2_memory_cost', self.project_dir)}: "
                 f"argon2_memory_cost {self.argon2_memory_cost} is below the OWASP minimum of "
                 f"{least} KiB for argon2_time_cost {self.argon2_time_cost}"
             )
@@ -287,7 +287,7 @@ class Settings(BaseSettings):
         return (init_settings, *(source for _, source in sources(settings_cls, project)))
 
 
-def email_of_username(username: str) -> str:
+def username_to_email(username: str) -> str:
     """Return the e-mail address for a user name on the command line.
 
     There is no user-name column: a name with an ``@`` is the address itself, any other name
@@ -314,7 +314,7 @@ def load_settings(project_dir: Path) -> Settings:
         raise CONFIGURATION.with_context("; ".join(texts)) from None
     except SettingsError as error:
         key = re.search(r'field "(\w+)"', str(error))
-        where = origin_of(key[1], project) if key else "the environment"
+        where = find_origin(key[1], project) if key else "the environment"
         raise CONFIGURATION.with_context(
             f"{where}: {key[1] if key else 'a value'} is not valid JSON",
             hint="lists and tables are written as JSON there, such as '[\"reader\"]'",
@@ -380,7 +380,7 @@ def _explain(detail: ErrorDetails, project: Path) -> str:
     if not detail["loc"]:
         return problem_of(detail)
     key = str(detail["loc"][0])
-    return f"{origin_of(key, project)}: {key}: {problem_of(detail)}"
+    return f"{find_origin(key, project)}: {key}: {problem_of(detail)}"
 
 
 def problem_of(detail: ErrorDetails) -> str:
@@ -405,7 +405,7 @@ def is_secret(key: str) -> bool:
     return field is None or "SecretStr" in str(field.annotation)
 
 
-def origin_of(key: str, project: Path) -> str:
+def find_origin(key: str, project: Path) -> str:
     """Return the file or variable that sets *key*: the source with the highest precedence."""
     for name, source in readable_sources(Settings, project)[0]:
         try:

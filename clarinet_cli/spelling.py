@@ -14,30 +14,30 @@ SHORT_LENGTH = 5  # up to this length one edit is allowed, then two
 MIN_ABBREVIATION = 4
 
 
-def misspellings_of(name: str, known: Iterable[str]) -> list[str]:
+def find_misspellings(name: str, known: Iterable[str]) -> list[str]:
     """Return those of the known names that *name* may be a misspelling of."""
     return [other for other in known if is_misspelling(name, other)]
 
 
-def is_misspelling(name: str, meant: str) -> bool:
-    """Return whether *name* differs from *meant* by few letters, separators or a shortened end."""
-    given, wanted = SEPARATORS.split(name.lower()), SEPARATORS.split(meant.lower())
-    if name == meant:
+def is_misspelling(name: str, target: str) -> bool:
+    """Return whether *name* differs from *target* by few letters, separators or a shortened end."""
+    given, wanted = SEPARATORS.split(name.lower()), SEPARATORS.split(target.lower())
+    if name == target:
         return False
     if "".join(given) == "".join(wanted):
         return True
     if len(given) != len(wanted):
-        return _is_close("".join(given), "".join(wanted), most=1)
+        return _is_close("".join(given), "".join(wanted), limit=1)
     *pairs, last = zip(given, wanted, strict=True)
     if not all(_is_close(*pair) for pair in pairs):
         return False
     return _is_close(*last) or (bool(pairs) and _is_shortened(*last))
 
 
-def _is_close(first: str, second: str, most: int = 2) -> bool:
+def _is_close(first: str, second: str, limit: int = 2) -> bool:
     longest = max(len(first), len(second))
-    allowed = 0 if longest < MIN_LENGTH else 1 if longest <= SHORT_LENGTH else most
-    return edit_distance(first, second, most=allowed) <= allowed
+    allowed = 0 if longest < MIN_LENGTH else 1 if longest <= SHORT_LENGTH else limit
+    return edit_distance(first, second, limit=allowed) <= allowed
 
 
 def _is_shortened(first: str, second: str) -> bool:
@@ -46,17 +46,17 @@ def _is_shortened(first: str, second: str) -> bool:
 
 
 @lru_cache(4096)  # many keys begin with the same words
-def edit_distance(first: str, second: str, *, most: int) -> int:
+def edit_distance(first: str, second: str, *, limit: int) -> int:
     """Return the edit distance of two words; exchanging two neighbours is one edit.
 
     Args:
         first: A word.
         second: Another word.
-        most: A distance above this is returned as ``most + 1``.
+        limit: A distance above this is returned as ``limit + 1``.
     """
     # An edit changes the length by at most one, and the set of letters by at most two.
-    if abs(len(first) - len(second)) > most or len(set(first) ^ set(second)) > 2 * most:
-        return most + 1
+    if abs(len(first) - len(second)) > limit or len(set(first) ^ set(second)) > 2 * limit:
+        return limit + 1
     before: list[int] = []
     row = list(range(len(second) + 1))
     for i, letter in enumerate(first, 1):
@@ -66,6 +66,6 @@ def edit_distance(first: str, second: str, *, most: int) -> int:
             if i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other:
                 cost = min(cost, last[j - 2] + 1)
             row.append(cost)
-        if min(*row, *before) > most:
-            return most + 1
+        if min(*row, *before) > limit:
+            return limit + 1
     return row[-1]

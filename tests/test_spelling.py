@@ -3,7 +3,7 @@
 import pytest
 
 from clarinet_cli.settings import Settings
-from clarinet_cli.spelling import edit_distance, is_misspelling, misspellings_of
+from clarinet_cli.spelling import edit_distance, find_misspellings, is_misspelling
 
 OURS = sorted(set(Settings.model_fields) - {"project_dir"})
 SLIPS = {
@@ -40,13 +40,13 @@ log_file log_path log_json admin_enabled admin_role
 )
 def test_a_slip_is_found(name: str, meant: str) -> None:
     """Letters, separators, case, a word cut short: the key that was meant is named."""
-    assert meant in misspellings_of(name, OURS)
+    assert meant in find_misspellings(name, OURS)
 
 
 @pytest.mark.parametrize("name", OF_A_SERVER.split())
 def test_a_key_of_the_server_is_no_slip(name: str) -> None:
     """Nobody is told each day that the server's own keys look odd."""
-    assert misspellings_of(name, OURS) == []
+    assert find_misspellings(name, OURS) == []
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -61,5 +61,5 @@ def test_a_key_is_no_slip_of_itself(name: str) -> None:
 )
 def test_slips_are_counted(first: str, second: str, number: int) -> None:
     """A letter changed, missing or added counts one, and so do two exchanged."""
-    assert edit_distance(first, second, most=9) == edit_distance(second, first, most=9) == number
-    assert edit_distance(first, second, most=1) == min(number, 2)
+    assert edit_distance(first, second, limit=9) == edit_distance(second, first, limit=9) == number
+    assert edit_distance(first, second, limit=1) == min(number, 2)

@@ -165,7 +165,7 @@ def _database_file(settings: "Settings") -> Optional[Path]:
 def _require_log_location(settings: "Settings", key: str, path: Path) -> None:
     """Refuse the location of a log that the owner of the settings could not write to."""
     from clarinet_cli.filesystem.trust import require_log_location
-    from clarinet_cli.settings import origin_of
+    from clarinet_cli.settings import find_origin
 
-    source = settings.project_dir / origin_of(key, settings.project_dir)
+    source = settings.project_dir / find_origin(key, settings.project_dir)
     require_log_location(path, key=key, named_by=source)

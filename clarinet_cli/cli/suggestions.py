@@ -117,6 +117,6 @@ def misspelt_commands(word: str, names: Iterable[str]) -> list[str]:
 
     Otherwise ``deactivate`` would be suggested for ``reactivate``.
     """
-    from clarinet_cli.spelling import misspellings_of
+    from clarinet_cli.spelling import find_misspellings
 
-    return misspellings_of(word, (name for name in names if name[:1] == word[:1].lower()))
+    return find_misspellings(word, (name for name in names if name[:1] == word[:1].lower()))

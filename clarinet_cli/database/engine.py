@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from clarinet_cli.database.sqlite import prepare_sqlite_file
+from clarinet_cli.database.sqlite import BUSY_ERRORS, prepare_sqlite_file
 from clarinet_cli.database.url import create_sqlite_file, require_sqlite_file
 from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
@@ -65,7 +65,7 @@ def make_engine(
     """Return an engine; the caller disposes of it.
 
     Args:
-        url: What ``database_url`` returned.
+        url: The URL that ``database_url`` returned.
         access: On SQLite only CREATE creates a missing file. WRITE and CREATE begin with
             ``BEGIN IMMEDIATE``, so that a writer waits instead of failing when a read turns
             into a write.
@@ -75,7 +75,7 @@ def make_engine(
         statement_timeout: PostgreSQL: seconds that one statement may take.
         durable: Whether each commit must survive a power failure. If False, SQLite in WAL
             mode does not sync each commit: the last transactions may be lost as a whole.
-        mapping: The tables of an application in place of ours.
+        mapping: The mapping to an application's tables; None for the Clarinet tables.
     """
     if mapping is not None:
         from clarinet_cli.database.mapped_sql import use_mapping
@@ -119,7 +119,7 @@ def _sqlite_engine(
     file = Path(str(url.database))
     _probe(file)
     prepare_sqlite_file(file)
-    uri = url.set(database=_uri_of(file), query={"mode": "rw", "uri": "true"})
+    uri = url.set(database=_sqlite_uri(file), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
 
     def prepare(connection: Any, _: object) -> None:
@@ -177,7 +177,7 @@ def _begin_with_retry(connection: Connection, begin: Sequence[str], busy_timeout
             _execute(connection, begin)
             break
         except sqlite3.DatabaseError as error:
-            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            busy = error.sqlite_errorname.startswith(BUSY_ERRORS)
             _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
             if not busy or monotonic() >= deadline:
                 raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
@@ -198,7 +198,7 @@ def _commit_with_retry(connection: Connection, busy_timeout: float) -> None:
         except sqlite3.DatabaseError as error:
             if SIGNALS.number is not None:
                 deadline = min(deadline, monotonic() + BUSY_TIMEOUT_SECONDS)
-            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            busy = error.sqlite_errorname.startswith(BUSY_ERRORS)
             if not busy or monotonic() >= deadline:
                 raise DatabaseError("COMMIT", None, error, hide_parameters=True) from error
             _sleep(connection)
@@ -238,7 +238,7 @@ def _probe(file: Path) -> None:
         UnreachableError: The file can't be opened.
     """
     try:
-        sqlite3.connect(f"{_uri_of(file)}?mode=rw", uri=True).close()
+        sqlite3.connect(f"{_sqlite_uri(file)}?mode=rw", uri=True).close()
     except sqlite3.Error as error:
         logger.bind(reported=True).error(f"opening {file}: {error.sqlite_errorname}")
         readable = os.access(file, os.R_OK)
@@ -249,7 +249,7 @@ def _probe(file: Path) -> None:
         ) from error
 
 
-def _uri_of(file: Path) -> str:
+def _sqlite_uri(file: Path) -> str:
     """Return a file as a SQLite URI; the path may contain any bytes."""
     return f"file:{quote_from_bytes(os.fsencode(file))}"
 

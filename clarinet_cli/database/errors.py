@@ -44,6 +44,7 @@ OUTCOME_HINT = (
 )
 OPTION_HINT = "check 'options' and 'search_path' in database_url"
 OPTION_STATES = ("22", "42")  # unknown parameter, invalid value
+DISK_HINT = "check the disk's free space"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 # SQLite's messages about a schema; they contain names of the schema and no values.
@@ -70,7 +71,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
     "2BP01": (CONFLICT, "other tables or views depend on it", DEPENDENTS_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
-    "25006": (FAILURE, "the database is read-only", "is this a replica?"),
+    "25006": (FAILURE, "the database is read-only", "it may be a replica"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
     "42P04": (CONFLICT, "the database exists already", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
@@ -90,8 +91,16 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
     "SQLITE_FULL": (NO_SPACE, "the disk is full", None),
     # SQLite reports a full disk as SQLITE_FULL, but an exceeded quota as a write error.
-    "SQLITE_IOERR_WRITE": (NO_SPACE, "reading or writing the file failed", "is the disk full?"),
-    "SQLITE_IOERR": (FAILURE, "reading or writing the file failed", "is the disk full?"),
+    "SQLITE_IOERR_WRITE": (
+        NO_SPACE,
+        "reading or writing the file failed",
+        DISK_HINT,
+    ),
+    "SQLITE_IOERR": (
+        FAILURE,
+        "reading or writing the file failed",
+        DISK_HINT,
+    ),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
 CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")
@@ -109,7 +118,7 @@ _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
 MISSING_TABLE = "the table {name} is missing"
 
 # Missing or duplicate parts of a schema. Only names are taken from a driver's message: they come
-# from our statements and revisions, in which values are parameters.
+# from statements and revisions of Clarinet, in which values are parameters.
 _NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str, str], ...] = tuple(
     (
         re.compile(pattern),
@@ -185,7 +194,7 @@ def outcome_unknown_error(error: Exception, backend: str, target: str) -> Clarin
     """Return the error to show if it is unknown whether a transaction was committed.
 
     Args:
-        error: Its cause is the error of SQLAlchemy, the driver or the operating system.
+        error: The error; its cause is that of SQLAlchemy, the driver or the operating system.
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
     """
@@ -244,7 +253,7 @@ def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optio
 def _with_constraint(
     found: tuple[ClarinetError, str, Optional[str]], name: Optional[str]
 ) -> tuple[ClarinetError, str, Optional[str]]:
-    """Return the error with the name of the constraint that objects, where it is known."""
+    """Return the error with the name of the violated constraint, if it is known."""
     template, reason, hint = found
     return (template, f"{reason} (constraint {name})", hint) if name else found
 
@@ -270,7 +279,11 @@ def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Opti
     """Return the error for a schema that this SQLite version or build can't read."""
     if match := MALFORMED.match(text):
         reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
-        return FAILURE, reason, "did a newer SQLite, or one with extensions, make it?"
+        return (
+            FAILURE,
+            reason,
+            "a newer SQLite, or one with extensions, may have created it",
+        )
     if match := APPLICATION_ONLY.match(text):
         kind = "collation" if match[1] else "function"
         reason = f"the schema needs the {kind} {match[2]} of the application that created it"
@@ -289,7 +302,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return _with_constraint(found, getattr(original, "constraint_name", None))
     fatal = getattr(original, "severity_en", None) == "FATAL"  # from a log-in, not from a statement
     if fatal and state[:2] in OPTION_STATES:
-        return CONFIGURATION, "the server does not take an option of the log-in", OPTION_HINT
+        return CONFIGURATION, "the server rejects a connection option", OPTION_HINT
     if error.connection_invalidated:
         return _POSTGRESQL_CLASSES["08"]
     if isinstance(error, IntegrityError):
@@ -298,5 +311,5 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return FAILURE, f"the server answered with error {state}", None
     kind = type(error.orig.__cause__ or error.orig if error.orig else error).__name__
     if kind == "TargetServerAttributeNotMatched":
-        return UNREACHABLE, "the server is not what target_session_attrs asks for", None
+        return UNREACHABLE, "the server does not match target_session_attrs", None
     return FAILURE, f"the driver failed: {kind}", None

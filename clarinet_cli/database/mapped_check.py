@@ -10,12 +10,18 @@ from sqlmodel import col
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import is_canonical_id
-from clarinet_cli.models.mapped import IDS, INSTANTS, SESSIONS, USERS, MappedTables
+from clarinet_cli.models.mapped import (
+    IDS,
+    INSTANTS,
+    SESSIONS,
+    TIMESTAMP,
+    USERS,
+    MappedTables,
+)
 
 INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
 KEYS = {USERS: "users", SESSIONS: "tokens"}
 COLUMN_KEYS = {USERS: "user_columns", SESSIONS: "token_columns"}
-INSTANT = "timestamp with time zone"
 POSTGRESQL_IDS = {
     "uuid": ("uuid",),
     "integer": ("smallint", "integer", "bigint"),
@@ -37,7 +43,7 @@ POSTGRESQL_KEYS = text(
 
 
 async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> None:
-    """Refuse a mapping that the tables contradict.
+    """Refuse a mapping that does not match the tables.
 
     Args:
         session: The session of the command.
@@ -45,7 +51,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
 
     Raises:
         ConfigurationError: The mapping is incomplete, or a table, a column, its type, the form
-            of an id or a foreign key is another; the message has key, expected and found.
+            of an id or a foreign key differs; the message has key, expected and found.
     """
     _require_complete(tables)
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
@@ -78,7 +84,7 @@ async def require_one_form(session: AsyncSession, tables: MappedTables, user: Us
     here = and_(owner.in_(sorted(forms)), col(AccessToken.user_id) != user.id)
     found = await session.scalar(select(owner).select_from(AccessToken).where(here).limit(1))
     if found is not None:
-        raise _contradiction("token_columns.user_id", tables.id_form, repr(found))
+        raise _mismatch("token_columns.user_id", tables.id_form, repr(found))
 
 
 def _require_complete(tables: MappedTables) -> None:
@@ -93,7 +99,7 @@ def _require_complete(tables: MappedTables) -> None:
             "session_lifetime_seconds is not set: a number, or none", hint=INSPECT_HINT
         )
     if tables.on_sqlite and mapping.schema_name:
-        raise _contradiction("schema", "none on SQLite", mapping.schema_name)
+        raise _mismatch("schema", "none on SQLite", mapping.schema_name)
 
 
 async def _columns(session: AsyncSession, tables: MappedTables, table: str) -> dict[str, str]:
@@ -109,7 +115,7 @@ async def _columns(session: AsyncSession, tables: MappedTables, table: str) -> d
         rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.place(name)})
     found: dict[str, str] = {column: str(kind) for column, kind in rows}
     if not found:
-        raise _contradiction(KEYS[table], f"a table {tables.place(name)}", "none")
+        raise _mismatch(KEYS[table], f"a table {tables.place(name)}", "none")
     return found
 
 
@@ -117,19 +123,19 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
     for key, name in tables.names[table].items():
         place = f"{COLUMN_KEYS[table]}.{key}"
         if name not in found:
-            raise _contradiction(place, f"a column {name}", "none")
+            raise _mismatch(place, f"a column {name}", "none")
         if key in IDS:
             _require_id_type(tables, place, found[name])
-        elif key in INSTANTS and not tables.on_sqlite and found[name] != INSTANT:
-            raise _contradiction(place, INSTANT, found[name])
+        elif key in INSTANTS and not tables.on_sqlite and found[name] != TIMESTAMP:
+            raise _mismatch(place, TIMESTAMP, found[name])
         elif key.startswith("is_") and not found[name].startswith(("bool", "tinyint")):
-            raise _contradiction(place, "boolean", found[name])
-    further = [("soft_delete", tables.mapping.soft_delete)]
+            raise _mismatch(place, "boolean", found[name])
+    extra = [("soft_delete", tables.mapping.soft_delete)]
     if tables.mapping.login != "email":
-        further.append(("login", tables.mapping.login))
-    for key, name in further if table == USERS else ():
+        extra.append(("login", tables.mapping.login))
+    for key, name in extra if table == USERS else ():
         if name and name not in found:
-            raise _contradiction(key, f"a column {name}", "none")
+            raise _mismatch(key, f"a column {name}", "none")
 
 
 def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
@@ -139,9 +145,9 @@ def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
         is_number = "int" in kind
         other_length = {"uuid-dashed": "(32)", "uuid-hex": "(36)"}.get(form, "(no)")
         if is_number != (form == "integer") or other_length in kind:
-            raise _contradiction(place, f"id_form {form}", kind)
+            raise _mismatch(place, f"id_form {form}", kind)
     elif kind not in POSTGRESQL_IDS.get(form, POSTGRESQL_TEXTS):
-        raise _contradiction(place, f"id_form {form}", kind)
+        raise _mismatch(place, f"id_form {form}", kind)
 
 
 async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
@@ -157,7 +163,7 @@ async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
         rows = await session.execute(POSTGRESQL_KEYS, places)
         others = [target for column, target in rows if column == owner]
     if others:
-        raise _contradiction("token_columns.user_id", f"a key to {users}", others[0])
+        raise _mismatch("token_columns.user_id", f"a key to {users}", others[0])
 
 
 async def _require_form(
@@ -172,7 +178,7 @@ async def _require_form(
     )
     if first is None:
         place = f"{COLUMN_KEYS[table]}.{key}"
-        raise _contradiction(place, f"id_form {tables.id_form}", repr(found))
+        raise _mismatch(place, f"id_form {tables.id_form}", repr(found))
 
 
 def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
@@ -182,7 +188,7 @@ def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
     return select(stored).select_from(model).where(*criteria).limit(1)
 
 
-def _contradiction(key: str, expected: str, found: Optional[str]) -> ConfigurationError:
+def _mismatch(key: str, expected: str, found: Optional[str]) -> ConfigurationError:
     return CONFIGURATION.with_context(
         f"mapping.{key}: expected {expected}, found {found}", hint=INSPECT_HINT
     )

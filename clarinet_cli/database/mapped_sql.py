@@ -1,11 +1,11 @@
-"""Engines whose SQL names the tables of an application in place of ours."""
+"""Engines whose SQL has an application's table names instead of the Clarinet ones."""
 
 from typing import Any, Optional
 
 from sqlalchemy import Column
 from sqlalchemy.engine import Dialect
 
-from clarinet_cli.capabilities import capabilities_of
+from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.mapping import Mapping
 from clarinet_cli.models.mapped import ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
 
@@ -13,13 +13,13 @@ TEMPORARY = "temp"
 
 
 def use_mapping(dialect: Dialect, mapping: Mapping) -> None:
-    """Have a dialect, of one engine, render our tables as those of an application.
+    """Make a dialect render the Clarinet tables as those of an application.
 
     Args:
-        dialect: Of an engine that has compiled nothing so far.
+        dialect: The dialect of an engine that has not compiled a statement yet.
         mapping: The mapping.
     """
-    tables = MappedTables(mapping, capabilities_of(mapping), dialect)
+    tables = MappedTables(mapping, get_capabilities(mapping), dialect)
     preparer = _preparer_class(type(dialect.identifier_preparer), tables)
     changed: Any = dialect
     changed.preparer = preparer
@@ -58,9 +58,9 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
 
         def visit_table(self, table: Any, *args: Any, **options: Any) -> str:
             """Return a table in FROM, or one that is changed."""
-            usual = str(super().visit_table(table, *args, **options))
-            if not usual or not self._is_mapped(table) or options.get("ashint"):
-                return usual
+            default = str(super().visit_table(table, *args, **options))
+            if not default or not self._is_mapped(table) or options.get("ashint"):
+                return default
             name = table.name
             return tables.target(name) if options.get("iscrud") else tables.source(name)
 
@@ -72,19 +72,19 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
             **options: Any,
         ) -> str:
             """Return a column that is read, and register it as a result."""
-            usual = super().visit_column(
+            default = super().visit_column(
                 column,
                 add_to_result_map=add_to_result_map,
                 include_table=include_table,
                 **options,
             )
             if column.table is None or column.is_literal or not is_own(column.table):
-                return str(usual)
+                return str(default)
             table, name = column.table.name, column.name
             if self._selects_expiry:
                 return tables.null(name)
             if not self._is_mapped(column.table):
-                return str(usual)
+                return str(default)
             return tables.column(table, name, qualified=include_table)
 
         def _label_select_column(self, select: Any, column: Any, *args: Any, **options: Any) -> Any:
@@ -98,7 +98,7 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
                 self._selects_expiry = False
 
         def _is_mapped(self, table: Any) -> bool:
-            """Return whether it is one of our tables, and not read from a temporary copy."""
+            """Return whether a table is a Clarinet table and is not read from a temporary copy."""
             translated = (getattr(self, "schema_translate_map", None) or {}).get(None)
             return is_own(table) and translated != TEMPORARY
 

@@ -68,7 +68,7 @@ async def connect(
         ReadablePasswordError: The server, on another machine and without TLS, asks for the
             password in a readable form. It has not been sent.
     """
-    user = user or user_name()
+    user = user or default_user()
     mode = options.get("sslmode", "prefer")
     remote = host is not None and not is_local(host)
     settings = {name: options[name] for name in ("options", "search_path") if name in options}
@@ -226,7 +226,7 @@ class _PasswordGuard(asyncio.Protocol):
             return b""
         length = int.from_bytes(self._unread[1:HEADER_BYTES])
         if length < MIN_LENGTHS.get(bytes(self._unread[:1]), MIN_LENGTH):
-            self._end(ConnectionError("not what a PostgreSQL server says"))
+            self._end(ConnectionError("not the protocol of a PostgreSQL server"))
             return b""
         if len(self._unread) <= length:
             return b""
@@ -239,8 +239,8 @@ class _PasswordGuard(asyncio.Protocol):
         self._transport.abort()
 
 
-def user_name() -> str:
-    """Return the name of the operating-system user.
+def default_user() -> str:
+    """Return the database user to connect as by default: the operating-system user.
 
     Raises:
         ConfigurationError: The uid has no name, as it may be in a container.

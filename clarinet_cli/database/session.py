@@ -45,7 +45,7 @@ class Database:
     A read replica (``database_read_url``) has an engine of its own.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
     """
 
@@ -84,7 +84,7 @@ class Database:
     async def disconnect(self) -> None:
         """Close the idle connections; the next transaction opens another one.
 
-        Call it before a prompt, so that nothing is held while a person types.
+        Call it before a prompt, so that no connection is held while the user types.
         """
         for replica, engine in self._engines.items():
             with driver_errors(database_url(self.settings, replica=replica)):
@@ -98,7 +98,7 @@ async def open_database(
     """Yield the configured database; its connections are closed at the end.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
     """
     database = Database(settings, busy_timeout=busy_timeout)
@@ -132,7 +132,7 @@ async def get_engine(
     """Yield an engine on the configured database and dispose of it at the end.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         access: See ``make_engine``.
         **options: Passed on to ``make_engine``.
 
@@ -167,8 +167,8 @@ async def open_pinned_session(
     """Yield a session whose transactions all run on one connection.
 
     Args:
-        settings: Which database.
-        access: What its transactions are for unless ``transaction`` says otherwise.
+        settings: The settings, which name the database.
+        access: The access of its transactions, unless ``transaction`` gives another.
         **options: Passed on to ``make_engine``.
 
     Raises:
@@ -236,7 +236,7 @@ async def open_maintenance_connection(settings: Settings) -> AsyncIterator[Async
     """Yield a connection in autocommit mode to the server's own database, ``postgres``.
 
     Args:
-        settings: Which PostgreSQL server.
+        settings: The settings, which name the server.
     """
     url = database_url(settings).set(database="postgres")
     engine = make_engine(url)
@@ -260,7 +260,7 @@ def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
     """Translate the driver's errors inside the block.
 
     Args:
-        url: Of the database.
+        url: The URL of the database.
         hint: Replaces the hint of an error that has one.
     """
     try:

@@ -21,11 +21,12 @@ from clarinet_cli.utils.logger import logger
 
 WAL_SUFFIXES = ("-wal", "-shm")
 SIDE_SUFFIXES = (*WAL_SUFFIXES, "-journal")
+BUSY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED")
 # In the database header: https://sqlite.org/fileformat2.html#file_format_version_numbers
 READ_VERSION = slice(19, 20)
 WAL_VERSION = b"\2"
 MAX_PATH_BYTES = 504  # SQLite's limit of 512, less "-journal"
-UNFINISHED = (
+RECOVERY_ERRORS = (
     "SQLITE_READONLY_ROLLBACK",
     "SQLITE_READONLY_RECOVERY",
     "SQLITE_READONLY_CANTINIT",
@@ -112,7 +113,7 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
             return FAILURE.with_context(
                 f"{side} can't be {verb}: {describe_owner(side)}", hint=repair_commands(side, real)
             )
-    if name in UNFINISHED:
+    if name in RECOVERY_ERRORS:
         return FAILURE.with_context(
             f"{file}: an interrupted transaction must be recovered first, and this user can't "
             f"write the file: {describe_owner(real)}",

@@ -19,15 +19,15 @@ from sqlalchemy.exc import DatabaseError
 
 from clarinet_cli.database.commits import until_done
 from clarinet_cli.database.session import driver_errors
+from clarinet_cli.database.sqlite import BUSY_ERRORS
 from clarinet_cli.signals import SIGNALS
 
 ResultT = TypeVar("ResultT")
 
 READ_WRITE = "mode=rw"
-UNCHANGING = "mode=ro&immutable=1"  # no other process writes it: no locks, no side files
+IMMUTABLE = "mode=ro&immutable=1"  # no other process writes it: no locks, no side files
 PROGRESS_HANDLER_STEPS = 50_000  # instructions of SQLite's virtual machine
 RETRY_SECONDS = 0.02
-BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
 class StoppedError(Exception):
@@ -38,7 +38,7 @@ async def in_thread(work: Callable[[], ResultT]) -> ResultT:
     """Run blocking work in a thread to its end, or until it stops for a signal.
 
     Args:
-        work: Calls ``raise_if_stopped`` now and then, or is a statement of SQLite.
+        work: A function that calls ``raise_if_stopped`` at intervals, or runs one SQLite statement.
 
     Raises:
         Interrupted: A signal stopped it.
@@ -50,10 +50,10 @@ async def in_thread(work: Callable[[], ResultT]) -> ResultT:
 
 
 def raise_if_stopped() -> None:
-    """End the work of a thread when a signal has arrived.
+    """Stop the work of a thread if a signal has arrived.
 
     Raises:
-        StoppedError: One has.
+        StoppedError: A signal has arrived.
     """
     if SIGNALS.number is not None:
         raise StoppedError
@@ -66,12 +66,12 @@ def open_sqlite(
     """Open a SQLite file, and close it at the end of the block.
 
     Args:
-        path: It has to exist.
-        access: ``READ_WRITE`` or ``UNCHANGING``.
-        about: The file that errors are about, when it is another one.
+        path: The file, which has to exist.
+        access: ``READ_WRITE`` or ``IMMUTABLE``.
+        about: The file that errors name, if it is not *path*.
 
     Raises:
-        ClarinetError: What SQLite says inside the block, in the operator's words.
+        ClarinetError: SQLite's error inside the block, translated.
         StoppedError: A signal arrived while a statement ran.
     """
     name = quote_from_bytes(os.fsencode(path))
@@ -93,10 +93,10 @@ def open_sqlite(
 
 @contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors inside the block into errors in the operator's words.
+    """Translate SQLite's errors inside the block.
 
     Args:
-        path: The file that they are about.
+        path: The file that the errors name.
     """
     try:
         yield
@@ -107,14 +107,14 @@ def sqlite_errors(path: Path) -> Iterator[None]:
 
 
 def begin_reading(connection: sqlite3.Connection, timeout: float) -> None:
-    """Begin a transaction that sees one state of the database, as soon as that can be read.
+    """Begin a read transaction, retrying while the database is locked.
 
     Args:
-        connection: Whose.
-        timeout: Seconds to wait for another connection that commits.
+        connection: The connection to begin it on.
+        timeout: Seconds to wait for the lock.
 
     Raises:
-        OperationalError: It took too long.
+        OperationalError: The database was still locked, or could not be read.
     """
     deadline = monotonic() + timeout
     while True:
@@ -124,7 +124,7 @@ def begin_reading(connection: sqlite3.Connection, timeout: float) -> None:
         except sqlite3.OperationalError as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if not error.sqlite_errorname.startswith(BUSY) or monotonic() >= deadline:
+            if not error.sqlite_errorname.startswith(BUSY_ERRORS) or monotonic() >= deadline:
                 raise
         else:
             return

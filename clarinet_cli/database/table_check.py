@@ -16,19 +16,18 @@ from clarinet_cli.database.errors import SCHEMA_HINT
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE
 from clarinet_cli.models import TABLE_NAMES, AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
-from clarinet_cli.models.mapped import mapped_tables
-from clarinet_cli.models.types import NonCanonicalId, uuid_of
+from clarinet_cli.models.mapped import TIMESTAMP, mapped_tables
+from clarinet_cli.models.types import NonCanonicalId, parse_uuid
 
 FOREIGN_HINT = "they may belong to another application"
 ROW_HINT = "correct that row; 'clarinet session revoke ID' revokes a single session of any user"
 HEX_DIGITS = "32 hexadecimal digits"
 IDS: tuple[Any, ...] = (col(User.id), col(RoleLink.user_id), col(AccessToken.user_id))
 TEXTS = frozenset({"text", "character varying", "citext"})
-INSTANT = "timestamp with time zone"
 OTHER_TYPES = {"id": "uuid", "user_id": "uuid"} | dict.fromkeys(
-    ("created_at", "expires_at", "last_accessed"), INSTANT
+    ("created_at", "expires_at", "last_accessed"), TIMESTAMP
 )
-AFTER_DIGITS = "\x7f"  # sorts after all digits, and makes a text no number
+AFTER_DIGITS = "\x7f"  # sorts after all digits, and keeps a text from being a number
 PREFIX_DIGITS = 3  # each combination of their cases is one range of the index
 SQLITE_COLUMNS = (
     "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
@@ -95,7 +94,7 @@ async def require_consistent_id(session: AsyncSession, user: User) -> None:
 
         await require_one_form(session, tables, user)
         return
-    uuid = uuid_of(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
+    uuid = parse_uuid(user.id.stored) if isinstance(user.id, NonCanonicalId) else user.id
     if uuid is None or session.get_bind().dialect.name != "sqlite":
         return
     for column in IDS:
@@ -122,10 +121,10 @@ async def require_canonical_owners(session: AsyncSession) -> None:
         step = select(func.min(column).label("id")).cte("step", recursive=True)
         following = select(func.min(column)).where(column > step.c.id)
         ids = step.union_all(select(following.scalar_subquery()).where(step.c.id.is_not(None)))
-        odd = (
+        non_canonical = (
             select(ids.c.id).where(ids.c.id.is_not(None), not_(is_canonical_id(ids.c.id))).limit(1)
         )
-        for (other,) in await session.execute(odd):
+        for (other,) in await session.execute(non_canonical):
             raise _other_form(column, "an account", HEX_DIGITS, other)
 
 
@@ -139,10 +138,10 @@ def _require_types(columns: Columns) -> None:
     for table in TABLE_NAMES:
         for column in metadata.tables[table].columns:
             name = column.name
-            usual = "boolean" if name.startswith("is_") else OTHER_TYPES.get(name, "text")
-            found = columns.get((table, name), usual)
-            if found != usual and not (usual in TEXTS and found in TEXTS):
-                raise _foreign(table, name, usual, found)
+            expected = "boolean" if name.startswith("is_") else OTHER_TYPES.get(name, "text")
+            found = columns.get((table, name), expected)
+            if found != expected and not (expected in TEXTS and found in TEXTS):
+                raise _mismatch(table, name, expected, found)
 
 
 async def _require_canonical_ids(session: AsyncSession, columns: Columns) -> None:
@@ -151,14 +150,14 @@ async def _require_canonical_ids(session: AsyncSession, columns: Columns) -> Non
     for column in present:
         kind = columns[column.table.name, column.name]
         if "int" in kind or "(36)" in kind:
-            raise _foreign(column.table.name, column.name, HEX_DIGITS, kind)
+            raise _mismatch(column.table.name, column.name, HEX_DIGITS, kind)
     if IDS[0] not in present:
         return
     given = select(IDS[0]).where(IDS[0].is_not(None)).limit(1)
-    usual = select(IDS[0]).where(is_canonical_id(IDS[0])).limit(1)
+    canonical = select(IDS[0]).where(is_canonical_id(IDS[0])).limit(1)
     found = await session.scalar(given)
-    if found is not None and await session.scalar(usual) is None:
-        raise _foreign(User.__tablename__, "id", HEX_DIGITS, _shown(found))
+    if found is not None and await session.scalar(canonical) is None:
+        raise _mismatch(User.__tablename__, "id", HEX_DIGITS, _shown(found))
 
 
 def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
@@ -175,7 +174,7 @@ def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
     return or_(column == literal_column(f"X'{uuid.hex}'"), *ranges)
 
 
-def _foreign(table: str, column: str, expected: str, found: str) -> Exception:
+def _mismatch(table: str, column: str, expected: str, found: str) -> Exception:
     return CONFIGURATION.with_context(
         f"{table}.{column}: expected {expected}, found {found}", hint=FOREIGN_HINT
     )

@@ -101,7 +101,7 @@ def masked_url(text: str) -> Optional[str]:
     """Return the text of a URL without password and options, or None when it can't be read.
 
     Args:
-        text: As an operator wrote it. What stands before the last '@' may be the rest of a
+        text: The URL as the operator wrote it. The text before the last '@' may be part of a
             password that was not quoted.
     """
     try:

@@ -74,11 +74,11 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
             raise
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         with _closing(os.open(path.name, flags, dir_fd=parent)) as made:
-            model = _model(parent, like)
+            model = _template_status(parent, like)
             bits = model.st_mode & (stat.S_IRWXG | stat.S_ISGID)
             if not stat.S_ISDIR(model.st_mode) and bits & stat.S_IRGRP:
                 bits = (bits | stat.S_IXGRP) & ~stat.S_ISGID
-            _give(made, model, stat.S_IMODE(os.fstat(made).st_mode) | bits)
+            _chown_and_chmod(made, model, stat.S_IMODE(os.fstat(made).st_mode) | bits)
 
 
 def give_to_directory_owner(path: Path) -> None:
@@ -94,7 +94,7 @@ def give_to_directory_owner(path: Path) -> None:
     ):
         found = os.fstat(made)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid():
-            _give(made, os.fstat(directory), None)
+            _chown_and_chmod(made, os.fstat(directory), None)
 
 
 def describe_owner(path: Path) -> str:
@@ -154,21 +154,26 @@ def sudo_hint(path: Path) -> str:
         number = path.stat().st_uid
     except OSError:
         return "run it as the owner"
-    name = _user_name(number)
+    name = user_name(number)
     return f"sudo -u {name if not name.isdigit() else shlex.quote(f'#{name}')} clarinet …"
 
 
 def _names(found: os.stat_result) -> str:
-    try:
-        group = grp.getgrgid(found.st_gid).gr_name
-    except KeyError:
-        group = str(found.st_gid)
-    return f"{_user_name(found.st_uid)}:{group}"
+    return f"{user_name(found.st_uid)}:{group_name(found.st_gid)}"
 
 
-def _user_name(number: int) -> str:
+def user_name(number: int) -> str:
+    """Return the name of a uid of the operating system, or the uid as text if it has none."""
     try:
         return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """Return the name of a gid of the operating system, or the gid as text if it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
     except KeyError:
         return str(number)
 
@@ -184,16 +189,16 @@ def _open_in(
         if flags & os.O_EXCL:
             raise
         return os.open(name, flags & ~os.O_CREAT, dir_fd=directory)
-    model = _model(directory, like)
+    model = _template_status(directory, like)
     wanted = _file_mode(model)
     if mode is not None:
         wanted = stat.S_IMODE(os.fstat(made).st_mode) | (wanted & GROUP_READ_WRITE)
-    _give(made, model, wanted)
+    _chown_and_chmod(made, model, wanted)
     return made
 
 
-def _model(directory: int, like: Optional[Path]) -> os.stat_result:
-    """Return the status of the model of a new file; see ``open_file``."""
+def _template_status(directory: int, like: Optional[Path]) -> os.stat_result:
+    """Return the status of the file that a new file is modelled on; see ``open_file``."""
     place = os.fstat(directory)
     if like is None:
         return place
@@ -218,7 +223,7 @@ def _file_mode(model: os.stat_result) -> int:
     return PRIVATE | (model.st_mode & GROUP_READ_WRITE) | others
 
 
-def _give(made: int, model: os.stat_result, mode: Optional[int]) -> None:
+def _chown_and_chmod(made: int, model: os.stat_result, mode: Optional[int]) -> None:
     """Set owner, group and mode of a new file, as far as this is permitted."""
     owner = model.st_uid if os.geteuid() == 0 else -1
     with suppress(OSError):

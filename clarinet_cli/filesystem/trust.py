@@ -1,10 +1,10 @@
-"""Which files a command may execute, read settings from, or write on behalf of another user.
+"""Checks which files a command may execute, read settings from, or write on behalf of another user.
 
 A command trusts its caller (the effective user) and root.
 
 - **Code** that a command executes - the files of a project's Alembic environment, the files
   that configure it, and their directories up to the project - must be owned by the caller or
-  by root and must not be writable by anybody else: not by others, and not by a group that the
+  by root and must not be writable by anyone else: not by others, and not by a group that the
   caller is not a member of. For root only the group 0 counts. Otherwise the command is refused.
   Commands that only read the revisions never execute them, whoever owns them.
 - **Settings files** may also be owned by the owner of the project directory, since a service's
@@ -21,7 +21,6 @@ by ``:``, ``*`` for all) that are exempt. It is read from the environment only.
 """
 
 import errno
-import grp
 import os
 import pwd
 import stat
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Optional
 
 from clarinet_cli.exceptions import REFUSED, ClarinetError, RefusedError
+from clarinet_cli.filesystem.ownership import group_name, user_name
 
 SAFE_VARIABLE = "CLARINET_SAFE_DIRECTORY"
 ROOT = 0
@@ -84,27 +84,27 @@ def require_settings_file(path: Path) -> None:
         raise REFUSED.with_context(
             f"{path} belongs to {user_name(found.st_uid)}, who is neither you, root, "
             "nor the owner of its directory",
-            hint=f"if it is right: chown {user_name(os.geteuid())} '{path}'",
+            hint=f"to allow it: chown {user_name(os.geteuid())} '{path}'",
         )
     if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
         raise REFUSED.with_context(f"{path} is world-writable", hint=f"chmod o-w '{path}'")
 
 
 def writable_by_others(path: Path) -> Optional[str]:
-    """Return who besides its owner may change a file, or None.
+    """Return who can change a file in addition to its owner, or None.
 
     The owner's primary group counts as the owner: many systems give each user one.
 
     Args:
-        path: The file; a missing one can be changed by nobody.
+        path: The file; None is returned for a missing one.
     """
     found = _status(path)
     if found is None:
         return None
     if found.st_mode & stat.S_IWOTH:
-        return "everybody"
+        return "every user"
     if found.st_mode & stat.S_IWGRP and found.st_gid != _primary_group(found.st_uid):
-        return f"the group {_group_name(found.st_gid)}"
+        return f"the group {group_name(found.st_gid)}"
     return None
 
 
@@ -112,7 +112,7 @@ def readable_by_others(path: Path) -> bool:
     """Return whether every user of the machine may read a file.
 
     Args:
-        path: The file; a missing one can be read by nobody.
+        path: The file; False is returned for a missing one.
     """
     found = _status(path)
     return found is not None and bool(found.st_mode & stat.S_IROTH)
@@ -123,13 +123,6 @@ def _primary_group(user: int) -> Optional[int]:
         return pwd.getpwuid(user).pw_gid
     except KeyError:
         return None
-
-
-def _group_name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
 
 
 def require_log_location(path: Path, *, key: str, named_by: Path) -> None:
@@ -214,21 +207,9 @@ def nofollow(path: Path) -> int:
     """Return the flag of ``os.open`` that refuses a link created after ``trusted_path``.
 
     Args:
-        path: What ``trusted_path`` returned.
+        path: The path that ``trusted_path`` returned.
     """
     return 0 if path.is_relative_to(PROC) else os.O_NOFOLLOW
-
-
-def user_name(number: int) -> str:
-    """Return a user's name, or the uid as text if there is no name.
-
-    Args:
-        number: The user id.
-    """
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
 
 
 def _require_code_file(path: Path, project: Path) -> None:

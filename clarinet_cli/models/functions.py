@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from clarinet_cli.models.mapped import is_own, mapped_tables
 from clarinet_cli.models.tables import AccessToken
-from clarinet_cli.models.types import PYTHON_YEARS, StoredId, id_form_of, uuid_of
+from clarinet_cli.models.types import PYTHON_YEARS, StoredId, dialect_id_form, parse_uuid
 
 OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of an instant that can't be read
 CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
@@ -21,7 +21,7 @@ CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLi
 
 def canonical_form(stored: object) -> object:
     """Return a stored id in the server's form, or unchanged if it is not a UUID."""
-    found = uuid_of(stored)
+    found = parse_uuid(stored)
     return stored if found is None else found.hex
 
 
@@ -84,7 +84,7 @@ class is_canonical_id(GenericFunction[bool]):  # noqa: N801 - the name of an SQL
 @compiles(is_canonical_id, "sqlite")
 def _sqlite_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
-    return f"({_FORMS[id_form_of(compiler.dialect) or 'uuid-hex'].format(value)})"
+    return f"({_FORMS[dialect_id_form(compiler.dialect) or 'uuid-hex'].format(value)})"
 
 
 @compiles(is_canonical_id, "postgresql")
@@ -102,7 +102,7 @@ class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL fun
 @compiles(canonical_id, "sqlite")
 def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
-    if id_form_of(compiler.dialect) not in (None, "uuid-hex"):
+    if dialect_id_form(compiler.dialect) not in (None, "uuid-hex"):
         return str(value)  # compared in the form that the application stores
     return f"CASE WHEN {_is_hex(value)} THEN {value} ELSE {CANONICAL_ID_FUNCTION}({value}) END"
 

@@ -1,7 +1,7 @@
-"""The tables of an application as SQL, under the names of our models.
+"""The tables of an application as SQL, under the names of the Clarinet models.
 
-A dialect whose ``clarinet_tables`` is a ``MappedTables`` renders our tables as those of an
-application; ``clarinet_cli.database.mapped_sql`` sets it. Queries stay as they are.
+A dialect whose ``clarinet_tables`` is a ``MappedTables`` renders the Clarinet tables as those
+of an application; ``clarinet_cli.database.mapped_sql`` sets it. Queries stay as they are.
 """
 
 # ruff: noqa: S608 - all names in it are quoted
@@ -23,6 +23,7 @@ ROLES = str(Role.__tablename__)
 ROLE_LINKS = str(RoleLink.__tablename__)
 EXPIRES_AT = "expires_at"
 NEVER_YEAR = 9999  # of the expiry of a session that does not expire
+TIMESTAMP = "timestamp with time zone"
 INSTANTS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
 IDS = frozenset({"id", "user_id"})
 SQLITE_MAIN = "main"  # a temporary table would hide an unqualified name
@@ -35,7 +36,7 @@ def mapped_tables(dialect: Dialect) -> Optional["MappedTables"]:
 
 
 def is_own(table: Any) -> bool:
-    """Return whether a FROM clause is one of our tables itself, and no alias or query."""
+    """Return whether a FROM clause is a Clarinet table itself, not an alias or query."""
     return getattr(table, "metadata", None) is Base.metadata
 
 
@@ -44,12 +45,12 @@ class MappedTables:
 
     Args:
         mapping: The mapping.
-        capabilities: What it has.
-        dialect: Of the engine.
+        capabilities: The capabilities of the installation.
+        dialect: The dialect of the engine.
 
     Attributes:
         mapping: The mapping.
-        capabilities: What the tables can hold.
+        capabilities: The capabilities of the installation.
         id_form: How ids are stored on this backend.
         names: The columns that exist, by table.
     """
@@ -90,13 +91,13 @@ class MappedTables:
         return f"{self.quote(schema)}.{self.quote(name)}" if schema else self.quote(name)
 
     def target(self, table: str) -> str:
-        """Return a table that is changed, under the name of ours."""
+        """Return a table that is changed, under its Clarinet name."""
         if table == ROLE_LINKS and self.mapping.role_link is not None:
             return f"{self.place(self.mapping.role_link.table)} AS {self.quote(table)}"
         return f"{self.place(self.physical(table)[1])} AS {self.quote(table)}"
 
     def source(self, table: str) -> str:
-        """Return a table that is read, under the name of ours."""
+        """Return a table that is read, under its Clarinet name."""
         query = self._query(table)
         return self.target(table) if query is None else f"({query}) AS {self.quote(table)}"
 
@@ -104,8 +105,8 @@ class MappedTables:
         """Return a column that is read.
 
         Args:
-            table: The name of our table.
-            name: The name of our column.
+            table: The name of the Clarinet table.
+            name: The name of its column.
             qualified: With the name of the table.
         """
         known = self.names[table]
@@ -125,10 +126,10 @@ class MappedTables:
         return f"{self.quote(USERS)}.{self.quote(self.mapping.login)}"
 
     def null(self, name: str) -> str:
-        """Return NULL with the type of one of our columns."""
+        """Return NULL with the type of a Clarinet column."""
         if self.on_sqlite:
             return "NULL"
-        kind = "TIMESTAMP WITH TIME ZONE" if name in INSTANTS else "VARCHAR"
+        kind = TIMESTAMP.upper() if name in INSTANTS else "VARCHAR"
         if name in IDS:
             kind = POSTGRESQL_IDS.get(self.id_form, "VARCHAR")
         return f"CAST(NULL AS {'BOOLEAN' if name.startswith('is_') else kind})"

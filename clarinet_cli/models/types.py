@@ -27,7 +27,7 @@ _DASHED_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as fasta
 _NUMBER = re.compile(r"\d+(e\d+)?")
 
 
-def uuid_of(stored: object) -> Optional[UUID]:
+def parse_uuid(stored: object) -> Optional[UUID]:
     """Return the UUID that a stored value represents in any form, or None."""
     try:
         return UUID(bytes=stored) if isinstance(stored, bytes) else UUID(str(stored))
@@ -174,7 +174,7 @@ def text_of(stored: object) -> Optional[str]:
     return stored if stored is None or isinstance(stored, str) else as_text(stored)
 
 
-def id_form_of(dialect: Dialect) -> Optional[str]:
+def dialect_id_form(dialect: Dialect) -> Optional[str]:
     """Return how an application stores ids; None for the server's own form."""
     tables = getattr(dialect, "clarinet_tables", None)
     return None if tables is None else str(tables.id_form)
@@ -217,14 +217,14 @@ class StoredId(TypeDecorator[UUID]):
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         """Return the type of the column: a UUID, or what an application has in its place."""
-        form = id_form_of(dialect)
+        form = dialect_id_form(dialect)
         if form in (None, "uuid"):
             return super().load_dialect_impl(dialect)
         return dialect.type_descriptor(BigInteger() if form == "integer" else String())
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """Return the function that converts an id for storage."""
-        form = id_form_of(dialect)
+        form = dialect_id_form(dialect)
         if form is not None and form != "uuid":
             return _BINDS[form]
         if dialect.name != "sqlite":
@@ -235,7 +235,7 @@ class StoredId(TypeDecorator[UUID]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Return the function that converts a stored value to an id."""
-        form = id_form_of(dialect)
+        form = dialect_id_form(dialect)
         if form is not None and form != "uuid":
             return _RESULTS[form]
         if dialect.name != "sqlite":

@@ -51,12 +51,12 @@ def create_tables(connection: sqlite3.Connection, details: Mapping[str, Optional
     connection.executemany(f"INSERT INTO {DETAILS} VALUES (?, ?)", details.items())  # noqa: S608 - a constant
 
 
-def details_of(connection: sqlite3.Connection) -> dict[str, Optional[str]]:
+def read_details(connection: sqlite3.Connection) -> dict[str, Optional[str]]:
     """Return what a copy is made from."""
     return dict(connection.execute(f"SELECT name, value FROM {DETAILS}").fetchall())  # noqa: S608 - a constant
 
 
-def format_of(connection: sqlite3.Connection) -> int:
+def read_format(connection: sqlite3.Connection) -> int:
     """Return the number of the format of a copy."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 

@@ -14,8 +14,8 @@ from clarinet_cli.models.functions import readable_instant
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
 
-MOST_COUNTED: Final = 100_000
-MOST_EXAMINED: Final = 20_000
+MAX_COUNTED: Final = 100_000
+MAX_EXAMINED: Final = 20_000
 ENCRYPTED = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 REPLICA = text(
     "SELECT pg_is_in_recovery(), CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() "
@@ -37,7 +37,7 @@ class Backlog(NamedTuple):
     """Sessions that have expired and are still there.
 
     Attributes:
-        number: How many, up to ``MOST_COUNTED``.
+        number: How many, up to ``MAX_COUNTED``.
         oldest: When the first of them expired.
     """
 
@@ -49,7 +49,7 @@ class LiveSessions(NamedTuple):
     """What is wrong with sessions that have not expired.
 
     Attributes:
-        examined: How many were examined: those that expire next, up to ``MOST_EXAMINED``.
+        examined: How many were examined: those that expire next, up to ``MAX_EXAMINED``.
         too_old: Those created before the absolute limit.
         crowded_users: Users with more of them than the concurrent limit.
     """
@@ -76,7 +76,7 @@ class HealthRepository:
             now: The instant to judge by.
         """
         expired = and_(EXPIRES <= now, readable_instant(EXPIRES))
-        some = select(literal(1)).where(expired).limit(MOST_COUNTED).subquery()
+        some = select(literal(1)).where(expired).limit(MAX_COUNTED).subquery()
         count = int(await self.session.scalar(select(func.count()).select_from(some)) or 0)
         oldest = select(EXPIRES).where(expired).order_by(EXPIRES).limit(1)
         return Backlog(count, await self.session.scalar(oldest))
@@ -95,7 +95,7 @@ class HealthRepository:
             select(CREATED.label("created"), cast(col(AccessToken.user_id), String).label("owner"))
             .where(now < EXPIRES)
             .order_by(EXPIRES)
-            .limit(MOST_EXAMINED)
+            .limit(MAX_EXAMINED)
             .subquery()
         )
         old: ColumnElement[bool] = literal(0) == 1 if oldest is None else live.c.created < oldest
@@ -112,11 +112,11 @@ class HealthRepository:
     async def hashes(self) -> Sequence[tuple[str, object, bool]]:
         """Return address, hash and whether it is a superuser of active accounts.
 
-        Superusers come first; at most ``MOST_EXAMINED`` in all.
+        Superusers come first; at most ``MAX_EXAMINED`` in all.
         """
         superuser = col(User.is_superuser)
         query = select(EMAIL, HASH, superuser).where(col(User.is_active))
-        rows = await self.session.execute(query.order_by(superuser.desc()).limit(MOST_EXAMINED))
+        rows = await self.session.execute(query.order_by(superuser.desc()).limit(MAX_EXAMINED))
         return [(str(email), stored, bool(flag)) for email, stored, flag in rows]
 
     async def unverified(self) -> int:
@@ -160,7 +160,7 @@ class HealthRepository:
         rows = await self.session.execute(DEAD_TUPLES, {"names": list(tables)})
         return [(str(name), int(live or 0), int(dead or 0)) for name, live, dead in rows]
 
-    async def log_kept_for_nobody(self) -> list[tuple[str, int]]:
+    async def wal_of_inactive_slots(self) -> list[tuple[str, int]]:
         """Return each replication slot without a reader, and the bytes of log that it keeps."""
         rows = await self.session.execute(WAL_KEPT)
         return [(str(name), int(size)) for name, size in rows]

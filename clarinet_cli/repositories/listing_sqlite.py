@@ -35,7 +35,7 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
-from clarinet_cli.models.types import iso_texts, text_of, uuid_of
+from clarinet_cli.models.types import iso_texts, parse_uuid, text_of
 from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID
 from clarinet_cli.results import SessionPage, SessionRow
@@ -183,7 +183,7 @@ def page_of(
 
 @lru_cache(10_000)  # many sessions belong to few users
 def _stored_id(stored: object) -> str:
-    return str(uuid_of(stored) or text_of(stored) or "")
+    return str(parse_uuid(stored) or text_of(stored) or "")
 
 
 def _stored_texts(column: Sequence[object]) -> Sequence[Optional[str]]:

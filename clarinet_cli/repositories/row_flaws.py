@@ -34,7 +34,7 @@ FlawKind = Literal["nulls", "values", "ids", "timestamps", "tokens", "orphans"]
 
 IDS_SHOWN: Final = 5
 ROWS_AT_ONCE: Final = 50_000  # in rollback-journal mode a commit waits for as many
-SHORTEST_TOKEN: Final = 32  # characters: those of a UUID; eight of them are shown
+MIN_TOKEN_LENGTH: Final = 32  # characters: those of a UUID; eight of them are shown
 ID_LENGTH: Final = 8
 ROWID: Final[ColumnElement[int]] = literal_column("rowid", Integer)
 USERS, ROLES, LINKS, SESSIONS = (
@@ -195,7 +195,7 @@ class RowFlawRepository:
             if isinstance(column.type, Boolean) and self._on_sqlite:
                 yield RowFlaw("values", column, _given(column, not_(_is_boolean(column))))
         token = SESSIONS.c.token
-        yield RowFlaw("tokens", token, _given(token, func.length(token) < SHORTEST_TOKEN))
+        yield RowFlaw("tokens", token, _given(token, func.length(token) < MIN_TOKEN_LENGTH))
         for column, other in REFERENCES:
             yield RowFlaw("orphans", column, _given(column, not_(_there(column, other))))
 
@@ -206,7 +206,7 @@ class RowFlawRepository:
         )
         if table is SESSIONS:
             token = table.c.token
-            whole = func.length(token) >= SHORTEST_TOKEN
+            whole = func.length(token) >= MIN_TOKEN_LENGTH
             if self._on_sqlite:
                 whole = and_(whole, func.typeof(token) == "text")
             return case((whole, func.substr(token, 1, ID_LENGTH)), else_=place)

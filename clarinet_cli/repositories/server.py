@@ -171,7 +171,7 @@ VIEWS = text(
 )
 
 
-def views_of(connection: Connection) -> list[tuple[str, str]]:
+def view_dependencies(connection: Connection) -> list[tuple[str, str]]:
     """Return each view with each table of the default schema that it reads."""
     if connection.dialect.name != "sqlite":
         return [(view, used) for view, used in connection.execute(VIEWS)]

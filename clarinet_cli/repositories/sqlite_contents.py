@@ -2,10 +2,9 @@
 
 import sqlite3
 
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
 from clarinet_cli.utils.logger import logger
 
-VERSION_TABLE = "alembic_version"
 PROBLEMS_SHOWN = 3
 
 
@@ -16,10 +15,10 @@ def table_names(connection: sqlite3.Connection) -> set[str]:
 
 
 def row_counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return the number of rows of each of our tables that exists."""
+    """Return the number of rows of each Clarinet table that exists."""
     present = table_names(connection)
     return {
-        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608 - our own names
+        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608 - names of the models
         for name in TABLE_NAMES
         if name in present
     }
@@ -36,12 +35,12 @@ def revision(connection: sqlite3.Connection) -> str | None:
 def integrity_problems(
     connection: sqlite3.Connection, *, quick: bool = False, limit: int = PROBLEMS_SHOWN
 ) -> list[str]:
-    """Return the first problems that SQLite finds in a file; none when it is sound.
+    """Return the first problems that SQLite finds in a file; none if it is intact.
 
     Args:
-        connection: Of the file.
-        quick: Leave out whether each row is found by each index, which takes most of the time.
-        limit: The largest number of problems.
+        connection: The connection to the file.
+        quick: Do not check the indexes against the rows, which takes most of the time.
+        limit: The maximum number of problems.
     """
     pragma = "quick_check" if quick else "integrity_check"
     try:
@@ -50,7 +49,7 @@ def integrity_problems(
         logger.debug(f"PRAGMA {pragma}: {error.sqlite_errorname}")
         if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
             raise
-        return ["its structure can't be read, as when its end is missing"]
+        return ["its structure can't be read; the file may be truncated"]
     return [str(text) for (text, *_) in found if text != "ok"]
 
 
@@ -63,11 +62,11 @@ def dangling_references_by_key(connection: sqlite3.Connection, table: str) -> di
     """Return the rowids of rows of a table that refer to rows that do not exist.
 
     Args:
-        connection: Of the file.
+        connection: The connection to the file.
         table: The table.
 
     Returns:
-        They by the table that they refer to; a row without a rowid counts as 0.
+        The rowids by the table that the rows refer to; 0 for a row without a rowid.
     """
     found: dict[str, list[int]] = {}
     quoted = table.replace('"', '""')
@@ -80,7 +79,7 @@ def delete_sessions(connection: sqlite3.Connection) -> int:
     """Delete all sessions and return their number.
 
     Raises:
-        IntegrityError: Rows of other tables refer to some.
+        IntegrityError: Rows of other tables refer to a session.
     """
     connection.execute("PRAGMA foreign_keys=ON")
     return connection.execute("DELETE FROM access_token").rowcount

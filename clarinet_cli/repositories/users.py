@@ -33,7 +33,7 @@ from clarinet_cli.models.functions import (
     readable_instant,
 )
 from clarinet_cli.models.mapped import mapped_tables
-from clarinet_cli.models.types import NonCanonicalId, id_form_of
+from clarinet_cli.models.types import NonCanonicalId, dialect_id_form
 from clarinet_cli.repositories.base import (
     BaseRepository,
     batches,
@@ -77,7 +77,7 @@ class UserRepository(BaseRepository[User]):
     @property
     def id_form(self) -> Optional[str]:
         """How an application stores ids; None for the server's own form."""
-        return id_form_of(self.session.get_bind().dialect)
+        return dialect_id_form(self.session.get_bind().dialect)
 
     async def require_creatable(self) -> None:
         """Refuse to create accounts in an application's table that requires further values.

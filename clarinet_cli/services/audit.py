@@ -17,7 +17,6 @@ unknown, the end is ``unknown``, with the ``reason`` and the number of its rows 
 
 import json
 import os
-import pwd
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
@@ -27,6 +26,7 @@ from typing import Any, Optional
 from uuid import UUID
 
 from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.filesystem.ownership import user_name
 from clarinet_cli.services.audit_log import NOTHING_CHANGED, AuditLog, open_audit_log
 from clarinet_cli.types import UNCHANGED
 from clarinet_cli.utils.logger import AUDIT, command_name, logger
@@ -205,7 +205,7 @@ async def recorded_job(
 def _entry(target: object, result: str, **counts: object) -> _Entry:
     fields: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "user": _user_name(),
+        "user": user_name(os.geteuid()),
         "sudo_user": os.environ.get("SUDO_USER"),
         "host": socket.gethostname(),
         "command": command_name(),
@@ -224,12 +224,3 @@ def _record(log: AuditLog, entries: Iterable[_Entry], *, hint: Optional[str] = N
     log.append([str(entry) for entry in entries], hint=hint)
     for entry in entries:
         logger.bind(**{AUDIT: entry}).info(f"audit: {entry}")
-
-
-def _user_name() -> str:
-    """Return the name of the operating-system user, whatever the environment says."""
-    number = os.geteuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)

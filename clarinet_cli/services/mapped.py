@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from clarinet_cli.capabilities import capabilities_of
+from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
@@ -93,7 +93,7 @@ def require_own_schema(settings: Settings) -> None:
     Raises:
         RefusedError: There is a mapping.
     """
-    if not capabilities_of(settings.table_mapping).own_schema:
+    if not get_capabilities(settings.table_mapping).own_schema:
         raise REFUSED.with_context(
             "the schema is the application's, whose own migrations change it", hint=WHERE_HINT
         )

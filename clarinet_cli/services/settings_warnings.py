@@ -15,7 +15,7 @@ from clarinet_cli.database.url import database_url, display_url, sqlite_file, ur
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
 from clarinet_cli.settings import ENV_PREFIX, Settings
 from clarinet_cli.sources import written_keys
-from clarinet_cli.spelling import edit_distance, misspellings_of
+from clarinet_cli.spelling import edit_distance, find_misspellings
 
 SERVER_PARTS = ("database_host", "database_username", "database_password")
 PARTS = ("database_driver", "database_name", "database_host", "database_port")
@@ -83,13 +83,13 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 @lru_cache(1024)
 def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys that a key may be a misspelling of; names below our tables are free."""
-    return () if key.partition(".")[0] in ours else tuple(misspellings_of(key, ours))
+    return () if key.partition(".")[0] in ours else tuple(find_misspellings(key, ours))
 
 
 def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
     """Return the intended name of a variable such as ``CLARINT_DATABASE_HOST``."""
     prefix, _, key = variable.partition("_")
-    edits = edit_distance(f"{prefix}_", ENV_PREFIX, most=MAX_PREFIX_EDITS)
+    edits = edit_distance(f"{prefix}_", ENV_PREFIX, limit=MAX_PREFIX_EDITS)
     return [f"{ENV_PREFIX}{key}"] if edits <= MAX_PREFIX_EDITS and key.lower() in ours else []
 
 

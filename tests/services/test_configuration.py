@@ -334,7 +334,7 @@ def test_an_overridden_value_is_a_warning(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("mode", "who"), [(0o666, "everybody"), (0o660, "the group")])
+@pytest.mark.parametrize(("mode", "who"), [(0o666, "every user"), (0o660, "the group")])
 def test_a_file_that_others_can_write_is_an_error(tmp_path: Path, mode: int, who: str) -> None:
     """It decides where a password is sent. The owner's own group is nobody else."""
     toml = write(tmp_path, "debug = true\n")

@@ -12,7 +12,7 @@ from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
-from clarinet_cli.settings import Settings, email_of_username
+from clarinet_cli.settings import Settings, username_to_email
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
@@ -155,7 +155,7 @@ def admin_email(settings: Settings, *, email: Optional[str], username: Optional[
     if email is not None and username is not None:
         raise INVALID.with_context("--email and --username exclude each other")
     if username is not None:
-        return normalise_email(email_of_username(username))
+        return normalise_email(username_to_email(username))
     return first_admin_email(settings) if email is None else normalise_email(email)
 
 

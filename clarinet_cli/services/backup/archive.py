@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, ClarinetError
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
+from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.services.backup.postgresql import (
     Program,
     package_hint,
@@ -27,9 +28,7 @@ END_OF_ROWS = rb"\."
 NULL = r"\N"
 ESCAPES = re.compile(r"\\(.)", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-VERSION_TABLE = "alembic_version"
 TABLE_DATA = "TABLE DATA"
-SESSIONS = "access_token"
 NEWER = b"unsupported version"
 HEADER_BYTES = 4096
 # Behind the name of the database, each as 0, its length in four bytes, and its text: the

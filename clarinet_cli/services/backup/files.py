@@ -13,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Optional
 
+from clarinet_cli.database.sqlite import SIDE_SUFFIXES
 from clarinet_cli.exceptions import CONFLICT, FAILURE, INVALID, NO_SPACE, NOT_FOUND, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import trusted_path
@@ -21,7 +22,6 @@ from clarinet_cli.utils.logger import logger
 
 MODE = stat.S_IRUSR | stat.S_IWUSR
 PREFIX, SUFFIX = ".clarinet-", ".part"
-SIDE_SUFFIXES = ("-journal", "-wal", "-shm")  # what SQLite makes beside a file
 NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SHELL = "/bin/sh"
 # Reads 'pid N' for a child to be ended and 'done' at a good end; the end of the input without

@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from clarinet_cli.database.sqlite_files import UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.sqlite_files import IMMUTABLE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
 from clarinet_cli.repositories import account_copy, sqlite_contents
 from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import (
-    VERSION_TABLE,
     Contents,
     count_rows,
     read_contents,
@@ -27,7 +26,7 @@ from clarinet_cli.settings import Settings
 
 ANY_VERSION = "0"
 SQLITE_MAGIC, ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
-APPLICATION_ID = slice(68, 72)  # https://sqlite.org/fileformat2.html#the_database_header
+APPLICATION_ID_BYTES = slice(68, 72)  # https://sqlite.org/fileformat2.html#the_database_header
 HEADER_BYTES = 100
 
 
@@ -141,7 +140,7 @@ def _kind_of(path: Path) -> Kind:
             f"{path} is not a backup: neither a SQLite file nor an archive of pg_dump",
             hint="decompress or decrypt it first; plain SQL is run by psql",
         )
-    ours = int.from_bytes(head[APPLICATION_ID]) == account_copy.APPLICATION_ID
+    ours = int.from_bytes(head[APPLICATION_ID_BYTES]) == account_copy.APPLICATION_ID
     return Kind.ACCOUNTS if ours else Kind.SQLITE
 
 
@@ -155,14 +154,14 @@ def _read_sqlite(path: Path, kind: Kind) -> BackupContents:
     dangling = verify_copy(path)
     status = path.stat()
     made_at = datetime.fromtimestamp(status.st_mtime, UTC)
-    with open_sqlite(path, UNCHANGING) as connection:
+    with open_sqlite(path, IMMUTABLE) as connection:
         rows = sqlite_contents.row_counts(connection)
         revision = sqlite_contents.revision(connection)
         ours = {*TABLE_NAMES, VERSION_TABLE, account_copy.DETAILS}
         others = len(sqlite_contents.table_names(connection) - ours)
         if kind is Kind.ACCOUNTS:
-            _require_format(path, account_copy.format_of(connection))
-            details = account_copy.details_of(connection)
+            _require_format(path, account_copy.read_format(connection))
+            details = account_copy.read_details(connection)
             revision = details.get("revision")
             others = int(details.get("other_tables") or 0)
             made_at = datetime.fromisoformat(details.get("made_at") or made_at.isoformat())

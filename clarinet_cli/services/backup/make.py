@@ -19,14 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS, milliseconds
 from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.sqlite import SIDE_SUFFIXES
 from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlite, raise_if_stopped
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
 from clarinet_cli.repositories import account_copy, snapshots, sqlite_contents
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
-from clarinet_cli.services.backup.archive import VERSION_TABLE, count_rows, read_contents
+from clarinet_cli.services.backup.archive import count_rows, read_contents
 from clarinet_cli.services.backup.files import (
     NewFile,
     new_file,
@@ -54,7 +55,6 @@ from clarinet_cli.types import STDIO, ProgressCallback
 
 OUR_TABLES = {*TABLE_NAMES, VERSION_TABLE}
 DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
-SIDE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 STAMP = "%Y%m%dT%H%M%SZ"
 STAMP_PATTERN = r"\d{8}T\d{6}Z"
 CHUNK_BYTES = 1 << 20
@@ -278,7 +278,9 @@ def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
         return _free_name(plan.directory.absolute(), _stem(plan), _suffix(plan, url))
     if plan.file is None or str(plan.file) == STDIO:
         return None
-    own = [file.with_name(f"{file.name}{suffix}") for suffix in SIDE_SUFFIXES] if file else []
+    own = (
+        [file.with_name(f"{file.name}{suffix}") for suffix in ("", *SIDE_SUFFIXES)] if file else []
+    )
     return target_of(plan.file, replace=plan.replace, protected=own)
 
 

@@ -18,7 +18,7 @@ from typing import Optional
 from sqlalchemy import URL
 
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
-from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, is_local, user_name
+from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, default_user, is_local
 from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_FORMS, ca_file
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
@@ -157,7 +157,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
         ConfigurationError: No database user is named, and this user has no name.
     """
     options = {name: str(value) for name, value in url.query.items()}
-    user = url.username or user_name()
+    user = url.username or default_user()
     found = {
         "PGHOST": url.host or ",".join((*SOCKET_DIRECTORIES, LOCAL_HOSTS[0])),
         "PGPORT": str(url.port or 5432),

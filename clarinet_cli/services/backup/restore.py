@@ -11,13 +11,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Optional
 
-from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread
+from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread
 from clarinet_cli.database.url import database_url, display_url, missing_file, sqlite_file
 from clarinet_cli.exceptions import (
     CONFLICT,
     ClarinetError,
     UnknownDatabaseError,
 )
+from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories import snapshots
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
@@ -38,7 +39,7 @@ from clarinet_cli.services.backup.make import (
     snapshot_session,
     stored_revision,
 )
-from clarinet_cli.services.backup.restore_accounts import RESTORED, SESSIONS, restore_accounts
+from clarinet_cli.services.backup.restore_accounts import RESTORED, restore_accounts
 from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
     check_live,
@@ -306,7 +307,7 @@ async def _restore_sqlite(
         source = path
         if plan.revoke_sessions or resized:
             first = stack.enter_context(new_file(file.parent, like=file))
-            await in_thread(partial(copy_database, path, first.path, progress, UNCHANGING))
+            await in_thread(partial(copy_database, path, first.path, progress, IMMUTABLE))
             delete = partial(prepare_copy, first.path, delete_sessions=plan.revoke_sessions)
             await in_thread(delete)
             source = first.path

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from clarinet_cli.database.sqlite_files import UNCHANGING, open_sqlite
+from clarinet_cli.database.sqlite_files import IMMUTABLE, open_sqlite
 from clarinet_cli.exceptions import (
     FAILURE,
 )
 from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories import account_copy
 from clarinet_cli.repositories.account_copy import AccountTables, Row
 from clarinet_cli.repositories.server import ServerRepository
@@ -18,7 +19,7 @@ from clarinet_cli.services.backup.inspect import (
 from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 
-RESTORED, SESSIONS = "restored", "access_token"
+RESTORED = "restored"
 
 
 async def restore_accounts(
@@ -77,7 +78,7 @@ async def _rows_of(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
                 values = [account_copy.typed_row(table, columns, fields_of(line)) for line in lines]
                 yield table, values
         return
-    with open_sqlite(backup.path, UNCHANGING) as connection:
+    with open_sqlite(backup.path, IMMUTABLE) as connection:
         for table in TABLE_NAMES:
             for batch in account_copy.stored_rows(connection, table):
                 yield table, batch

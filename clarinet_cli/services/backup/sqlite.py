@@ -16,8 +16,8 @@ from typing import Optional
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
 from clarinet_cli.database.sqlite import prepare_sqlite_file
 from clarinet_cli.database.sqlite_files import (
+    IMMUTABLE,
     READ_WRITE,
-    UNCHANGING,
     begin_reading,
     open_sqlite,
     raise_if_stopped,
@@ -193,7 +193,7 @@ def verify_copy(
     """
     with ThreadPoolExecutor(1) as beside:  # half of the work
         dangling = beside.submit(_dangling_references, path, about)
-        with open_sqlite(path, UNCHANGING, about) as connection:
+        with open_sqlite(path, IMMUTABLE, about) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             problems = sqlite_contents.integrity_problems(connection, quick=quick)
             found = {} if problems else sqlite_contents.row_counts(connection)
@@ -210,7 +210,7 @@ def verify_copy(
 
 
 def _dangling_references(path: Path, about: Optional[Path]) -> int:
-    with open_sqlite(path, UNCHANGING, about) as connection:
+    with open_sqlite(path, IMMUTABLE, about) as connection:
         return sqlite_contents.dangling_references(connection)
 
 
@@ -236,7 +236,7 @@ def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
             ) from error
 
 
-def page_size(path: Path, access: str = UNCHANGING) -> int:
+def page_size(path: Path, access: str = IMMUTABLE) -> int:
     """Return the size of the pages of a SQLite file."""
     with open_sqlite(path, access) as connection:
         return int(connection.execute("PRAGMA page_size").fetchone()[0])
@@ -282,7 +282,7 @@ def restore_database(
             progress(total - left, total)
 
     prepare_sqlite_file(file)
-    with open_sqlite(path, UNCHANGING) as source, open_sqlite(file, READ_WRITE) as target:
+    with open_sqlite(path, IMMUTABLE) as source, open_sqlite(file, READ_WRITE) as target:
         source.backup(target, pages=PAGES_A_STEP, progress=after_step, sleep=PAUSE_SECONDS)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from clarinet_cli import timefmt
-from clarinet_cli.repositories.health import MOST_EXAMINED, HealthRepository
+from clarinet_cli.repositories.health import MAX_EXAMINED, HealthRepository
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.row_flaws import RowFlawRepository
 from clarinet_cli.services.accounts.hashes import can_log_in, inspect_hash
@@ -88,8 +88,8 @@ async def check_hashes(patient: Patient) -> list[Problem]:
         text = f"hashes with other parameters than the settings have: {counts}; they verify, and "
         text += "are weaker against offline guessing"
         found.append(Problem("warning", text, RESET_HINT))
-    if not found and len(accounts) == MOST_EXAMINED:
-        return [Problem("ok", f"the hashes of {MOST_EXAMINED} accounts are current")]
+    if not found and len(accounts) == MAX_EXAMINED:
+        return [Problem("ok", f"the hashes of {MAX_EXAMINED} accounts are current")]
     return found
 
 

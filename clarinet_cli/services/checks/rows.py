@@ -4,15 +4,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from shlex import quote
 from typing import Final, NamedTuple, Optional
 
+from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories.row_flaws import (
     IDS_SHOWN,
-    SHORTEST_TOKEN,
+    MIN_TOKEN_LENGTH,
     FlawedRows,
     FlawKind,
 )
 from clarinet_cli.results import Finding
 
-SESSIONS: Final = "access_token"
 CORRECT_HINT = "correct these rows by 'clarinet db shell'"
 ORPHAN_HINTS: Final = {
     "userroleslink.user_id": "DELETE FROM userroleslink WHERE user_id NOT IN "
@@ -59,8 +59,8 @@ WORDS: Final[dict[FlawKind, _Words]] = {
         "whether such a session is dead is unknown, and no clean-up removes it",
     ),
     "tokens": _Words(
-        f"each token has {SHORTEST_TOKEN} or more characters",
-        f"with a token of less than {SHORTEST_TOKEN} characters",
+        f"each token has {MIN_TOKEN_LENGTH} or more characters",
+        f"with a token of less than {MIN_TOKEN_LENGTH} characters",
         "such a token can be guessed",
     ),
     "orphans": _Words(

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Final
 
 from clarinet_cli.repositories.health import (
-    MOST_COUNTED,
-    MOST_EXAMINED,
+    MAX_COUNTED,
+    MAX_EXAMINED,
     HealthRepository,
 )
 from clarinet_cli.services.checks.check import Check, Patient, Problem
@@ -25,7 +25,7 @@ async def check_backlog(patient: Patient) -> list[Problem]:
         found = await HealthRepository(session).backlog(now)
     if found.oldest is None:
         return []
-    more = " or more" if found.number == MOST_COUNTED else ""
+    more = " or more" if found.number == MAX_COUNTED else ""
     text = f"{found.number}{more} expired sessions are still there, the oldest since "
     text += iso_text(found.oldest)
     interval = timedelta(seconds=patient.settings.session_cleanup_interval)
@@ -69,7 +69,7 @@ async def check_concurrent_limit(patient: Patient) -> list[Problem]:
 
 def _of(count: int, examined: int) -> str:
     """Return a number of sessions, and of how many when not all were examined."""
-    among = f" among the {examined} that expire next" if examined == MOST_EXAMINED else ""
+    among = f" among the {examined} that expire next" if examined == MAX_EXAMINED else ""
     return f"{count_of(count, 'live session')}{among}"
 
 

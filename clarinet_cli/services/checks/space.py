@@ -70,7 +70,7 @@ async def check_log(patient: Patient) -> list[Problem]:
         text = f"{log} has {_megabytes(size)}: a long read keeps it from being emptied, or did"
         return [Problem("warning", text, CHECKPOINT_HINT)]
     async with patient.session() as session:
-        slots = await HealthRepository(session).log_kept_for_nobody()
+        slots = await HealthRepository(session).wal_of_inactive_slots()
     return [
         Problem(
             "warning",

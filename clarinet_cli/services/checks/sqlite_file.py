@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from clarinet_cli.database.sqlite import prepare_sqlite_file
-from clarinet_cli.database.sqlite_files import READ_WRITE, UNCHANGING, in_thread, open_sqlite
+from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import NO_SPACE
 from clarinet_cli.models import TABLE_NAMES
@@ -25,7 +25,7 @@ from clarinet_cli.types import ProgressCallback
 
 SMALL_BYTES: Final = 32 << 20  # SQLite checks as much in a fraction of a second
 CACHE_KIB: Final = 65536
-MOST_PROBLEMS: Final = 100
+MAX_PROBLEMS: Final = 100
 PROBLEMS_SHOWN: Final = 5
 STEPS_BETWEEN_CALLS: Final = 100_000  # instructions of SQLite's virtual machine
 STEPS_A_ROW: Final = 60  # of a table with four indexes
@@ -86,14 +86,14 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
             return int(SIGNALS.number is not None)
 
         connection.set_progress_handler(count_steps, STEPS_BETWEEN_CALLS)
-        problems = sqlite_contents.integrity_problems(connection, limit=MOST_PROBLEMS)
+        problems = sqlite_contents.integrity_problems(connection, limit=MAX_PROBLEMS)
         keys = [] if problems else list(_foreign_keys(connection))
         progress.update("integrity", rows)
     if not problems:
         found = [Finding("integrity", "ok", "no damaged page or index")]
         return [*found, *(keys or [Finding("foreign-keys", "ok", KEYS_OK)])]
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
-    number = f"{MOST_PROBLEMS} or more" if len(problems) == MOST_PROBLEMS else len(problems)
+    number = f"{MAX_PROBLEMS} or more" if len(problems) == MAX_PROBLEMS else len(problems)
     only_indexes = all(any(text in problem for text in INDEX_PROBLEMS) for problem in problems)
     hint = REINDEX_HINT if only_indexes else RESTORE_HINT
     return [Finding("integrity", "error", f"the file is damaged ({number}): {shown}", hint)]
@@ -131,6 +131,6 @@ def _readable(file: Path) -> Iterator[sqlite3.Connection]:
         copy = Path(directory, "copy.db")
         copy.touch(0o600)
         copy_database(file, copy, lambda done, total: None)
-        with open_sqlite(copy, UNCHANGING) as connection:
+        with open_sqlite(copy, IMMUTABLE) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             yield connection

@@ -166,7 +166,7 @@ def _shadowed(given: Iterable[GivenValue]) -> Iterator[Finding]:
 def _permissions(given: Sequence[GivenValue], project: Path) -> Iterator[Finding]:
     for path in settings_files(project):
         if others := writable_by_others(path):
-            option = "o-w" if others == "everybody" else "g-w"
+            option = "o-w" if others == "every user" else "g-w"
             yield _error(
                 "permissions", f"{path} can be written by {others}", f"chmod {option} {path}"
             )
@@ -179,7 +179,7 @@ def _permissions(given: Sequence[GivenValue], project: Path) -> Iterator[Finding
             yield Finding(
                 "permissions",
                 "warning",
-                f"{path} holds {', '.join(secrets)} and can be read by everybody",
+                f"{path} holds {', '.join(secrets)} and can be read by every user",
                 f"chmod o-r {quote(str(path))}",
             )
 

@@ -14,7 +14,7 @@ from clarinet_cli.mapping import Mapping
 from clarinet_cli.results import SettingRow, SettingsFile
 from clarinet_cli.settings import ENV_PREFIX, Settings, is_secret, problem_of
 from clarinet_cli.sources import GivenValue, given_values, settings_files
-from clarinet_cli.spelling import misspellings_of
+from clarinet_cli.spelling import find_misspellings
 
 DEFAULT = "default"
 URL_KEYS = ("database_url", "database_read_url")
@@ -106,7 +106,7 @@ def _known_key(name: str) -> str:
     key = name.lower().removeprefix(ENV_PREFIX.lower())
     if key in KEYS:
         return key
-    meant = misspellings_of(key, KEYS)
+    meant = find_misspellings(key, KEYS)
     hint = f"did you mean {' or '.join(meant)}?" if meant else "'clarinet config show' lists all"
     raise INVALID.with_context(f"unknown key {name!r}", hint=hint)
 

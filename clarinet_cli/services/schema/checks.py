@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect
 from clarinet_cli.database.errors import DEPENDENTS_HINT
 from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
-from clarinet_cli.repositories.server import count_rows, views_of
+from clarinet_cli.repositories.server import count_rows, view_dependencies
 from clarinet_cli.results import Finding, MigrationStatus
 from clarinet_cli.services.schema.comparison import EXTRA, differences
 from clarinet_cli.services.schema.environments import (
@@ -149,7 +149,11 @@ def require_no_dependents(connection: Connection, steps: Sequence[Script], funct
         if target in dropped and not (schema is None and table in dropped)
     ]
     if dropped:
-        found += [f"view {view} ({used})" for view, used in views_of(connection) if used in dropped]
+        found += [
+            f"view {view} ({used})"
+            for view, used in view_dependencies(connection)
+            if used in dropped
+        ]
     _require_none(found)
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, inspect
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.exceptions import REFUSED
-from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.repositories.server import count_rows, tables_of_other_schemas, views_of
+from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE, metadata
+from clarinet_cli.repositories.server import count_rows, tables_of_other_schemas, view_dependencies
 from clarinet_cli.results import ResetReport
 from clarinet_cli.services.audit import Trail, audit_trail
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
@@ -19,7 +19,7 @@ from clarinet_cli.services.schema.environments import (
     find_environment,
     foreign_environment,
 )
-from clarinet_cli.services.schema.stamp import VERSION_TABLE, write_revisions
+from clarinet_cli.services.schema.stamp import write_revisions
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
@@ -76,7 +76,7 @@ def _require_only_ours(environment: Environment, connection: Connection) -> None
     others = [
         *sorted(tables),
         *sorted(tables_of_other_schemas(connection)),
-        *(f"view {name}" for name in sorted({view for view, _ in views_of(connection)})),
+        *(f"view {name}" for name in sorted({view for view, _ in view_dependencies(connection)})),
     ]
     if others:
         named = ", ".join(others[:MAX_NAMED])

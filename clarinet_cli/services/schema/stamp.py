@@ -9,6 +9,7 @@ from sqlalchemy import Connection, MetaData, inspect
 
 from clarinet_cli.database.engine import Access, scratch_connection
 from clarinet_cli.exceptions import REFUSED
+from clarinet_cli.models import VERSION_TABLE
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.audit import Trail, audit_trail
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
@@ -28,7 +29,6 @@ from clarinet_cli.services.schema.state import (
 from clarinet_cli.settings import Settings
 
 BASE = "base"
-VERSION_TABLE = "alembic_version"
 MAX_NAMED = 5
 
 
