@@ -20,7 +20,7 @@ from typer.exceptions import TyperException
 from clarinet_cli.exceptions import INVALID, ExitCode
 
 GROUPS: dict[str, tuple[str, str]] = {
-    "db": ("clarinet_cli.cli.db", "Create and inspect the database."),
+    "db": ("clarinet_cli.cli.db", "Create, check, back up and maintain the database."),
     "admin": ("clarinet_cli.cli.admin", "List, create and change accounts."),
     "session": ("clarinet_cli.cli.session", "List, count, revoke and clean up sessions."),
     "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations with Alembic."),
@@ -143,8 +143,6 @@ class LazyGroup(Group):
             module = importlib.import_module(GROUPS[name][0])
             command = typer.main.get_group(module.app)
             command.name = name
-            for inner in command.commands.values():
-                inner.help = unwrap(inner.help or "")
         return name, command, rest
 
 
@@ -169,7 +167,9 @@ def command(
     """
 
     def register(function: CommandFunction) -> CommandFunction:
-        app.command(name, cls=cls)(_make_callback(function))
+        # Each paragraph in one line, for the terminal to wrap.
+        paragraphs = [" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n")]
+        app.command(name, cls=cls, help="\n\n".join(paragraphs))(_make_callback(function))
         return function
 
     return register
@@ -191,8 +191,3 @@ def _make_callback(function: CommandFunction) -> Callable[..., Optional[int]]:
     kept = {name: value for name, value in function.__annotations__.items() if name != runtime.name}
     callback.__annotations__ = {"ctx": typer.Context, **kept}
     return callback
-
-
-def unwrap(text: str) -> str:
-    """Return help with each paragraph in one line, for the terminal to wrap."""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

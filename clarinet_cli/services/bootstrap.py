@@ -11,7 +11,7 @@ from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import create_database
 from clarinet_cli.results import AccountChange, Step
 from clarinet_cli.services.accounts.first_superuser import (
-    Deliver,
+    PasswordCallback,
     ensure_superuser,
     find_superuser,
 )
@@ -52,7 +52,7 @@ async def initialise_database(
     dry_run: bool = False,
     schema_anyway: bool = False,
     progress: Optional[list[Step]] = None,
-    deliver: Optional[Callable[[list[Step]], None]] = None,
+    on_password: Optional[Callable[[list[Step]], None]] = None,
 ) -> list[Step]:
     """Make the database ready: create it, migrate it, add roles and the first superuser.
 
@@ -67,7 +67,7 @@ async def initialise_database(
         schema_anyway: Create our tables also in the empty database of a project with
             migrations of another program.
         progress: Gets the steps that are done, to be reported after an interruption.
-        deliver: Shows the steps with a generated password before the last commit.
+        on_password: Shows the steps with a generated password before the last commit.
 
     Returns:
         One report a step, in order.
@@ -105,8 +105,8 @@ async def initialise_database(
     SIGNALS.check_interrupted()
 
     def show(change: AccountChange) -> None:
-        if deliver is not None:
-            deliver([*steps, _step_of(change)])
+        if on_password is not None:
+            on_password([*steps, _step_of(change)])
 
     steps.append(await _superuser(database, password, show, dry_run=dry_run))
     for step in steps:
@@ -115,11 +115,17 @@ async def initialise_database(
 
 
 async def _superuser(
-    database: Database, password: Optional[NewPassword], deliver: Deliver, *, dry_run: bool
+    database: Database,
+    password: Optional[NewPassword],
+    on_password: PasswordCallback,
+    *,
+    dry_run: bool,
 ) -> Step:
     if not database.settings.admin_auto_create:
         return NO_SUPERUSER
-    return _step_of(await ensure_superuser(database, password, dry_run=dry_run, deliver=deliver))
+    return _step_of(
+        await ensure_superuser(database, password, dry_run=dry_run, on_password=on_password)
+    )
 
 
 def _step_of(change: AccountChange) -> Step:

@@ -123,7 +123,7 @@ async def ensure(
             password = require_password(runtime, None, first_admin_email(settings))
         with display.warn_if_rolled_back():
             change = await ensure_superuser(
-                database, password, dry_run=dry_run, deliver=display, late_logins=late
+                database, password, dry_run=dry_run, on_password=display, late_logins=late
             )
         await report_change(
             runtime, database, change, output, late, shown=display.shown, changed=not dry_run

@@ -78,7 +78,7 @@ async def apply(
             progress(runtime, "hashing passwords") as update,
         ):
             rows = await apply_accounts(
-                database, declared, plan, progress=update, late_logins=late, deliver=display
+                database, declared, plan, progress=update, late_logins=late, on_password=display
             )
         shown = display is not None and display.shown
         await report_changes(runtime, database, rows, late, show, shown=shown)

@@ -76,7 +76,7 @@ async def init(
                     dry_run=dry_run,
                     schema_anyway=schema_anyway,
                     progress=done,
-                    deliver=display,
+                    on_password=display,
                 )
     except (asyncio.CancelledError, Interrupted):
         if any(step.result != "unchanged" for step in done) and not (dry_run or display.shown):

@@ -63,7 +63,7 @@ async def apply_accounts(
     *,
     progress: ProgressCallback = lambda done, total: None,
     late_logins: Optional[LateLogins] = None,
-    deliver: Optional[Callable[[list[AppliedAccount]], None]] = None,
+    on_password: Optional[Callable[[list[AppliedAccount]], None]] = None,
 ) -> list[AppliedAccount]:
     """Make the accounts match a file.
 
@@ -77,7 +77,7 @@ async def apply_accounts(
         plan: How to apply it.
         progress: Called after each hash.
         late_logins: Gets the accounts that lost rights.
-        deliver: Shows the reports with generated passwords before the commit.
+        on_password: Shows the reports with generated passwords before the commit.
 
     Returns:
         One report a row, in the file's order, then those of pruned accounts.
@@ -116,9 +116,9 @@ async def apply_accounts(
         made, pruned = await Application(work, passwords).write(changed, listed)
         done |= made
         reports = [*(done[target.number] for target in targets), *pruned]
-        if deliver is not None and any(report.password for report in reports):
+        if on_password is not None and any(report.password for report in reports):
             await work.session.flush()
-            deliver(reports)
+            on_password(reports)
     if late_logins is not None:
         late_logins.accounts |= work.signed_out
     return reports

@@ -15,7 +15,7 @@ from clarinet_cli.services.accounts.superusers import warn_of_log_in
 from clarinet_cli.services.sessions.revoke import LateLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 
-Deliver = Callable[[AccountChange], None]
+PasswordCallback = Callable[[AccountChange], None]
 
 
 async def find_superuser(work: UnitOfWork, *, warn: bool = False) -> Optional[AccountChange]:
@@ -45,7 +45,7 @@ async def ensure_superuser(
     password: Optional[NewPassword] = None,
     *,
     dry_run: bool = False,
-    deliver: Optional[Deliver] = None,
+    on_password: Optional[PasswordCallback] = None,
     late_logins: Optional[LateLogins] = None,
 ) -> AccountChange:
     """Make sure that an active superuser exists; create the one of the settings if not.
@@ -60,7 +60,7 @@ async def ensure_superuser(
         database: Where; its settings name the first administrator.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
-        deliver: Shows a generated password before the commit; fails when it can't.
+        on_password: Shows a generated password before the commit; fails when it can't.
         late_logins: Gets an existing account whose password was changed.
 
     Raises:
@@ -76,8 +76,8 @@ async def ensure_superuser(
         if found := await find_superuser(work):
             return found
         change = await create_superuser(work, email, prepared, update=True)
-        if deliver is not None and change.password is not None:
-            deliver(change)
+        if on_password is not None and change.password is not None:
+            on_password(change)
     if late_logins is not None:
         late_logins.accounts |= work.signed_out
     return change
