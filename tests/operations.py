@@ -77,7 +77,7 @@ async def create_superuser(
     """Create a superuser, or update the account."""
     prepared = prepare_password(password, email, settings, dry_run=dry_run)
     async with unit_of_work(settings, access=Access.WRITE, dry_run=dry_run) as work:
-        change = await changes.create_superuser(
+        change = await changes.create_account(
             work, email, prepared, roles=roles, update=update, if_not_exists=if_not_exists
         )
     _sign_out(work, late)

@@ -21,7 +21,7 @@ MAPPED_COMMANDS = frozenset(
     | {"session revoke", "session revoke-user", "session revoke-all", "session cleanup"}
     | {f"admin {name}" for name in ("list", "show", "export", "promote", "demote", "delete")}
     | {f"admin {name}" for name in ("activate", "deactivate", "reset-password")}
-    | {f"admin {name}" for name in ("create", "ensure")}
+    | {f"admin {name}" for name in ("create", "ensure", "set-email", "verify", "unverify")}
 )
 
 
@@ -67,6 +67,22 @@ def require_role_changes(settings: Settings, names: Iterable[str]) -> None:
     if set(names) and not settings.capabilities.role_changes:
         raise REFUSED.with_context(
             "roles are the application's own: this tool does not change them", hint=WHERE_HINT
+        )
+
+
+def require_verified_flag(settings: Settings) -> None:
+    """Refuse to change whether an address is verified where no column holds it.
+
+    Args:
+        settings: The project's settings.
+
+    Raises:
+        RefusedError: The mapping has no such column.
+    """
+    if not settings.capabilities.verified:
+        raise REFUSED.with_context(
+            "the accounts have no column is_verified",
+            hint="'[mapping.user_columns] is_verified' names it where there is one",
         )
 
 

@@ -83,6 +83,58 @@ async def deactivate(
     await _change(runtime, user, changes.deactivate, output, dry_run=dry_run, settle=settle)
 
 
+async def set_email(
+    runtime: Runtime,
+    user: UserArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new e-mail address.")],
+    settle: SettleTime = SETTLE_SECONDS,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Change an account's e-mail address and revoke its sessions.
+
+    Refused when another account has the address, whatever the case of its letters.
+
+    Example: clarinet admin set-email ada@example.org ada.lovelace@example.org
+    """
+    from clarinet_cli.services.accounts import changes
+    from clarinet_cli.services.accounts.resolve import normalise_email
+
+    address = normalise_email(new)
+    await _change(
+        runtime,
+        user,
+        lambda change: changes.set_email(change, address),
+        output,
+        dry_run=dry_run,
+        settle=settle,
+    )
+
+
+async def verify(
+    runtime: Runtime, user: UserArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Mark an account's e-mail address as verified.
+
+    Example: clarinet admin verify ada@example.org
+    """
+    from clarinet_cli.services.accounts import changes
+
+    await _change(runtime, user, changes.verify, output, dry_run=dry_run)
+
+
+async def unverify(
+    runtime: Runtime, user: UserArgument, dry_run: DryRun = False, output: Output = None
+) -> None:
+    """Mark an account's e-mail address as not verified.
+
+    Example: clarinet admin unverify ada@example.org
+    """
+    from clarinet_cli.services.accounts import changes
+
+    await _change(runtime, user, changes.unverify, output, dry_run=dry_run)
+
+
 async def delete(
     runtime: Runtime,
     user: UserArgument,

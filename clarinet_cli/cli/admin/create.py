@@ -22,24 +22,31 @@ from clarinet_cli.types import SETTLE_SECONDS
 
 async def create(
     runtime: Runtime,
+    address: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="[USER]", help="The e-mail address of the account.", show_default="admin_email"
+        ),
+    ] = None,
     email: Annotated[
         Optional[str],
-        typer.Option(
-            metavar="ADDRESS", help="The address of the account.", show_default="admin_email"
-        ),
+        typer.Option(metavar="ADDRESS", help="The same as USER."),
     ] = None,
     username: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME", help="The name before @clarinet.ru, instead of --email."),
+        typer.Option(metavar="NAME", help="The name before @clarinet.ru, instead of an address."),
     ] = None,
     role: Annotated[
         Optional[list[str]],
         typer.Option(
             metavar="NAME",
-            help="An additional role; repeatable.",
+            help="A role besides 'admin', or with --regular the only one; repeatable.",
             autocompletion=complete_roles,
         ),
     ] = None,
+    regular: Annotated[
+        bool, typer.Option("--regular", help="No superuser, and no role but those of --role.")
+    ] = False,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Don't change an existing account.")
     ] = False,
@@ -53,11 +60,11 @@ async def create(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Create a superuser with the role admin.
+    """Create a superuser with the role admin, or a regular account.
 
-    Example: clarinet admin create --email ada@example.org --generate-password
+    Example: clarinet admin create ada@example.org --generate-password
     """
-    from clarinet_cli.services.accounts.changes import create_superuser
+    from clarinet_cli.services.accounts.changes import create_account
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
@@ -66,8 +73,13 @@ async def create(
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
+    if regular and update:
+        raise INVALID.with_context(
+            "--regular and --update exclude each other",
+            hint="'clarinet admin demote USER' makes a superuser a regular account",
+        )
     settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
-    address = admin_email(settings, email=email, username=username)
+    address = admin_email(settings, address=address, email=email, username=username)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
         if not (dry_run or password):
@@ -78,11 +90,12 @@ async def create(
         prepared = prepare_password(password, address, settings, dry_run=dry_run)
         with display.warn_if_rolled_back():
             async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
-                change = await create_superuser(
+                change = await create_account(
                     work,
                     address,
                     prepared,
                     roles=role or (),
+                    superuser=not regular,
                     update=update,
                     if_not_exists=if_not_exists,
                 )

@@ -30,7 +30,11 @@ from clarinet_cli.services.accounts.superusers import (
     require_superuser,
     warn_of_log_in,
 )
-from clarinet_cli.services.mapped import require_role_changes, warn_of_other_sessions
+from clarinet_cli.services.mapped import (
+    require_role_changes,
+    require_verified_flag,
+    warn_of_other_sessions,
+)
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
 
@@ -168,22 +172,24 @@ async def change_account(work: UnitOfWork, who: str, rule: Rule) -> AccountChang
     return await _changed(work, await lock_user(work.session, user), rule)
 
 
-async def create_superuser(
+async def create_account(
     work: UnitOfWork,
     email: str,
     password: Optional[PreparedPassword],
     *,
     roles: Iterable[str] = (),
+    superuser: bool = True,
     update: bool = False,
     if_not_exists: bool = False,
 ) -> AccountChange:
-    """Create an active, verified superuser with the role ``admin``.
+    """Create an active, verified account.
 
     Args:
         work: A unit of work for writing.
         email: The address, already normalised.
         password: The password; without one an existing account keeps its own.
-        roles: Further roles.
+        roles: Its roles, besides the role ``admin`` of a superuser.
+        superuser: With the superuser flag and the role ``admin``.
         update: Make an existing account an active superuser.
         if_not_exists: Leave an existing account as it is.
 
@@ -200,7 +206,8 @@ async def create_superuser(
     if found and not update:
         raise CONFLICT.with_context(
             f"the user {email} exists already",
-            hint="--update makes it an administrator, --if-not-exists leaves it as it is",
+            hint="--if-not-exists leaves it as it is"
+            + (", --update makes it an administrator" if superuser else ""),
         )
     if found:
         user = await lock_user(work.session, await require_one(work.session, found, email))
@@ -213,13 +220,13 @@ async def create_superuser(
         email=email,
         hashed_password=prepared.hashed,
         is_active=True,
-        is_superuser=True,
+        is_superuser=superuser,
         is_verified=True,
     )
     await users.add(user)
     change = Change(work, user, result=CREATED)
     change.password = prepared.generated
-    await change.grant(ADMIN_ROLE, *roles)
+    await change.grant(*([ADMIN_ROLE] if superuser else []), *roles)
     return await change.finish()
 
 
@@ -301,6 +308,43 @@ async def deactivate(change: Change) -> None:
     await require_another_superuser(change.work, change.user)
     await change.set(is_active=False)
     await change.revoke_sessions()
+
+
+async def set_email(change: Change, email: str) -> None:
+    """Change the address of an account and revoke its sessions.
+
+    Args:
+        change: The account.
+        email: The new address, already normalised.
+
+    Raises:
+        ConflictError: Another account has this address, as the server compares addresses.
+    """
+    others = await UserRepository(change.session).with_email(email)
+    if any(other.id != change.user.id for other in others):
+        raise CONFLICT.with_context(
+            f"another account has the address {email}",
+            hint=f"'clarinet admin show {email}' shows it",
+        )
+    await change.set(email=email)
+    if change.result != UNCHANGED:
+        await change.revoke_sessions()
+
+
+async def verify(change: Change) -> None:
+    """Mark the address of an account as verified.
+
+    Raises:
+        RefusedError: The accounts have no such flag.
+    """
+    require_verified_flag(change.work.settings)
+    await change.set(is_verified=True)
+
+
+async def unverify(change: Change) -> None:
+    """Mark the address of an account as not verified; see ``verify``."""
+    require_verified_flag(change.work.settings)
+    await change.set(is_verified=False)
 
 
 async def delete(change: Change) -> None:

@@ -7,7 +7,7 @@ from clarinet_cli.models import User
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services.accounts.changes import create_superuser, unchanged
+from clarinet_cli.services.accounts.changes import create_account, unchanged
 from clarinet_cli.services.accounts.hashes import can_log_in, prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.accounts.resolve import first_admin_email
@@ -75,7 +75,7 @@ async def ensure_superuser(
         await ServerRepository(work.session).lock_accounts()
         if found := await find_superuser(work):
             return found
-        change = await create_superuser(work, email, prepared, update=True)
+        change = await create_account(work, email, prepared, update=True)
         if on_password is not None and change.password is not None:
             on_password(change)
     if late_logins is not None:

@@ -140,23 +140,38 @@ def normalise_email(text: str) -> str:
         raise INVALID.with_context(f"{text!r} is not a usable e-mail address: {reason}") from None
 
 
-def admin_email(settings: Settings, *, email: Optional[str], username: Optional[str]) -> str:
-    """Return the normalised address of a new administrator.
+def admin_email(
+    settings: Settings,
+    *,
+    address: Optional[str] = None,
+    email: Optional[str] = None,
+    username: Optional[str] = None,
+) -> str:
+    """Return the normalised address of a new account.
 
     Args:
-        settings: They name the administrator when neither of the others does.
-        email: An address.
+        settings: They name the administrator when none of the others does.
+        address: An address.
+        email: The same, given in another way.
         username: A name, which gets the server's domain unless it is an address itself.
 
     Raises:
-        InvalidInputError: Both are given, or the address is not usable.
+        InvalidInputError: The arguments name different addresses, or one is not usable.
         ConfigurationError: The address of the settings is not usable.
     """
-    if email is not None and username is not None:
-        raise INVALID.with_context("--email and --username exclude each other")
-    if username is not None:
-        return normalise_email(username_to_email(username))
-    return first_admin_email(settings) if email is None else normalise_email(email)
+    if address is not None and "@" not in address:
+        raise INVALID.with_context(
+            f"{address!r} is not an e-mail address",
+            hint=f"--username {address} means {username_to_email(address)}",
+        )
+    named = (address, email, None if username is None else username_to_email(username))
+    given = [normalise_email(text) for text in named if text is not None]
+    if len({fold_case(text) for text in given}) > 1:
+        raise INVALID.with_context(
+            f"different addresses are given: {', '.join(given)}",
+            hint="name the account once: USER, --email or --username",
+        )
+    return given[0] if given else first_admin_email(settings)
 
 
 def first_admin_email(settings: Settings) -> str:
