@@ -70,6 +70,7 @@ def test_each_command_of_a_group_has_an_example(name: str) -> None:
 BEFOREHAND = {
     "admin promote": ("admin", "demote", ADA),
     "admin activate": ("admin", "deactivate", ADA),
+    "admin verify": ("admin", "unverify", ADA),
     "admin revoke-role": ("admin", "grant-role", ADA, "doctor"),
 }
 

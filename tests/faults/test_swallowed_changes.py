@@ -78,6 +78,8 @@ CHANGES = {
     ),
     "deactivate": ("UPDATE", "user", ("admin", "deactivate", ADA)),
     "deactivate, sessions": ("DELETE", "access_token", ("admin", "deactivate", ADA)),
+    "set-email": ("UPDATE", "user", ("admin", "set-email", ADA, "new@example.org")),
+    "unverify": ("UPDATE", "user", ("admin", "unverify", ADA)),
     "demote": ("UPDATE", "user", ("admin", "demote", ADA)),
     "promote": ("INSERT", "userroleslink", ("admin", "promote", ADA)),
     "grant": ("INSERT", "userroleslink", ("admin", "grant-role", ADA, "expert")),

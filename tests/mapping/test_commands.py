@@ -2,8 +2,10 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import tomlkit
 
 from clarinet_cli.exceptions import ExitCode
 from tests.mapping.applications import ADA, BOB, EVE, HASH, Application, token_of
@@ -181,6 +183,43 @@ def test_flags_are_changed(shop: Application) -> None:
     shop.project.json("admin", "deactivate", EVE, "--settle", "0.1")
     assert shop.tokens() == {token_of("bob-live-1")}
     assert shop.users()[EVE][2] is False
+
+
+def test_an_address_is_changed(shop: Application) -> None:
+    """The sessions of that account end; another account's address is a conflict."""
+    before = shop.users()
+    conflict = shop.project.run("admin", "set-email", ADA, BOB.upper(), "--settle", "0")
+    assert (conflict.code, shop.users()) == (ExitCode.CONFLICT, before)
+    change = shop.project.json("admin", "set-email", ADA, "new@example.org", "--settle", "0")
+    assert (change["result"], change["sessions_revoked"]) == ("updated", 3)
+    assert shop.users() == {
+        **{key: before[key] for key in (BOB, EVE)},
+        "new@example.org": before[ADA],
+    }
+    assert shop.tokens() == OTHERS
+
+
+def test_an_address_is_verified(shop: Application) -> None:
+    """The flag of that account alone is changed."""
+    before = shop.users()
+    assert shop.project.json("admin", "unverify", BOB)["result"] == "updated"
+    assert shop.users() == {**before, BOB: (*before[BOB][:4], False)}
+    assert shop.project.json("admin", "verify", BOB)["result"] == "updated"
+    assert shop.users() == before
+
+
+@pytest.mark.parametrize("command", ["verify", "unverify"])
+def test_an_address_can_not_be_verified_without_a_column(shop: Application, command: str) -> None:
+    """The error names the setting, and nothing is changed."""
+    settings = shop.project.directory / "settings.toml"
+    document = tomlkit.parse(settings.read_text())
+    mapping: Any = document["mapping"]
+    mapping["user_columns"] = {**mapping.get("user_columns", {}), "is_verified": ""}
+    settings.write_text(tomlkit.dumps(document))
+    before = shop.users()
+    result = shop.project.run("admin", command, BOB)
+    assert (result.code, shop.users()) == (ExitCode.REFUSED, before)
+    assert "is_verified" in result.stderr
 
 
 def test_a_password_is_reset(shop: Application) -> None:

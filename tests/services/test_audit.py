@@ -59,6 +59,10 @@ CHANGES: list[tuple[str, str, str, dict[str, int]]] = [
     (f"admin activate {ADA}", ADA, "updated", {"sessions_revoked": 0}),
     (f"admin grant-role {ADA} doctor", ADA, "updated", {"sessions_revoked": 0}),
     (f"admin revoke-role {ADA} doctor", ADA, "updated", {"sessions_revoked": 0}),
+    (f"admin verify {ADA}", ADA, "updated", {"sessions_revoked": 0}),
+    (f"admin unverify {ADA}", ADA, "updated", {"sessions_revoked": 0}),
+    (f"admin set-email {ADA} a@example.org", "a@example.org", "updated", {"sessions_revoked": 0}),
+    (f"admin set-email a@example.org {ADA}", ADA, "updated", {"sessions_revoked": 0}),
     (
         f"admin reset-password {GRACE} --generate-password",
         GRACE,

@@ -1,4 +1,4 @@
-"""Commands that create a superuser: create and ensure."""
+"""Commands that create accounts."""
 
 from typing import Annotated, Optional
 

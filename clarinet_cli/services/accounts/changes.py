@@ -206,8 +206,8 @@ async def create_account(
     if found and not update:
         raise CONFLICT.with_context(
             f"the user {email} exists already",
-            hint="--if-not-exists leaves it as it is"
-            + (", --update makes it an administrator" if superuser else ""),
+            hint=f"{'--update makes it an administrator, ' * superuser}"
+            "--if-not-exists leaves it as it is",
         )
     if found:
         user = await lock_user(work.session, await require_one(work.session, found, email))
