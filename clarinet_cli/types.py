@@ -91,7 +91,7 @@ class StatsFormat(StrEnum):
 
 
 class StateName(StrEnum):
-    """The state of a session; see ``repositories.session_state``."""
+    """The state of a session; see ``repositories.expiry_policy``."""
 
     ACTIVE = "active"
     IDLE = "idle"

@@ -30,7 +30,7 @@ async def doctor(
         bool,
         typer.Option(
             "--fix",
-            help="Make safe repairs: file modes, missing roles and indexes, dead sessions.",
+            help="Make safe repairs: file modes, missing roles and indexes, stale sessions.",
         ),
     ] = False,
     strict: Strict = False,

@@ -93,7 +93,7 @@ ALIASES: dict[str, dict[str, str]] = {
 }
 AMBIGUOUS = {
     ("session", "cleanup-all"): (
-        "'clarinet session cleanup' removes dead sessions, "
+        "'clarinet session cleanup' removes stale sessions, "
         "'clarinet session revoke-all' revokes all sessions"
     ),
 }

@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User, metadata
 from clarinet_cli.models.functions import readable_instant
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
 
 MAX_COUNTED: Final = 100_000

@@ -30,8 +30,8 @@ from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
 from clarinet_cli.models.functions import OLDEST, readable_instant
 from clarinet_cli.repositories.base import folded_column
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages, page_of
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
 from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.timefmt import iso_text

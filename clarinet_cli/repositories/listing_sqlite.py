@@ -36,7 +36,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import canonical_id, is_canonical_id
 from clarinet_cli.models.types import iso_texts, parse_uuid, text_of
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES, LAST_ACCESSED
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.sessions import ID_LENGTH, TOKEN, USER_ID
 from clarinet_cli.results import SessionPage, SessionRow
 

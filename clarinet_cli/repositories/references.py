@@ -27,8 +27,8 @@ from clarinet_cli.models import TABLE_NAMES, AccessToken, User, metadata
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.repositories.base import quoted_table, stored_table
 
-USERS = metadata.tables[str(User.__tablename__)]
-SESSIONS = metadata.tables[str(AccessToken.__tablename__)]
+USER_TABLE = metadata.tables[str(User.__tablename__)]
+SESSION_TABLE = metadata.tables[str(AccessToken.__tablename__)]
 CASCADE, SET_NULL, SET_DEFAULT = "CASCADE", "SET NULL", "SET DEFAULT"
 ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": CASCADE, "n": SET_NULL, "d": SET_DEFAULT}
 MAX_DEPTH = 5  # of cascades
@@ -42,7 +42,7 @@ _POSTGRESQL = text(
     " AS columns,"
     " ARRAY(SELECT a.attname::text FROM unnest(con.confkey) WITH ORDINALITY k(number, place)"
     " JOIN pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.place)"
-    " AS referred"
+    " AS referenced"
     " FROM pg_constraint con JOIN pg_class c ON c.oid = con.conrelid"
     " JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class t ON t.oid = :target"
     " WHERE con.contype = 'f' AND con.conparentid = 0 AND c.oid <> t.oid"
@@ -60,7 +60,7 @@ _SQLITE = text(
 _SQLITE_KEY = text("SELECT name FROM pragma_table_info(:target) WHERE pk > 0 ORDER BY pk")
 
 
-class _Found(NamedTuple):
+class _ForeignKey(NamedTuple):
     """A foreign key from the catalogue; ``key`` identifies its table there."""
 
     key: Any
@@ -78,13 +78,13 @@ class Reference:
         table: The referencing table, with the columns of the keys.
         pairs: Each column with the column that it refers to.
         action: The ``ON DELETE`` action.
-        inner: If the action is CASCADE, the foreign keys to the referencing table in turn.
+        children: If the action is CASCADE, the foreign keys to the referencing table.
     """
 
     table: Table
     pairs: tuple[tuple[str, str], ...]
     action: str
-    inner: tuple["Reference", ...]
+    children: tuple["Reference", ...]
 
     @property
     def name(self) -> str:
@@ -97,44 +97,44 @@ class Reference:
         return self.action == CASCADE
 
     @property
-    def forbids(self) -> bool:
+    def restricts(self) -> bool:
         """Whether it prevents the deletion of the rows that it refers to."""
         return self.action not in (CASCADE, SET_NULL, SET_DEFAULT)
 
-    def joined(self, place: FromClause, outer: FromClause) -> ColumnElement[bool]:
+    def join_condition(self, place: FromClause, outer: FromClause) -> ColumnElement[bool]:
         """Return the condition that a row of *place* refers to a row of *outer*."""
-        return and_(*(place.c[column] == outer.c[referred] for column, referred in self.pairs))
+        return and_(*(place.c[column] == outer.c[referenced] for column, referenced in self.pairs))
 
 
 async def references_to(session: AsyncSession, table: Table) -> tuple[Reference, ...]:
-    """Return the foreign keys of other programs' tables to one of our tables.
+    """Return the foreign keys of other programs' tables to a Clarinet table.
 
     Args:
         session: The session for the queries; a single one if there is no such key.
-        table: Our table.
+        table: The Clarinet table.
     """
     tables = mapped_tables(session.get_bind().dialect)
-    if tables is not None and table.name == SESSIONS.name and not tables.capabilities.sessions:
+    if tables is not None and table.name == SESSION_TABLE.name and not tables.capabilities.sessions:
         return ()
     found = await _references(session, table)
     if tables is None:
         return found
-    ours = {stored: name for name, stored in tables.names[table.name].items()}
-    return tuple(_by_our_names(item, ours) for item in found)
+    names = {stored: name for name, stored in tables.names[table.name].items()}
+    return tuple(_with_clarinet_names(item, names) for item in found)
 
 
-def _by_our_names(reference: Reference, ours: dict[str, str]) -> Reference:
-    """Return a foreign key to an application's table with our names of the columns there.
+def _with_clarinet_names(reference: Reference, names: dict[str, str]) -> Reference:
+    """Return a foreign key to an application's table with the Clarinet names of its columns.
 
     Raises:
         RefusedError: It refers to a column that is not mapped, so that its rows can't be counted.
     """
-    for _, referred in reference.pairs:
-        if referred not in ours:
+    for _, referenced in reference.pairs:
+        if referenced not in names:
             raise REFUSED.with_context(
-                f"{reference.name} refers to the column {referred}, which is not mapped"
+                f"{reference.name} refers to the column {referenced}, which is not mapped"
             )
-    pairs = tuple((column, ours[referred]) for column, referred in reference.pairs)
+    pairs = tuple((column, names[referenced]) for column, referenced in reference.pairs)
     return replace(reference, pairs=pairs)
 
 
@@ -147,16 +147,18 @@ async def _references(session: AsyncSession, table: Table) -> tuple[Reference, .
 
 async def _references_of(session: AsyncSession, target: Any, depth: int) -> tuple[Reference, ...]:
     on_sqlite = session.get_bind().dialect.name == "sqlite"
-    found = await (_in_sqlite(session, target) if on_sqlite else _on_server(session, target))
+    found = await (
+        _sqlite_keys(session, target) if on_sqlite else _postgresql_keys(session, target)
+    )
     references = []
     own = _own_tables(session)
     for key in found:
         if (key.schema, key.name) in own:
             continue
         deeper = key.action == CASCADE and depth < MAX_DEPTH
-        inner = await _references_of(session, key.key, depth + 1) if deeper else ()
+        children = await _references_of(session, key.key, depth + 1) if deeper else ()
         columns = {name for name, _ in key.pairs} | {
-            name for child in inner for _, name in child.pairs
+            name for child in children for _, name in child.pairs
         }
         table = Table(
             key.name,
@@ -164,7 +166,7 @@ async def _references_of(session: AsyncSession, target: Any, depth: int) -> tupl
             *(Column[Any](name) for name in sorted(columns)),
             schema=key.schema,
         )
-        references.append(Reference(table, key.pairs, key.action, inner))
+        references.append(Reference(table, key.pairs, key.action, children))
     return tuple(references)
 
 
@@ -181,63 +183,63 @@ def _own_tables(session: AsyncSession) -> set[tuple[Optional[str], str]]:
     return {(schema, name) for name in names for schema in {mapping.schema_name or None, None}}
 
 
-async def _on_server(session: AsyncSession, target: int) -> list[_Found]:
+async def _postgresql_keys(session: AsyncSession, target: int) -> list[_ForeignKey]:
     rows = await session.execute(_POSTGRESQL, {"target": target})
     return [
-        _Found(
+        _ForeignKey(
             row.key,
             row.name,
             row.schema,
             ACTIONS[row.action],
-            tuple(zip(row.columns, row.referred, strict=True)),
+            tuple(zip(row.columns, row.referenced, strict=True)),
         )
         for row in rows
     ]
 
 
-async def _in_sqlite(session: AsyncSession, target: str) -> list[_Found]:
+async def _sqlite_keys(session: AsyncSession, target: str) -> list[_ForeignKey]:
     rows = (await session.execute(_SQLITE, {"target": target})).all()
     if not rows:
         return []
     primary = list(await session.scalars(_SQLITE_KEY, {"target": target}))
     keys: dict[tuple[str, int], tuple[str, list[tuple[str, str]]]] = {}
-    for name, number, source, referred, action in rows:
+    for name, number, source, referenced, action in rows:
         _, pairs = keys.setdefault((name, number), (action, []))
-        pairs.append((source, referred or primary[len(pairs)]))
+        pairs.append((source, referenced or primary[len(pairs)]))
     return [
-        _Found(name, name, None, action, tuple(pairs))
+        _ForeignKey(name, name, None, action, tuple(pairs))
         for (name, _), (action, pairs) in keys.items()
     ]
 
 
-def protected(references: Sequence[Reference]) -> ColumnElement[bool]:
+def is_protected(references: Sequence[Reference]) -> ColumnElement[bool]:
     """Return the condition for sessions whose deletion another table prevents.
 
     It does so directly, or by a reference to rows that would be deleted with the session.
     """
-    return or_(literal(0) == 1, *(_protected(reference, SESSIONS) for reference in references))
+    return or_(literal(0) == 1, *(_protected(reference, SESSION_TABLE) for reference in references))
 
 
-def referred(references: Sequence[Reference]) -> ColumnElement[bool]:
+def is_referenced(references: Sequence[Reference]) -> ColumnElement[bool]:
     """Return the condition for sessions whose deletion would fail or delete other rows."""
-    strong = [item for item in references if item.cascades or item.forbids]
-    found = (_exists(item, item.table.alias(), SESSIONS) for item in strong)
+    strong = [item for item in references if item.cascades or item.restricts]
+    found = (_exists(item, item.table.alias(), SESSION_TABLE) for item in strong)
     return or_(literal(0) == 1, *found)
 
 
 def can_protect(references: Sequence[Reference]) -> bool:
     """Return whether any of these foreign keys can prevent a deletion."""
-    return any(item.forbids or can_protect(item.inner) for item in references)
+    return any(item.restricts or can_protect(item.children) for item in references)
 
 
 def _protected(reference: Reference, outer: FromClause) -> ColumnElement[bool]:
     place = reference.table.alias()
-    if reference.forbids:
+    if reference.restricts:
         return _exists(reference, place, outer)
-    if not reference.cascades or not can_protect(reference.inner):
+    if not reference.cascades or not can_protect(reference.children):
         return literal(0) == 1
     return _exists(
-        reference, place, outer, or_(*(_protected(item, place) for item in reference.inner))
+        reference, place, outer, or_(*(_protected(item, place) for item in reference.children))
     )
 
 
@@ -245,7 +247,9 @@ def _exists(
     reference: Reference, place: FromClause, outer: FromClause, *also: ColumnElement[bool]
 ) -> ColumnElement[bool]:
     """Return the condition for rows of *outer* that a row of *place* refers to."""
-    rows = select(literal(1)).select_from(place).where(reference.joined(place, outer), *also)
+    rows = (
+        select(literal(1)).select_from(place).where(reference.join_condition(place, outer), *also)
+    )
     return exists(rows.correlate(outer))
 
 
@@ -272,58 +276,58 @@ class ReferenceRepository:
         """
         blocking: dict[str, int] = {}
         cascading: dict[str, int] = {}
-        to_users = await references_to(self.session, USERS)
+        to_users = await references_to(self.session, USER_TABLE)
         await self._count(
-            to_users, USERS, col(User.id) == user_id, blocking, cascading, set_null=True
+            to_users, USER_TABLE, col(User.id) == user_id, blocking, cascading, set_null=True
         )
-        to_sessions = await references_to(self.session, SESSIONS)
+        to_sessions = await references_to(self.session, SESSION_TABLE)
         of_user = col(AccessToken.user_id) == user_id
-        await self._count(to_sessions, SESSIONS, of_user, blocking, cascading)
+        await self._count(to_sessions, SESSION_TABLE, of_user, blocking, cascading)
         return blocking, cascading
 
     async def to_sessions(
-        self, references: Sequence[Reference], here: ColumnElement[bool]
+        self, references: Sequence[Reference], condition: ColumnElement[bool]
     ) -> tuple[dict[str, int], dict[str, int]]:
         """Count the rows that prevent the deletion of sessions, and those deleted with them.
 
         Args:
             references: What ``references_to`` returned.
-            here: The condition for the sessions.
+            condition: The condition for the sessions.
         """
         blocking: dict[str, int] = {}
         cascading: dict[str, int] = {}
-        await self._count(references, SESSIONS, here, blocking, cascading)
+        await self._count(references, SESSION_TABLE, condition, blocking, cascading)
         return blocking, cascading
 
     async def _count(
         self,
         references: Sequence[Reference],
         outer: FromClause,
-        here: ColumnElement[bool],
+        condition: ColumnElement[bool],
         blocking: dict[str, int],
         cascading: dict[str, int],
         *,
         set_null: bool = False,
     ) -> None:
-        """Add the numbers of rows that refer to the rows for which *here* holds.
+        """Add the numbers of rows that refer to the rows for which *condition* holds.
 
         Args:
             references: The foreign keys.
             outer: The table that they refer to.
-            here: A condition on *outer*.
+            condition: A condition on *outer*.
             blocking: Receives the numbers of rows that prevent the deletion.
             cascading: Receives the numbers of rows that would be deleted too.
             set_null: Count rows that would only lose their reference as blocking.
         """
         for reference in references:
-            if not (reference.cascades or reference.forbids or set_null):
+            if not (reference.cascades or reference.restricts or set_null):
                 continue
             place = reference.table.alias()
-            joined = reference.joined(place, outer)
-            rows = select(literal(1)).select_from(outer).where(here, joined)
+            joined = reference.join_condition(place, outer)
+            rows = select(literal(1)).select_from(outer).where(condition, joined)
             referring = exists(rows.correlate(place))
             query = select(func.count()).select_from(place).where(referring)
             if count := int(await self.session.scalar(query) or 0):
                 counts = cascading if reference.cascades else blocking
                 counts[reference.name] = counts.get(reference.name, 0) + count
-                await self._count(reference.inner, place, referring, blocking, cascading)
+                await self._count(reference.children, place, referring, blocking, cascading)

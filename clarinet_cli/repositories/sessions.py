@@ -36,8 +36,13 @@ from clarinet_cli.repositories.base import (
     execute_dml,
     prevented_error,
 )
-from clarinet_cli.repositories.references import SESSIONS, Reference, references_to, referred
-from clarinet_cli.repositories.session_state import CREATED, EXPIRES
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES
+from clarinet_cli.repositories.references import (
+    SESSION_TABLE,
+    Reference,
+    is_referenced,
+    references_to,
+)
 
 ID_LENGTH = 8
 MATCHES_SHOWN = 10
@@ -269,7 +274,7 @@ class SessionRepository(BaseRepository[AccessToken]):
             return []
         if not await self._expiry_is_stored(references, criteria):
             return []
-        here = [*criteria, referred(references), EXPIRES > CREATED]
+        here = [*criteria, is_referenced(references), EXPIRES > CREATED]
         query = update(AccessToken).where(*here).values(expires_at=CREATED)
         options = {"synchronize_session": False}
         expired = await self.session.execute(
@@ -291,7 +296,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is None or tables.has(str(AccessToken.__tablename__), "expires_at"):
             return True
-        if await self.count(*criteria, referred(references)):
+        if await self.count(*criteria, is_referenced(references)):
             names = ", ".join(reference.name for reference in references)
             raise CONFLICT.with_context(
                 f"rows of {names} refer to sessions, which have no expires_at to be ended by"
@@ -307,11 +312,11 @@ class SessionRepository(BaseRepository[AccessToken]):
     async def _unreferenced(self) -> list[ColumnElement[bool]]:
         """Return the condition for sessions that no other table refers to; empty: all of them."""
         references = await self._referring()
-        return [not_(referred(references))] if references else []
+        return [not_(is_referenced(references))] if references else []
 
     async def _referring(self) -> tuple[Reference, ...]:
         if self._references is None:
-            self._references = await references_to(self.session, SESSIONS)
+            self._references = await references_to(self.session, SESSION_TABLE)
         return self._references
 
     @property

@@ -18,6 +18,9 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
@@ -30,16 +33,66 @@ from clarinet_cli.models.functions import (
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import text_of
 from clarinet_cli.repositories.base import BaseRepository
-from clarinet_cli.repositories.session_state import (
+from clarinet_cli.repositories.expiry_policy import (
     CREATED,
     EXPIRES,
     LAST_ACCESSED,
     ExpiryPolicy,
-    utc_day,
 )
 from clarinet_cli.repositories.sessions import USER_ID
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy, StateName
+
+
+class lifetime_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
+    """The time from the first timestamp to the second.
+
+    PostgreSQL: an interval. SQLite, which can't subtract text timestamps: days with a fraction,
+    precise to a millisecond, as its date functions round. Microseconds from ``strftime`` would
+    take four times as long.
+    """
+
+    type = NullType()  # as the driver has it
+    inherit_cache = True
+
+
+class utc_day(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
+    """The day of a timestamp in UTC, as ``YYYY-MM-DD``."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(utc_day, "sqlite")
+def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
+    return f"date({compiler.process(element.clauses, **options)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(lifetime_between, "sqlite")
+def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    if _never_expires(compiler):
+        return "NULL"
+    return f"(julianday({end}) - julianday({start}))"
+
+
+@compiles(lifetime_between, "postgresql")
+def _postgresql_lifetime(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    return "CAST(NULL AS INTERVAL)" if _never_expires(compiler) else f"({end} - {start})"
+
+
+def _never_expires(compiler: Any) -> bool:
+    """Return whether sessions have no expiry, and so no lifetime."""
+    tables = mapped_tables(compiler.dialect)
+    return tables is not None and tables.never_expires
+
 
 AGE_BUCKETS = {
     "under_1h": timedelta(hours=1),
@@ -68,13 +121,13 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         the first one finds one that may not be the server's.
         """
         if self.session.get_bind().dialect.name == "sqlite":
-            row = await self._row(_in_one_pass(policy, exact=False))
-            row = await self._row(_in_one_pass(policy, exact=True)) if row[-1] else row
+            row = await self._row(_single_scan_query(policy, exact=False))
+            row = await self._row(_single_scan_query(policy, exact=True)) if row[-1] else row
         else:
-            row = await self._row(_by_user(policy))
+            row = await self._row(_query_by_user(policy))
         total, readable, live, active, expired, users = (int(value or 0) for value in row[:6])
         tables = mapped_tables(self.session.get_bind().dialect)
-        has_life = readable > 0 and row[7] is not None
+        has_lifetime = readable > 0 and row[7] is not None
         return SessionStats(
             total=total,
             active=active,
@@ -82,8 +135,8 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             expired=expired,
             blocked=live - active,
             users=users,
-            average_life_seconds=round(_seconds(row[6]) / readable, 3) if has_life else None,
-            longest_life_seconds=round(_seconds(row[7]), 3) if has_life else None,
+            average_life_seconds=round(_seconds(row[6]) / readable, 3) if has_lifetime else None,
+            longest_life_seconds=round(_seconds(row[7]), 3) if has_lifetime else None,
             next_expiry=None if tables is not None and tables.never_expires else row[8],
             age=_buckets(readable, [int(value or 0) for value in row[9:-1]]),
             invalid=total - readable or None,
@@ -96,7 +149,7 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         """Count sessions by state for each value of a column, the most frequent first.
 
         Args:
-            policy: The instant of the states.
+            policy: The reference time of the states.
             by: The column; days are ordered newest first.
         """
         key = _GROUP_KEYS[by]
@@ -126,21 +179,21 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         ]
 
 
-def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
+def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
     """Return the query for SQLite: one scan in the order of the file.
 
     A scan by an index reads a page for each row and takes many times as long. The number of
     users comes from skipping through the index on ``user_id``.
 
     Args:
-        policy: The instant of the states.
-        exact: Check the form of each id and instant, which takes half as long again. If False,
+        policy: The reference time of the states.
+        exact: Check the form of each id and timestamp, which takes half as long again. If False,
             the last column is the number of sessions whose form has to be checked.
     """
     readable = all_instants_readable() if exact else true()
     owner = canonical_id(USER_ID) if exact else USER_ID
     active = select(col(User.id)).where(col(User.is_active), is_canonical_id(col(User.id)))
-    life = func.life_between(CREATED, EXPIRES)
+    lifetime = func.lifetime_between(CREATED, EXPIRES)
     columns: list[ColumnElement[Any]] = [
         func.count(),
         _count_if(readable),
@@ -149,30 +202,30 @@ def _in_one_pass(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         _count_if(and_(policy.expired, readable)),
         func.count(owner.distinct())
         if exact
-        else select(func.count(_users("step").c.user_id)).scalar_subquery(),
-        func.sum(life).filter(readable),
-        func.max(life).filter(readable),
+        else select(func.count(_user_ids("step").c.user_id)).scalar_subquery(),
+        func.sum(lifetime).filter(readable),
+        func.max(lifetime).filter(readable),
         _next_expiry(policy),
         *(_count_if(and_(young, readable)) for young in _younger_than_limits(policy)),
         literal(0)
         if exact
-        else func.count() - _count_if(_canonical_timestamps(life)) + _non_canonical_users(),
+        else func.count() - _count_if(_canonical_timestamps(lifetime)) + _non_canonical_users(),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
     return query
 
 
-def _canonical_timestamps(life: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return whether all instants have the length and separators of the server's form."""
+def _canonical_timestamps(lifetime: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return whether all timestamps have the length and separators of the server's form."""
     form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
-    shaped = (instant.op("GLOB")(form) for instant in (CREATED, EXPIRES, LAST_ACCESSED))
-    return and_(*shaped, life.is_not(None))
+    shaped = (timestamp.op("GLOB")(form) for timestamp in (CREATED, EXPIRES, LAST_ACCESSED))
+    return and_(*shaped, lifetime.is_not(None))
 
 
-def _by_user(policy: ExpiryPolicy) -> Select[Any]:
+def _query_by_user(policy: ExpiryPolicy) -> Select[Any]:
     """Return the query for PostgreSQL: sums by user, then of these; it may run in parallel."""
     readable = all_instants_readable()
-    life = func.life_between(CREATED, EXPIRES)
+    lifetime = func.lifetime_between(CREATED, EXPIRES)
     each = (
         select(
             USER_ID.label("user_id"),
@@ -180,8 +233,8 @@ def _by_user(policy: ExpiryPolicy) -> Select[Any]:
             func.count().label("total"),
             _count_if(policy.expired).label("expired"),
             _count_if(policy.live).label("live"),
-            func.sum(life).filter(readable).label("life"),
-            func.max(life).filter(readable).label("longest"),
+            func.sum(lifetime).filter(readable).label("lifetime"),
+            func.max(lifetime).filter(readable).label("longest"),
             *(
                 _count_if(young).label(name)
                 for name, young in zip(AGE_BUCKETS, _younger_than_limits(policy), strict=True)
@@ -198,7 +251,7 @@ def _by_user(policy: ExpiryPolicy) -> Select[Any]:
         func.sum(each.c.live).filter(each.c.readable, usable),
         func.sum(each.c.expired).filter(each.c.readable),
         func.count(each.c.user_id.distinct()),
-        func.sum(each.c.life),
+        func.sum(each.c.lifetime),
         func.max(each.c.longest),
         _next_expiry(policy),
         *(func.sum(each.c[name]).filter(each.c.readable) for name in AGE_BUCKETS),
@@ -218,12 +271,12 @@ def _younger_than_limits(policy: ExpiryPolicy) -> list[ColumnElement[bool]]:
 
 
 def _next_expiry(policy: ExpiryPolicy) -> ScalarSelect[Any]:
-    """Return the first expiry after the instant of the policy, by the index on ``expires_at``."""
+    """Return the first expiry after the reference time, by the index on ``expires_at``."""
     ahead = and_(policy.now < EXPIRES, readable_instant(EXPIRES))
     return select(EXPIRES).where(ahead).order_by(EXPIRES).limit(1).scalar_subquery()
 
 
-def _users(name: str) -> CTE:
+def _user_ids(name: str) -> CTE:
     """Return the ids of the users with sessions, by a loose index scan."""
     step = select(func.min(USER_ID).label("user_id")).cte(name, recursive=True)
     following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
@@ -232,14 +285,14 @@ def _users(name: str) -> CTE:
 
 def _non_canonical_users() -> ScalarSelect[Any]:
     """Return the number of non-canonical ids of users with sessions."""
-    user_id = _users("other_step").c.user_id
+    user_id = _user_ids("other_step").c.user_id
     non_canonical = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
     return select(_count_if(non_canonical)).scalar_subquery()
 
 
-def _seconds(life: timedelta | float) -> float:
-    """Return a life in seconds; SQLite returns it in days."""
-    exact = life if isinstance(life, timedelta) else timedelta(days=life)
+def _seconds(lifetime: timedelta | float) -> float:
+    """Convert a lifetime to seconds; SQLite returns it in days."""
+    exact = lifetime if isinstance(lifetime, timedelta) else timedelta(days=lifetime)
     return exact.total_seconds()
 
 

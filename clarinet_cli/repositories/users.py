@@ -41,7 +41,7 @@ from clarinet_cli.repositories.base import (
     folded_column,
     prevented_error,
 )
-from clarinet_cli.repositories.session_state import ExpiryPolicy
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.results import UserRow
 from clarinet_cli.types import ANY_USER, StateName, UserFilter
 

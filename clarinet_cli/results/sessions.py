@@ -152,8 +152,8 @@ class CleanupReport:
     """The result of a clean-up; ``complete`` if no session that can be deleted is left.
 
     Attributes:
-        matched: The dead sessions that can be deleted, as ``remaining`` those that are left.
-        protected: Dead sessions that can't be deleted: rows of other tables refer to them.
+        matched: The stale sessions that can be deleted, as ``remaining`` those that are left.
+        protected: Stale sessions that can't be deleted: rows of other tables refer to them.
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
             negative: behind.
         invalid: The sessions that are kept because of an unreadable instant; None if 0.

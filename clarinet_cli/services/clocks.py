@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli import timefmt
 from clarinet_cli.exceptions import CLOCKS_DIFFER
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.utils.logger import logger

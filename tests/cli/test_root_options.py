@@ -500,7 +500,7 @@ def test_a_clean_up_of_all_names_both_meanings(project: Project) -> None:
     """Dead sessions, or everybody's: the two differ too much to guess."""
     result = project.run("session", "cleanup-all")
     assert_failed(result, 2)
-    assert "'clarinet session cleanup' removes dead sessions" in result.stderr
+    assert "'clarinet session cleanup' removes stale sessions" in result.stderr
     assert "'clarinet session revoke-all' revokes all sessions" in result.stderr
 
 

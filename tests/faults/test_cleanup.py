@@ -166,7 +166,7 @@ def test_a_supervisor_hears_of_the_service(project: Project, tmp_path: Path) -> 
     assert result.code == 143, result
     assert heard[0] == "READY=1\n"
     [status] = [line for line in heard if line.startswith("STATUS=")]
-    assert status.startswith("STATUS=deleted 5 of 5 dead sessions, next run in ")
+    assert status.startswith("STATUS=deleted 5 of 5 stale sessions, next run in ")
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_what_a_trigger_keeps_remains(peopled: Project, options: tuple[str, ...]
     report = result.json
     assert (report["matched"], report["deleted"], report["remaining"]) == (2, 0, 2)
     assert (report["complete"], report["batches"]) == (False, 0)
-    assert "2 dead sessions were not deleted; check triggers and rules on" in result.stderr
+    assert "2 stale sessions were not deleted; check triggers and rules on" in result.stderr
     assert peopled.count("access_token") == 3
     failed = peopled.run("session", "cleanup", *options, "--fail-incomplete")
     assert failed.code == 6

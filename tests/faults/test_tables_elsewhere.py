@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clarinet_cli.repositories.purge.postgresql import number_of_blocks
+from clarinet_cli.repositories.purge.postgresql import count_blocks
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.utils.database import get_async_session
 from tests import oracle
@@ -152,7 +152,7 @@ def test_everybody_is_logged_out(many: Project, kind: Any) -> None:
 async def blocks(project: Project) -> Any:
     """Return the table's size in blocks as the clean-up sees it."""
     async with get_async_session(project.settings) as session:
-        return await number_of_blocks(session)
+        return await count_blocks(session)
 
 
 async def test_an_ordinary_table_is_read_by_its_blocks(many: Project) -> None:

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session, transaction
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.purge import Batch, PurgeStrategy, choose_purge_strategy
-from clarinet_cli.repositories.purge.postgresql import BlockRanges, ListedKeys
-from clarinet_cli.repositories.purge.sqlite import RowidSlices
-from clarinet_cli.repositories.purge.strategy import KeyOrder
-from clarinet_cli.repositories.session_state import ExpiryPolicy
+from clarinet_cli.repositories.purge.postgresql import BlockRangePurge, KeyListPurge
+from clarinet_cli.repositories.purge.sqlite import RowidPurge
+from clarinet_cli.repositories.purge.strategy import KeysetPurge
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
 from tests.support import FIXTURE_NOW, Project
@@ -44,7 +44,7 @@ ROWS = st.lists(st.builds(Row, OFFSETS, OFFSETS, OFFSETS), max_size=12)
 
 async def by_rowid(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
     """SQLite's own strategy."""
-    strategy = RowidSlices(session, dead)
+    strategy = RowidPurge(session, dead)
     await strategy.prepare()
     return strategy
 
@@ -54,7 +54,7 @@ async def by_block(
 ) -> PurgeStrategy:
     """PostgreSQL's own strategy, with batches counted first."""
     query = "SELECT pg_relation_size('access_token') / 8192"
-    return BlockRanges(session, dead, oracle.rows(project, query)[0][0], exact=exact)
+    return BlockRangePurge(session, dead, oracle.rows(project, query)[0][0], exact=exact)
 
 
 async def by_estimate(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
@@ -64,13 +64,13 @@ async def by_estimate(session: AsyncSession, dead: Any, project: Project) -> Pur
 
 async def by_key(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
     """The strategy for every engine."""
-    return KeyOrder(session, dead)
+    return KeysetPurge(session, dead)
 
 
 async def by_list(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
     """The strategy for few dead sessions."""
     sessions = oracle.raw_sessions(project)
-    return ListedKeys(session, dead, [item.token for item in sessions])
+    return KeyListPurge(session, dead, [item.token for item in sessions])
 
 
 STRATEGIES = [
@@ -154,7 +154,7 @@ async def test_exactly_the_dead_ones_go(
     before = oracle.raw_sessions(project)
     dead = {item.token for item in before if item.is_dead(FIXTURE_NOW, **options)}
     found, batches, deleted = await purge(
-        project, make, MOMENT.dead(**options), size=size, step=step, skip_locked=skip_locked
+        project, make, MOMENT.stale(**options), size=size, step=step, skip_locked=skip_locked
     )
     assert oracle.tokens(project) == {item.token for item in before} - dead
     assert deleted == len(dead)
@@ -168,7 +168,7 @@ async def test_exactly_the_dead_ones_go(
 async def test_full_batches_until_the_end(project: Project, make: Maker) -> None:
     """Ten dead sessions in threes: three full batches and the rest."""
     oracle.add_sessions(project, user(project), 10, now=FIXTURE_NOW, dead=True)
-    _, batches, deleted = await purge(project, make, MOMENT.dead(), size=3)
+    _, batches, deleted = await purge(project, make, MOMENT.stale(), size=3)
     assert [batch.number for batch in batches] == ([10] if make is by_estimate else [3, 3, 3, 1])
     assert (deleted, oracle.count(project)) == (10, 0)
 
@@ -188,7 +188,7 @@ async def test_a_session_revived_after_the_scan_survives(project: Project, make:
             revived,
         )
 
-    found, _, deleted = await purge(project, make, MOMENT.dead(), before_delete=revive)
+    found, _, deleted = await purge(project, make, MOMENT.stale(), before_delete=revive)
     assert (found, deleted) == (6, 5)
     assert oracle.tokens(project) == {revived}
 
@@ -206,7 +206,7 @@ async def test_a_session_that_becomes_unreadable_after_the_scan_survives(
         query = f"UPDATE access_token SET created_at = '{value}' WHERE token = ?"
         oracle.rows(project, query, odd)
 
-    dead = MOMENT.dead_if_valid() if make is by_rowid else MOMENT.dead()
+    dead = MOMENT.stale_if_valid() if make is by_rowid else MOMENT.stale()
     found, _, deleted = await purge(project, make, dead, before_delete=spoil)
     assert (found, deleted) == (6, 5)
     assert oracle.rows(project, "SELECT token FROM access_token") == [(odd,)]
@@ -220,7 +220,7 @@ async def test_locked_rows_are_skipped(project: Project, make: Maker) -> None:
     locked = sorted(oracle.tokens(project))[3]
     query = "SELECT 1 FROM access_token WHERE token = ? FOR UPDATE"
     async with oracle.held_transaction(project, query, locked):
-        _, _, deleted = await purge(project, make, MOMENT.dead(), skip_locked=True)
+        _, _, deleted = await purge(project, make, MOMENT.stale(), skip_locked=True)
         assert oracle.tokens(project) == {locked}
     assert deleted == 5
 
@@ -232,7 +232,7 @@ async def test_any_rowid(project: Project) -> None:
     places = (-(2**63) + 1, -1, 0, 2**40, 2**63 - 1)
     for old, new in enumerate(places, start=1):
         oracle.rows(project, "UPDATE access_token SET rowid = ? WHERE rowid = ?", new, old)
-    found, batches, deleted = await purge(project, by_rowid, MOMENT.dead(), size=2, step=2)
+    found, batches, deleted = await purge(project, by_rowid, MOMENT.stale(), size=2, step=2)
     assert (found, len(batches), deleted, oracle.count(project)) == (5, 3, 5, 0)
 
 
@@ -246,7 +246,7 @@ async def test_dead_rows_in_many_blocks_with_live_ones_between(
     for dead in (False, True, False, False, True):
         oracle.add_sessions(project, user_id, 400, now=FIXTURE_NOW, dead=dead)
     live = {item.token for item in oracle.raw_sessions(project) if not item.is_dead(FIXTURE_NOW)}
-    found, batches, deleted = await purge(project, make, MOMENT.dead(), size=150, step=2)
+    found, batches, deleted = await purge(project, make, MOMENT.stale(), size=150, step=2)
     assert (found, deleted) == (800, 800)
     assert max(batch.number for batch in batches) <= 150
     assert oracle.tokens(project) == live
@@ -258,13 +258,13 @@ async def chosen(project: Project, **options: Any) -> PurgeStrategy:
         open_pinned_session(project.settings) as session,
         transaction(session, Access.READ),
     ):
-        dead = MOMENT.dead(expired_only=options.get("by_expiry", False))
+        dead = MOMENT.stale(expired_only=options.get("by_expiry", False))
         return await choose_purge_strategy(session, dead, **{"by_expiry": False, **options})
 
 
 async def test_each_engine_has_its_strategy(project: Project) -> None:
     """Rowids on SQLite, blocks on PostgreSQL."""
-    expected = RowidSlices if project.server is None else BlockRanges
+    expected = RowidPurge if project.server is None else BlockRangePurge
     assert isinstance(await chosen(project), expected)
 
 
@@ -273,12 +273,12 @@ async def test_few_expired_sessions_are_found_by_the_index(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By expiry alone the keys of few dead ones are listed; otherwise blocks are read."""
-    monkeypatch.setattr("clarinet_cli.repositories.purge.postgresql.FEW", 3)
+    monkeypatch.setattr("clarinet_cli.repositories.purge.postgresql.MAX_LISTED_KEYS", 3)
     oracle.add_sessions(project, user(project), 3, now=FIXTURE_NOW, dead=True)
-    assert isinstance(await chosen(project, by_expiry=True), ListedKeys)
-    assert isinstance(await chosen(project, by_expiry=False), BlockRanges)
+    assert isinstance(await chosen(project, by_expiry=True), KeyListPurge)
+    assert isinstance(await chosen(project, by_expiry=False), BlockRangePurge)
     oracle.add_sessions(project, user(project), 1, now=FIXTURE_NOW, dead=True)
-    assert isinstance(await chosen(project, by_expiry=True), BlockRanges)
+    assert isinstance(await chosen(project, by_expiry=True), BlockRangePurge)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ async def test_engines_without_ctid_get_the_key_order(project: Project, version:
         f"CREATE FUNCTION version() RETURNS text LANGUAGE sql AS $$ SELECT '{version}' $$",
     )
     oracle.rows(project, f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
-    assert isinstance(await chosen(project), KeyOrder)
+    assert isinstance(await chosen(project), KeysetPurge)
 
 
 async def test_other_tables_get_the_key_order(project: Project) -> None:
@@ -313,8 +313,8 @@ async def test_other_tables_get_the_key_order(project: Project) -> None:
         oracle.rows(project, "CREATE TABLE all_of_them PARTITION OF access_token DEFAULT")
     oracle.rows(project, "INSERT INTO access_token SELECT * FROM plain")
     kept = oracle.add_session(project, user(project), now=FIXTURE_NOW)
-    assert isinstance(await chosen(project), KeyOrder)
-    found, batches, deleted = await purge(project, by_key, MOMENT.dead(), size=2)
+    assert isinstance(await chosen(project), KeysetPurge)
+    found, batches, deleted = await purge(project, by_key, MOMENT.stale(), size=2)
     assert (found, len(batches), deleted) == (5, 3, 5)
     assert oracle.tokens(project) == {kept}
 
@@ -328,7 +328,7 @@ async def test_scanning_leaves_the_lock_for_writing_to_others(project: Project) 
         open_pinned_session(project.settings, access=Access.WRITE) as session,
         transaction(session, Access.READ),
     ):
-        strategy = await by_rowid(session, MOMENT.dead(), project)
+        strategy = await by_rowid(session, MOMENT.stale(), project)
         assert (await strategy.scan(2)).found == 2
         added = oracle.add_session(project, user(project), now=FIXTURE_NOW)
     assert added in oracle.tokens(project)

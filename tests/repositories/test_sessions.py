@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.listing import Pages, session_pages
-from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.stats import SessionStatsRepository
 from clarinet_cli.results import SessionRow, SessionStats
@@ -159,8 +159,8 @@ async def test_state_is_the_rules_whatever_the_instants(
         assert getattr(stats, state) == list(expected.values()).count(state)
     async with oracle.writing(project, dry_run=True) as session:
         repository = SessionRepository(session)
-        assert await repository.count(policy.dead()) == stats.idle + stats.expired
-        assert await repository.count(policy.dead(expired_only=True)) == stats.expired
+        assert await repository.count(policy.stale()) == stats.idle + stats.expired
+        assert await repository.count(policy.stale(expired_only=True)) == stats.expired
         assert await repository.count(policy.live) == stats.active + stats.blocked
 
 

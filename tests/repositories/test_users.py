@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from clarinet_cli.models import User
-from clarinet_cli.repositories.session_state import ExpiryPolicy
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.users import FETCH_SIZE, UserRepository
 from clarinet_cli.results import UserRow
 from tests import oracle

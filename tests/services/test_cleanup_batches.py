@@ -12,7 +12,7 @@ import pytest
 
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.repositories.purge import PurgeStrategy
-from clarinet_cli.repositories.purge.sqlite import RowidSlices
+from clarinet_cli.repositories.purge.sqlite import RowidPurge
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
 from clarinet_cli.services.session_cleanup.transaction import BatchSizer
@@ -67,7 +67,7 @@ async def test_batches_grow_while_the_database_is_fast(
     expected: dict[str, list[int]],
 ) -> None:
     """They begin with batch_size, double at most, and never pass the largest."""
-    for strategy in (PurgeStrategy, RowidSlices):
+    for strategy in (PurgeStrategy, RowidPurge):
         monkeypatch.setattr(strategy, "batch_seconds", target)
     oracle.add_sessions(
         project, oracle.user_id_of(project, ADMIN), 1000, now=FIXTURE_NOW, dead=True

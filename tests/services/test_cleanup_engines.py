@@ -15,7 +15,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.exceptions import UNREACHABLE, UnreachableError
 from clarinet_cli.repositories.purge import ScanResult
-from clarinet_cli.repositories.purge.postgresql import BlockRanges
+from clarinet_cli.repositories.purge.postgresql import BlockRangePurge
 from clarinet_cli.repositories.purge.wal import WalCheckpointer, execute_script
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.session_cleanup.transaction import TransactionRunner
@@ -209,7 +209,7 @@ async def test_a_rollback_journal_has_no_checkpoints(
     async def run_maintenance(*_: Any, **__: bool) -> None:
         raise AssertionError("a checkpoint of nothing")
 
-    monkeypatch.setattr(f"{SQLITE}.RowidSlices.run_maintenance", run_maintenance)
+    monkeypatch.setattr(f"{SQLITE}.RowidPurge.run_maintenance", run_maintenance)
     add_dead(project, 3)
     with server(project, "DELETE"):
         report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
@@ -248,16 +248,16 @@ async def test_what_was_found_is_deleted_while_the_scan_goes_on(
     number = spread_over_blocks(project)
     deleted = asyncio.Event()
     steps = 0
-    scan = BlockRanges.scan
+    scan = BlockRangePurge.scan
 
-    async def waiting(strategy: BlockRanges, size: int) -> ScanResult:
+    async def waiting(strategy: BlockRangePurge, size: int) -> ScanResult:
         nonlocal steps
         steps += 1
         if steps == 2:
             await asyncio.wait_for(deleted.wait(), PATIENCE_SECONDS)
         return await scan(strategy, 1)
 
-    monkeypatch.setattr(BlockRanges, "scan", waiting)
+    monkeypatch.setattr(BlockRangePurge, "scan", waiting)
     report = await clean_up(
         project.settings, plan(), now=FIXTURE_NOW, progress=lambda *_: deleted.set()
     )
@@ -274,10 +274,10 @@ async def test_a_scan_that_fails_ends_the_run(
     """Its error is the run's; batches that are done stay done, and the next run goes on."""
     number = spread_over_blocks(project)
     deleted = asyncio.Event()
-    scan = BlockRanges.scan
+    scan = BlockRangePurge.scan
     steps = 0
 
-    async def failing(strategy: BlockRanges, size: int) -> ScanResult:
+    async def failing(strategy: BlockRangePurge, size: int) -> ScanResult:
         nonlocal steps
         steps += 1
         if steps == 2:
@@ -286,7 +286,7 @@ async def test_a_scan_that_fails_ends_the_run(
         return await scan(strategy, 1)
 
     with monkeypatch.context() as patched:
-        patched.setattr(BlockRanges, "scan", failing)
+        patched.setattr(BlockRangePurge, "scan", failing)
         with pytest.raises(UnreachableError, match="went away"):
             await clean_up(
                 project.settings, plan(), now=FIXTURE_NOW, progress=lambda *_: deleted.set()

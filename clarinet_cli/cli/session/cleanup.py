@@ -1,4 +1,4 @@
-"""The command that removes dead sessions, once or as a service."""
+"""The command that removes stale sessions, once or as a service."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -89,7 +89,7 @@ async def cleanup(
         ),
     ] = False,
     fail_incomplete: Annotated[
-        bool, typer.Option("--fail-incomplete", help="Exit with 6 when dead sessions remain.")
+        bool, typer.Option("--fail-incomplete", help="Exit with 6 when stale sessions remain.")
     ] = False,
     skip_if_locked: Annotated[
         bool,
@@ -98,7 +98,7 @@ async def cleanup(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> Optional[int]:
-    """Remove dead sessions: expired, idle, and old ones.
+    """Remove stale sessions: expired, idle, and old ones.
 
     Safe while the server runs: each batch is a short transaction of its own, and a session
     that the server refreshes before its batch is kept.

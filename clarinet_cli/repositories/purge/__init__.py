@@ -1,4 +1,4 @@
-"""Finding and deleting dead sessions by the millions, with a strategy for each engine."""
+"""Deletion of stale sessions in bulk, with a strategy for each engine."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ from sqlalchemy import ColumnElement, and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.repositories.purge.postgresql import (
-    BlockRanges,
-    ListedKeys,
-    few_expired,
-    number_of_blocks,
+    BlockRangePurge,
+    KeyListPurge,
+    count_blocks,
+    find_few_expired,
 )
-from clarinet_cli.repositories.purge.sqlite import RowidSlices, has_rowids
+from clarinet_cli.repositories.purge.sqlite import RowidPurge, has_rowids
 from clarinet_cli.repositories.purge.strategy import (
     VALID,
     Batch,
-    KeyOrder,
+    KeysetPurge,
     PurgeStrategy,
     ScanResult,
 )
@@ -25,7 +25,7 @@ __all__ = ["Batch", "PurgeStrategy", "ScanResult", "choose_purge_strategy"]
 
 async def choose_purge_strategy(
     session: AsyncSession,
-    dead: ColumnElement[bool],
+    stale: ColumnElement[bool],
     *,
     by_expiry: bool,
     exact: bool = True,
@@ -36,7 +36,7 @@ async def choose_purge_strategy(
 
     Args:
         session: For all queries, on one connection.
-        dead: Which sessions to delete, among those whose instants can be read; others never are.
+        stale: Which sessions to delete, among those with readable timestamps.
         by_expiry: Whether the predicate is about ``expires_at`` alone, which has an index.
         exact: No batch may have more sessions than asked for.
         count_only: Sessions will be counted, and not deleted.
@@ -45,17 +45,17 @@ async def choose_purge_strategy(
     """
     if session.get_bind().dialect.name == "sqlite":
         if not await has_rowids(session):
-            return KeyOrder(session, and_(dead, VALID))
-        slices = RowidSlices(session, dead, count_only=count_only, readers=extra_sessions)
+            return KeysetPurge(session, and_(stale, VALID))
+        slices = RowidPurge(session, stale, count_only=count_only, readers=extra_sessions)
         await slices.prepare()
         return slices
-    dead = and_(dead, VALID)
-    tokens = await few_expired(session, dead) if by_expiry else None
+    stale = and_(stale, VALID)
+    tokens = await find_few_expired(session, stale) if by_expiry else None
     if tokens is not None:
-        return ListedKeys(session, dead, tokens)
-    blocks = await number_of_blocks(session)
+        return KeyListPurge(session, stale, tokens)
+    blocks = await count_blocks(session)
     if blocks is None:
-        return KeyOrder(session, dead)
-    return BlockRanges(
-        session, dead, blocks, exact=exact, scan_session=next(iter(extra_sessions), None)
+        return KeysetPurge(session, stale)
+    return BlockRangePurge(
+        session, stale, blocks, exact=exact, scan_session=next(iter(extra_sessions), None)
     )

@@ -1,4 +1,4 @@
-"""Purge in PostgreSQL: by ranges of blocks, or by a list of keys when few sessions are dead.
+"""Purge in PostgreSQL: by ranges of blocks, or by a list of keys when few sessions are stale.
 
 ``DELETE … LIMIT`` by any order would read the rows that earlier batches deleted again:
 PostgreSQL keeps them until the next vacuum.
@@ -26,6 +26,7 @@ from sqlalchemy.types import UserDefinedType
 
 from clarinet_cli.models import AccessToken
 from clarinet_cli.repositories.base import quoted_table
+from clarinet_cli.repositories.expiry_policy import EXPIRES
 from clarinet_cli.repositories.purge.strategy import (
     INVALID,
     TOKEN,
@@ -33,10 +34,9 @@ from clarinet_cli.repositories.purge.strategy import (
     PurgeStrategy,
     ScanResult,
 )
-from clarinet_cli.repositories.session_state import EXPIRES
 
 TABLE = str(AccessToken.__tablename__)
-FEW = 5000  # sessions whose keys are kept in memory
+MAX_LISTED_KEYS = 5000  # sessions whose keys are kept in memory
 FIRST_TID_RANGE_SCAN = 140000  # server_version_num
 # Force a scan of the blocks in their order; JIT compilation costs more than a batch.
 PLANNER = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "jit")
@@ -52,8 +52,8 @@ HEAP = text(
     " AND current_setting('server_version_num')::int >= :first"
 )
 # Whether Citus is installed, and distributes the table.
-DISTRIBUTES = text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
-DISTRIBUTED = text(
+HAS_CITUS = text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
+IS_DISTRIBUTED = text(
     "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_dist_partition"
     " WHERE logicalrelid = CAST(:table AS regclass))"
 )
@@ -73,7 +73,7 @@ CTID: ColumnElement[str] = literal_column("access_token.ctid", Tid())
 
 
 class _Blocks(NamedTuple):
-    """A range of blocks, ``high`` excluded, and the dead rows counted in it."""
+    """A range of blocks, ``high`` excluded, and the stale rows counted in it."""
 
     low: int
     high: int
@@ -81,21 +81,21 @@ class _Blocks(NamedTuple):
 
     @property
     def density(self) -> float:
-        """Dead rows per block."""
+        """Stale rows per block."""
         return self.found / max(self.high - self.low, 1)
 
 
-class BlockRanges(PurgeStrategy):
+class BlockRangePurge(PurgeStrategy):
     """Scan and delete by ranges of ``ctid``.
 
     The scan counts a range of blocks per step, so that no snapshot is held for long, and
-    keeps the ranges with dead rows; the others are not read again. A batch has as many
+    keeps the ranges with stale rows; the others are not read again. A batch has as many
     blocks as hold the wanted number of rows at the highest density found, so elsewhere it has
     fewer rows.
 
     Args:
         session: For all queries but those of the scan.
-        dead: Which sessions to delete.
+        stale: Which sessions to delete.
         blocks: The table's size at the start.
         exact: Whether no batch may have more rows than asked for: each is counted first.
         scan_session: For the scan, if it runs while batches are deleted.
@@ -104,18 +104,18 @@ class BlockRanges(PurgeStrategy):
     first_scan_size = 500  # blocks
     parameters = BLOCKS_IN_ORDER
     stable_keys = False
-    scans_ahead = True
+    scans_concurrently = True
 
     def __init__(
         self,
         session: AsyncSession,
-        dead: ColumnElement[bool],
+        stale: ColumnElement[bool],
         blocks: int,
         *,
         exact: bool,
         scan_session: Optional[AsyncSession] = None,
     ) -> None:
-        super().__init__(session, dead, CTID)
+        super().__init__(session, stale, CTID)
         self.queries_batches = exact
         self._scan_session = scan_session or session
         self._end = blocks
@@ -128,7 +128,7 @@ class BlockRanges(PurgeStrategy):
         """Count in the next *size* blocks."""
         low, high = self._scanned, min(self._scanned + size, self._end)
         criteria = and_(CTID >= _start_of(low), CTID < _start_of(high))
-        counts = (func.count().filter(self._dead), func.count().filter(INVALID))
+        counts = (func.count().filter(self._stale), func.count().filter(INVALID))
         query = select(*counts).select_from(AccessToken).where(criteria)
         found, invalid = (await self._scan_session.execute(query)).one()
         if found:
@@ -139,13 +139,13 @@ class BlockRanges(PurgeStrategy):
         return ScanResult(found, done=high >= self._end, invalid=invalid)
 
     async def next_batch(self, size: int) -> Optional[Batch]:
-        """Return the next blocks that have dead rows."""
+        """Return the next blocks that have stale rows."""
         if not self._ranges:
             return None
         return await self._counted(size) if self.queries_batches else self._estimated(size)
 
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
-        return and_(CTID > _tid(batch.low), CTID <= _tid(batch.high), self._dead)
+        return and_(CTID > _tid(batch.low), CTID <= _tid(batch.high), self._stale)
 
     def _estimated(self, size: int) -> Batch:
         """Return blocks of the next range, with their share of its rows."""
@@ -161,12 +161,12 @@ class BlockRanges(PurgeStrategy):
         return Batch(_first(blocks.low), _first(high), share, full)
 
     async def _counted(self, size: int) -> Optional[Batch]:
-        """Return a range that ends with the last of *size* dead rows."""
+        """Return a range that ends with the last of *size* stale rows."""
         while self._ranges:
             blocks = self._ranges[0]
             low = self._batched or _first(blocks.low)
             rows = select(CTID.label("tid")).select_from(AccessToken)
-            criteria = and_(CTID > _tid(low), CTID < _start_of(blocks.high), self._dead)
+            criteria = and_(CTID > _tid(low), CTID < _start_of(blocks.high), self._stale)
             found = rows.where(criteria).limit(size).subquery()
             query = select(cast(func.max(found.c.tid), String), func.count()).select_from(found)
             high, number = (await self._session.execute(query)).one()
@@ -178,21 +178,21 @@ class BlockRanges(PurgeStrategy):
         return None
 
 
-class ListedKeys(PurgeStrategy):
-    """Delete by a list of keys, which an index gave.
+class KeyListPurge(PurgeStrategy):
+    """Delete by a list of keys, which an index yields.
 
     Args:
         session: For all queries.
-        dead: Which sessions to delete.
-        tokens: Their keys.
+        stale: Which sessions to delete.
+        tokens: The keys of the sessions.
     """
 
     queries_batches = False
 
     def __init__(
-        self, session: AsyncSession, dead: ColumnElement[bool], tokens: Sequence[str]
+        self, session: AsyncSession, stale: ColumnElement[bool], tokens: Sequence[str]
     ) -> None:
-        super().__init__(session, dead)
+        super().__init__(session, stale)
         self._tokens = tokens
         self._batched = 0
 
@@ -208,22 +208,24 @@ class ListedKeys(PurgeStrategy):
         return Batch(low, high, number, full=number == size) if number else None
 
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
-        return and_(TOKEN.in_(self._tokens[batch.low : batch.high]), self._dead)
+        return and_(TOKEN.in_(self._tokens[batch.low : batch.high]), self._stale)
 
 
-async def few_expired(session: AsyncSession, dead: ColumnElement[bool]) -> Optional[list[str]]:
-    """Return the tokens of the dead sessions, by the index on expiry; None if there are many.
+async def find_few_expired(
+    session: AsyncSession, stale: ColumnElement[bool]
+) -> Optional[list[str]]:
+    """Return the tokens of the stale sessions, by the index on expiry; None if there are many.
 
     Args:
         session: For the query.
-        dead: A predicate on ``expires_at`` alone, so that the index can serve it.
+        stale: A predicate on ``expires_at`` alone, so that the index can serve it.
     """
-    query = select(TOKEN).where(dead).order_by(EXPIRES).limit(FEW + 1)
+    query = select(TOKEN).where(stale).order_by(EXPIRES).limit(MAX_LISTED_KEYS + 1)
     tokens = list(await session.scalars(query))
-    return tokens if len(tokens) <= FEW else None
+    return tokens if len(tokens) <= MAX_LISTED_KEYS else None
 
 
-async def number_of_blocks(session: AsyncSession) -> Optional[int]:
+async def count_blocks(session: AsyncSession) -> Optional[int]:
     """Return the table's size in blocks; None if its rows can't be addressed by block.
 
     Other engines that speak PostgreSQL's protocol have no ``ctid``, or no order in it. A
@@ -237,7 +239,7 @@ async def number_of_blocks(session: AsyncSession) -> Optional[int]:
     found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN, **place})
     blocks: Optional[int] = found.one_or_none()
     if blocks is None or (
-        await session.scalar(DISTRIBUTES) and await session.scalar(DISTRIBUTED, place)
+        await session.scalar(HAS_CITUS) and await session.scalar(IS_DISTRIBUTED, place)
     ):
         return None
     is_elsewhere = blocks == 0 and await session.scalar(select(exists(select(TOKEN))))

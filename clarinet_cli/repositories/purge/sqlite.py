@@ -1,4 +1,4 @@
-"""Purge in SQLite: the rowids of dead sessions in a temporary table, deleted slice by slice.
+"""Purge in SQLite: the rowids of stale sessions in a temporary table, deleted slice by slice.
 
 Rows lie in the file in the order of their rowids. Batches in any other order, such as that of
 the random tokens, write the same pages again and again.
@@ -42,13 +42,13 @@ from clarinet_cli.repositories.purge.wal import SOLE_WRITER_ROWS_PER_CHECKPOINT,
 TABLE = str(AccessToken.__tablename__)
 ROWID: ColumnElement[int] = literal_column("access_token.rowid", Integer)
 # Temporary tables go to a file, not to memory: a hundred million rowids take a gigabyte.
-DEAD_ROWIDS = Table(
-    "clarinet_dead_rowids",
+STALE_ROWIDS = Table(
+    "clarinet_stale_rowids",
     MetaData(),
     Column("id", Integer, primary_key=True),
     prefixes=["TEMPORARY"],
 )
-DEAD_ROWID: ColumnElement[int] = DEAD_ROWIDS.c.id
+STALE_ROWID: ColumnElement[int] = STALE_ROWIDS.c.id
 BEFORE_ALL = -(2**63)  # a rowid may be negative
 CACHE = "PRAGMA cache_size = -65536"  # KiB
 SOLE_WRITER_CACHE = "PRAGMA cache_size = -262144"
@@ -56,7 +56,7 @@ SOLE_WRITER_AFTER_SECONDS = 10.0
 SOLE_WRITER_BATCH_SECONDS = 0.5  # another writer waits once: SQLite's default timeout is 5 s
 
 
-class RowidSlices(PurgeStrategy):
+class RowidPurge(PurgeStrategy):
     """Scan and delete by rowid.
 
     The scan reads a slice of the table per step: in rollback-journal mode a reader keeps
@@ -67,7 +67,7 @@ class RowidSlices(PurgeStrategy):
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
-        dead: Which sessions to delete, by comparisons alone; unreadable instants are excluded
+        stale: Which sessions to delete, by comparisons alone; unreadable timestamps are excluded
             here.
         count_only: Whether the rowids are counted and not stored.
         readers: See ``WalCheckpointer``; without them there is no sole writer.
@@ -80,12 +80,12 @@ class RowidSlices(PurgeStrategy):
     def __init__(
         self,
         session: AsyncSession,
-        dead: ColumnElement[bool],
+        stale: ColumnElement[bool],
         *,
         count_only: bool = False,
         readers: Sequence[AsyncSession] = (),
     ) -> None:
-        super().__init__(session, dead)
+        super().__init__(session, stale)
         self._wal = WalCheckpointer(session, readers)
         self._count_only = count_only
         self._scanned = self._batched = BEFORE_ALL
@@ -99,10 +99,10 @@ class RowidSlices(PurgeStrategy):
             return
         await self._session.execute(text(CACHE))
         await self._wal.prepare()
-        await self._session.execute(CreateTable(DEAD_ROWIDS))
+        await self._session.execute(CreateTable(STALE_ROWIDS))
 
     async def scan(self, size: int) -> ScanResult:
-        """Store the dead ones of the next *size* rowids."""
+        """Store the stale ones of the next *size* rowids."""
         is_invalid = case((INVALID, 1), else_=0).label("invalid")
         rows = select(ROWID.label("id"), is_invalid).where(ROWID > self._scanned)
         step = rows.order_by(ROWID).limit(size).subquery()
@@ -110,8 +110,8 @@ class RowidSlices(PurgeStrategy):
         high, number, invalid = (await self._session.execute(query.select_from(step))).one()
         if high is None:
             return ScanResult(0, done=True, invalid=0)
-        criteria = and_(ROWID > self._scanned, ROWID <= high, self._dead)
-        if invalid:  # otherwise the instants need not be tested again
+        criteria = and_(ROWID > self._scanned, ROWID <= high, self._stale)
+        if invalid:  # otherwise the timestamps need not be tested again
             criteria = and_(criteria, VALID)
         found = await self._store(criteria)
         self._scanned = high
@@ -119,8 +119,8 @@ class RowidSlices(PurgeStrategy):
 
     async def next_batch(self, size: int) -> Optional[Batch]:
         """Return the range of the next *size* rowids in the temporary table."""
-        rows = select(DEAD_ROWID.label("id")).where(DEAD_ROWID > self._batched)
-        step = rows.order_by(DEAD_ROWID).limit(size).subquery()
+        rows = select(STALE_ROWID.label("id")).where(STALE_ROWID > self._batched)
+        step = rows.order_by(STALE_ROWID).limit(size).subquery()
         query = select(func.max(step.c.id), func.count()).select_from(step)
         high, number = (await self._session.execute(query)).one()
         if high is None:
@@ -130,14 +130,14 @@ class RowidSlices(PurgeStrategy):
         return batch
 
     async def delete(self, batch: Batch, *, skip_locked: bool = False) -> int:
-        """Delete the dead sessions of a batch; SQLite has no row locks to skip.
+        """Delete the stale sessions of a batch; SQLite has no row locks to skip.
 
         With an SQL function among the conditions SQLite would copy each page before the
-        delete changes it, as a function may fail half-way. So the instants are tested first.
+        delete changes it, as a function may fail half-way. So the timestamps are tested first.
         """
         rowids = self._rowids(batch)
         invalid = select(ROWID).select_from(AccessToken).where(ROWID.in_(rowids), INVALID)
-        await execute_dml(self._session, delete(DEAD_ROWIDS).where(DEAD_ROWID.in_(invalid)))
+        await execute_dml(self._session, delete(STALE_ROWIDS).where(STALE_ROWID.in_(invalid)))
         number = await super().delete(batch)
         self._wal.add(number)
         return number
@@ -145,14 +145,14 @@ class RowidSlices(PurgeStrategy):
     async def rewind(self, batch: Batch) -> bool:
         """Go back to the first rowid of the batch, and keep the log short from now on."""
         self._batched = batch.low
-        await self._wal.keep_short()
+        await self._wal.minimize_wal()
         return True
 
     async def detect_writers(self) -> None:
         """Allow longer batches, and a larger cache, while no other connection writes.
 
-        Its cache is void with each commit of another connection. In rollback-journal mode
-        there is no sole writer: a commit excludes readers too, and readers leave no trace.
+        Each commit of another connection invalidates the cache. In rollback-journal mode
+        there is no sole writer: a commit excludes readers too, and readers are not observable.
         """
         version = (await self._session.scalars(text("PRAGMA data_version"))).one()
         now = monotonic()
@@ -167,18 +167,18 @@ class RowidSlices(PurgeStrategy):
 
     def maintenance_due(self, *, last: bool) -> bool:
         """Return whether a checkpoint is due."""
-        return self._wal.due(sole_writer=self._sole_writer, last=last)
+        return self._wal.is_due(sole_writer=self._sole_writer, last=last)
 
     async def run_maintenance(self, *, last: bool) -> None:
         """Make a checkpoint."""
         await self._wal.checkpoint(sole_writer=self._sole_writer, last=last)
 
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
-        return and_(ROWID.in_(self._rowids(batch)), self._dead)
+        return and_(ROWID.in_(self._rowids(batch)), self._stale)
 
     @staticmethod
     def _rowids(batch: Batch) -> Select[Any]:
-        return select(DEAD_ROWID).where(DEAD_ROWID > batch.low, DEAD_ROWID <= batch.high)
+        return select(STALE_ROWID).where(STALE_ROWID > batch.low, STALE_ROWID <= batch.high)
 
     async def _store(self, criteria: ColumnElement[bool]) -> int:
         """Store rowids in the temporary table, or only count them; return their number."""
@@ -186,7 +186,7 @@ class RowidSlices(PurgeStrategy):
         if self._count_only:
             query = select(func.count()).select_from(rows.subquery())
             return (await self._session.scalars(query)).one()
-        return await execute_dml(self._session, insert(DEAD_ROWIDS).from_select(["id"], rows))
+        return await execute_dml(self._session, insert(STALE_ROWIDS).from_select(["id"], rows))
 
 
 async def has_rowids(session: AsyncSession) -> bool:

@@ -35,9 +35,9 @@ class ScanResult(NamedTuple):
     """The result of one scan step.
 
     Attributes:
-        found: Dead sessions in this step.
+        found: Stale sessions in this step.
         done: Whether this was the last step.
-        invalid: Sessions in this step with an unreadable instant; None when the scan does
+        invalid: Sessions in this step with an unreadable timestamp; None when the scan does
             not read all sessions.
     """
 
@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     Attributes:
         low: The range begins after this key.
         high: The range ends with this key.
-        number: Dead sessions counted in it, or its share of those counted in a larger range.
+        number: Stale sessions counted in it, or its share of those counted in a larger range.
         full: Whether it is as large as was asked for.
     """
 
@@ -63,16 +63,16 @@ class Batch(NamedTuple):
 
 
 class PurgeStrategy(ABC):
-    """How to find and delete dead sessions on one kind of engine.
+    """Finds and deletes stale sessions on one kind of engine.
 
     Each scan step and each batch runs in a transaction of its own, which the caller opens.
     A delete repeats the predicate, so a session that the server extends between scan and
-    delete survives.
+    delete is kept.
 
     Args:
         session: For all queries.
-        dead: Which sessions to delete.
-        key: What unlocked rows are selected by.
+        stale: Which sessions to delete.
+        key: The column that unlocked rows are selected by.
 
     Attributes:
         first_scan_size: Size of the first scan step, in a unit of the strategy's own.
@@ -81,8 +81,8 @@ class PurgeStrategy(ABC):
         row_locks: Whether other transactions lock single rows, which can be skipped.
         queries_batches: Whether ``next_batch`` runs a query, and so needs a transaction.
         stable_keys: Whether an updated row keeps its key. If so, a purge that reached its end
-            has visited every dead session that the scan found.
-        scans_ahead: Whether the scan may run on a session of its own while batches are deleted.
+            has processed every stale session that the scan found.
+        scans_concurrently: Whether the scan can run on its own session during the deletes.
     """
 
     first_scan_size: ClassVar[int] = 5000
@@ -91,28 +91,28 @@ class PurgeStrategy(ABC):
     row_locks: bool = True
     queries_batches: bool = True
     stable_keys: ClassVar[bool] = True
-    scans_ahead: ClassVar[bool] = False
+    scans_concurrently: ClassVar[bool] = False
 
     def __init__(
         self,
         session: AsyncSession,
-        dead: ColumnElement[bool],
+        stale: ColumnElement[bool],
         key: SQLColumnExpression[Any] = TOKEN,
     ) -> None:
         self._session = session
-        self._dead = dead
+        self._stale = stale
         self._key = key
 
     @abstractmethod
     async def scan(self, size: int) -> ScanResult:
-        """Count the dead sessions in the next step, of about this size."""
+        """Count the stale sessions in the next step, of about this size."""
 
     @abstractmethod
     async def next_batch(self, size: int) -> Optional[Batch]:
-        """Return the next batch, of about this many dead sessions; None at the end."""
+        """Return the next batch, of about this many stale sessions; None at the end."""
 
     async def delete(self, batch: Batch, *, skip_locked: bool = False) -> int:
-        """Delete the dead sessions of a batch and return their number.
+        """Delete the stale sessions of a batch and return their number.
 
         Args:
             batch: As ``next_batch`` returned it.
@@ -121,11 +121,11 @@ class PurgeStrategy(ABC):
         criteria = self._criteria(batch)
         if skip_locked:
             unlocked = select(self._key).select_from(AccessToken).where(criteria)
-            criteria = and_(self._key.in_(unlocked.with_for_update(skip_locked=True)), self._dead)
+            criteria = and_(self._key.in_(unlocked.with_for_update(skip_locked=True)), self._stale)
         return await execute_dml(self._session, delete(AccessToken).where(criteria))
 
     async def count(self, batch: Batch) -> int:
-        """Return the number of dead sessions in a batch; meaningful with ``stable_keys``."""
+        """Return the number of stale sessions in a batch; meaningful with ``stable_keys``."""
         query = select(func.count()).select_from(AccessToken).where(self._criteria(batch))
         return int((await self._session.scalars(query)).one())
 
@@ -162,18 +162,18 @@ class PurgeStrategy(ABC):
 
     @abstractmethod
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
-        """Return the condition for the dead sessions of a batch."""
+        """Return the condition for the stale sessions of a batch."""
 
 
-class KeyOrder(PurgeStrategy):
+class KeysetPurge(PurgeStrategy):
     """Keyset pagination over the tokens.
 
     For engines that speak PostgreSQL's protocol without having ``ctid``, for partitioned
     tables, and for SQLite tables ``WITHOUT ROWID``.
     """
 
-    def __init__(self, session: AsyncSession, dead: ColumnElement[bool]) -> None:
-        super().__init__(session, dead)
+    def __init__(self, session: AsyncSession, stale: ColumnElement[bool]) -> None:
+        super().__init__(session, stale)
         if session.get_bind().dialect.name == "sqlite":
             self.row_locks, self.batch_seconds = False, SQLITE_BATCH_SECONDS
         self._scanned: Optional[str] = None
@@ -181,20 +181,20 @@ class KeyOrder(PurgeStrategy):
 
     async def scan(self, size: int) -> ScanResult:
         """Count among the next *size* keys."""
-        is_dead = case((self._dead, 1), else_=0).label("dead")
+        is_stale = case((self._stale, 1), else_=0).label("stale")
         is_invalid = case((INVALID, 1), else_=0).label("invalid")
-        rows = select(TOKEN.label("token"), is_dead, is_invalid).where(_after(self._scanned))
+        rows = select(TOKEN.label("token"), is_stale, is_invalid).where(_after(self._scanned))
         step = rows.order_by(TOKEN).limit(size).subquery()
-        sums = (func.sum(step.c.dead), func.sum(step.c.invalid))
+        sums = (func.sum(step.c.stale), func.sum(step.c.invalid))
         query = select(func.max(step.c.token), func.count(), *sums).select_from(step)
         high, number, found, invalid = (await self._session.execute(query)).one()
         self._scanned = high or self._scanned
         return ScanResult(int(found or 0), done=number < size, invalid=int(invalid or 0))
 
     async def next_batch(self, size: int) -> Optional[Batch]:
-        """Return the range of the next *size* dead keys."""
+        """Return the range of the next *size* stale keys."""
         keys: Select[tuple[str]] = select(TOKEN.label("token"))
-        rows = keys.where(_after(self._batched), self._dead)
+        rows = keys.where(_after(self._batched), self._stale)
         step = rows.order_by(TOKEN).limit(size).subquery()
         query = select(func.max(step.c.token), func.count()).select_from(step)
         high, number = (await self._session.execute(query)).one()
@@ -210,7 +210,7 @@ class KeyOrder(PurgeStrategy):
         return True
 
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
-        return and_(_after(batch.low), TOKEN <= batch.high, self._dead)
+        return and_(_after(batch.low), TOKEN <= batch.high, self._stale)
 
 
 def _after(token: Optional[str]) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Checkpoints of SQLite's write-ahead log between batches, beside other writers."""
+"""Checkpoints of SQLite's write-ahead log between batches, while others write."""
 
 import asyncio
 import os
@@ -26,18 +26,18 @@ class WalCheckpointer:
     """Checkpoints the log, so that no commit of another connection has to.
 
     SQLite checkpoints after a commit that leaves more than 1000 pages in the log, whoever
-    wrote them. Here that is done between batches, while others write; meanwhile a read
-    transaction on a further connection keeps their commits from doing it, as no checkpoint
-    passes a reader. Two such connections take turns: one begins to read at the end of the log,
-    then the other ends its transaction and copies exactly up to there.
+    wrote them. Here that is done between batches; in between, a read transaction on
+    another connection keeps their commits from doing it, as no checkpoint passes a reader. Two
+    such connections alternate: one begins to read at the end of the log, then the other ends
+    its transaction and copies exactly up to there.
 
-    Beside a busy writer the log would never restart, and grow by gigabytes, which slows down
-    each read. So it is restarted every now and then. That blocks writers for the pages that
-    they added meanwhile, and not for the disk, as the file is synced before.
+    With a busy writer the log would never restart, and grow by gigabytes, which slows down
+    each read. So it is restarted at intervals. That blocks writers for the pages that they
+    added since, and not for the disk, as the file is synced before.
 
     Args:
         session: The session that deletes, on one connection.
-        readers: Two sessions on further connections; none: no checkpoints are made here.
+        readers: Two sessions on other connections; without them no checkpoints are made here.
     """
 
     def __init__(self, session: AsyncSession, readers: Sequence[AsyncSession] = ()) -> None:
@@ -47,7 +47,7 @@ class WalCheckpointer:
         self._file = Path()
         self._rows = 0
         self._checkpoints = 0  # since the last restart
-        self._short = False
+        self._minimize = False
 
     async def prepare(self) -> None:
         """In WAL mode, take over the checkpoints from the session that deletes."""
@@ -72,7 +72,7 @@ class WalCheckpointer:
         """Count rows that were deleted since the last checkpoint."""
         self._rows += rows
 
-    def due(self, *, sole_writer: bool, last: bool) -> bool:
+    def is_due(self, *, sole_writer: bool, last: bool) -> bool:
         """Return whether a checkpoint is due.
 
         Args:
@@ -82,11 +82,11 @@ class WalCheckpointer:
         if last:
             return self.enabled and self._rows + self._checkpoints > 0
         limit = SOLE_WRITER_ROWS_PER_CHECKPOINT if sole_writer else ROWS_PER_CHECKPOINT
-        return self.enabled and self._rows >= (1 if self._short else limit)
+        return self.enabled and self._rows >= (1 if self._minimize else limit)
 
-    async def keep_short(self) -> None:
+    async def minimize_wal(self) -> None:
         """Restart the log now and after each transaction, as there is no disk space for it."""
-        self._short = True
+        self._minimize = True
         if self.enabled:
             await self.checkpoint(sole_writer=False, last=True)
 
@@ -104,14 +104,14 @@ class WalCheckpointer:
         """
         self._rows = 0
         self._checkpoints += 1
-        if sole_writer and not self._short:
+        if sole_writer and not self._minimize:
             await execute_script(self._readers[0], f"{PASSIVE} {READ}")
             self._checkpoints = 0  # it copied the last page, and so has synced the file
             return
         self._readers.reverse()
         await execute_script(self._readers[0], READ)
         await execute_script(self._readers[1], PASSIVE)
-        if last or self._short or self._checkpoints == CHECKPOINTS_PER_RESTART:
+        if last or self._minimize or self._checkpoints == CHECKPOINTS_PER_RESTART:
             await asyncio.to_thread(_sync, self._file)
             await execute_script(self._readers[0], RESTART)
             self._checkpoints = 0

@@ -11,7 +11,7 @@ from clarinet_cli.database.sqlite_files import IMMUTABLE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
-from clarinet_cli.repositories import account_copy, sqlite_contents
+from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import (
     Contents,
@@ -155,10 +155,10 @@ def _read_sqlite(path: Path, kind: Kind) -> BackupContents:
     status = path.stat()
     made_at = datetime.fromtimestamp(status.st_mtime, UTC)
     with open_sqlite(path, IMMUTABLE) as connection:
-        rows = sqlite_contents.row_counts(connection)
-        revision = sqlite_contents.revision(connection)
+        rows = sqlite_file_queries.row_counts(connection)
+        revision = sqlite_file_queries.revision(connection)
         ours = {*TABLE_NAMES, VERSION_TABLE, account_copy.DETAILS}
-        others = len(sqlite_contents.table_names(connection) - ours)
+        others = len(sqlite_file_queries.table_names(connection) - ours)
         if kind is Kind.ACCOUNTS:
             _require_format(path, account_copy.read_format(connection))
             details = account_copy.read_details(connection)

@@ -24,7 +24,7 @@ from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlit
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
-from clarinet_cli.repositories import account_copy, snapshots, sqlite_contents
+from clarinet_cli.repositories import account_copy, postgresql_backup, sqlite_file_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
 from clarinet_cli.services.backup.archive import count_rows, read_contents
@@ -178,15 +178,15 @@ def _copy_accounts_of_file(
     file: Path, target: Path, details: Mapping[str, Optional[str]]
 ) -> Snapshot:
     with open_sqlite(file, READ_WRITE) as source:
-        _require_tables(sqlite_contents.row_counts(source))
-        revision = sqlite_contents.revision(source)
-        others = len(sqlite_contents.table_names(source) - OUR_TABLES)
+        _require_tables(sqlite_file_queries.row_counts(source))
+        revision = sqlite_file_queries.revision(source)
+        others = len(sqlite_file_queries.table_names(source) - OUR_TABLES)
     with open_sqlite(target, READ_WRITE) as copy:
         copy.execute(f"PRAGMA busy_timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}")
         _make_tables(copy, {**details, "revision": revision, "other_tables": str(others)})
         copy.execute("COMMIT")
         account_copy.copy_from_file(copy, file)
-        return Snapshot(sqlite_contents.row_counts(copy), revision, None)
+        return Snapshot(sqlite_file_queries.row_counts(copy), revision, None)
 
 
 def _make_tables(copy: sqlite3.Connection, details: Mapping[str, Optional[str]]) -> None:
@@ -208,14 +208,14 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
         server = ServerRepository(session)
         program = await find_program(DUMP, await server.version())
         reader = await find_program(RESTORE, await server.version())
-        rows, parents = await server.row_counts(), await snapshots.parent_tables(session)
+        rows, parents = await server.row_counts(), await postgresql_backup.parent_tables(session)
         revision = await stored_revision(session)
         arguments = [
             "--format=custom",
             "--no-password",
             f"--file={new.path}",  # to standard output it would write its contents twice
             f"--lock-wait-timeout={milliseconds(plan.lock_timeout)}",
-            f"--snapshot={await snapshots.export_snapshot(session)}",
+            f"--snapshot={await postgresql_backup.export_snapshot(session)}",
             *([f"--compress={plan.compress}"] if plan.compress else []),
         ]
         with connection_variables(url, encrypted=await is_encrypted(session)) as variables:

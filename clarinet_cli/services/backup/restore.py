@@ -19,7 +19,7 @@ from clarinet_cli.exceptions import (
     UnknownDatabaseError,
 )
 from clarinet_cli.models.mapped import SESSIONS
-from clarinet_cli.repositories import snapshots
+from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.audit import Trail, audit_trail
@@ -175,7 +175,7 @@ async def _state_of_server(
 ) -> tuple[bool, int, dict[str, int], Optional[str]]:
     try:
         async with snapshot_session(settings, lock_timeout=plan.lock_timeout) as session:
-            objects = await snapshots.number_of_objects(session)
+            objects = await postgresql_backup.count_objects(session)
             rows = await ServerRepository(session).row_counts()
             return True, objects, rows, await stored_revision(session)
     except UnknownDatabaseError as error:

@@ -9,7 +9,7 @@ from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.exceptions import (
     BUSY,
 )
-from clarinet_cli.repositories import snapshots
+from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.backup.archive import restore_error
 from clarinet_cli.services.backup.inspect import (
@@ -57,7 +57,7 @@ async def restore_archive(
     application = f"clarinet-restore-{os.getpid()}"
     async with snapshot_session(settings) as session:
         version = await ServerRepository(session).version()
-        roles = await snapshots.usable_roles(session)
+        roles = await postgresql_backup.usable_roles(session)
         encrypted = await is_encrypted(session)
     program = await find_program(RESTORE, version)
     arguments = ["--single-transaction", "--exit-on-error", "--no-password"]
@@ -96,7 +96,7 @@ async def _watch(
         if done:
             return
         async with snapshot_session(settings) as session:
-            waiting = await snapshots.seconds_waiting(session, application)
+            waiting = await postgresql_backup.lock_wait_seconds(session, application)
         if waiting > timeout:
             raise BUSY.with_context(
                 f"{display_url(database_url(settings))}: locked by another process",

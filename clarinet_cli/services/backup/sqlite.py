@@ -23,7 +23,7 @@ from clarinet_cli.database.sqlite_files import (
     raise_if_stopped,
 )
 from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT, NO_SPACE
-from clarinet_cli.repositories import sqlite_contents
+from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
@@ -91,8 +91,8 @@ class _Reading:
         """Begin the transaction, and count the rows in it."""
         self._since = monotonic()
         begin_reading(self.source, self.lock_timeout)
-        self.rows = sqlite_contents.row_counts(self.source)
-        self.revision = sqlite_contents.revision(self.source)
+        self.rows = sqlite_file_queries.row_counts(self.source)
+        self.revision = sqlite_file_queries.revision(self.source)
 
     def release(self) -> None:
         """End the transaction, if there is one."""
@@ -195,8 +195,8 @@ def verify_copy(
         dangling = beside.submit(_dangling_references, path, about)
         with open_sqlite(path, IMMUTABLE, about) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
-            problems = sqlite_contents.integrity_problems(connection, quick=quick)
-            found = {} if problems else sqlite_contents.row_counts(connection)
+            problems = sqlite_file_queries.integrity_problems(connection, quick=quick)
+            found = {} if problems else sqlite_file_queries.row_counts(connection)
     if problems:
         raise CHECK_FAILED.with_context(
             f"{about or path} is damaged: {problems[0]}",
@@ -211,7 +211,7 @@ def verify_copy(
 
 def _dangling_references(path: Path, about: Optional[Path]) -> int:
     with open_sqlite(path, IMMUTABLE, about) as connection:
-        return sqlite_contents.dangling_references(connection)
+        return sqlite_file_queries.dangling_references(connection)
 
 
 def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
@@ -228,7 +228,7 @@ def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         try:
-            return sqlite_contents.delete_sessions(connection) if delete_sessions else 0
+            return sqlite_file_queries.delete_sessions(connection) if delete_sessions else 0
         except sqlite3.IntegrityError as error:
             raise CONFLICT.with_context(
                 "rows of other tables refer to sessions of the backup",
@@ -296,7 +296,7 @@ def read_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optio
     prepare_sqlite_file(file)
     with open_sqlite(file, READ_WRITE) as connection:
         begin_reading(connection, lock_timeout)
-        return sqlite_contents.row_counts(connection), sqlite_contents.revision(connection)
+        return sqlite_file_queries.row_counts(connection), sqlite_file_queries.revision(connection)
 
 
 def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
@@ -314,9 +314,9 @@ def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Opti
     with open_sqlite(file, READ_WRITE) as connection:
         wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         begin_reading(connection, lock_timeout)
-        rows = sqlite_contents.row_counts(connection)
-        revision = sqlite_contents.revision(connection)
-        problems = sqlite_contents.integrity_problems(connection, quick=not wal)
+        rows = sqlite_file_queries.row_counts(connection)
+        revision = sqlite_file_queries.revision(connection)
+        problems = sqlite_file_queries.integrity_problems(connection, quick=not wal)
     if problems:
         raise CHECK_FAILED.with_context(
             f"{file} is damaged after the restore: {problems[0]}",

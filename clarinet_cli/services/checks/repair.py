@@ -60,7 +60,7 @@ async def plan_repairs(patient: Patient, findings: Sequence[Finding]) -> list[Re
     if "backlog" in found:
         repairs.append(
             Repair(
-                "backlog", "remove dead sessions, as 'session cleanup'", partial(_clean, patient)
+                "backlog", "remove stale sessions, as 'session cleanup'", partial(_clean, patient)
             )
         )
     return repairs

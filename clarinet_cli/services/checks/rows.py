@@ -56,7 +56,7 @@ WORDS: Final[dict[FlawKind, _Words]] = {
     "timestamps": _Words(
         "every timestamp can be parsed",
         "with a time stamp that the server can't read",
-        "whether such a session is dead is unknown, and no clean-up removes it",
+        "whether such a session is stale is unknown, and no clean-up removes it",
     ),
     "tokens": _Words(
         f"each token has {MIN_TOKEN_LENGTH} or more characters",

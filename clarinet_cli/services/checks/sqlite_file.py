@@ -15,7 +15,7 @@ from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread,
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import NO_SPACE
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.repositories import sqlite_contents
+from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import MAPPED_BYTES, copy_database
 from clarinet_cli.services.checks.rows import count_of, listed
@@ -76,7 +76,7 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
     prepare_sqlite_file(file)
     with _readable(file) as connection:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        calls, rows = 0, sum(sqlite_contents.row_counts(connection).values())
+        calls, rows = 0, sum(sqlite_file_queries.row_counts(connection).values())
         progress.add("integrity", rows)
 
         def count_steps() -> int:
@@ -86,7 +86,7 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
             return int(SIGNALS.number is not None)
 
         connection.set_progress_handler(count_steps, STEPS_BETWEEN_CALLS)
-        problems = sqlite_contents.integrity_problems(connection, limit=MAX_PROBLEMS)
+        problems = sqlite_file_queries.integrity_problems(connection, limit=MAX_PROBLEMS)
         keys = [] if problems else list(_foreign_keys(connection))
         progress.update("integrity", rows)
     if not problems:
@@ -101,8 +101,8 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
 
 def _foreign_keys(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Yield the rows of tables that are not ours and refer to rows that do not exist."""
-    for table in sorted(sqlite_contents.table_names(connection) - set(TABLE_NAMES)):
-        dangling = sqlite_contents.dangling_references_by_key(connection, table)
+    for table in sorted(sqlite_file_queries.table_names(connection) - set(TABLE_NAMES)):
+        dangling = sqlite_file_queries.dangling_references_by_key(connection, table)
         for target, rowids in dangling.items():
             text = f"{count_of(len(rowids), 'row')} of {table} refer to rows of {target} that do "
             text += f"not exist: row {listed([str(rowid) for rowid in rowids], len(rowids))}"

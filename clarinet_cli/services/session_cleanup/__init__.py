@@ -1,4 +1,4 @@
-"""Deleting dead sessions beside a running server, once or at an interval."""
+"""Deleting stale sessions beside a running server, once or at an interval."""
 
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupOutOfSpaceError,

@@ -1,4 +1,4 @@
-"""One run of a clean-up: scan all sessions, then delete the dead ones batch by batch."""
+"""One run of a clean-up: scan all sessions, then delete the stale ones batch by batch."""
 
 import asyncio
 from collections import deque
@@ -32,7 +32,7 @@ class Deleted(NamedTuple):
 
     Attributes:
         deleted: Sessions deleted.
-        kept: Sessions still dead and still there, as a trigger or rule may keep them.
+        kept: Sessions still stale and still there, as a trigger or rule may keep them.
     """
 
     deleted: int
@@ -48,7 +48,7 @@ class CleanupRun:
         selection: Which sessions.
         strategy: How to find and delete them.
         transactions: Runs the deletes.
-        scanner: Finds dead sessions; with a session of its own, while others are deleted.
+        scanner: Finds stale sessions; with a session of its own, while others are deleted.
         sizer: The size of the batches.
         pause: Seconds between two batches.
         record: The audit record.
@@ -57,7 +57,7 @@ class CleanupRun:
         deleted: Sessions deleted.
         batches: Transactions that deleted some.
         settled: Sessions deleted, kept, or found to be live again.
-        kept: Sessions still dead and still there after their delete.
+        kept: Sessions still stale and still there after their delete.
         reached_end: Whether all batches were visited.
         out_of_space: The error of the full disk that ended the run.
         contested: Batches with rows that another transaction has locked.
@@ -83,7 +83,7 @@ class CleanupRun:
     _lock_checked: float = 0.0
 
     async def execute(self) -> None:
-        """Scan all sessions and delete the dead ones, as far as the plan allows.
+        """Scan all sessions and delete the stale ones, as far as the plan allows.
 
         Raises:
             NoSpaceError: The disk was full before anything was deleted.
@@ -102,7 +102,7 @@ class CleanupRun:
 
     @property
     def visited_all(self) -> bool:
-        """Whether every dead session was visited, so that those left are the ``kept`` ones."""
+        """Whether every stale session was visited, so that those left are the ``kept`` ones."""
         if not self.scanner.complete or self.contested:
             return False
         all_deleted = self.deleted == self.scanner.found
@@ -112,7 +112,7 @@ class CleanupRun:
         await self.selection.count_before(self.transactions)
         if self.plan.dry_run:
             await self.scanner.run()
-        elif self.strategy.scans_ahead:
+        elif self.strategy.scans_concurrently:
             scan = asyncio.create_task(self.scanner.run())
             try:
                 await self._delete_batches()
@@ -124,7 +124,7 @@ class CleanupRun:
             try:
                 await self.scanner.run()
             except NoSpaceError as error:
-                logger.debug("clean-up: no disk space to store what is dead")
+                logger.debug("clean-up: no disk space to store what is stale")
                 self.out_of_space = error
             if self.scanner.complete or self.out_of_space:
                 await self._delete_batches()
@@ -224,7 +224,7 @@ class CleanupRun:
     ) -> Deleted:
         """Delete a batch in one transaction, with its audit record before the commit.
 
-        Where fewer sessions go than were found, those still dead are counted.
+        Where fewer sessions go than were found, those still stale are counted.
 
         Args:
             batch: What to delete.

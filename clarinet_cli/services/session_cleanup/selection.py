@@ -13,16 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.models.functions import all_instants_readable
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.purge import PurgeStrategy, choose_purge_strategy
 from clarinet_cli.repositories.references import (
-    SESSIONS,
+    SESSION_TABLE,
     Reference,
     ReferenceRepository,
     can_protect,
-    protected,
+    is_protected,
     references_to,
 )
-from clarinet_cli.repositories.session_state import ExpiryPolicy
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.services.clocks import compare_clocks, expiry_policy
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan
@@ -41,7 +41,7 @@ class Selection:
         policy: The instant to judge all sessions by.
         references: The foreign keys to sessions.
         clock_difference: Seconds that the database's clock is ahead of this machine's.
-        protected: Dead sessions that rows of other tables protect.
+        protected: Stale sessions that rows of other tables protect.
         protected_by: Number of these rows by ``table.column``.
         cascaded: Rows that are deleted along with the sessions, by ``table.column``.
     """
@@ -77,22 +77,22 @@ class Selection:
         difference = 0.0
         if now is None:
             now, difference = await _reference_time(session, plan)
-        references = await references_to(session, SESSIONS)
+        references = await references_to(session, SESSION_TABLE)
         return cls(plan, expiry_policy(settings, now), references, difference)
 
     @property
-    def dead_if_valid(self) -> ColumnElement[bool]:
-        """The dead sessions, among those whose instants can be read."""
-        return self.policy.dead_if_valid(
+    def stale_if_valid(self) -> ColumnElement[bool]:
+        """The stale sessions, among those whose instants can be read."""
+        return self.policy.stale_if_valid(
             expired_only=self.plan.expired_only, older_than=self.plan.older_than
         )
 
     @property
     def deletable_if_valid(self) -> ColumnElement[bool]:
-        """The dead sessions that no other table protects, under the same condition."""
+        """The stale sessions that no other table protects, under the same condition."""
         if not can_protect(self.references):
-            return self.dead_if_valid
-        return and_(self.dead_if_valid, not_(protected(self.references)))
+            return self.stale_if_valid
+        return and_(self.stale_if_valid, not_(is_protected(self.references)))
 
     async def choose_strategy(
         self,
@@ -125,7 +125,7 @@ class Selection:
             gone = {name: count - left.get(name, 0) for name, count in self.cascaded.items()}
             self.cascaded = {name: count for name, count in gone.items() if count > 0}
         if can_protect(self.references):
-            kept = and_(self.dead_if_valid, protected(self.references))
+            kept = and_(self.stale_if_valid, is_protected(self.references))
             criteria = and_(kept, all_instants_readable())
             sessions = SessionRepository(transactions.session)
             self.protected = await transactions.run_with_retry(
@@ -134,10 +134,10 @@ class Selection:
             self.protected_by, _ = await self._count_rows(transactions, kept)
 
     async def _count_rows(
-        self, transactions: TransactionRunner, dead_if_valid: ColumnElement[bool]
+        self, transactions: TransactionRunner, stale_if_valid: ColumnElement[bool]
     ) -> tuple[Counts, Counts]:
         """Return the numbers of rows that protect sessions, and that go along with them."""
-        criteria = and_(dead_if_valid, all_instants_readable())
+        criteria = and_(stale_if_valid, all_instants_readable())
         rows = ReferenceRepository(transactions.session)
         return await transactions.run_with_retry(
             Access.READ, lambda: rows.to_sessions(self.references, criteria)
@@ -145,7 +145,7 @@ class Selection:
 
 
 async def choose_counting_strategy(session: AsyncSession) -> PurgeStrategy:
-    """Return a strategy whose scan reads all sessions and finds none of them dead."""
+    """Return a strategy whose scan reads all sessions and finds none of them stale."""
     return await choose_purge_strategy(session, false(), by_expiry=False, count_only=True)
 
 
@@ -166,12 +166,12 @@ STEP_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Scanner:
-    """Counts dead sessions, each step in a transaction of its own.
+    """Counts stale sessions, each step in a transaction of its own.
 
     Attributes:
         transactions: Runs the steps.
         strategy: What to scan with.
-        found: Dead sessions found so far.
+        found: Stale sessions found so far.
         invalid: Sessions with an unreadable instant so far; None if the scan does not read all.
         complete: Whether all sessions were scanned.
         finished: Whether nothing more will be found: complete, stopped or failed.

@@ -63,15 +63,15 @@ async def clean_up(
     stop: Optional[Stop] = None,
     progress: ProgressCallback = lambda deleted, matched: None,
 ) -> CleanupReport:
-    """Delete dead sessions in batches, each in a transaction of its own.
+    """Delete stale sessions in batches, each in a transaction of its own.
 
     All batches judge by one frozen instant, and each repeats the predicate in its delete:
     a session that the server extends meanwhile survives. However the run ends, committed
     batches stay committed and are on record, and the next run continues.
 
     In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
-    is still dead by the same instant. A run that was stopped, or ran out of time, does not
-    count again: there it is what was found and not yet visited. Dead sessions that rows of
+    is still stale by the same instant. A run that was stopped, or ran out of time, does not
+    count again: there it is what was found and not yet visited. Stale sessions that rows of
     other tables protect are kept and count as ``protected`` alone.
 
     Args:
@@ -118,7 +118,7 @@ async def clean_up(
             )
         transactions.parameters = strategy.parameters
         scanning = transactions
-        if strategy.scans_ahead and extra_sessions:
+        if strategy.scans_concurrently and extra_sessions:
             scanning = TransactionRunner(extra_sessions[0], *limits, strategy.parameters)
         first_size = min(plan.batch_size, plan.largest_batch or plan.batch_size)
         run = CleanupRun(
@@ -187,7 +187,7 @@ async def serve(
                 seconds = max(started + schedule.after_success() - clock(), 0)
                 report(result)
                 notifier.notify(
-                    STATUS=f"deleted {result.deleted} of {result.matched} dead sessions, "
+                    STATUS=f"deleted {result.deleted} of {result.matched} stale sessions, "
                     f"next run in {seconds:.0f} s"
                 )
             await stop.sleep(seconds)
@@ -273,7 +273,7 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
             invalid = (await _scan(run.transactions, choose)).invalid or 0
     if remaining and run.reached_end and not run.contested:
         logger.warning(
-            f"{remaining} dead sessions were not deleted; check triggers and rules on access_token"
+            f"{remaining} stale sessions were not deleted; check triggers and rules on access_token"
         )
     if invalid:
         logger.warning(
@@ -303,7 +303,7 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
 
 
 async def _count_remaining(run: CleanupRun) -> int:
-    """Return the number of dead sessions left; scan again only if the run does not know it."""
+    """Return the number of stale sessions left; scan again only if the run does not know it."""
     if run.visited_all:
         return run.kept
     unvisited = max(run.scanner.found - run.settled, 0)

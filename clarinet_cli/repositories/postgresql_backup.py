@@ -25,8 +25,8 @@ async def export_snapshot(session: AsyncSession) -> str:
     return str((await session.scalars(text("SELECT pg_export_snapshot()"))).one())
 
 
-async def number_of_objects(session: AsyncSession) -> int:
-    """Return how many tables, views and sequences there are, those of extensions excepted."""
+async def count_objects(session: AsyncSession) -> int:
+    """Return the number of tables, views and sequences, without those of extensions."""
     return int((await session.scalars(OBJECTS)).one())
 
 
@@ -37,16 +37,16 @@ async def parent_tables(session: AsyncSession) -> set[str]:
 
 
 async def usable_roles(session: AsyncSession) -> set[str]:
-    """Return the roles that this user may make the owner of what it creates."""
+    """Return the roles that this user can make the owner of objects."""
     return {str(name) for name in await session.scalars(ROLES)}
 
 
-async def seconds_waiting(session: AsyncSession, application: str) -> float:
+async def lock_wait_seconds(session: AsyncSession, application: str) -> float:
     """Return how long a statement of an application has been waiting for a lock.
 
     Args:
-        session: Any.
-        application: The name that its connection has.
+        session: The session for the query.
+        application: The ``application_name`` of its connection.
     """
     found = (await session.scalars(WAITING, {"name": application})).first()
     return 0.0 if found is None else float(found)

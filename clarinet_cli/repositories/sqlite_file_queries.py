@@ -9,7 +9,7 @@ PROBLEMS_SHOWN = 3
 
 
 def table_names(connection: sqlite3.Connection) -> set[str]:
-    """Return the names of all tables, SQLite's own excepted."""
+    """Return the names of all tables, without SQLite's own."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite@_%'"
     return {str(name) for (name,) in connection.execute(f"{query} ESCAPE '@'")}
 
