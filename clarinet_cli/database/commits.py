@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSessionTransaction, AsyncTransaction
 
+from clarinet_cli.database.errors import driver_exception
 from clarinet_cli.signals import SIGNALS
 
 ResultT = TypeVar("ResultT")
@@ -112,6 +113,6 @@ def _rolled_back(error: DBAPIError) -> bool:
     name = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
         return not str(name).startswith(("SQLITE_IOERR", "SQLITE_CORRUPT"))
-    driver = error.driver_exception
+    driver = driver_exception(error)
     severity = getattr(driver, "severity_en", None) or getattr(driver, "severity", None)
     return severity == "ERROR" or isinstance(error, InterfaceError)

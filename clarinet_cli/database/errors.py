@@ -190,6 +190,16 @@ def explain_driver_error(
     return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
 
 
+def driver_exception(error: DBAPIError) -> Optional[BaseException]:
+    """Return what the driver itself raised, where SQLAlchemy translated it to a class of its own.
+
+    Args:
+        error: An error of SQLAlchemy, which has an attribute for this from 2.1 on.
+    """
+    adapted = type(error.orig).__module__.startswith("sqlalchemy.")
+    return error.orig.__cause__ if adapted and error.orig is not None else error.orig
+
+
 def outcome_unknown_error(error: Exception, backend: str, target: str) -> ClarinetError:
     """Return the error to show if it is unknown whether a transaction was committed.
 
@@ -293,7 +303,7 @@ def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Opti
 
 def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
     state = str(getattr(error.orig, "sqlstate", "") or "")
-    original = getattr(error.orig, "__cause__", None)
+    original = driver_exception(error)
     if getattr(original, "server_source_function", None) == ROW_SECURITY:
         table = _quoted_name(str(original))
         return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
@@ -309,7 +319,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return _POSTGRESQL_CLASSES["23"]
     if state:
         return FAILURE, f"the server answered with error {state}", None
-    kind = type(error.orig.__cause__ or error.orig if error.orig else error).__name__
+    kind = type(original or error).__name__
     if kind == "TargetServerAttributeNotMatched":
         return UNREACHABLE, "the server does not match target_session_attrs", None
     return FAILURE, f"the driver failed: {kind}", None

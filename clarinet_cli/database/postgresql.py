@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Optional
 
 import asyncpg
+from sqlalchemy.exc import OperationalError
 
 from clarinet_cli.database.tls import (
     ALWAYS_TLS,
@@ -30,6 +31,7 @@ from clarinet_cli.exceptions import CONFIGURATION
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
 LOCAL_HOSTS = ("localhost", "localhost.")
 DEFAULT_PORT = 5432
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 TLS_REJECTED = "rejected SSL upgrade"  # the driver raises a plain ConnectionError
 HEADER_BYTES = 5  # type (1 byte) and length (4 bytes, which include themselves)
 AUTHENTICATION, READY = b"R", b"Z"
@@ -67,6 +69,7 @@ async def connect(
     Raises:
         ReadablePasswordError: The server, on another machine and without TLS, asks for the
             password in a readable form. It has not been sent.
+        OperationalError: The server or the driver refuses the connection.
     """
     user = user or default_user()
     mode = options.get("sslmode", "prefer")
@@ -93,9 +96,13 @@ async def connect(
             if encrypted:
                 return await asyncpg.connect(**given, ssl=tls_context(options))
             return await _plain(given, forms if remote else set())
-        except (OSError, asyncpg.PostgresError) as error:
-            if encrypted is attempts[-1] or not _retry_may_help(error, encrypted=encrypted):
+        except (OSError, *DRIVER_ERRORS) as error:
+            if encrypted is not attempts[-1] and _retry_may_help(error, encrypted=encrypted):
+                continue
+            if isinstance(error, OSError):
                 raise
+            # SQLAlchemy 2.0 translates the errors of statements only.
+            raise OperationalError("connect", None, error, hide_parameters=True) from error
     raise AssertionError(attempts)
 
 

@@ -1,30 +1,37 @@
 """Logging: ``from clarinet_cli.utils.logger import logger``. No other module imports loguru.
 
-Records go to standard error and, if configured, to a rotating file. Tracebacks never contain
+This logger has sinks of its own: ``loguru.logger``, which belongs to the program that imports
+this package, keeps its configuration. Until logging is configured, records are passed on to it.
+Then they go to standard error and, if configured, to a rotating file. Tracebacks never contain
 values of variables (``diagnose=False``), which may be secrets.
 """
 
+import atexit
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from traceback import format_tb
 from typing import TYPE_CHECKING, Any, Optional
 
-from loguru import logger
+from loguru import logger as host_logger
 
 # Wrapped in a sink of our own to handle its errors, which loguru prints with a traceback.
 from loguru._file_sink import FileSink
+
+# Loguru has no public constructor.
+from loguru._logger import Core, Logger
 
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.filesystem.ownership import make_directory
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
 
 if TYPE_CHECKING:
-    from loguru import Record
+    from loguru import Logger as LoggerType
+    from loguru import Message, Record
 
     from clarinet_cli.settings import Settings
 
@@ -34,6 +41,7 @@ __all__ = [
     "command_name",
     "configure_file_log",
     "configure_logging",
+    "host_logging",
     "logger",
     "logging_is_configured",
     "traceback_without_values",
@@ -72,11 +80,22 @@ _PACKAGES = ("builtins", "socket", "ssl", "clarinet_cli")
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _sinks: dict[str, int] = {}
+HOST_DEPTH = 5  # frames between the call of a logger and its sink
 
-# Loguru's default sink shows values of variables in tracebacks. A host program may have removed
-# it already.
-with suppress(ValueError):
-    logger.remove(0)
+_untyped: Any = Logger, Core
+logger: "LoggerType" = _untyped[0](
+    core=_untyped[1](),
+    exception=None,
+    depth=0,
+    record=False,
+    lazy=False,
+    colors=False,
+    raw=False,
+    capture=True,
+    patchers=[],
+    extra={},
+)
+atexit.register(logger.remove)
 
 
 def use_command(words: str) -> None:
@@ -101,10 +120,43 @@ def configure_logging(verbosity: int = 0) -> None:
             the command line reports itself (bound with ``reported=True``) are logged from 2 on
             only, so that they are not shown twice.
     """
+    _log_to_stderr(verbosity)
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(
+        handlers=[_ToLoguru()], level=LEVELS[max(min(verbosity, VERY_VERBOSE), 0)], force=True
+    )
+    # At DEBUG this driver logs each statement with its values, including hashes and tokens.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+@contextmanager
+def host_logging(verbosity: int, rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Log to standard error in the block, and leave the logging of the host program alone.
+
+    Args:
+        verbosity: See ``configure_logging``.
+        rewrite: Applied to each message.
+    """
+    _log_to_stderr(verbosity, rewrite)
+    try:
+        yield
+    finally:
+        _pass_on()
+
+
+def _log_to_stderr(verbosity: int, rewrite: Callable[[str], str] = str) -> None:
+    """Replace all sinks by standard error."""
     _sinks.clear()
     logger.remove()
-    logger.configure(patcher=_hide_values)
     verbose = min(verbosity, VERY_VERBOSE)
+
+    def patch(record: "Record") -> None:
+        _hide_values(record)
+        record["message"] = rewrite(record["message"])
+
+    logger.configure(patcher=patch)
 
     def wanted(record: "Record") -> bool:
         return verbose >= VERY_VERBOSE or not record["extra"].get("reported")
@@ -123,12 +175,19 @@ def configure_logging(verbosity: int = 0) -> None:
         backtrace=False,
         diagnose=False,
     )
-    logging.captureWarnings(capture=True)
-    logging.basicConfig(handlers=[_ToLoguru()], level=LEVELS[max(verbose, 0)], force=True)
-    # At DEBUG this driver logs each statement with its values, including hashes and tokens.
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _pass_on() -> None:
+    """Replace all sinks by the logger of the host program, which decides what is shown."""
+    _sinks.clear()
+    logger.remove()
+    logger.configure(patcher=_hide_values)
+
+    def pass_on(message: "Message") -> None:
+        record = message.record
+        host_logger.opt(depth=HOST_DEPTH).log(record["level"].name, "{}", record["message"])
+
+    logger.add(pass_on, level=0, format="{message}", backtrace=False, diagnose=False)
 
 
 def logging_is_configured() -> bool:
@@ -136,13 +195,16 @@ def logging_is_configured() -> bool:
     return bool(_sinks)
 
 
-def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> Optional[Path]:
+def configure_file_log(
+    settings: "Settings", *, like: Optional[Path] = None, standard_logging: bool = True
+) -> Optional[Path]:
     """Add the rotating log file if the settings enable it.
 
     Args:
         settings: ``log_to_file``, ``log_directory``, ``file_log_level``, ``log_rotation``,
             ``log_retention`` and ``log_serialize`` are read.
         like: The database whose owner, group and mode new files get.
+        standard_logging: The file gets the records of standard logging too.
 
     Returns:
         The file, or None if file logging is disabled or the file can't be written. The latter
@@ -172,8 +234,9 @@ def configure_file_log(settings: "Settings", *, like: Optional[Path] = None) -> 
         backtrace=False,
         diagnose=False,
     )
-    lowest = min(logger.level(settings.file_log_level).no, logging.getLogger().level)
-    logging.getLogger().setLevel(lowest)
+    if standard_logging:
+        lowest = min(logger.level(settings.file_log_level).no, logging.getLogger().level)
+        logging.getLogger().setLevel(lowest)
     return path
 
 
@@ -257,3 +320,8 @@ def _may_show_text(error: BaseException) -> bool:
     """Return whether the text may be logged; a driver's class may derive from a listed one."""
     package = type(error).__module__.partition(".")[0]
     return isinstance(error, _WITHOUT_VALUES) and package in _PACKAGES
+
+
+# Libraries are disabled unless the program enables them, as loguru's documentation recommends.
+host_logger.disable("clarinet_cli")
+_pass_on()
