@@ -16,11 +16,11 @@ STATES = ("active", "idle", "expired", "blocked", "invalid")
 
 def stats_metrics(stats: "SessionStats") -> Iterator[str]:
     """Yield the lines for all sessions; what is unknown on an empty database is left out."""
-    yield from _head("clarinet_sessions", "Log-in sessions by state.")
+    yield from _header("clarinet_sessions", "Log-in sessions by state.")
     for state in STATES:
         if (number := getattr(stats, state)) is not None:
             yield _sample("clarinet_sessions", number, state=state)
-    yield from _head("clarinet_session_age", "Log-in sessions by the time since log-in.")
+    yield from _header("clarinet_session_age", "Log-in sessions by the time since log-in.")
     for age, count in stats.age.items():
         yield _sample("clarinet_session_age", count, age=age)
     yield from _gauge("clarinet_session_users", "Users with sessions.", stats.users)
@@ -43,7 +43,7 @@ def stats_metrics(stats: "SessionStats") -> Iterator[str]:
 def group_metrics(groups: Iterable["SessionGroup"], by: str) -> Iterator[str]:
     """Yield the lines for the sessions of each user, role, address, agent or day."""
     name = f"clarinet_sessions_by_{by}"
-    yield from _head(name, f"Log-in sessions by {by} and state.")
+    yield from _header(name, f"Log-in sessions by {by} and state.")
     for group in groups:
         for state in STATES:
             if (number := getattr(group, state)) is not None:
@@ -52,11 +52,11 @@ def group_metrics(groups: Iterable["SessionGroup"], by: str) -> Iterator[str]:
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[str]:
     if value is not None:
-        yield from _head(name, text)
+        yield from _header(name, text)
         yield _sample(name, value)
 
 
-def _head(name: str, text: str) -> Iterator[str]:
+def _header(name: str, text: str) -> Iterator[str]:
     yield f"# HELP {name} {text}\n"
     yield f"# TYPE {name} gauge\n"
 

@@ -60,6 +60,13 @@ def test_no_option_is_cut_in_80_columns(name: str) -> None:
     assert "…" not in result.stdout
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_terminal_wraps_each_paragraph(name: str) -> None:
+    """No line of the help is broken where the source breaks it."""
+    paragraphs = (COMMANDS[name].help or "").split("\n\n")
+    assert not [part for part in paragraphs if "\n" in part.strip()]
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if " " in name])
 def test_each_command_of_a_group_has_an_example(name: str) -> None:
     """The help of each command shows it in use."""

@@ -162,7 +162,7 @@ async def restore(
     if dry_run:
         render(runtime, prepared.report(plan), output)
         return
-    confirm(runtime, _question(prepared), yes=yes)
+    confirm(runtime, _restore_question(prepared), yes=yes)
     if revoke_sessions is None and not yes:
         plan = _prompt_for_sessions(runtime, plan, prepared)
     with progress(runtime, "restore") as update:
@@ -171,7 +171,7 @@ async def restore(
     runtime.note_stale_cache()
 
 
-def _question(prepared: "Prepared") -> str:
+def _restore_question(prepared: "Prepared") -> str:
     """Return the question, with the contents of the database and of the backup."""
     contents = prepared.backup.contents
     current, saved = (row_counts(rows) or "no rows" for rows in (prepared.rows, contents.rows))

@@ -112,11 +112,11 @@ def _prompt_for_session_settings(runtime: Runtime, proposal: "Proposal") -> "Pro
         )
         proposal = proposal.with_answers(cast("SessionStrategy", answer))
     if proposal.lacks_lifetime:
-        proposal = proposal.with_answers(None, _lifetime(runtime))
+        proposal = proposal.with_answers(None, _prompt_for_lifetime(runtime))
     return proposal
 
 
-def _lifetime(runtime: Runtime) -> "Lifetime":
+def _prompt_for_lifetime(runtime: Runtime) -> "Lifetime":
     question = "How many seconds does a session last (lifetime_seconds), or none?"
     while True:
         typed = prompt(runtime, question).strip().lower()
