@@ -20,7 +20,7 @@ from clarinet_cli.services.accounts.hashes import prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import queries as session_queries
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.revoke import LateLogins
+from clarinet_cli.services.sessions.revoke import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, UnitOfWork, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
@@ -50,15 +50,15 @@ count_to_revoke = _reading(revoke.count_to_revoke)
 
 async def change_account(
     settings: Settings,
-    who: str,
-    rule: changes.Rule,
+    identifier: str,
+    operation: changes.AccountOperation,
     *,
     dry_run: bool = False,
-    late: Optional[LateLogins] = None,
+    late: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
     """Change one account; *late* gets it when its sessions were revoked."""
     async with unit_of_work(settings, access=Access.WRITE, dry_run=dry_run) as work:
-        change = await changes.change_account(work, who, rule)
+        change = await changes.change_account(work, identifier, operation)
     _sign_out(work, late)
     return change
 
@@ -72,7 +72,7 @@ async def create_superuser(
     update: bool = False,
     if_not_exists: bool = False,
     dry_run: bool = False,
-    late: Optional[LateLogins] = None,
+    late: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
     """Create a superuser, or update the account."""
     prepared = prepare_password(password, email, settings, dry_run=dry_run)
@@ -86,27 +86,29 @@ async def create_superuser(
 
 async def reset_password(
     settings: Settings,
-    who: str,
+    identifier: str,
     password: Optional[NewPassword],
     *,
     keep_sessions: bool = False,
     dry_run: bool = False,
-    late: Optional[LateLogins] = None,
+    late: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
     """Reset the password of a superuser."""
-    prepared = prepare_password(password, who, settings, dry_run=dry_run)
+    prepared = prepare_password(password, identifier, settings, dry_run=dry_run)
     async with unit_of_work(settings, access=Access.WRITE, dry_run=dry_run) as work:
-        change = await changes.reset_password(work, who, prepared, keep_sessions=keep_sessions)
+        change = await changes.reset_password(
+            work, identifier, prepared, keep_sessions=keep_sessions
+        )
     _sign_out(work, late)
     return change
 
 
 async def ensure_superuser(
-    settings: Settings, password: NewPassword, *, late: Optional[LateLogins] = None
+    settings: Settings, password: NewPassword, *, late: Optional[ConcurrentLogins] = None
 ) -> AccountChange:
     """Make sure of a superuser."""
     async with open_database(settings) as database:
-        return await first_superuser.ensure_superuser(database, password, late_logins=late)
+        return await first_superuser.ensure_superuser(database, password, concurrent_logins=late)
 
 
 async def apply_accounts(
@@ -114,31 +116,35 @@ async def apply_accounts(
     declared: Sequence[AccountEntry],
     plan: apply.ApplyPlan,
     *,
-    late: Optional[LateLogins] = None,
+    late: Optional[ConcurrentLogins] = None,
 ) -> list[AppliedAccount]:
     """Apply a file."""
     async with open_database(settings) as database:
-        return await apply.apply_accounts(database, declared, plan, late_logins=late)
+        return await apply.apply_accounts(database, declared, plan, concurrent_logins=late)
 
 
-async def revoke_late_logins(settings: Settings, late: LateLogins) -> None:
+async def revoke_late_logins(settings: Settings, late: ConcurrentLogins) -> None:
     """Wait for late log-ins and revoke their sessions."""
     async with open_database(settings) as database:
         await late.revoke(database)
 
 
 async def sessions_of_user(
-    settings: Settings, who: str, *, active_only: bool = False, now: Optional[datetime] = None
+    settings: Settings,
+    identifier: str,
+    *,
+    active_only: bool = False,
+    now: Optional[datetime] = None,
 ) -> list[SessionRow]:
     """Return one user's sessions, newest first."""
     where = SessionFilter(states=(StateName.ACTIVE,)) if active_only else ANY_SESSION
-    pages = session_queries.list_sessions(settings, where, who=who, now=now)
+    pages = session_queries.list_sessions(settings, where, identifier=identifier, now=now)
     return [row async for page in pages for row in page]
 
 
 async def revoke_for_user(
     settings: Settings,
-    who: str,
+    identifier: str,
     *,
     keep_current: Optional[str] = None,
     keep_newest: int = 0,
@@ -147,16 +153,16 @@ async def revoke_for_user(
     """Revoke a user's sessions."""
     async with unit_of_work(settings, access=Access.WRITE, dry_run=dry_run) as work:
         return await revoke.revoke_for_user(
-            work, who, keep_current=keep_current, keep_newest=keep_newest
+            work, identifier, keep_current=keep_current, keep_newest=keep_newest
         )
 
 
 async def revoke_sessions(
-    settings: Settings, wanted: Sequence[str], *, who: Optional[str] = None
+    settings: Settings, wanted: Sequence[str], *, identifier: Optional[str] = None
 ) -> list[SessionChange]:
     """Revoke sessions by their ids."""
     async with unit_of_work(settings, access=Access.WRITE) as work:
-        return await revoke.revoke_sessions(work, wanted, who=who)
+        return await revoke.revoke_sessions(work, wanted, identifier=identifier)
 
 
 async def revoke_all(
@@ -191,6 +197,6 @@ async def ensure_roles(settings: Settings, *, dry_run: bool = False) -> Step:
         return await bootstrap.ensure_roles(database, dry_run=dry_run)
 
 
-def _sign_out(work: UnitOfWork, late: Optional[LateLogins]) -> None:
+def _sign_out(work: UnitOfWork, late: Optional[ConcurrentLogins]) -> None:
     if late is not None:
-        late.accounts |= work.signed_out
+        late.accounts |= work.revoked_users

@@ -20,7 +20,7 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "backup/restore_accounts.py",
     "bootstrap.py",
     "checks/contents.py",
-    "checks/examination.py",
+    "checks/doctor.py",
     "checks/repair.py",
     "locks.py",
     "readiness.py",

@@ -47,17 +47,17 @@ async def doctor(
     """
     from clarinet_cli.cli.render import Listing, render_findings, render_list
     from clarinet_cli.results import CheckRow
-    from clarinet_cli.services.checks import examination
+    from clarinet_cli.services.checks import doctor
 
-    checks = examination.selected_checks(only or (), skip or ())
+    checks = doctor.selected_checks(only or (), skip or ())
     if list_checks:
         names = {check.name for check in checks}
-        rows = [row for row in examination.list_checks() if row.check in names]
+        rows = [row for row in doctor.list_checks() if row.check in names]
         render_list(runtime, rows, output, Listing(CheckRow))
         return
-    findings = await examination.examine(runtime.project_directory, checks)
+    findings = await doctor.run_checks(runtime.project_directory, checks)
     if fix and await _repair(runtime, findings, yes=yes, dry_run=dry_run):
-        findings = await examination.examine(runtime.project_directory, checks)
+        findings = await doctor.run_checks(runtime.project_directory, checks)
     render_findings(runtime, findings, output, strict=strict)
 
 
@@ -66,12 +66,12 @@ async def _repair(
 ) -> bool:
     """Show the repairs, prompt, and make them; return whether any was made."""
     from clarinet_cli.cli.prompts import confirm
-    from clarinet_cli.services.checks.check import Patient
+    from clarinet_cli.services.checks.check import DoctorContext
     from clarinet_cli.services.checks.repair import plan_repairs
     from clarinet_cli.services.unit_of_work import open_database
 
     async with open_database(runtime.settings) as database:
-        repairs = await plan_repairs(Patient(runtime.project_directory, database), findings)
+        repairs = await plan_repairs(DoctorContext(runtime.project_directory, database), findings)
         for repair in repairs:
             runtime.writer.note(f"{'would ' if dry_run else ''}{repair.text} ({repair.check})")
         if dry_run or not repairs:

@@ -12,7 +12,7 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.session_cleanup import Stop
+    from clarinet_cli.services.session_cleanup import StopRequest
     from clarinet_cli.settings import Settings
 
 ResultT = TypeVar("ResultT")
@@ -99,16 +99,16 @@ class Runtime:
             SIGNALS.interrupt()
 
     @contextmanager
-    def stop_on_signal(self) -> Iterator["Stop"]:
+    def stop_on_signal(self) -> Iterator["StopRequest"]:
         """Turn a signal in the block into a request to stop after the current batch.
 
         The exit code is that of the signal.
         """
         import asyncio
 
-        from clarinet_cli.services.session_cleanup import Stop
+        from clarinet_cli.services.session_cleanup import StopRequest
 
-        stop = Stop()
+        stop = StopRequest()
         with SIGNALS.forwarding(stop.request, asyncio.get_running_loop()):
             yield stop
 

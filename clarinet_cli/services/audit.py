@@ -45,7 +45,7 @@ class _Entry(dict[str, object]):
 
 
 @dataclass(slots=True)
-class Trail:
+class TransactionAudit:
     """What one transaction changes, to be recorded before it commits.
 
     Attributes:
@@ -101,22 +101,22 @@ class Trail:
 
 
 @contextmanager
-def audit_trail() -> Iterator[Trail]:
-    """Yield the audit trail of one transaction, with the audit log opened before it begins.
+def audit_transaction() -> Iterator[TransactionAudit]:
+    """Yield the audit records of one transaction, with the audit log opened before it begins.
 
     Raises:
         ClarinetError: The audit log can't be opened or written.
     """
     unknown: Optional[ClarinetError] = None
     with open_audit_log() as log:
-        trail = Trail(log)
+        audit = TransactionAudit(log)
         try:
-            yield trail
+            yield audit
         except ClarinetError as error:
             unknown = error if error.outcome_unknown else None
             raise
         finally:
-            trail.close(unknown)
+            audit.close(unknown)
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ class JobRecord:
 
 
 @asynccontextmanager
-async def recorded_job(
+async def audited_job(
     result: str, *, count: str, dry_run: bool = False
 ) -> AsyncIterator[JobRecord]:
     """Yield the records of a job, whose log is open before anything begins.

@@ -106,7 +106,7 @@ async def initialise_database(
 
     def show(change: AccountChange) -> None:
         if on_password is not None:
-            on_password([*steps, _step_of(change)])
+            on_password([*steps, _to_step(change)])
 
     steps.append(await _superuser(database, password, show, dry_run=dry_run))
     for step in steps:
@@ -123,12 +123,12 @@ async def _superuser(
 ) -> Step:
     if not database.settings.admin_auto_create:
         return NO_SUPERUSER
-    return _step_of(
+    return _to_step(
         await ensure_superuser(database, password, dry_run=dry_run, on_password=on_password)
     )
 
 
-def _step_of(change: AccountChange) -> Step:
+def _to_step(change: AccountChange) -> Step:
     return Step("superuser", change.result, change.email, change.password)
 
 

@@ -24,7 +24,7 @@ from clarinet_cli.services.schema import (
     database_has_tables,
     find_environment,
     migration_status,
-    status_of,
+    revision_status,
 )
 from clarinet_cli.services.unit_of_work import unit_of_work
 from clarinet_cli.settings import Settings
@@ -48,7 +48,7 @@ async def database_status(settings: Settings) -> DatabaseStatus:
         rows = await server.row_counts()
         connection = await work.session.connection()
         current = await connection.run_sync(current_heads)
-    migrations = status_of(find_environment(settings.project_dir), current)
+    migrations = revision_status(find_environment(settings.project_dir), current)
     return DatabaseStatus(
         backend=url.get_backend_name(),
         server_version=version,

@@ -77,7 +77,7 @@ async def shell_command(
     return ShellCommand([program, *options], variables, None if phrase is None else str(phrase))
 
 
-def replace_process(command: ShellCommand) -> NoReturn:
+def exec_shell(command: ShellCommand) -> NoReturn:
     """Run a shell in place of this process.
 
     Args:

@@ -43,7 +43,7 @@ class Notifier:
         return cls(address, int(microseconds) / MICROSECONDS if watched else None)
 
     @asynccontextmanager
-    async def notifying(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Send READY, then the watchdog's keep-alives while the block runs, then STOPPING."""
         self.notify(READY="1")
         keep_alive = asyncio.create_task(self._keep_alive())

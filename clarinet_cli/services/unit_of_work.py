@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import Database, open_database, transaction
 from clarinet_cli.database.table_check import require_server_tables
-from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import planned_result
 
@@ -31,27 +31,27 @@ class UnitOfWork:
     Attributes:
         session: The session of the transaction.
         settings: The project's settings.
-        trail: The audit records of the transaction.
+        audit: The audit records of the transaction.
         dry_run: Whether it is rolled back at the end.
-        signed_out: The accounts whose sessions it revoked because their rights or password
-            changed; see ``LateLogins``.
+        revoked_users: The accounts whose sessions it revoked because their rights or password
+            changed; see ``ConcurrentLogins``.
     """
 
     session: AsyncSession
     settings: Settings
-    trail: Trail
+    audit: TransactionAudit
     dry_run: bool = False
-    signed_out: set[UUID] = field(default_factory=set)
+    revoked_users: set[UUID] = field(default_factory=set)
 
     def record_change(self, target: Optional[UUID | str], result: str, **counts: object) -> None:
-        """Add a change to the audit trail; ``unchanged`` is ignored.
+        """Add a change to the audit records; ``unchanged`` is ignored.
 
         Args:
             target: The id of the account or session; None for many.
             result: ``created``, ``updated``, ``deleted`` or ``revoked``.
             **counts: Further values, such as ``sessions_revoked``; no secret, no address.
         """
-        self.trail.add(target, result, **counts)
+        self.audit.add(target, result, **counts)
 
     def result(self, result: str) -> str:
         """Return a result as it is reported: ``would_update`` in a dry run."""
@@ -79,7 +79,7 @@ async def unit_of_work(
             Nothing was changed, unless ``outcome_unknown`` is set.
     """
     audited = access is Access.WRITE and not dry_run
-    with audit_trail() if audited else nullcontext(Trail()) as trail:
+    with audit_transaction() if audited else nullcontext(TransactionAudit()) as audit:
         async with (
             _database(source) as database,
             database.session(access=access) as session,
@@ -87,13 +87,13 @@ async def unit_of_work(
                 session,
                 access,
                 dry_run=dry_run,
-                before_commit=trail.write,
-                committed=trail.committed,
+                before_commit=audit.write,
+                committed=audit.committed,
             ),
         ):
             if check_tables:
                 await require_server_tables(session)
-            yield UnitOfWork(session, database.settings, trail, dry_run=dry_run)
+            yield UnitOfWork(session, database.settings, audit, dry_run=dry_run)
 
 
 @asynccontextmanager

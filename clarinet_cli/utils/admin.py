@@ -36,7 +36,7 @@ async def list_admin_users(
 
 async def reset_admin_password(
     settings: Optional[Settings],
-    who: str,
+    identifier: str,
     password: Optional[NewPassword],
     *,
     any_user: bool = False,
@@ -47,7 +47,7 @@ async def reset_admin_password(
 
     Args:
         settings: Which database, and the password rules; None: the project's settings.
-        who: The account, as ``resolve_user`` reads it.
+        identifier: The account, as ``resolve_user`` reads it.
         password: The new password; None only in a dry run.
         any_user: Also for accounts that are not superusers.
         keep_sessions: Do not revoke the sessions.
@@ -60,7 +60,7 @@ async def reset_admin_password(
     """
     async with open_database(settings or configured_settings()) as database:
         async with unit_of_work(database) as work:
-            account = await resettable_account(work, who, any_user=any_user)
+            account = await resettable_account(work, identifier, any_user=any_user)
         prepared = prepare_password(password, account.email, database.settings, dry_run=dry_run)
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
             return await reset_password(

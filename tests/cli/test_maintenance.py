@@ -248,7 +248,7 @@ def nothing_installed() -> Iterator[None]:
     """Hide the programs of this machine."""
     with (
         patch("shutil.which", return_value=None),
-        patch("clarinet_cli.services.backup.postgresql.USUAL_PLACES", ()),
+        patch("clarinet_cli.services.backup.postgresql.SEARCH_PATHS", ()),
         patch.dict("os.environ", {"PATH": ""}),
     ):
         yield

@@ -7,7 +7,7 @@ import pytest
 
 from clarinet_cli import timefmt
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, serve
+from clarinet_cli.services.session_cleanup import CleanupPlan, StopRequest, serve
 from tests import oracle
 from tests.support import Project
 
@@ -184,7 +184,7 @@ async def test_the_service_outlives_a_wrong_clock(
     """Each run is refused until the clock is right again, and then deletes."""
     asked: list[datetime] = []
     reports: list[CleanupReport] = []
-    stop = Stop()
+    stop = StopRequest()
 
     def machine_now() -> datetime:
         asked.append(datetime.now(UTC))

@@ -24,7 +24,7 @@ IN_URL = f"{CANARY}%40{CANARY}%2F{CANARY}%25"
 IDS = ("deadbee0", "livebee0", "livebee1")
 TOKENS = [f"{name}-{CANARY}-{name}" for name in IDS]
 LOGGING = 'log_to_file = true\nlog_level = "TRACE"\naudit_log = "logs/audit.jsonl"\n'
-LOOK_SECONDS = 0.03
+POLL_SECONDS = 0.03
 HASHES = ("$argon2", "$2b$")
 STORED = f"$argon2id$v=19$m=7168,t=5,p=1${CANARY * 3}CANA${CANARY * 7}A"
 
@@ -518,7 +518,7 @@ def assert_not_in_process_list(process: Process) -> None:
     while process.poll() is None:
         assert not [line for line in command_lines() if CANARY.encode() in line]
         looks += 1
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     assert looks > 0
 
 

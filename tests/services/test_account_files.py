@@ -251,4 +251,4 @@ def test_a_place_costs_no_search_from_the_beginning() -> None:
     reader = JsonReader(text)
     for offset in range(len(text) + 1):
         lines = text[:offset].split("\n")
-        assert reader.place(offset) == (len(lines), len(lines[-1]) + 1)
+        assert reader.locate(offset) == (len(lines), len(lines[-1]) + 1)

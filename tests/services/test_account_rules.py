@@ -8,7 +8,7 @@ import pytest
 from clarinet_cli.exceptions import ConflictError, NotFoundError, RefusedError
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts import changes
-from clarinet_cli.services.accounts.changes import Rule
+from clarinet_cli.services.accounts.changes import AccountOperation
 from tests import oracle
 from tests.operations import change_account
 from tests.support import Project
@@ -46,12 +46,12 @@ def stored(project: Project, email: str) -> Account:
     return Account(active=active, superuser=superuser, roles=roles, sessions=sessions)
 
 
-def grant(role: str) -> Rule:
+def grant(role: str) -> AccountOperation:
     """Return the rule that gives a role."""
     return lambda change: changes.grant_role(change, role)
 
 
-def revoke(role: str) -> Rule:
+def revoke(role: str) -> AccountOperation:
     """Return the rule that takes a role."""
     return lambda change: changes.revoke_role(change, role)
 
@@ -87,8 +87,8 @@ def others(project: Project, email: str) -> list[str]:
     ]
 
 
-# The rule, who, the account afterwards; one of its sessions is one that ends.
-CHANGES: dict[str, tuple[Rule, str, Account]] = {
+# The operation, who, the account afterwards; one of its sessions is one that ends.
+CHANGES: dict[str, tuple[AccountOperation, str, Account]] = {
     "promote": (
         changes.promote,
         ADA,
@@ -135,9 +135,9 @@ CHANGES: dict[str, tuple[Rule, str, Account]] = {
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_change_is_stored_and_reported(crowd: Project, name: str) -> None:
     """Flags, roles and sessions are as told, exactly that many sessions died, nobody else's."""
-    rule, who, expected = CHANGES[name]
+    operation, who, expected = CHANGES[name]
     before, around = stored(crowd, who), others(crowd, who)
-    change = await change_account(crowd.settings, who, rule)
+    change = await change_account(crowd.settings, who, operation)
     after = stored(crowd, who)
     left = before.sessions if expected.sessions < 0 else expected.sessions
     assert after == expected._replace(sessions=left)
@@ -155,10 +155,10 @@ async def test_a_change_is_stored_and_reported(crowd: Project, name: str) -> Non
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_repeated_change_is_none(crowd: Project, name: str) -> None:
     """The second time everything stays as it is, and the result says so."""
-    rule, who, _ = CHANGES[name]
-    await change_account(crowd.settings, who, rule)
+    operation, who, _ = CHANGES[name]
+    await change_account(crowd.settings, who, operation)
     before = oracle.snapshot(crowd)
-    again = await change_account(crowd.settings, who, rule)
+    again = await change_account(crowd.settings, who, operation)
     assert (again.result, again.sessions_revoked) == ("unchanged", 0)
     assert again.roles == tuple(sorted(stored(crowd, who).roles))
     assert oracle.snapshot(crowd) == before
@@ -167,11 +167,11 @@ async def test_a_repeated_change_is_none(crowd: Project, name: str) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_dry_run_says_what_the_real_run_does(crowd: Project, name: str) -> None:
     """Nothing is stored, and but for the word the report is that of the real run."""
-    rule, who, _ = CHANGES[name]
+    operation, who, _ = CHANGES[name]
     before = oracle.snapshot(crowd)
-    announced = await change_account(crowd.settings, who, rule, dry_run=True)
+    announced = await change_account(crowd.settings, who, operation, dry_run=True)
     assert oracle.snapshot(crowd) == before
-    done = await change_account(crowd.settings, who, rule)
+    done = await change_account(crowd.settings, who, operation)
     assert announced.result == f"would_{done.result.removesuffix('d')}"
     assert (announced.roles, announced.sessions_revoked) == (done.roles, done.sessions_revoked)
 
@@ -350,15 +350,15 @@ class TestDemoteAndDeactivate:
 class TestRoles:
     """``grant_role`` and ``revoke_role``."""
 
-    @pytest.mark.parametrize("rule", [grant, revoke])
+    @pytest.mark.parametrize("operation", [grant, revoke])
     @pytest.mark.parametrize("role", ["nobody", "", "DOCTOR", "doc\0tor", "doctor\udcff", "%"])
     async def test_unknown_role_is_not_found(
-        self, crowd: Project, rule: Callable[[str], Rule], role: str
+        self, crowd: Project, operation: Callable[[str], AccountOperation], role: str
     ) -> None:
         """Exactly the names in the table are roles; the hint lists them."""
         before = oracle.snapshot(crowd)
         with pytest.raises(NotFoundError, match="no role") as caught:
-            await change_account(crowd.settings, DORA, rule(role))
+            await change_account(crowd.settings, DORA, operation(role))
         assert "doctor" in str(caught.value.hint)
         assert oracle.snapshot(crowd) == before
 

@@ -18,9 +18,9 @@ from clarinet_cli import timefmt
 from clarinet_cli.exceptions import InvalidInputError
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.results import Finding
-from clarinet_cli.services.checks import connection, examination, space
-from clarinet_cli.services.checks.check import Check, Patient, Problem
-from clarinet_cli.services.checks.examination import examine, list_checks, selected_checks
+from clarinet_cli.services.checks import connection, doctor, space
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
+from clarinet_cli.services.checks.doctor import list_checks, run_checks, selected_checks
 from clarinet_cli.types import CheckGroup
 from tests.support import Project, replaced_environment
 
@@ -32,7 +32,7 @@ def findings(
 ) -> list[Finding]:
     """Return all that the checks say."""
     with replaced_environment(project.environment):
-        return asyncio.run(examine(project.directory, selected_checks(only, skip)))
+        return asyncio.run(run_checks(project.directory, selected_checks(only, skip)))
 
 
 def finding(project: Project, name: str) -> Finding:
@@ -95,16 +95,16 @@ def test_names_are_unique() -> None:
     assert {row.group for row in list_checks()} == set(CheckGroup)
 
 
-async def _fails(_: Patient) -> list[Problem]:
+async def _fails(_: DoctorContext) -> list[Problem]:
     raise KeyError
 
 
-async def _hangs(_: Patient) -> list[Problem]:
+async def _hangs(_: DoctorContext) -> list[Problem]:
     await asyncio.Event().wait()
     return []
 
 
-async def _cannot_read(_: Patient) -> list[Problem]:
+async def _cannot_read(_: DoctorContext) -> list[Problem]:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/nowhere/at/all")
 
 
@@ -116,8 +116,8 @@ def test_a_check_that_fails_stops_no_other(
         Check(name, CheckGroup.SPACE, "", run)
         for name, run in (("fails", _fails), ("hangs", _hangs), ("reads", _cannot_read))
     ]
-    monkeypatch.setattr(examination, "CHECKS", (*made, *space.CHECKS))
-    monkeypatch.setattr(examination, "CHECK_SECONDS", 2.0)
+    monkeypatch.setattr(doctor, "CHECKS", (*made, *space.CHECKS))
+    monkeypatch.setattr(doctor, "CHECK_SECONDS", 2.0)
     found = {item.check: item for item in findings(project)}
     assert found["fails"].detail == "not checked: unexpected KeyError"
     assert found["hangs"].detail == "not checked: no answer in 2 s"
@@ -427,7 +427,7 @@ def test_a_full_disk(
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_free_pages_are_worth_a_vacuum(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy ends it."""
-    monkeypatch.setattr(space, "WORTH_A_VACUUM", 1 << 16)
+    monkeypatch.setattr(space, "MIN_UNUSED_BYTES", 1 << 16)
     with closing(sqlite3.connect(project.file)) as opened, opened:
         opened.execute("CREATE TABLE filler AS SELECT randomblob(1000000) AS bytes")
         opened.execute("DROP TABLE filler")

@@ -14,7 +14,7 @@ from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.repositories.purge import PurgeStrategy
 from clarinet_cli.repositories.purge.sqlite import RowidPurge
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
+from clarinet_cli.services.session_cleanup import CleanupPlan, StopRequest, clean_up, serve
 from clarinet_cli.services.session_cleanup.transaction import BatchSizer
 from tests import oracle
 from tests.support import FIXTURE_NOW, Project
@@ -91,7 +91,7 @@ async def test_batches_grow_while_the_database_is_fast(
 class Runs:
     """Stands in for the clean-up: what each run does, and when it began."""
 
-    def __init__(self, stop: Stop, outcomes: list[ClarinetError | None]) -> None:
+    def __init__(self, stop: StopRequest, outcomes: list[ClarinetError | None]) -> None:
         self.stop = stop
         self.outcomes = outcomes
 
@@ -110,11 +110,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Note the waits down instead of waiting."""
     waits: list[float] = []
 
-    async def sleep(_: Stop, seconds: float) -> None:
+    async def sleep(_: StopRequest, seconds: float) -> None:
         waits.append(round(seconds, 1))
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(Stop, "sleep", sleep)
+    monkeypatch.setattr(StopRequest, "sleep", sleep)
     yield waits
 
 
@@ -125,7 +125,7 @@ async def served(
     chance: float = 0.5,
 ) -> tuple[list[float], list[CleanupReport]]:
     """Run the service through these outcomes; return its waits and its reports."""
-    stop, reports = Stop(), list[CleanupReport]()
+    stop, reports = StopRequest(), list[CleanupReport]()
     runs = Runs(stop, outcomes)
     monkeypatch.setattr("clarinet_cli.services.session_cleanup.service.clean_up", runs.clean_up)
     with no_waiting(monkeypatch) as waits:
@@ -135,7 +135,7 @@ async def served(
             interval=600.0,
             stop=stop,
             report=reports.append,
-            chance=lambda: chance,
+            random_float=lambda: chance,
         )
     return waits, reports
 

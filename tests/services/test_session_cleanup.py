@@ -18,7 +18,7 @@ import pytest
 from clarinet_cli.exceptions import BusyError, ClarinetError
 from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.locks import Job, job_lock
-from clarinet_cli.services.session_cleanup import CleanupPlan, Stop, clean_up, serve
+from clarinet_cli.services.session_cleanup import CleanupPlan, StopRequest, clean_up, serve
 from tests import oracle
 from tests.oracle import IDLE_LIMIT, RawSession
 from tests.patience import PATIENCE_SECONDS
@@ -245,7 +245,7 @@ class TestBatches:
     async def test_stop_ends_the_run_after_the_batch_at_hand(self, project: Project) -> None:
         """Asked to stop in the first batch, the run ends with it and reports the truth."""
         add_dead(project, 10)
-        stop = Stop()
+        stop = StopRequest()
         report = await clean_up(
             project.settings,
             plan(batch_size=3),
@@ -270,7 +270,7 @@ class TestBatches:
     async def test_stop_before_the_start_deletes_nothing(self, project: Project) -> None:
         """Asked before the first batch, the run reports what there would have been to do."""
         add_dead(project, 3)
-        stop = Stop()
+        stop = StopRequest()
         stop.request(signal.SIGINT)
         report = await clean_up(project.settings, plan(), now=FIXTURE_NOW, stop=stop)
         assert (report.matched, report.deleted, report.remaining) == (3, 0, 3)
@@ -437,7 +437,7 @@ class TestForEver:
     async def test_does_not_begin_when_asked_before(self, project: Project) -> None:
         """Asked to stop before the first run, nothing is deleted."""
         add_dead(project, 3, now=datetime.now(UTC))
-        stop = Stop()
+        stop = StopRequest()
         stop.request(signal.SIGTERM)
         reports: list[CleanupReport] = []
         await asyncio.wait_for(
@@ -495,7 +495,7 @@ class Running:
     """A service under way."""
 
     task: "asyncio.Task[None]"
-    stop: Stop
+    stop: StopRequest
     reports: "asyncio.Queue[CleanupReport]" = field(default_factory=asyncio.Queue)
 
     async def next(self) -> CleanupReport:
@@ -526,7 +526,7 @@ class Running:
 async def service(project: Project, *, interval: float, **options: Any) -> AsyncIterator[Running]:
     """Run the service in this loop and end it afterwards."""
     reports: asyncio.Queue[CleanupReport] = asyncio.Queue()
-    stop = Stop()
+    stop = StopRequest()
     work = serve(
         project.settings,
         plan(**options),
@@ -545,9 +545,9 @@ async def service(project: Project, *, interval: float, **options: Any) -> Async
 @asynccontextmanager
 async def paused_clean_up(
     project: Project,
-) -> AsyncIterator[tuple["asyncio.Task[CleanupReport]", Stop]]:
+) -> AsyncIterator[tuple["asyncio.Task[CleanupReport]", StopRequest]]:
     """Run a clean-up that has deleted one session and pauses for long before the next."""
-    stop, paused = Stop(), asyncio.Event()
+    stop, paused = StopRequest(), asyncio.Event()
     work = clean_up(
         project.settings,
         plan(batch_size=1, pause=3600.0),

@@ -23,7 +23,7 @@ async def listed(
     project: Project, where: SessionFilter, *, who: Optional[str] = None
 ) -> list[SessionRow]:
     """Return all rows of a listing at the fixture's instant."""
-    pages = list_sessions(project.settings, where, who=who, now=FIXTURE_NOW)
+    pages = list_sessions(project.settings, where, identifier=who, now=FIXTURE_NOW)
     return [row async for page in pages for row in page]
 
 

@@ -69,7 +69,7 @@ class TestNamed:
         assert ADA in caught.value.message
         assert "samesame-" not in caught.value.message
         assert tokens(project) == before
-        (change,) = await revoke_sessions(project.settings, ["samesame"], who=ADA)
+        (change,) = await revoke_sessions(project.settings, ["samesame"], identifier=ADA)
         assert change.email == ADA
         assert tokens(project) == before - {"samesame-one"}
 
@@ -88,7 +88,7 @@ class TestNamed:
         project, _ = populated
         before = tokens(project)
         with pytest.raises(NotFoundError, match="the user has no session"):
-            await revoke_sessions(project.settings, ["44444444"], who=ADA)
+            await revoke_sessions(project.settings, ["44444444"], identifier=ADA)
         assert tokens(project) == before
 
 

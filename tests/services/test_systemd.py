@@ -44,7 +44,7 @@ async def test_a_service_is_ready_and_then_stops(listener: tuple[str, socket.soc
     """READY at the beginning, STATUS in one line, STOPPING at the end; no watchdog unasked."""
     name, opened = listener
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": name})
-    async with notifier.notifying():
+    async with notifier.running():
         assert received(opened) == ["READY=1\n"]
         notifier.notify(STATUS="deleted 3\nof 4")
         await asyncio.sleep(0.05)
@@ -57,7 +57,7 @@ async def test_the_watchdog_is_notified_twice_an_interval(
     """While the loop runs WATCHDOG=1 comes again and again; after the end no more."""
     name, opened = listener
     environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "40000"}
-    async with Notifier.from_environment(environment).notifying():
+    async with Notifier.from_environment(environment).running():
         for _ in range(3):
             await asyncio.wait_for(keep_alive(opened), PATIENCE_SECONDS)
     received(opened)
@@ -86,7 +86,7 @@ def test_the_watchdog_of_another_process_is_not_ours(
 async def test_without_a_socket_nothing_is_sent() -> None:
     """Without NOTIFY_SOCKET nothing is sent, and nothing fails."""
     notifier = Notifier.from_environment({"WATCHDOG_USEC": "1000"})
-    async with notifier.notifying():
+    async with notifier.running():
         notifier.notify(STATUS="hello")
         await asyncio.sleep(0.01)
     assert notifier.address is None
@@ -95,6 +95,6 @@ async def test_without_a_socket_nothing_is_sent() -> None:
 async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     """What can't be sent is not the service's end."""
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    async with notifier.notifying():
+    async with notifier.running():
         await asyncio.sleep(0)
     assert not (tmp_path / "gone").exists()

@@ -24,7 +24,7 @@ from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.types import SETTLE_SECONDS, OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.accounts.changes import Rule
+    from clarinet_cli.services.accounts.changes import AccountOperation
 
 
 async def promote(
@@ -188,10 +188,11 @@ async def reset_password(
     from clarinet_cli.services.accounts import changes
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import resettable_account
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
+    settings, late = runtime.settings, ConcurrentLogins(settle)
+    display = PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
         async with unit_of_work(database) as work:
@@ -211,7 +212,7 @@ async def reset_password(
                 )
                 if change.password:
                     display(change)
-        late.accounts |= work.signed_out
+        late.accounts |= work.revoked_users
         await report_change(
             runtime, database, change, output, late, shown=display.shown, changed=not dry_run
         )
@@ -264,7 +265,7 @@ async def revoke_role(
 async def _change(
     runtime: Runtime,
     user: str,
-    rule: "Rule",
+    operation: "AccountOperation",
     output: Optional[OutputFormat],
     *,
     dry_run: bool,
@@ -272,14 +273,14 @@ async def _change(
 ) -> None:
     """Change one account and report it."""
     from clarinet_cli.services.accounts.changes import change_account
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    late = LateLogins(settle)
+    late = ConcurrentLogins(settle)
     async with open_database(runtime.settings) as database:
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
-            change = await change_account(work, user, rule)
-        late.accounts |= work.signed_out
+            change = await change_account(work, user, operation)
+        late.accounts |= work.revoked_users
         await report_change(runtime, database, change, output, late, changed=not dry_run)
 
 

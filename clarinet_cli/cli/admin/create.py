@@ -68,7 +68,7 @@ async def create(
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     if if_not_exists and update:
@@ -78,7 +78,11 @@ async def create(
             "--regular and --update exclude each other",
             hint="'clarinet admin demote USER' makes a superuser a regular account",
         )
-    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
+    settings, late, display = (
+        runtime.settings,
+        ConcurrentLogins(settle),
+        PasswordOutput(runtime, output),
+    )
     address = admin_email(settings, address=address, email=email, username=username)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
@@ -101,7 +105,7 @@ async def create(
                 )
                 if change.password:
                     display(change)
-        late.accounts |= work.signed_out
+        late.accounts |= work.revoked_users
         await report_change(
             runtime, database, change, output, late, shown=display.shown, changed=not dry_run
         )
@@ -122,10 +126,11 @@ async def ensure(
     """
     from clarinet_cli.services.accounts.first_superuser import ensure_superuser, find_superuser
     from clarinet_cli.services.accounts.resolve import first_admin_email
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database, run_operation
 
-    settings, late, display = runtime.settings, LateLogins(settle), PasswordOutput(runtime, output)
+    settings, late = runtime.settings, ConcurrentLogins(settle)
+    display = PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings) as database:
         found = None
@@ -136,7 +141,7 @@ async def ensure(
             password = require_password(runtime, None, first_admin_email(settings))
         with display.warn_if_rolled_back():
             change = await ensure_superuser(
-                database, password, dry_run=dry_run, on_password=display, late_logins=late
+                database, password, dry_run=dry_run, on_password=display, concurrent_logins=late
             )
         await report_change(
             runtime, database, change, output, late, shown=display.shown, changed=not dry_run

@@ -54,10 +54,10 @@ async def apply(
     from clarinet_cli.results import AppliedAccount
     from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
     from clarinet_cli.services.accounts.file import read_accounts
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database
 
-    late = LateLogins(settle)
+    late = ConcurrentLogins(settle)
     declared = read_accounts(read_file(file), "standard input" if file == STDIO else file)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
@@ -78,7 +78,12 @@ async def apply(
             progress(runtime, "hashing passwords") as update,
         ):
             rows = await apply_accounts(
-                database, declared, plan, progress=update, late_logins=late, on_password=display
+                database,
+                declared,
+                plan,
+                progress=update,
+                concurrent_logins=late,
+                on_password=display,
             )
         shown = display is not None and display.shown
         await report_changes(runtime, database, rows, late, show, shown=shown)

@@ -12,7 +12,7 @@ from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
-    from clarinet_cli.services.sessions.revoke import LateLogins
+    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Database
 
 CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server
@@ -24,7 +24,7 @@ async def report_change(
     database: "Database",
     change: "AccountChange",
     output: Optional[OutputFormat],
-    late: "LateLogins",
+    late: "ConcurrentLogins",
     *,
     changed: bool,
     shown: bool = False,
@@ -52,7 +52,7 @@ async def report_changes(
     runtime: Runtime,
     database: "Database",
     changes: Sequence[ResultT],
-    late: "LateLogins",
+    late: "ConcurrentLogins",
     show: Callable[[list[ResultT]], None],
     *,
     shown: bool = False,
@@ -78,7 +78,7 @@ async def report_changes(
     advice = f"'clarinet session revoke-user {user}' revokes sessions created during the change"
     complete = False
     try:
-        if late.is_due:
+        if late.is_needed:
             SIGNALS.check_interrupted()
         await late.revoke(database)
     except ClarinetError as error:
@@ -88,7 +88,7 @@ async def report_changes(
     else:
         complete = True
     finally:
-        if late.is_due:
+        if late.is_needed:
             SIGNALS.mark_changed()
         show([_with_late_sessions(change, late) for change in changes])
         if shown and (count := sum(late.revoked.values())):
@@ -99,6 +99,6 @@ async def report_changes(
             runtime.writer.note(f"interrupted: {advice}")
 
 
-def _with_late_sessions(change: ResultT, late: "LateLogins") -> ResultT:
+def _with_late_sessions(change: ResultT, late: "ConcurrentLogins") -> ResultT:
     count = 0 if change.id is None else late.revoked.get(change.id, 0)
     return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change

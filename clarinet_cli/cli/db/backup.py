@@ -17,7 +17,7 @@ from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
 from clarinet_cli.types import STDIO
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.backup.restore import Prepared, RestorePlan
+    from clarinet_cli.services.backup.restore import PreparedRestore, RestorePlan
 
 MIN_REPORTED_SECONDS = 0.05
 AccountsOnly = Annotated[
@@ -171,7 +171,7 @@ async def restore(
     runtime.note_stale_cache()
 
 
-def _restore_question(prepared: "Prepared") -> str:
+def _restore_question(prepared: "PreparedRestore") -> str:
     """Return the question, with the contents of the database and of the backup."""
     contents = prepared.backup.contents
     current, saved = (row_counts(rows) or "no rows" for rows in (prepared.rows, contents.rows))
@@ -185,7 +185,7 @@ def _restore_question(prepared: "Prepared") -> str:
 
 
 def _prompt_for_sessions(
-    runtime: Runtime, plan: "RestorePlan", prepared: "Prepared"
+    runtime: Runtime, plan: "RestorePlan", prepared: "PreparedRestore"
 ) -> "RestorePlan":
     """Prompt whether to revoke the sessions of the backup, if it has any."""
     number = prepared.backup.contents.rows.get("access_token", 0)

@@ -143,10 +143,10 @@ async def shell(
 
     Example: clarinet db shell -c "SELECT count(*) FROM access_token"
     """
-    from clarinet_cli.services.shell import replace_process, shell_command
+    from clarinet_cli.services.shell import exec_shell, shell_command
 
     command = await shell_command(runtime.settings, statement=statement, read_only=read_only)
-    replace_process(command)
+    exec_shell(command)
 
 
 async def reset(

@@ -114,7 +114,7 @@ async def list_all(
         idle_for=None if idle_for is None else timedelta(seconds=idle_for),
         limit=rows.fetched,
     )
-    pages = list_sessions(runtime.settings, where, who=user)
+    pages = list_sessions(runtime.settings, where, identifier=user)
     listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
     await render_rows(runtime, pages, output, listing, rows)
 
@@ -135,7 +135,7 @@ async def list_user(
     from clarinet_cli.services.sessions.queries import list_sessions
 
     where = SessionFilter(states=(StateName.ACTIVE,) if active else ())
-    pages = list_sessions(runtime.settings, where, who=user)
+    pages = list_sessions(runtime.settings, where, identifier=user)
     listing = Listing(SessionRow, columns=USER_COLUMNS, empty="no sessions")
     await render_rows(runtime, pages, output, listing)
 
@@ -151,5 +151,5 @@ async def show(
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
-        detail = await show_session(work, session, who=user)
+        detail = await show_session(work, session, identifier=user)
     render(runtime, detail, output)

@@ -42,7 +42,7 @@ async def revoke(
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
-        changes = await revoke_sessions(work, sessions, who=user)
+        changes = await revoke_sessions(work, sessions, identifier=user)
     render_list(runtime, changes, output, Listing(SessionChange), changed=not dry_run)
     if any(change.result == REVOKED for change in changes):
         runtime.note_stale_cache()

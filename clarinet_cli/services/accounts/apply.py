@@ -23,22 +23,22 @@ from clarinet_cli.services.accounts.changes import CREATED, UPDATED
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
-    Target,
+    MatchedRow,
     match_rows,
     normalise_rows,
-    require_roles_of,
+    require_file_roles,
     require_usable,
 )
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
-from clarinet_cli.services.sessions.revoke import LateLogins
+from clarinet_cli.services.sessions.revoke import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import UNCHANGED, ProgressCallback
 
 Roles = dict[UUID, set[str]]
-RIGHTS = ("is_active", "is_superuser")  # sessions are revoked with either
+PRIVILEGE_FLAGS = ("is_active", "is_superuser")  # sessions are revoked with either
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def apply_accounts(
     plan: ApplyPlan,
     *,
     progress: ProgressCallback = lambda done, total: None,
-    late_logins: Optional[LateLogins] = None,
+    concurrent_logins: Optional[ConcurrentLogins] = None,
     on_password: Optional[Callable[[list[AppliedAccount]], None]] = None,
 ) -> list[AppliedAccount]:
     """Make the accounts match a file.
@@ -76,7 +76,7 @@ async def apply_accounts(
         declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
         progress: Called after each hash.
-        late_logins: Gets the accounts that lost rights.
+        concurrent_logins: Gets the accounts that lost rights.
         on_password: Shows the reports with generated passwords before the commit.
 
     Returns:
@@ -95,7 +95,7 @@ async def apply_accounts(
         roles = await RoleRepository(work.session).names()
     # Compared without a transaction: with a rollback journal a reader blocks writers.
     targets, others = match_rows(states, normalise_rows(declared))
-    require_roles_of(declared, roles)
+    require_file_roles(declared, roles)
     accounts = [target.account.id for target in targets if target.account is not None]
     async with unit_of_work(database) as work:
         roles_of = await RoleRepository(work.session).of_users(accounts)
@@ -113,18 +113,18 @@ async def apply_accounts(
     listed = {report.id for report in done.values()} if plan.prune else None
     async with unit_of_work(database, access=Access.WRITE, dry_run=plan.dry_run) as work:
         await ServerRepository(work.session).lock_accounts()
-        made, pruned = await Application(work, passwords).write(changed, listed)
+        made, pruned = await AccountsWriter(work, passwords).write(changed, listed)
         done |= made
         reports = [*(done[target.number] for target in targets), *pruned]
         if on_password is not None and any(report.password for report in reports):
             await work.session.flush()
             on_password(reports)
-    if late_logins is not None:
-        late_logins.accounts |= work.signed_out
+    if concurrent_logins is not None:
+        concurrent_logins.accounts |= work.revoked_users
     return reports
 
 
-def _unchanged(targets: Iterable[Target], roles: Roles) -> dict[int, AppliedAccount]:
+def _unchanged(targets: Iterable[MatchedRow], roles: Roles) -> dict[int, AppliedAccount]:
     """Return the reports of the rows whose accounts are as they say, by number."""
     return {
         target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
@@ -136,7 +136,7 @@ def _unchanged(targets: Iterable[Target], roles: Roles) -> dict[int, AppliedAcco
 
 
 async def _prepare_passwords(
-    settings: Settings, new: Sequence[Target], *, dry_run: bool, progress: ProgressCallback
+    settings: Settings, new: Sequence[MatchedRow], *, dry_run: bool, progress: ProgressCallback
 ) -> dict[str, PreparedPassword]:
     """Return the password of each new account by its address."""
     prepared: dict[str, PreparedPassword] = {}
@@ -156,7 +156,7 @@ async def _prepare_passwords(
     return prepared
 
 
-class Application:
+class AccountsWriter:
     """The changes of a file, written in one transaction and in few statements.
 
     Args:
@@ -168,14 +168,14 @@ class Application:
         self.work = work
         self.session = work.session
         self.passwords = passwords
-        self._signed_out: set[UUID] = set()
+        self._revoked_users: set[UUID] = set()
         self._new: list[User] = []
         self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
         self._granted: list[tuple[UUID, str]] = []
-        self._withdrawn: list[tuple[UUID, str]] = []
+        self._revoked: list[tuple[UUID, str]] = []
 
     async def write(
-        self, work: Sequence[Target], listed: Optional[set[Optional[UUID]]]
+        self, work: Sequence[MatchedRow], listed: Optional[set[Optional[UUID]]]
     ) -> tuple[dict[int, AppliedAccount], list[AppliedAccount]]:
         """Make the accounts match rows, which are compared again under the lock.
 
@@ -205,7 +205,7 @@ class Application:
         }
         for user in (_require_unchanged(users, other) for other in others):
             self._flags.setdefault((("is_active", False),), []).append(user.id)
-            self._signed_out.add(user.id)
+            self._revoked_users.add(user.id)
             changes = ("is_active: true -> false", "not in the file")
             pruned.append(AppliedAccount("~", user.id, user.email, UPDATED, changes, 0))
         await self._flush()
@@ -215,9 +215,9 @@ class Application:
             raise REFUSED.with_context(
                 f"no {lost} would be left: {last}", hint="the file has to keep one"
             )
-        revoked = await SessionRepository(self.session).revoke_of_users(self._signed_out)
+        revoked = await SessionRepository(self.session).revoke_of_users(self._revoked_users)
         if not self.work.dry_run:
-            self.work.signed_out.update(self._signed_out)
+            self.work.revoked_users.update(self._revoked_users)
         return (
             {number: self._finish(report, revoked) for number, report in made.items()},
             [self._finish(report, revoked) for report in pruned],
@@ -245,9 +245,9 @@ class Application:
         if any(name == ADMIN_ROLE for _, name in self._granted):
             await repository.add_missing([ADMIN_ROLE])
         await repository.grant_many(self._granted)
-        await repository.revoke_many(self._withdrawn)
+        await repository.revoke_many(self._revoked)
 
-    def _created(self, target: Target) -> AppliedAccount:
+    def _created(self, target: MatchedRow) -> AppliedAccount:
         row, password = target.row, self.passwords.get(target.email)
         if password is None:  # the account existed when the passwords were hashed
             reason = (
@@ -275,10 +275,10 @@ class Application:
         }
         if flags:
             self._flags.setdefault(tuple(sorted(flags.items())), []).append(user.id)
-        if any(name in RIGHTS and not value for name, value in flags.items()):
-            self._signed_out.add(user.id)
+        if any(name in PRIVILEGE_FLAGS and not value for name, value in flags.items()):
+            self._revoked_users.add(user.id)
         self._granted += [(user.id, name) for name in wanted - had]
-        self._withdrawn += [(user.id, name) for name in had - wanted]
+        self._revoked += [(user.id, name) for name in had - wanted]
         changes = (
             *(
                 f"{name}: {_bool_text(not value)} -> {_bool_text(value)}"

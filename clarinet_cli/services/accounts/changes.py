@@ -43,14 +43,14 @@ UPDATED = "updated"
 DELETED = "deleted"
 
 
-class Change:
-    """One account while it is changed.
+class AccountEditor:
+    """Changes one account in a transaction, and records the result.
 
     Args:
         work: The unit of work, for writing.
         user: The account, locked or just added.
-        roles: The names of its roles.
-        result: What has been done to it so far.
+        roles: Names of its roles.
+        result: The result so far.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Change:
         self.password: Optional[str] = None
 
     async def set(self, **fields: Any) -> None:
-        """Set fields of the account; a value that it has already is no change."""
+        """Set fields of the account; equal values do not count as a change."""
         for name, value in fields.items():
             if getattr(self.user, name) != value:
                 setattr(self.user, name, value)
@@ -86,7 +86,7 @@ class Change:
     async def grant(self, *names: str) -> None:
         """Grant roles that exist; ``admin`` is created if it does not.
 
-        In an application's tables superusers have the flag alone, and no role ``admin``.
+        In an application's tables superusers have only the flag, no role ``admin``.
 
         Raises:
             RefusedError: Roles of an application are granted by the application.
@@ -100,7 +100,7 @@ class Change:
             self.roles |= missing
             self._updated()
 
-    async def withdraw(self, *names: str) -> None:
+    async def revoke(self, *names: str) -> None:
         """Revoke roles of the account; see ``grant``."""
         if not self.work.settings.capabilities.role_changes:
             require_role_changes(self.work.settings, set(names) - {ADMIN_ROLE})
@@ -110,10 +110,10 @@ class Change:
             self.roles -= surplus
             self._updated()
 
-    async def remove(self) -> None:
+    async def delete(self) -> None:
         """Delete the account with its roles and sessions."""
         self.sessions_revoked += await SessionRepository(self.session).delete_of_user(self.user.id)
-        self._sign_out()
+        self._record_revocation()
         await RoleRepository(self.session).revoke_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
         self.result = DELETED
@@ -122,12 +122,12 @@ class Change:
         """Revoke all sessions of the account."""
         revoked = await SessionRepository(self.session).revoke_of_user(self.user.id)
         self.sessions_revoked += revoked
-        self._sign_out()
+        self._record_revocation()
         if revoked:
             self._updated()
 
     async def finish(self) -> AccountChange:
-        """Write what is pending, record the change and return its report."""
+        """Flush pending changes, record the change and return its report."""
         await self.session.flush()
         user = self.user
         self.work.record_change(user.id, self.result, sessions_revoked=self.sessions_revoked)
@@ -145,31 +145,33 @@ class Change:
     def _updated(self) -> None:
         self.result = UPDATED if self.result == UNCHANGED else self.result
 
-    def _sign_out(self) -> None:
+    def _record_revocation(self) -> None:
         warn_of_other_sessions(self.work.settings)
         if not self.work.dry_run and self.work.settings.capabilities.sessions:
-            self.work.signed_out.add(self.user.id)
+            self.work.revoked_users.add(self.user.id)
 
 
-Rule = Callable[[Change], Awaitable[None]]
+AccountOperation = Callable[[AccountEditor], Awaitable[None]]
 
 
-async def change_account(work: UnitOfWork, who: str, rule: Rule) -> AccountChange:
-    """Change one account by a rule of this module.
+async def change_account(
+    work: UnitOfWork, identifier: str, operation: AccountOperation
+) -> AccountChange:
+    """Change one account by an operation of this module.
 
     Args:
         work: A unit of work for writing.
-        who: The account, as ``resolve_user`` reads it.
-        rule: What to do, such as ``promote``.
+        identifier: See ``resolve_user``.
+        operation: What to do, such as ``promote``.
 
     Raises:
         NotFoundError: There is no such account.
-        RefusedError: Several accounts match, or the rule refuses.
-        ClarinetError: What else the rule raises; nothing was changed.
+        RefusedError: Several accounts match, or the operation refuses.
+        ClarinetError: Any other error of the operation; nothing was changed.
     """
     await ServerRepository(work.session).lock_accounts()
-    user = await resolve_user(UserRepository(work.session), who)
-    return await _changed(work, await lock_user(work.session, user), rule)
+    user = await resolve_user(UserRepository(work.session), identifier)
+    return await _apply(work, await lock_user(work.session, user), operation)
 
 
 async def create_account(
@@ -202,7 +204,7 @@ async def create_account(
     users = UserRepository(work.session)
     found = await users.with_email(email)
     if found and if_not_exists:
-        return await unchanged(work, found[0])
+        return await report_unchanged(work, found[0])
     if found and not update:
         raise CONFLICT.with_context(
             f"the user {email} exists already",
@@ -211,7 +213,7 @@ async def create_account(
         )
     if found:
         user = await lock_user(work.session, await require_one(work.session, found, email))
-        return await _changed(work, user, lambda change: _make_superuser(change, password, roles))
+        return await _apply(work, user, lambda editor: _make_superuser(editor, password, roles))
     require_role_changes(work.settings, roles)
     prepared = require_password(password, dry_run=work.dry_run)
     await require_roles(work.session, roles)
@@ -224,15 +226,15 @@ async def create_account(
         is_verified=True,
     )
     await users.add(user)
-    change = Change(work, user, result=CREATED)
-    change.password = prepared.generated
-    await change.grant(*([ADMIN_ROLE] if superuser else []), *roles)
-    return await change.finish()
+    editor = AccountEditor(work, user, result=CREATED)
+    editor.password = prepared.generated
+    await editor.grant(*([ADMIN_ROLE] if superuser else []), *roles)
+    return await editor.finish()
 
 
 async def reset_password(
     work: UnitOfWork,
-    who: str,
+    identifier: str,
     password: Optional[PreparedPassword],
     *,
     any_user: bool = False,
@@ -242,7 +244,7 @@ async def reset_password(
 
     Args:
         work: A unit of work for writing.
-        who: The account, as ``resolve_user`` reads it.
+        identifier: See ``resolve_user``.
         password: The new password; None only in a dry run.
         any_user: Also for accounts that are not superusers.
         keep_sessions: Do not revoke the sessions.
@@ -253,50 +255,52 @@ async def reset_password(
         InvalidInputError: No password is given.
     """
 
-    async def reset(change: Change) -> None:
-        require_superuser(change.user, any_user=any_user)
+    async def reset(editor: AccountEditor) -> None:
+        require_superuser(editor.user, any_user=any_user)
         prepared = require_password(password, dry_run=work.dry_run)
-        await change.set_password(prepared, keep_sessions=keep_sessions)
-        warn_of_log_in(change.user, work.settings)
+        await editor.set_password(prepared, keep_sessions=keep_sessions)
+        warn_of_log_in(editor.user, work.settings)
 
-    return await change_account(work, who, reset)
+    return await change_account(work, identifier, reset)
 
 
-async def unchanged(work: UnitOfWork, user: User) -> AccountChange:
+async def report_unchanged(work: UnitOfWork, user: User) -> AccountChange:
     """Return the report of an account that is left as it is."""
-    return await Change(work, user, await RoleRepository(work.session).of_user(user.id)).finish()
+    return await AccountEditor(
+        work, user, await RoleRepository(work.session).of_user(user.id)
+    ).finish()
 
 
-async def promote(change: Change) -> None:
+async def promote(editor: AccountEditor) -> None:
     """Make an account a superuser with the role ``admin``.
 
     An account that can't log in stays so, with a warning.
     """
-    await change.grant(ADMIN_ROLE)
-    await change.set(is_superuser=True)
-    warn_of_log_in(change.user, change.work.settings)
+    await editor.grant(ADMIN_ROLE)
+    await editor.set(is_superuser=True)
+    warn_of_log_in(editor.user, editor.work.settings)
 
 
-async def demote(change: Change) -> None:
+async def demote(editor: AccountEditor) -> None:
     """Take the superuser flag and the role ``admin`` from an account; revoke its sessions.
 
     Raises:
         RefusedError: It is the last active superuser.
     """
-    await require_another_superuser(change.work, change.user)
-    await change.withdraw(ADMIN_ROLE)
-    await change.set(is_superuser=False)
-    if change.result != UNCHANGED:
-        await change.revoke_sessions()
+    await require_another_superuser(editor.work, editor.user)
+    await editor.revoke(ADMIN_ROLE)
+    await editor.set(is_superuser=False)
+    if editor.result != UNCHANGED:
+        await editor.revoke_sessions()
 
 
-async def activate(change: Change) -> None:
+async def activate(editor: AccountEditor) -> None:
     """Allow an account to log in."""
-    await change.set(is_active=True)
-    warn_of_log_in(change.user, change.work.settings)
+    await editor.set(is_active=True)
+    warn_of_log_in(editor.user, editor.work.settings)
 
 
-async def deactivate(change: Change) -> None:
+async def deactivate(editor: AccountEditor) -> None:
     """Do not allow an account to log in any more, and revoke its sessions.
 
     Sessions of an account that is inactive already are revoked too: they would be valid
@@ -305,97 +309,97 @@ async def deactivate(change: Change) -> None:
     Raises:
         RefusedError: It is the last active superuser.
     """
-    await require_another_superuser(change.work, change.user)
-    await change.set(is_active=False)
-    await change.revoke_sessions()
+    await require_another_superuser(editor.work, editor.user)
+    await editor.set(is_active=False)
+    await editor.revoke_sessions()
 
 
-async def set_email(change: Change, email: str) -> None:
+async def set_email(editor: AccountEditor, email: str) -> None:
     """Change the address of an account and revoke its sessions.
 
     Args:
-        change: The account.
+        editor: The account.
         email: The new address, already normalised.
 
     Raises:
         ConflictError: Another account has this address, as the server compares addresses.
     """
-    others = await UserRepository(change.session).with_email(email)
-    if any(other.id != change.user.id for other in others):
+    others = await UserRepository(editor.session).with_email(email)
+    if any(other.id != editor.user.id for other in others):
         raise CONFLICT.with_context(
             f"another account has the address {email}",
             hint=f"'clarinet admin show {email}' shows it",
         )
-    await change.set(email=email)
-    if change.result != UNCHANGED:
-        await change.revoke_sessions()
+    await editor.set(email=email)
+    if editor.result != UNCHANGED:
+        await editor.revoke_sessions()
 
 
-async def verify(change: Change) -> None:
+async def verify(editor: AccountEditor) -> None:
     """Mark the address of an account as verified.
 
     Raises:
         RefusedError: The accounts have no such flag.
     """
-    require_verified_flag(change.work.settings)
-    await change.set(is_verified=True)
+    require_verified_flag(editor.work.settings)
+    await editor.set(is_verified=True)
 
 
-async def unverify(change: Change) -> None:
+async def unverify(editor: AccountEditor) -> None:
     """Mark the address of an account as not verified; see ``verify``."""
-    require_verified_flag(change.work.settings)
-    await change.set(is_verified=False)
+    require_verified_flag(editor.work.settings)
+    await editor.set(is_verified=False)
 
 
-async def delete(change: Change) -> None:
+async def delete(editor: AccountEditor) -> None:
     """Delete an account with its roles, its sessions, and the rows that cascade.
 
     Raises:
         ConflictError: Rows of other tables refer to it and do not cascade.
         RefusedError: It is the last active superuser.
     """
-    await require_another_superuser(change.work, change.user)
-    change.cascaded = await _count_cascaded(change.session, change.user)
-    await change.remove()
+    await require_another_superuser(editor.work, editor.user)
+    editor.cascaded = await _count_cascaded(editor.session, editor.user)
+    await editor.delete()
 
 
-async def grant_role(change: Change, role: str) -> None:
+async def grant_role(editor: AccountEditor, role: str) -> None:
     """Grant a role to an account.
 
     Raises:
         NotFoundError: There is no such role.
     """
-    await require_roles(change.session, [role])
-    await change.grant(role)
+    await require_roles(editor.session, [role])
+    await editor.grant(role)
 
 
-async def revoke_role(change: Change, role: str) -> None:
+async def revoke_role(editor: AccountEditor, role: str) -> None:
     """Revoke a role of an account.
 
     Raises:
         NotFoundError: There is no such role.
     """
-    await require_roles(change.session, [role])
-    await change.withdraw(role)
+    await require_roles(editor.session, [role])
+    await editor.revoke(role)
 
 
-async def _changed(work: UnitOfWork, user: User, rule: Rule) -> AccountChange:
-    """Apply a rule to a locked account."""
-    change = Change(work, user, await RoleRepository(work.session).of_user(user.id))
-    await rule(change)
-    return await change.finish()
+async def _apply(work: UnitOfWork, user: User, operation: AccountOperation) -> AccountChange:
+    """Apply an operation to a locked account."""
+    editor = AccountEditor(work, user, await RoleRepository(work.session).of_user(user.id))
+    await operation(editor)
+    return await editor.finish()
 
 
 async def _make_superuser(
-    change: Change, password: Optional[PreparedPassword], roles: Iterable[str]
+    editor: AccountEditor, password: Optional[PreparedPassword], roles: Iterable[str]
 ) -> None:
     """Make an existing account an active superuser; without a password it keeps its own."""
-    await require_roles(change.session, roles)
-    await change.grant(ADMIN_ROLE, *roles)
-    await change.set(is_active=True, is_superuser=True)
+    await require_roles(editor.session, roles)
+    await editor.grant(ADMIN_ROLE, *roles)
+    await editor.set(is_active=True, is_superuser=True)
     if password is not None:
-        await change.set_password(password)
-    warn_of_log_in(change.user, change.work.settings)
+        await editor.set_password(password)
+    warn_of_log_in(editor.user, editor.work.settings)
 
 
 async def _count_cascaded(session: AsyncSession, user: User) -> dict[str, int]:

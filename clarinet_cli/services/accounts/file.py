@@ -48,15 +48,15 @@ class JsonReader:
         self._ends = [match.start() for match in re.finditer("\n", text)]
         self._decoder = json.JSONDecoder()
 
-    def place(self, offset: int) -> tuple[int, int]:
+    def locate(self, offset: int) -> tuple[int, int]:
         """Return line and column of an offset, from 1."""
         line = bisect_left(self._ends, offset)
         start = self._ends[line - 1] + 1 if line else 0
         return line + 1, offset - start + 1
 
-    def place_of(self, error: Exception) -> tuple[int, int]:
+    def locate_error(self, error: Exception) -> tuple[int, int]:
         """Return the position of an error of ``objects``."""
-        return self.place(error.pos if isinstance(error, JSONDecodeError) else self.position)
+        return self.locate(error.pos if isinstance(error, JSONDecodeError) else self.position)
 
     def objects(self) -> Iterator[Members]:
         """Yield the objects of the document.
@@ -66,8 +66,8 @@ class JsonReader:
             ValueError: A number is too long.
             RecursionError: A value is nested too deeply.
         """
-        if self._take("["):
-            yield from self._listed()
+        if self._accept("["):
+            yield from self._list()
         else:
             while not self._at_end():
                 yield self._object()
@@ -75,12 +75,12 @@ class JsonReader:
             message = "more behind the end"
             raise JSONDecodeError(message, self.text, self.position)
 
-    def _listed(self) -> Iterator[Members]:
-        if self._take("]"):
+    def _list(self) -> Iterator[Members]:
+        if self._accept("]"):
             return
         while True:
             yield self._object()
-            if not self._take(","):
+            if not self._accept(","):
                 self._require("]")
                 return
 
@@ -89,14 +89,14 @@ class JsonReader:
         members = Members()
         members.offset = self.position
         self._require("{")
-        if self._take("}"):
+        if self._accept("}"):
             return members
         while True:
             name, _ = self._value(str)
             self._require(":")
             value, offset = self._value()
             members.append(Member(name, value, offset))
-            if not self._take(","):
+            if not self._accept(","):
                 self._require("}")
                 return members
 
@@ -113,16 +113,16 @@ class JsonReader:
         match = SPACE.match(self.text, self.position)
         self.position = match.end() if match else self.position
 
-    def _take(self, sign: str) -> bool:
+    def _accept(self, token: str) -> bool:
         """Consume a token if it comes next, and return whether it did."""
         self._skip()
-        found = self.text.startswith(sign, self.position)
+        found = self.text.startswith(token, self.position)
         self.position += found
         return found
 
-    def _require(self, sign: str) -> None:
-        if not self._take(sign):
-            message = f"expected {sign!r}"
+    def _require(self, token: str) -> None:
+        if not self._accept(token):
+            message = f"expected {token!r}"
             raise JSONDecodeError(message, self.text, self.position)
 
     def _at_end(self) -> bool:
@@ -158,7 +158,7 @@ class AccountEntry:
         flags: ``is_active``, ``is_superuser``, ``is_verified``: those that the file mentions.
         roles: All the roles that the account has.
         password: ``generate``, or a prepared hash; for a new account only.
-        places: The position of each field.
+        positions: The position of each field.
     """
 
     source: str
@@ -166,7 +166,7 @@ class AccountEntry:
     flags: dict[str, bool]
     roles: Optional[tuple[str, ...]]
     password: Optional[str] = field(repr=False)
-    places: dict[str, Position] = field(repr=False)
+    positions: dict[str, Position] = field(repr=False)
 
     def field_error(
         self, name: str, error: ClarinetError, reason: str, hint: Optional[str] = None
@@ -179,8 +179,8 @@ class AccountEntry:
             reason: What is wrong, without a password.
             hint: How to resolve it.
         """
-        place = self.places.get(name, self.places["email"])
-        return error.with_context(_located(self.source, place, name, reason), hint=hint)
+        position = self.positions.get(name, self.positions["email"])
+        return error.with_context(_message(self.source, position, name, reason), hint=hint)
 
 
 def read_accounts(content: bytes, source: str) -> list[AccountEntry]:
@@ -205,7 +205,7 @@ def read_accounts(content: bytes, source: str) -> list[AccountEntry]:
     if not start:
         raise INVALID.with_context(f"{source}: empty", hint="use '[]' for an empty list")
     records = _json_records(text, source) if start in ("[", "{") else _csv_records(text, source)
-    return [_declared(source, values, places) for values, places in records]
+    return [_to_entry(source, values, positions) for values, positions in records]
 
 
 Record = tuple[dict[str, Any], dict[str, Position]]
@@ -216,19 +216,19 @@ def _json_records(text: str, source: str) -> Iterator[Record]:
     try:
         objects = list(reader.objects())
     except (ValueError, RecursionError) as error:
-        line, column = reader.place_of(error)
+        line, column = reader.locate_error(error)
         reason = getattr(error, "msg", None) or "nested too deeply, or a number too long"
-        where = _located(source, Position(line, column), None, f"not valid JSON: {reason}")
+        where = _message(source, Position(line, column), None, f"not valid JSON: {reason}")
         raise INVALID.with_context(where) from None
     for members in objects:
         values = {item.name: item.value for item in members}
-        places = {item.name: Position(*reader.place(item.offset)) for item in members}
-        start = Position(*reader.place(members.offset))
+        positions = {item.name: Position(*reader.locate(item.offset)) for item in members}
+        start = Position(*reader.locate(members.offset))
         if len(values) < len(members):
             names = [item.name for item in members]
             twice = next(item for item in members if names.count(item.name) > 1)
-            raise _bad(source, places[twice.name], twice.name, "is given twice")
-        yield values, {"email": start, **places}
+            raise _error(source, positions[twice.name], twice.name, "is given twice")
+        yield values, {"email": start, **positions}
 
 
 def _csv_records(text: str, source: str) -> Iterator[Record]:
@@ -243,19 +243,22 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
             continue
         if not header:
             header = [cell.strip().casefold() for cell in cells]
-            place = Position(start, 1)
+            position = Position(start, 1)
             if len(set(header)) < len(header):
-                raise _bad(source, place, None, "the header names a column twice")
+                raise _error(source, position, None, "the header names a column twice")
             if "email" not in header:
-                raise _bad(
-                    source, place, None, "not a list of accounts: no column 'email' in the header"
+                raise _error(
+                    source,
+                    position,
+                    None,
+                    "not a list of accounts: no column 'email' in the header",
                 )
             continue
         if len(cells) != len(header):
             reason = f"{len(cells)} cells, where the header has {len(header)}"
-            raise _bad(source, Position(start, min(len(cells), len(header))), None, reason)
-        places = {name: Position(start, number) for number, name in enumerate(header, 1)}
-        yield dict(_csv_values(header, cells, places, source)), places
+            raise _error(source, Position(start, min(len(cells), len(header))), None, reason)
+        positions = {name: Position(start, number) for number, name in enumerate(header, 1)}
+        yield dict(_csv_values(header, cells, positions, source)), positions
 
 
 def _next_row(reader: Any, source: str) -> Optional[list[str]]:
@@ -263,12 +266,12 @@ def _next_row(reader: Any, source: str) -> Optional[list[str]]:
         row: Optional[list[str]] = next(reader, None)
     except csv.Error as error:
         where = Position(max(reader.line_num, 1), 1)
-        raise _bad(source, where, None, f"not valid CSV: {error}") from None
+        raise _error(source, where, None, f"not valid CSV: {error}") from None
     return row
 
 
 def _csv_values(
-    header: list[str], cells: list[str], places: dict[str, Position], source: str
+    header: list[str], cells: list[str], positions: dict[str, Position], source: str
 ) -> Iterator[tuple[str, Any]]:
     """Yield the values of one row with their types; empty cells are left out."""
     for name, cell in zip(header, cells, strict=True):
@@ -279,7 +282,9 @@ def _csv_values(
         elif name in FLAGS and text.strip():
             value = WORDS.get(text.strip().casefold())
             if value is None:
-                raise _bad(source, places[name], name, f"{text!r} is not true, false, yes or no")
+                raise _error(
+                    source, positions[name], name, f"{text!r} is not true, false, yes or no"
+                )
             yield name, value
         elif text or name not in FIELDS:
             yield name, text
@@ -294,19 +299,19 @@ def _names_in(cell: str) -> Optional[list[str]]:
     return None if len(rows) > 1 else [name for row in rows for name in row]
 
 
-def _declared(source: str, values: dict[str, Any], places: dict[str, Position]) -> AccountEntry:
+def _to_entry(source: str, values: dict[str, Any], positions: dict[str, Position]) -> AccountEntry:
     """Return one record as an entry, after checking the types."""
     if unknown := [name for name in values if name not in FIELDS]:
         reason = f"unknown field; known are {', '.join(FIELDS)}"
-        raise _bad(source, places[unknown[0]], unknown[0], reason)
+        raise _error(source, positions[unknown[0]], unknown[0], reason)
     for name, value in values.items():
         wanted, is_right = _CHECKS.get(
             name, ("true or false", lambda value: isinstance(value, bool))
         )
         if not is_right(value):
-            raise _bad(source, places[name], name, f"not {wanted}")
+            raise _error(source, positions[name], name, f"not {wanted}")
     if "email" not in values:
-        raise _bad(source, places["email"], "email", "missing")
+        raise _error(source, positions["email"], "email", "missing")
     roles = values.get("roles")
     return AccountEntry(
         source=source,
@@ -314,7 +319,7 @@ def _declared(source: str, values: dict[str, Any], places: dict[str, Position]) 
         flags={name: values[name] for name in FLAGS if name in values},
         roles=None if roles is None else tuple(dict.fromkeys(roles)),
         password=values.get("password"),
-        places=places,
+        positions=positions,
     )
 
 
@@ -332,10 +337,10 @@ _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def _bad(source: str, place: Position, name: Optional[str], reason: str) -> ClarinetError:
-    return INVALID.with_context(_located(source, place, name, reason))
+def _error(source: str, position: Position, name: Optional[str], reason: str) -> ClarinetError:
+    return INVALID.with_context(_message(source, position, name, reason))
 
 
-def _located(source: str, place: Position, name: Optional[str], reason: str) -> str:
+def _message(source: str, position: Position, name: Optional[str], reason: str) -> str:
     what = "" if name is None else f" ({name})"
-    return f"{source}: line {place.line}, column {place.column}{what}: {reason}"
+    return f"{source}: line {position.line}, column {position.column}{what}: {reason}"

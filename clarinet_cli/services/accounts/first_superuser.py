@@ -7,12 +7,12 @@ from clarinet_cli.models import User
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services.accounts.changes import create_account, unchanged
+from clarinet_cli.services.accounts.changes import create_account, report_unchanged
 from clarinet_cli.services.accounts.hashes import can_log_in, prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.accounts.resolve import first_admin_email
 from clarinet_cli.services.accounts.superusers import warn_of_log_in
-from clarinet_cli.services.sessions.revoke import LateLogins
+from clarinet_cli.services.sessions.revoke import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 
 PasswordCallback = Callable[[AccountChange], None]
@@ -37,7 +37,7 @@ async def find_superuser(work: UnitOfWork, *, warn: bool = False) -> Optional[Ac
     first = min(found, key=order)
     if warn:
         warn_of_log_in(first, work.settings)
-    return await unchanged(work, first)
+    return await report_unchanged(work, first)
 
 
 async def ensure_superuser(
@@ -46,7 +46,7 @@ async def ensure_superuser(
     *,
     dry_run: bool = False,
     on_password: Optional[PasswordCallback] = None,
-    late_logins: Optional[LateLogins] = None,
+    concurrent_logins: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
     """Make sure that an active superuser exists; create the one of the settings if not.
 
@@ -61,7 +61,7 @@ async def ensure_superuser(
         password: For a new account.
         dry_run: Change nothing, report what would be done.
         on_password: Shows a generated password before the commit; fails when it can't.
-        late_logins: Gets an existing account whose password was changed.
+        concurrent_logins: Gets an existing account whose password was changed.
 
     Raises:
         InvalidInputError: A new account is needed and no password is given.
@@ -78,6 +78,6 @@ async def ensure_superuser(
         change = await create_account(work, email, prepared, update=True)
         if on_password is not None and change.password is not None:
             on_password(change)
-    if late_logins is not None:
-        late_logins.accounts |= work.signed_out
+    if concurrent_logins is not None:
+        concurrent_logins.accounts |= work.revoked_users
     return change

@@ -50,7 +50,7 @@ BCRYPT_COSTS = range(4, 17)  # each step doubles: 12 takes a quarter of a second
 # core. Passes cost more than their memory when that is small: threads are begun for each.
 ARGON2_MAX = {"memory_cost": 2**20, "time_cost": 1000, "parallelism": 64}
 ARGON2_MAX_WORK = 2**20  # KiB written in all passes
-ARGON2_MOST_THREADS = 4096  # passes times lanes
+ARGON2_MAX_THREADS = 4096  # passes times lanes
 
 # Stands for a hash in a dry run, and is rolled back: it has the form of one, so that the
 # account counts as one that can log in.
@@ -134,8 +134,8 @@ def _argon2_problem(found: HashInfo) -> Optional[str]:
             return f"argon2's {letter} is {found.parameters[name]}, above {ARGON2_MAX[name]}"
     if memory * passes > ARGON2_MAX_WORK:
         return f"argon2's m times t is {memory * passes}, above {ARGON2_MAX_WORK}"
-    if passes * lanes > ARGON2_MOST_THREADS:
-        return f"argon2's t times p is {passes * lanes}, above {ARGON2_MOST_THREADS}"
+    if passes * lanes > ARGON2_MAX_THREADS:
+        return f"argon2's t times p is {passes * lanes}, above {ARGON2_MAX_THREADS}"
     return None
 
 

@@ -20,7 +20,7 @@ HASH_HINT = "a file can't contain plain-text passwords"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MatchedRow:
     """A row of a file and the account that it means.
 
     Attributes:
@@ -36,14 +36,14 @@ class Target:
     account: Optional[AccountState] = None
 
 
-def normalise_rows(declared: Iterable[AccountEntry]) -> list[Target]:
+def normalise_rows(declared: Iterable[AccountEntry]) -> list[MatchedRow]:
     """Return the rows with the form of their address that would be stored."""
-    return [Target(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
+    return [MatchedRow(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
 
 
 def match_rows(
-    states: Iterable[AccountState], targets: Sequence[Target]
-) -> tuple[list[Target], list[AccountState]]:
+    states: Iterable[AccountState], targets: Sequence[MatchedRow]
+) -> tuple[list[MatchedRow], list[AccountState]]:
     """Return each row with the account that it means, and the active accounts of no row.
 
     They are compared exactly as written, then in the form that is stored, then without
@@ -69,7 +69,7 @@ def match_rows(
             by_folded.setdefault(key, []).append(state)
         if state.is_active:
             active[state.id] = state
-    pairs: list[Target] = []
+    pairs: list[MatchedRow] = []
     seen: set[object] = set()
     for target in targets:
         row, key = target.row, fold_case(target.email)
@@ -87,7 +87,7 @@ def match_rows(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-def require_roles_of(declared: Iterable[AccountEntry], roles: Collection[str]) -> None:
+def require_file_roles(declared: Iterable[AccountEntry], roles: Collection[str]) -> None:
     """Refuse rows with roles that do not exist.
 
     Args:

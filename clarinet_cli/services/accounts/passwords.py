@@ -80,7 +80,7 @@ def check_password(
     failed = _failed_rules(text, email, strong=strong)
     if not failed:
         least = STRONG_MIN_GUESSES if strong else MIN_GUESSES
-        reason = weakness(text, [*words_of(email), *words], least=least)
+        reason = weakness(text, [*email_words(email), *words], least=least)
         failed = [f"too easy to guess ({reason})"] if reason else []
     if failed:
         raise INVALID.with_context(f"the password is refused: {'; '.join(failed)}")
@@ -213,7 +213,7 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
     return None
 
 
-def words_of(email: str) -> list[str]:
+def email_words(email: str) -> list[str]:
     """Return an address, its name and its domain, whole and in parts."""
     name, _, domain = email.partition("@")
     labels = domain.split(".")

@@ -25,36 +25,40 @@ from clarinet_cli.types import ANY_USER, UserFilter
 SUPERUSERS_NAMED = 5  # in a hint
 
 
-async def find_account(work: UnitOfWork, who: str) -> UserRow:
-    """Return the one account that *who* means, as listings show it.
+async def find_account(work: UnitOfWork, identifier: str) -> UserRow:
+    """Return an account as listings show it.
 
     Args:
         work: A unit of work.
-        who: The account, as ``resolve_user`` reads it.
+        identifier: See ``resolve_user``.
 
     Raises:
         NotFoundError: There is no such account.
         RefusedError: Several accounts match.
     """
     users = UserRepository(work.session)
-    user = await resolve_user(users, who)
+    user = await resolve_user(users, identifier)
     policy = await current_policy(work.session, work.settings, warn=False)
     return (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
 
 
-async def resettable_account(work: UnitOfWork, who: Optional[str], *, any_user: bool) -> UserRow:
+async def resettable_account(
+    work: UnitOfWork, identifier: Optional[str], *, any_user: bool
+) -> UserRow:
     """Return the account whose password is to be reset, before it is prompted for.
 
     Args:
         work: A unit of work.
-        who: The account, as ``resolve_user`` reads it; None: that of the settings' administrator.
+        identifier: See ``resolve_user``; None: the administrator of the settings.
         any_user: Also accounts that are not superusers.
 
     Raises:
-        NotFoundError: There is no such account; without *who* the hint lists superusers.
+        NotFoundError: There is no such account; without *identifier* the hint lists superusers.
         RefusedError: It is not a superuser and *any_user* is off, or several match.
     """
-    account = await find_account(work, await _settings_admin(work) if who is None else who)
+    if identifier is None:
+        identifier = await _settings_admin(work)
+    account = await find_account(work, identifier)
     require_superuser(account, any_user=any_user)
     return account
 
@@ -73,13 +77,13 @@ async def _settings_admin(work: UnitOfWork) -> str:
 
 
 async def account_detail(
-    work: UnitOfWork, who: str, *, now: Optional[datetime] = None
+    work: UnitOfWork, identifier: str, *, now: Optional[datetime] = None
 ) -> AccountDetail:
     """Return one account with its roles, sessions and hash parameters, without the hash.
 
     Args:
         work: A unit of work.
-        who: The account, as ``resolve_user`` reads it.
+        identifier: See ``resolve_user``.
         now: When to judge its sessions; the database's clock by default.
 
     Raises:
@@ -87,7 +91,7 @@ async def account_detail(
         RefusedError: Several accounts match.
     """
     users = UserRepository(work.session)
-    user = await resolve_user(users, who)
+    user = await resolve_user(users, identifier)
     policy = await current_policy(work.session, work.settings, now)
     row = (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
     stored = inspect_hash(user.hashed_password, work.settings)

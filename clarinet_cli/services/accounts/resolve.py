@@ -37,36 +37,36 @@ async def lock_user(session: AsyncSession, user: User) -> User:
     return found
 
 
-async def resolve_user(users: UserRepository, who: str) -> User:
-    """Return the one account that *who* means.
+async def resolve_user(users: UserRepository, identifier: str) -> User:
+    """Return the account with an e-mail address or id.
 
     Args:
         users: Where to look.
-        who: An e-mail address in any case, a UUID, or at least 8 digits of one.
+        identifier: An e-mail address in any case, a UUID, or at least 8 digits of one.
 
     Raises:
         NotFoundError: There is no such account.
         RefusedError: Several accounts match; the error lists them.
     """
-    digits = who.replace("-", "").casefold()
-    if not storable(who):
-        raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
-    if "@" in who:
-        found = await _with_address(users, who)
+    digits = identifier.replace("-", "").casefold()
+    if not storable(identifier):
+        raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=WHO_HINT)
+    if "@" in identifier:
+        found = await _with_address(users, identifier)
     elif users.id_form in OPAQUE_FORMS:
-        found = await users.with_stored_id(who) or await users.with_login(who)
+        found = await users.with_stored_id(identifier) or await users.with_login(identifier)
     elif PREFIX.fullmatch(digits):
         found = await users.with_id_prefix(digits)
-    elif found := await users.with_login(who):
+    elif found := await users.with_login(identifier):
         pass
     else:
-        raise NOT_FOUND.with_context(f"no user {who!r}", hint=WHO_HINT)
+        raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=WHO_HINT)
     if not found:
-        raise NOT_FOUND.with_context(f"no user {who!r}", hint=LIST_HINT)
-    return await require_one(users.session, found, who)
+        raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=LIST_HINT)
+    return await require_one(users.session, found, identifier)
 
 
-async def require_one(session: AsyncSession, found: Sequence[User], who: str) -> User:
+async def require_one(session: AsyncSession, found: Sequence[User], identifier: str) -> User:
     """Return the one account that was found.
 
     Raises:
@@ -75,7 +75,9 @@ async def require_one(session: AsyncSession, found: Sequence[User], who: str) ->
     """
     if len(found) > 1:
         matches = ", ".join(f"{user.email} ({user.id})" for user in found)
-        raise REFUSED.with_context(f"{who!r} is ambiguous: {matches}", hint="give the whole UUID")
+        raise REFUSED.with_context(
+            f"{identifier!r} is ambiguous: {matches}", hint="give the whole UUID"
+        )
     await require_consistent_id(session, found[0])
     return found[0]
 
@@ -99,24 +101,24 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
         )
 
 
-async def _with_address(users: UserRepository, who: str) -> Sequence[User]:
+async def _with_address(users: UserRepository, identifier: str) -> Sequence[User]:
     """Find an address as typed, which is how the server looks for it, and in its normal form.
 
     The server folds case alone: where the forms differ by more, the one that was typed is
     the account that it would log in.
     """
-    normal = as_stored(who)
-    if fold_case(normal) == fold_case(who):
-        return await users.with_email(who, normal)
-    return await users.with_email(who) or await users.with_email(normal)
+    normal = as_stored(identifier)
+    if fold_case(normal) == fold_case(identifier):
+        return await users.with_email(identifier, normal)
+    return await users.with_email(identifier) or await users.with_email(normal)
 
 
-def as_stored(who: str) -> str:
+def as_stored(identifier: str) -> str:
     """Return the stored form of an address; what is none may be in an old database as it is."""
     try:
-        return normalise_email(who)
+        return normalise_email(identifier)
     except InvalidInputError:
-        return who
+        return identifier
 
 
 def normalise_email(text: str) -> str:

@@ -17,7 +17,7 @@ from clarinet_cli.services.backup.postgresql import (
     Program,
     package_hint,
     program_error,
-    started,
+    start_program,
 )
 
 CHUNK_BYTES = 1 << 20
@@ -87,7 +87,7 @@ async def read_contents(program: Program, path: Path) -> Contents:
         CheckFailedError: The archive is damaged.
         ClarinetError: A newer ``pg_dump`` wrote it.
     """
-    async with started(program, ["--list", str(path)], {"TZ": "UTC"}, stdout=PIPE) as process:
+    async with start_program(program, ["--list", str(path)], {"TZ": "UTC"}, stdout=PIPE) as process:
         stdout, stderr = await process.communicate()
     if process.returncode:
         raise _damaged(program, process.returncode, stderr, path)
@@ -95,7 +95,7 @@ async def read_contents(program: Program, path: Path) -> Contents:
     made = CREATED.search(text)
     found = ENTRY.findall(text)
     return Contents(
-        made_at=datetime.fromisoformat(made[1]).replace(tzinfo=UTC) if made else _written(path),
+        made_at=datetime.fromisoformat(made[1]).replace(tzinfo=UTC) if made else _modified_at(path),
         entries=tuple((kind, name) for kind, _, name, _ in found),
         owners=frozenset(owner for *_, owner in found),
         listing=text,
@@ -103,23 +103,23 @@ async def read_contents(program: Program, path: Path) -> Contents:
 
 
 async def read_rows(
-    program: Program, path: Path, *, only_ours: bool = False
+    program: Program, path: Path, *, clarinet_only: bool = False
 ) -> AsyncIterator[Rows]:
     """Read an archive to its end, and yield the rows of all tables in it.
 
     Args:
         program: A ``pg_restore``.
         path: The archive.
-        only_ours: Read our four tables and nothing else.
+        clarinet_only: Read our four tables and nothing else.
 
     Raises:
         CheckFailedError: The archive is damaged.
         ClarinetError: A newer ``pg_dump`` wrote it.
     """
-    wanted = ["--data-only", *(f"--table={name}" for name in TABLE_NAMES)] if only_ours else []
+    wanted = ["--data-only", *(f"--table={name}" for name in TABLE_NAMES)] if clarinet_only else []
     arguments = [*wanted, "--file=-", str(path)]
     parser = _Parser()
-    async with started(program, arguments, {}, stdout=PIPE) as process:
+    async with start_program(program, arguments, {}, stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
         assert process.stderr is not None  # noqa: S101 - for the type checker
         said = asyncio.ensure_future(process.stderr.read())
@@ -143,17 +143,17 @@ async def count_rows(program: Program, path: Path) -> tuple[Counter[str], Option
     async for rows in read_rows(program, path):
         counts[rows.table] += len(rows.lines)
         if rows.table == VERSION_TABLE:
-            revisions += [str(value) for line in rows.lines for value in fields_of(line)]
+            revisions += [str(value) for line in rows.lines for value in parse_copy_row(line)]
     return counts, ", ".join(sorted(revisions)) or None
 
 
-def fields_of(line: bytes) -> list[Optional[str]]:
+def parse_copy_row(line: bytes) -> list[Optional[str]]:
     """Return the values of a row as PostgreSQL's COPY writes it, as text."""
     texts = line.decode("utf-8", "replace").split("\t")
-    return [None if text == NULL else ESCAPES.sub(_meant, text) for text in texts]
+    return [None if text == NULL else ESCAPES.sub(_unescape, text) for text in texts]
 
 
-def _meant(escaped: re.Match[str]) -> str:
+def _unescape(escaped: re.Match[str]) -> str:
     return CONTROLS.get(escaped[1], escaped[1])
 
 
@@ -219,5 +219,5 @@ def restore_error(
     )
 
 
-def _written(path: Path) -> datetime:
+def _modified_at(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)

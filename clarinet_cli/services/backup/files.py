@@ -26,7 +26,7 @@ NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SHELL = "/bin/sh"
 # Reads 'pid N' for a child to be ended and 'done' at a good end; the end of the input without
 # that means that the process was killed.
-REMOVE = (
+WATCHDOG_SCRIPT = (
     'while read -r word number; do case "$word" in pid) child=$number;; done) exit 0;; esac; done;'
     ' [ -z "$child" ] || kill "$child"; rm -f -- "$@"'
 )
@@ -40,25 +40,25 @@ class NewFile:
     Attributes:
         path: Its temporary name, in the directory of the target.
         descriptor: Of the file.
-        remover: Removes the file if this process is killed; None without a shell.
+        watchdog: Removes the file if this process is killed; None without a shell.
     """
 
     path: Path
     descriptor: int
-    remover: Optional["subprocess.Popen[bytes]"] = None
+    watchdog: Optional["subprocess.Popen[bytes]"] = None
 
     @property
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self.descriptor).st_size
 
-    def end_with(self, process_id: int) -> None:
+    def terminate_with_parent(self, process_id: int) -> None:
         """Let a child process end when this one is killed.
 
         Args:
             process_id: Of the child.
         """
-        self._say(f"pid {process_id}")
+        self._send(f"pid {process_id}")
 
     def publish(self, target: Path, *, replace: bool) -> None:
         """Give the file its name, when all of it is on the disk.
@@ -85,16 +85,16 @@ class NewFile:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         os.close(self.descriptor)
-        self._say("done")
-        if self.remover is not None and self.remover.stdin is not None:
+        self._send("done")
+        if self.watchdog is not None and self.watchdog.stdin is not None:
             with suppress(OSError):
-                self.remover.stdin.close()
-            self.remover.wait()
+                self.watchdog.stdin.close()
+            self.watchdog.wait()
 
-    def _say(self, line: str) -> None:
-        if self.remover is not None and self.remover.stdin is not None:
+    def _send(self, line: str) -> None:
+        if self.watchdog is not None and self.watchdog.stdin is not None:
             with suppress(OSError):
-                os.write(self.remover.stdin.fileno(), f"{line}\n".encode())
+                os.write(self.watchdog.stdin.fileno(), f"{line}\n".encode())
 
 
 @contextmanager
@@ -111,11 +111,11 @@ def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFil
     Raises:
         ClarinetError: It can't be made or written.
     """
-    remove_abandoned(directory)
+    remove_stale(directory)
     path = directory / f"{PREFIX}{token_hex(8)}{SUFFIX}"
     with file_errors(path):
-        remover = _start_remover(_with_side_files(path))
-        file = NewFile(path, open_file(path, NEW_FLAGS, like=like, mode=MODE), remover)
+        watchdog = _start_watchdog(_with_side_files(path))
+        file = NewFile(path, open_file(path, NEW_FLAGS, like=like, mode=MODE), watchdog)
     try:
         with file_errors(path):
             os.fchmod(file.descriptor, MODE)
@@ -125,7 +125,7 @@ def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFil
         file.close()
 
 
-def remove_abandoned(directory: Path) -> None:
+def remove_stale(directory: Path) -> None:
     """Remove temporary files of processes that are gone.
 
     Args:
@@ -142,7 +142,7 @@ def remove_abandoned(directory: Path) -> None:
                 os.close(descriptor)
 
 
-def target_of(given: Path, *, replace: bool, protected: Sequence[Path] = ()) -> Path:
+def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()) -> Path:
     """Return where a backup will be, or refuse it before anything is done.
 
     Args:
@@ -226,10 +226,10 @@ def file_errors(path: Path) -> Iterator[None]:
         raise CONFLICT.with_context(f"{path} exists already", hint="--force replaces it") from error
     except OSError as error:
         logger.bind(reported=True).error(f"{path}: {error}")
-        raise _explained(error, path) from error
+        raise _translate(error, path) from error
 
 
-def _explained(error: OSError, path: Path) -> ClarinetError:
+def _translate(error: OSError, path: Path) -> ClarinetError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NO_SPACE.with_context(f"{path.parent}: {error.strerror}")
     if isinstance(error, PermissionError) and path.name.startswith(PREFIX):
@@ -271,11 +271,11 @@ def _with_side_files(path: Path) -> list[Path]:
     return [*(path.with_name(f"{path.name}{suffix}") for suffix in SIDE_SUFFIXES), path]
 
 
-def _start_remover(paths: Sequence[Path]) -> Optional["subprocess.Popen[bytes]"]:
+def _start_watchdog(paths: Sequence[Path]) -> Optional["subprocess.Popen[bytes]"]:
     """Start a process that removes files when this one is gone without having said so."""
     try:
         return subprocess.Popen(  # noqa: S603 - a fixed script; the names are its arguments
-            [SHELL, "-c", REMOVE, "clarinet-remove", *map(str, paths)],
+            [SHELL, "-c", WATCHDOG_SCRIPT, "clarinet-remove", *map(str, paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

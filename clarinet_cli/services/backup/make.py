@@ -33,7 +33,7 @@ from clarinet_cli.services.backup.files import (
     new_file,
     remove_oldest,
     require_directory,
-    target_of,
+    resolve_target,
 )
 from clarinet_cli.services.backup.postgresql import (
     DUMP,
@@ -41,7 +41,7 @@ from clarinet_cli.services.backup.postgresql import (
     connection_variables,
     find_program,
     program_error,
-    started,
+    start_program,
 )
 from clarinet_cli.services.backup.sqlite import (
     Snapshot,
@@ -53,12 +53,12 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import STDIO, ProgressCallback
 
-OUR_TABLES = {*TABLE_NAMES, VERSION_TABLE}
+CLARINET_TABLES = {*TABLE_NAMES, VERSION_TABLE}
 DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
 STAMP = "%Y%m%dT%H%M%SZ"
 STAMP_PATTERN = r"\d{8}T\d{6}Z"
 CHUNK_BYTES = 1 << 20
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ async def _copy_accounts(settings: Settings, new: NewFile) -> Snapshot:
         _require_tables(rows)
         revision = await stored_revision(session)
         with open_sqlite(new.path, READ_WRITE) as copy:
-            others = len(await ServerRepository(session).table_names() - OUR_TABLES)
+            others = len(await ServerRepository(session).table_names() - CLARINET_TABLES)
             _make_tables(copy, {**details, "revision": revision, "other_tables": str(others)})
             for table in TABLE_NAMES:
                 async for batch in account_copy.read_rows(session, table):
@@ -180,7 +180,7 @@ def _copy_accounts_of_file(
     with open_sqlite(file, READ_WRITE) as source:
         _require_tables(sqlite_file_queries.row_counts(source))
         revision = sqlite_file_queries.revision(source)
-        others = len(sqlite_file_queries.table_names(source) - OUR_TABLES)
+        others = len(sqlite_file_queries.table_names(source) - CLARINET_TABLES)
     with open_sqlite(target, READ_WRITE) as copy:
         copy.execute(f"PRAGMA busy_timeout={milliseconds(BUSY_TIMEOUT_SECONDS)}")
         _make_tables(copy, {**details, "revision": revision, "other_tables": str(others)})
@@ -219,8 +219,8 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
             *([f"--compress={plan.compress}"] if plan.compress else []),
         ]
         with connection_variables(url, encrypted=await is_encrypted(session)) as variables:
-            async with started(program, arguments, variables) as process:
-                new.end_with(process.pid)
+            async with start_program(program, arguments, variables) as process:
+                new.terminate_with_parent(process.pid)
                 _, stderr = await process.communicate()
         if process.returncode:
             raise program_error(program, process.returncode, stderr, display_url(url))
@@ -281,7 +281,7 @@ def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
     own = (
         [file.with_name(f"{file.name}{suffix}") for suffix in ("", *SIDE_SUFFIXES)] if file else []
     )
-    return target_of(plan.file, replace=plan.replace, protected=own)
+    return resolve_target(plan.file, replace=plan.replace, protected=own)
 
 
 def _stem(plan: BackupPlan) -> str:
@@ -318,7 +318,7 @@ def _write_out(path: Path) -> None:
         while chunk := file.read(CHUNK_BYTES):
             while chunk:
                 raise_if_stopped()
-                if not select.select([], [output], [], LOOK_SECONDS)[1]:
+                if not select.select([], [output], [], POLL_SECONDS)[1]:
                     continue
                 try:
                     chunk = chunk[os.write(output, chunk[: select.PIPE_BUF]) :]

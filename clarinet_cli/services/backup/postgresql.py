@@ -25,7 +25,7 @@ from clarinet_cli.utils.logger import logger
 
 DUMP, RESTORE = "pg_dump", "pg_restore"
 # Where packages put several versions side by side, and Homebrew its own.
-USUAL_PLACES = (
+SEARCH_PATHS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/usr/local/pgsql*/bin",
@@ -37,11 +37,11 @@ USUAL_PLACES = (
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 VERSION_SECONDS = 10.0
 END_SECONDS = 10.0  # for a child to end after it was asked to
-NOWHERE = "/dev/null/none"  # libpq warns of a password file that is no plain file
+MISSING_FILE = "/dev/null/none"  # libpq warns of a password file that is no plain file
 SERVICE = "clarinet"
 ERROR = re.compile(r"^\w+: (?:error|detail|fatal): (.*)$", re.MULTILINE)
 QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, behind what is wrong with it
-CONNECTING = ("connection to server", "could not connect", "server closed the connection")
+CONNECTION_ERRORS = ("connection to server", "could not connect", "server closed the connection")
 METHODS = {CLEAR_TEXT: "password", READABLE_FORMS[5]: "md5"}  # by libpq's names
 VARIABLES = {
     "application_name": "PGAPPNAME",
@@ -116,7 +116,7 @@ def package_hint(major: int) -> str:
 def _installed(name: str) -> Iterator[Path]:
     """Yield the programs of a name, each once, those on the search path first."""
     directories = [Path(part) for part in os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    for pattern in USUAL_PLACES:
+    for pattern in SEARCH_PATHS:
         directories += sorted(Path("/").glob(pattern[1:]))
     seen = set()
     for directory in directories:
@@ -132,7 +132,7 @@ async def _program(path: Path) -> Optional[Program]:
     """Return a program with its version; None when it does not tell one."""
     try:
         async with asyncio.timeout(VERSION_SECONDS):
-            output = await _output_of(path, "--version")
+            output = await _read_output(path, "--version")
     except (OSError, TimeoutError) as error:
         logger.info(f"{path}: {error}")
         return None
@@ -140,8 +140,8 @@ async def _program(path: Path) -> Optional[Program]:
     return Program((int(match[1]), int(match[2] or 0)), path) if match else None
 
 
-async def _output_of(path: Path, *arguments: str) -> str:
-    async with started(Program((0, 0), path), arguments, {}, stdout=PIPE) as process:
+async def _read_output(path: Path, *arguments: str) -> str:
+    async with start_program(Program((0, 0), path), arguments, {}, stdout=PIPE) as process:
         stdout, _ = await process.communicate()
     return stdout.decode("utf-8", "replace")
 
@@ -164,7 +164,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
         "PGUSER": user,
         "PGPASSWORD": str(url.password or ""),
         "PGDATABASE": url.database or user,
-        "PGPASSFILE": NOWHERE,
+        "PGPASSFILE": MISSING_FILE,
         "PGGSSENCMODE": "disable",
         "PGCLIENTENCODING": "UTF8",
         "PGAPPNAME": "clarinet",
@@ -211,11 +211,11 @@ def connection_variables(url: URL, *, encrypted: bool) -> Iterator[dict[str, str
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the caller's environment without what it says of PostgreSQL, and with *variables*."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "HOME": NOWHERE, "LC_ALL": "C", **variables}
+    return {**kept, "HOME": MISSING_FILE, "LC_ALL": "C", **variables}
 
 
 @asynccontextmanager
-async def started(
+async def start_program(
     program: Program,
     arguments: Sequence[str],
     variables: Mapping[str, str],
@@ -273,7 +273,7 @@ def program_error(program: Program, code: int, stderr: bytes, target: str) -> Cl
     logger.bind(reported=True).error(f"{program.name}: {said}")
     if "lock timeout" in text or "could not obtain lock" in text:
         return BUSY.with_context(f"{target}: locked by another process")
-    if any(part in text for part in CONNECTING):
+    if any(part in text for part in CONNECTION_ERRORS):
         return UNREACHABLE.with_context(f"{target}: {program.name}: {said}")
     if "No space left" in text:
         return NO_SPACE.with_context(f"{program.name}: {said}")

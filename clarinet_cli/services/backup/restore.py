@@ -22,16 +22,8 @@ from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
-from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.backup.files import new_file
-from clarinet_cli.services.backup.inspect import (
-    Backup,
-    Kind,
-    file_id,
-    file_size,
-    read_backup,
-    require_restorable,
-)
 from clarinet_cli.services.backup.make import (
     STAMP,
     BackupPlan,
@@ -49,6 +41,14 @@ from clarinet_cli.services.backup.sqlite import (
     read_live,
     restore_database,
     with_page_size,
+)
+from clarinet_cli.services.backup.verify import (
+    Backup,
+    Kind,
+    file_id,
+    file_size,
+    read_backup,
+    require_restorable,
 )
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
@@ -83,7 +83,7 @@ class RestorePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRestore:
     """A backup that can be restored, and what it would replace.
 
     Attributes:
@@ -127,7 +127,7 @@ class Prepared:
         )
 
 
-async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> Prepared:
+async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> PreparedRestore:
     """Verify a backup, and see what it would replace; nothing is changed.
 
     Args:
@@ -159,18 +159,18 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         )
         objects = file_size(file)
     else:
-        exists, objects, rows, revision = await _state_of_server(settings, plan)
+        exists, objects, rows, revision = await _server_state(settings, plan)
         if objects and not (plan.clean or accounts_only):
             raise CONFLICT.with_context(
                 f"{display_url(url)} has {objects} tables, views and sequences already",
                 hint="--clean replaces those in the backup; --accounts-only, the Clarinet tables",
             )
-    return Prepared(
+    return PreparedRestore(
         backup, accounts_only, display_url(url), rows, revision, exists, empty=not objects
     )
 
 
-async def _state_of_server(
+async def _server_state(
     settings: Settings, plan: RestorePlan
 ) -> tuple[bool, int, dict[str, int], Optional[str]]:
     try:
@@ -187,7 +187,7 @@ async def _state_of_server(
 
 async def restore(
     settings: Settings,
-    prepared: Prepared,
+    prepared: PreparedRestore,
     plan: RestorePlan,
     *,
     progress: ProgressCallback = lambda *_: None,
@@ -214,7 +214,7 @@ async def restore(
         safety = None
         if plan.safety_copy and not prepared.empty:
             safety = await _safety_copy(settings, plan.lock_timeout)
-            stack.enter_context(_names_safety_copy(safety))
+            stack.enter_context(_add_safety_copy_hint(safety))
         if prepared.accounts_only:
             await restore_accounts(
                 settings,
@@ -224,8 +224,8 @@ async def restore(
                 lock_timeout=plan.lock_timeout,
             )
         else:
-            with audit_trail() as trail:
-                await _restore_all(settings, prepared, plan, trail, progress)
+            with audit_transaction() as audit:
+                await _restore_all(settings, prepared, plan, audit, progress)
         rows, revision = await _check(settings, plan.lock_timeout)
     expected = prepared.report(plan)
     return RestoreReport(
@@ -245,7 +245,7 @@ async def restore(
 
 
 @contextmanager
-def _names_safety_copy(file: str) -> Iterator[None]:
+def _add_safety_copy_hint(file: str) -> Iterator[None]:
     """Add to the error of the block where the database before it was saved."""
     try:
         yield
@@ -274,14 +274,14 @@ async def _safety_copy(settings: Settings, lock_timeout: float) -> str:
 
 async def _restore_all(
     settings: Settings,
-    prepared: Prepared,
+    prepared: PreparedRestore,
     plan: RestorePlan,
-    trail: Trail,
+    audit: TransactionAudit,
     progress: ProgressCallback,
 ) -> None:
     report = prepared.report(plan)
-    trail.add(None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked)
-    trail.write()
+    audit.add(None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked)
+    audit.write()
     if sqlite_file(database_url(settings)) is not None:
         await _restore_sqlite(settings, prepared.backup.path, plan, progress)
     else:
@@ -292,7 +292,7 @@ async def _restore_all(
             revoke_sessions=plan.revoke_sessions,
             lock_timeout=plan.lock_timeout,
         )
-    trail.committed()
+    audit.committed()
     SIGNALS.mark_changed()
 
 

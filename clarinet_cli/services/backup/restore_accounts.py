@@ -12,8 +12,8 @@ from clarinet_cli.repositories import account_copy
 from clarinet_cli.repositories.account_copy import AccountTables, Row
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
-from clarinet_cli.services.backup.archive import fields_of, read_rows
-from clarinet_cli.services.backup.inspect import (
+from clarinet_cli.services.backup.archive import parse_copy_row, read_rows
+from clarinet_cli.services.backup.verify import (
     Backup,
 )
 from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
@@ -53,7 +53,7 @@ async def restore_accounts(
         # In an archive tables come in any order, and accounts have to be there first.
         held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
         try:
-            async for table, rows in _rows_of(backup):
+            async for table, rows in _read_backup_rows(backup):
                 if table != SESSIONS or not revoke_sessions:
                     held[table] += rows
         except (ValueError, KeyError) as error:
@@ -70,12 +70,16 @@ async def restore_accounts(
         )
 
 
-async def _rows_of(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
+async def _read_backup_rows(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
     """Yield the rows of our tables in a backup of any kind."""
     if backup.reader is not None:
-        async for table, columns, lines in read_rows(backup.reader, backup.path, only_ours=True):
+        async for table, columns, lines in read_rows(
+            backup.reader, backup.path, clarinet_only=True
+        ):
             if table in TABLE_NAMES:
-                values = [account_copy.typed_row(table, columns, fields_of(line)) for line in lines]
+                values = [
+                    account_copy.typed_row(table, columns, parse_copy_row(line)) for line in lines
+                ]
                 yield table, values
         return
     with open_sqlite(backup.path, IMMUTABLE) as connection:

@@ -12,9 +12,6 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.backup.archive import restore_error
-from clarinet_cli.services.backup.inspect import (
-    Backup,
-)
 from clarinet_cli.services.backup.make import (
     is_encrypted,
     snapshot_session,
@@ -23,12 +20,15 @@ from clarinet_cli.services.backup.postgresql import (
     RESTORE,
     connection_variables,
     find_program,
-    started,
+    start_program,
+)
+from clarinet_cli.services.backup.verify import (
+    Backup,
 )
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
-WATCH_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 async def restore_archive(
@@ -69,11 +69,11 @@ async def restore_archive(
     arguments += [f"--dbname={_database_name(url.database)}", str(backup.path)]
     with connection_variables(url, encrypted=encrypted) as variables:
         variables = {**variables, "PGAPPNAME": application}
-        async with started(program, arguments, variables, stdin=PIPE) as process:
+        async with start_program(program, arguments, variables, stdin=PIPE) as process:
             listing = backup.archive.without_sessions().encode()
             end = asyncio.ensure_future(process.communicate(listing))
             try:
-                await _watch(settings, end, application, lock_timeout)
+                await _wait_with_lock_timeout(settings, end, application, lock_timeout)
                 _, stderr = await end
             finally:
                 end.cancel()
@@ -87,12 +87,12 @@ def _database_name(name: Optional[str]) -> str:
     return f"dbname='{quoted}'" if name else ""
 
 
-async def _watch(
+async def _wait_with_lock_timeout(
     settings: Settings, end: "asyncio.Future[Any]", application: str, timeout: float
 ) -> None:
     """Return when a program has ended; fail when it waits too long for a lock."""
     while True:
-        done, _ = await asyncio.wait({end}, timeout=WATCH_SECONDS)
+        done, _ = await asyncio.wait({end}, timeout=POLL_SECONDS)
         if done:
             return
         async with snapshot_session(settings) as session:

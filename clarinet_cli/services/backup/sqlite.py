@@ -3,7 +3,7 @@
 The backup interface begins anew whenever another connection writes between two of its steps,
 unless its source is in a transaction. In WAL mode that transaction is held all the time, and
 no writer waits for it. With a rollback journal a commit waits for readers: there the copy goes
-on by short steps without one, with a limited number of new beginnings, and then holds it.
+on by short steps without one, with a limited number of new restarts, and then holds it.
 """
 
 import sqlite3
@@ -27,9 +27,9 @@ from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
-PAGES_A_STEP = 1024
+PAGES_PER_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
-NEW_BEGINNINGS = 3
+MAX_RESTARTS = 3
 MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 DONE = 101  # of SQLite's result codes; the others mean that a lock was not free
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 @dataclass(slots=True)
-class _Patience:
+class _LockTimeout:
     """How long a step may find the database locked by another connection."""
 
     seconds: float
@@ -69,7 +69,7 @@ class _Patience:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _SourceTransaction:
     """The copy's transaction on the source: held all the time, or as late as possible."""
 
     source: sqlite3.Connection
@@ -78,46 +78,46 @@ class _Reading:
     lock_timeout: float
     rows: dict[str, int] = field(default_factory=dict)
     revision: Optional[str] = None
-    longest: float = 0.0
-    beginnings: int = 0
+    longest_lock: float = 0.0
+    restarts: int = 0
     _left: Optional[int] = None
     _since: float = field(default_factory=monotonic)
-    _waiting: _Patience = field(init=False)
+    _timeout: _LockTimeout = field(init=False)
 
     def __post_init__(self) -> None:
-        self._waiting = _Patience(self.lock_timeout)
+        self._timeout = _LockTimeout(self.lock_timeout)
 
-    def hold(self) -> None:
+    def begin(self) -> None:
         """Begin the transaction, and count the rows in it."""
         self._since = monotonic()
         begin_reading(self.source, self.lock_timeout)
         self.rows = sqlite_file_queries.row_counts(self.source)
         self.revision = sqlite_file_queries.revision(self.source)
 
-    def release(self) -> None:
+    def end(self) -> None:
         """End the transaction, if there is one."""
         if self.source.in_transaction:
             self.source.execute("COMMIT")
-        self.longest = max(self.longest, monotonic() - self._since)
+        self.longest_lock = max(self.longest_lock, monotonic() - self._since)
 
     def after_step(self, status: int, left: int, total: int) -> None:
         """Decide after a step of the backup whether to hold the transaction in the next one."""
         if status == DONE:
             return
         raise_if_stopped()
-        self._waiting.check(status)
+        self._timeout.check(status)
         self.progress(total - left, total)
         if not self.by_steps:
             return
         if self._left is not None and left > self._left:
-            self.beginnings += 1
-        final = self.beginnings > NEW_BEGINNINGS or left <= PAGES_A_STEP
+            self.restarts += 1
+        final = self.restarts > MAX_RESTARTS or left <= PAGES_PER_STEP
         self._left = left
         if self.source.in_transaction and final:
             return
-        self.release()
+        self.end()
         if final:
-            self.hold()
+            self.begin()
         else:
             sleep(PAUSE_SECONDS)
             self._since = monotonic()
@@ -154,20 +154,24 @@ def copy_database(
         wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         locks = access == READ_WRITE and not wal
-        reading = _Reading(source, progress, locks and pages > PAGES_A_STEP, lock_timeout)
-        if not reading.by_steps:
-            reading.hold()
+        transaction = _SourceTransaction(
+            source, progress, locks and pages > PAGES_PER_STEP, lock_timeout
+        )
+        if not transaction.by_steps:
+            transaction.begin()
         try:
             source.backup(
-                copy, pages=PAGES_A_STEP, progress=reading.after_step, sleep=PAUSE_SECONDS
+                copy, pages=PAGES_PER_STEP, progress=transaction.after_step, sleep=PAUSE_SECONDS
             )
         except sqlite3.OperationalError as error:
             logger.bind(reported=True).error(f"{target}: {error.sqlite_errorname}")
             if error.sqlite_errorname != "SQLITE_FULL":
                 raise
             raise NO_SPACE.with_context(f"{target.parent}: the disk is full") from error
-        reading.release()
-    return Snapshot(reading.rows, reading.revision, None if wal else round(reading.longest, 3))
+        transaction.end()
+    return Snapshot(
+        transaction.rows, transaction.revision, None if wal else round(transaction.longest_lock, 3)
+    )
 
 
 def verify_copy(
@@ -273,17 +277,17 @@ def restore_database(
         BusyError: Another process kept it locked; nothing has changed.
         StoppedError: A signal arrived before the commit; nothing has changed.
     """
-    patience = _Patience(lock_timeout)
+    timeout = _LockTimeout(lock_timeout)
 
     def after_step(status: int, left: int, total: int) -> None:
         if status != DONE:
             raise_if_stopped()
-            patience.check(status)
+            timeout.check(status)
             progress(total - left, total)
 
     prepare_sqlite_file(file)
     with open_sqlite(path, IMMUTABLE) as source, open_sqlite(file, READ_WRITE) as target:
-        source.backup(target, pages=PAGES_A_STEP, progress=after_step, sleep=PAUSE_SECONDS)
+        source.backup(target, pages=PAGES_PER_STEP, progress=after_step, sleep=PAUSE_SECONDS)
 
 
 def read_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:

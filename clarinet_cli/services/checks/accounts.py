@@ -10,8 +10,8 @@ from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.row_flaws import RowFlawRepository
 from clarinet_cli.services.accounts.hashes import can_log_in, inspect_hash
 from clarinet_cli.services.bootstrap import wanted_roles
-from clarinet_cli.services.checks.check import Check, Patient, Problem
-from clarinet_cli.services.checks.rows import count_of, listed, same_address_findings
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
+from clarinet_cli.services.checks.rows import duplicate_address_findings, join_ids, pluralize
 from clarinet_cli.types import CheckGroup
 
 UNUSED: Final = timedelta(days=90)
@@ -19,69 +19,71 @@ NAMED: Final = 5
 RESET_HINT = "clarinet admin reset-password --any-user USER"
 
 
-async def check_superuser(patient: Patient) -> list[Problem]:
+async def check_superuser(context: DoctorContext) -> list[Problem]:
     """Find that nobody can administer the server."""
-    async with patient.session() as session:
+    async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
     superusers = [stored for _, stored, is_superuser in accounts if is_superuser]
-    able = [stored for stored in superusers if can_log_in(stored, patient.settings)]
+    able = [stored for stored in superusers if can_log_in(stored, context.settings)]
     if able:
-        return [Problem("ok", f"{count_of(len(able), 'active superuser')} can log in")]
+        return [Problem("ok", f"{pluralize(len(able), 'active superuser')} can log in")]
     if superusers:
-        text = f"{count_of(len(superusers), 'active superuser')}, and no hash of theirs verifies: "
+        text = f"{pluralize(len(superusers), 'active superuser')}, and no hash of theirs verifies: "
         text += "nobody can administer the server"
         return [Problem("error", text, "clarinet admin reset-password USER --generate-password")]
     text = "there is no active superuser: nobody can administer the server"
     return [Problem("error", text, "clarinet admin ensure --generate-password")]
 
 
-async def check_unused_superusers(patient: Patient) -> list[Problem]:
+async def check_unused_superusers(context: DoctorContext) -> list[Problem]:
     """Find superusers that were not used for a long time, as far as their sessions are kept."""
-    async with patient.session() as session:
+    async with context.session() as session:
         used = await HealthRepository(session).superusers_last_used()
     now = timefmt.machine_now()
     unused = [email for email, last in used if now - last > UNUSED]
     if not unused:
         return []
-    text = f"{count_of(len(unused), 'superuser')} not used for {UNUSED.days} days: "
-    text += f"{listed(unused, len(unused))}; nobody would miss them, or see that they are misused"
+    text = f"{pluralize(len(unused), 'superuser')} not used for {UNUSED.days} days: "
+    text += f"{join_ids(unused, len(unused))}; nobody would miss them, or see that they are misused"
     return [Problem("warning", text, f"clarinet admin demote {unused[0]}")]
 
 
-async def check_verified(patient: Patient) -> list[Problem]:
+async def check_verified(context: DoctorContext) -> list[Problem]:
     """Count active accounts whose address is not verified."""
-    async with patient.session() as session:
+    async with context.session() as session:
         count = await HealthRepository(session).unverified()
     if not count:
         return []
-    text = f"{count_of(count, 'active account')} not verified: refused where the server asks for it"
+    text = (
+        f"{pluralize(count, 'active account')} not verified: refused where the server asks for it"
+    )
     hint = "'clarinet admin export', then 'clarinet admin apply FILE' with is_verified"
     return [Problem("warning", text, hint)]
 
 
-async def check_same_addresses(patient: Patient) -> list[Problem]:
+async def check_duplicate_addresses(context: DoctorContext) -> list[Problem]:
     """Find accounts whose addresses the server takes for one."""
-    async with patient.session() as session:
+    async with context.session() as session:
         groups = await RowFlawRepository(session).same_addresses()
     return [
         Problem(item.status, item.detail, item.hint)
-        for item in same_address_findings(groups)
+        for item in duplicate_address_findings(groups)
         if item.status != "ok"
     ]
 
 
-async def check_hashes(patient: Patient) -> list[Problem]:
+async def check_hashes(context: DoctorContext) -> list[Problem]:
     """Count hashes by scheme: those that can't be verified, and those that are old."""
-    settings = patient.settings
-    async with patient.session() as session:
+    settings = context.settings
+    async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
     unusable = [email for email, stored, _ in accounts if not can_log_in(stored, settings)]
     infos = [inspect_hash(stored, settings) for _, stored, _ in accounts]
     old = Counter(info.scheme for info in infos if not info.current and info.scheme != "unknown")
     found = []
     if unusable:
-        text = f"{count_of(len(unusable), 'active account')} with a hash that nobody can log in "
-        text += f"with: {listed(unusable, len(unusable))}"
+        text = f"{pluralize(len(unusable), 'active account')} with a hash that nobody can log in "
+        text += f"with: {join_ids(unusable, len(unusable))}"
         found.append(Problem("warning", text, RESET_HINT))
     if old:
         counts = ", ".join(f"{count} {scheme}" for scheme, count in old.most_common())
@@ -93,14 +95,14 @@ async def check_hashes(patient: Patient) -> list[Problem]:
     return found
 
 
-async def check_roles(patient: Patient) -> list[Problem]:
+async def check_roles(context: DoctorContext) -> list[Problem]:
     """Find roles that the server and the settings name, and that do not exist."""
-    async with patient.session() as session:
+    async with context.session() as session:
         known = await RoleRepository(session).names()
-    missing = [name for name in wanted_roles(patient.settings) if name not in known]
+    missing = [name for name in wanted_roles(context.settings) if name not in known]
     if not missing:
         return []
-    text = f"{count_of(len(missing), 'role')} missing: {', '.join(missing)}; nobody can get them"
+    text = f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}; nobody can get them"
     return [Problem("warning", text, "clarinet doctor --fix")]
 
 
@@ -118,7 +120,7 @@ CHECKS = (
         "same-addresses",
         GROUP,
         "no two addresses are the same for the server",
-        check_same_addresses,
+        check_duplicate_addresses,
     ),
     Check("hashes", GROUP, "every hash has the parameters of the settings", check_hashes),
     Check("roles", GROUP, "each role of the server and of the settings exists", check_roles),

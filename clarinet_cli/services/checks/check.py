@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 @dataclass
-class Patient:
+class DoctorContext:
     """The project that is examined.
 
     Attributes:
@@ -87,5 +87,5 @@ class Check:
     name: str
     group: CheckGroup
     description: str
-    run: Callable[[Patient], Awaitable[list[Problem]]]
+    run: Callable[[DoctorContext], Awaitable[list[Problem]]]
     needs_database: bool = True

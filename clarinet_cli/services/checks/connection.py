@@ -10,7 +10,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.clocks import MAX_SKEW_SECONDS, compare_clocks
 from clarinet_cli.types import CheckGroup
 
@@ -32,16 +32,16 @@ END_OF_LIFE: Final = {
 }
 
 
-async def check_reachable(patient: Patient) -> list[Problem]:
+async def check_reachable(context: DoctorContext) -> list[Problem]:
     """Measure how long the database takes to answer."""
-    async with patient.session() as session:
+    async with context.session() as session:
         server = ServerRepository(session)
         seconds = []
         for _ in range(PINGS):
             began = monotonic()
             await server.ping()
             seconds.append(monotonic() - began)
-    url, fastest = display_url(database_url(patient.settings)), min(seconds)
+    url, fastest = display_url(database_url(context.settings)), min(seconds)
     text = f"{url} answers in {fastest * 1000:.1f} ms"
     if fastest > SLOW_SECONDS:
         hint = "is the network, or the server's machine, overloaded?"
@@ -49,12 +49,12 @@ async def check_reachable(patient: Patient) -> list[Problem]:
     return [Problem("ok", text)]
 
 
-async def check_tls(patient: Patient) -> list[Problem]:
+async def check_tls(context: DoctorContext) -> list[Problem]:
     """Find a connection over a network that others can read."""
-    host = database_url(patient.settings).host
-    if patient.file is not None or is_local(host):
+    host = database_url(context.settings).host
+    if context.file is not None or is_local(host):
         return [Problem("ok", "the connection does not leave this machine")]
-    async with patient.session() as session:
+    async with context.session() as session:
         encrypted = await HealthRepository(session).is_encrypted()
     if encrypted:
         return []
@@ -71,11 +71,11 @@ def is_local(host: Optional[str]) -> bool:
     return host in LOCAL or str(host).startswith("/")
 
 
-async def check_server_version(patient: Patient) -> list[Problem]:
+async def check_server_version(context: DoctorContext) -> list[Problem]:
     """Find a server that gets no corrections any more."""
-    async with patient.session() as session:
+    async with context.session() as session:
         version = await ServerRepository(session).version()
-    if patient.file is not None:
+    if context.file is not None:
         return [Problem("ok", f"SQLite {version}")]
     match = re.match(r"\d+", version)
     major = int(match[0]) if match else 0
@@ -88,9 +88,9 @@ async def check_server_version(patient: Patient) -> list[Problem]:
     return [Problem("ok", f"PostgreSQL {version}{until}")]
 
 
-async def check_clocks(patient: Patient) -> list[Problem]:
+async def check_clocks(context: DoctorContext) -> list[Problem]:
     """Compare the clock of the database's host with this machine's."""
-    async with patient.session() as session:
+    async with context.session() as session:
         seconds = (await compare_clocks(session)).difference
     if abs(seconds) <= CLOCK_SECONDS:
         return []
@@ -102,22 +102,22 @@ async def check_clocks(patient: Patient) -> list[Problem]:
     return [Problem("error" if too_much else "warning", text, hint)]
 
 
-async def check_time_zone(patient: Patient) -> list[Problem]:
+async def check_time_zone(context: DoctorContext) -> list[Problem]:
     """Say which time zone the server shows instants in; they are stored in UTC."""
-    if patient.file is not None:
+    if context.file is not None:
         return []
-    async with patient.session() as session:
+    async with context.session() as session:
         zone = await HealthRepository(session).time_zone()
     return [Problem("ok", f"time stamps are stored in UTC, and psql shows them in {zone}")]
 
 
-async def check_replica(patient: Patient) -> list[Problem]:
+async def check_replica(context: DoctorContext) -> list[Problem]:
     """Measure how far the read replica is behind."""
-    if patient.settings.database_read_url is None:
+    if context.settings.database_read_url is None:
         return [Problem("ok", "no read replica is configured")]
-    if database_url(patient.settings, replica=True).get_backend_name() == "sqlite":
+    if database_url(context.settings, replica=True).get_backend_name() == "sqlite":
         return []
-    async with patient.session(Access.REPLICA) as session:
+    async with context.session(Access.REPLICA) as session:
         lag = await HealthRepository(session).replica_lag()
     if lag is None:
         text = "database_read_url is no replica but a server that can be written"

@@ -27,10 +27,10 @@ from clarinet_cli.repositories.row_flaws import (
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import Finding
 from clarinet_cli.services.checks.rows import (
-    count_of,
+    duplicate_address_findings,
     flaw_findings,
-    merged,
-    same_address_findings,
+    merge_flaws,
+    pluralize,
 )
 from clarinet_cli.services.checks.sqlite_file import (
     KEYS_OK,
@@ -110,7 +110,9 @@ async def check_server(settings: Settings, _: RowProgress) -> list[Finding]:
         for name in indexes
     ]
     if failures:
-        text = f"the server has met {count_of(failures, 'damaged page')} since its statistics began"
+        text = (
+            f"the server has met {pluralize(failures, 'damaged page')} since its statistics began"
+        )
         found.append(Finding("integrity", "error", text, RESTORE_HINT))
     if not found:
         text = "no damaged page is known, and each index is in use; their contents are not checked"
@@ -180,7 +182,7 @@ async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]
             same = await repository.same_addresses() if "user" in flaws else []
     progress.update("rows", done)
     kinds = {flaw.kind for of_table in flaws.values() for flaw in of_table}
-    return [*flaw_findings(merged(found), kinds), *same_address_findings(same)]
+    return [*flaw_findings(merge_flaws(found), kinds), *duplicate_address_findings(same)]
 
 
 async def _parts(

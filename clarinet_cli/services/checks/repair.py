@@ -11,10 +11,10 @@ from clarinet_cli.exceptions import FAILURE
 from clarinet_cli.filesystem.ownership import os_error_reason
 from clarinet_cli.repositories.health import create_index
 from clarinet_cli.results import Finding
-from clarinet_cli.services.audit import audit_trail
+from clarinet_cli.services.audit import audit_transaction
 from clarinet_cli.services.bootstrap import ensure_roles
-from clarinet_cli.services.checks.check import Patient
-from clarinet_cli.services.checks.schema import missing_indexes, schema_is_ours
+from clarinet_cli.services.checks.check import DoctorContext
+from clarinet_cli.services.checks.schema import missing_indexes, owns_schema
 from clarinet_cli.services.checks.surroundings import close_file, open_files
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.unit_of_work import unit_of_work
@@ -36,11 +36,11 @@ class Repair:
     run: Callable[[], Awaitable[None]]
 
 
-async def plan_repairs(patient: Patient, findings: Sequence[Finding]) -> list[Repair]:
+async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> list[Repair]:
     """Return the repairs for what was found, in the order in which they are to be made.
 
     Args:
-        patient: The project.
+        context: The project.
         findings: What the checks found.
     """
     found = {item.check for item in findings if item.status != "ok"}
@@ -48,49 +48,49 @@ async def plan_repairs(patient: Patient, findings: Sequence[Finding]) -> list[Re
     if "file-modes" in found:
         repairs += [
             Repair("file-modes", f"close {path} to other users", partial(_close, path))
-            for path in open_files(patient)
+            for path in open_files(context)
         ]
-    if "indexes" in found and await schema_is_ours(patient):
+    if "indexes" in found and await owns_schema(context):
         repairs += [
-            Repair("indexes", f"create index {name}", partial(_create_index, patient, name))
-            for name in await missing_indexes(patient)
+            Repair("indexes", f"create index {name}", partial(_create_index, context, name))
+            for name in await missing_indexes(context)
         ]
     if "roles" in found:
-        repairs.append(Repair("roles", "create missing roles", partial(_add_roles, patient)))
+        repairs.append(Repair("roles", "create missing roles", partial(_add_roles, context)))
     if "backlog" in found:
         repairs.append(
             Repair(
-                "backlog", "remove stale sessions, as 'session cleanup'", partial(_clean, patient)
+                "backlog", "remove stale sessions, as 'session cleanup'", partial(_clean, context)
             )
         )
     return repairs
 
 
 async def _close(path: Path) -> None:
-    with audit_trail() as trail:
-        trail.add(str(path), "updated", closed_to="others")
-        trail.write()
+    with audit_transaction() as audit:
+        audit.add(str(path), "updated", closed_to="others")
+        audit.write()
         try:
             close_file(path)
         except OSError as error:
             logger.bind(reported=True).error(f"{path}: {error}")
             reason = os_error_reason(error, path)
             raise FAILURE.with_context(f"{path} can't be closed to others: {reason}") from error
-        trail.committed()
+        audit.committed()
 
 
-async def _create_index(patient: Patient, name: str) -> None:
-    async with unit_of_work(patient.database, access=Access.WRITE) as work:
+async def _create_index(context: DoctorContext, name: str) -> None:
+    async with unit_of_work(context.database, access=Access.WRITE) as work:
         await create_index(work.session, name)
         work.record_change(name, "created")
 
 
-async def _add_roles(patient: Patient) -> None:
-    await ensure_roles(patient.database)
+async def _add_roles(context: DoctorContext) -> None:
+    await ensure_roles(context.database)
 
 
-async def _clean(patient: Patient) -> None:
-    settings = patient.settings
+async def _clean(context: DoctorContext) -> None:
+    settings = context.settings
     days = settings.session_cleanup_retention_days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,

@@ -72,7 +72,7 @@ WORDS: Final[dict[FlawKind, _Words]] = {
 ADDRESSES_OK = "no two addresses are the same for the server"
 
 
-def merged(found: Iterable[FlawedRows]) -> list[FlawedRows]:
+def merge_flaws(found: Iterable[FlawedRows]) -> list[FlawedRows]:
     """Return the same flaws of several parts of a table as one.
 
     Args:
@@ -101,7 +101,7 @@ def flaw_findings(found: Iterable[FlawedRows], kinds: Collection[FlawKind]) -> l
     return findings
 
 
-def same_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
+def duplicate_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
     """Yield a finding for accounts whose addresses the server takes for one.
 
     Args:
@@ -116,13 +116,13 @@ def same_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
         "addresses",
         "error",
         f"{len(groups)} {number} of several accounts, as upper and lower case are the same for "
-        f"the server: {listed(ids, len(ids))}; logging in with one fails",
+        f"the server: {join_ids(ids, len(ids))}; logging in with one fails",
         "compare them by 'clarinet admin show ID', and delete the unused one: "
         "'clarinet admin delete ID'",
     )
 
 
-def count_of(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """Return a number with its noun, such as ``2 rows``.
 
     Args:
@@ -132,7 +132,7 @@ def count_of(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def listed(ids: Sequence[str], count: int) -> str:
+def join_ids(ids: Sequence[str], count: int) -> str:
     """Return up to five ids, and dots for the others.
 
     Args:
@@ -144,8 +144,8 @@ def listed(ids: Sequence[str], count: int) -> str:
 
 def _finding(item: FlawedRows) -> Finding:
     words = WORDS[item.kind]
-    text = f"{item.column}: {count_of(item.count, 'row')} {words.fact}: "
-    text += f"{listed(item.ids, item.count)}; {words.consequence}"
+    text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact}: "
+    text += f"{join_ids(item.ids, item.count)}; {words.consequence}"
     return Finding(item.kind, "error", text, _remedy(item) or CORRECT_HINT)
 
 

@@ -6,8 +6,8 @@ from typing import Final
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import Finding
-from clarinet_cli.services.checks.check import Check, Patient, Problem
-from clarinet_cli.services.checks.rows import count_of
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
+from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.schema import check_migrations, migration_status, status_advice
 from clarinet_cli.types import CheckGroup
 
@@ -22,34 +22,34 @@ COSTS: Final = {
 }
 
 
-async def check_revision(patient: Patient) -> list[Problem]:
+async def check_revision(context: DoctorContext) -> list[Problem]:
     """Compare the database's revision with that of the migrations."""
-    status = await migration_status(patient.settings)
+    status = await migration_status(context.settings)
     advice = status_advice(status)
     current = ", ".join(status.current) or "none"
     if status.unknown:
         text = f"revision {current} of the server's own migrations"
         return [Problem("ok", text)]
     if status.pending:
-        text = f"revision {current}, and {count_of(len(status.pending), 'migration')} pending"
+        text = f"revision {current}, and {pluralize(len(status.pending), 'migration')} pending"
         hint = "clarinet migrate upgrade" if status.current else "clarinet db init"
         return [Problem("error", text, hint)]
     return [Problem("ok", f"revision {current}", *advice[:1])]
 
 
-async def check_drift(patient: Patient) -> list[Problem]:
+async def check_drift(context: DoctorContext) -> list[Problem]:
     """Find what distinguishes the tables from the models, indexes and additions apart."""
     return [
         Problem("error", item.detail, item.hint)
-        for item in await _model_errors(patient)
+        for item in await _model_errors(context)
         if not MISSING_INDEX.match(item.detail)
     ]
 
 
-async def check_indexes(patient: Patient) -> list[Problem]:
+async def check_indexes(context: DoctorContext) -> list[Problem]:
     """Find indexes that are missing, and what that costs."""
-    missing = await missing_indexes(patient)
-    ours = await schema_is_ours(patient) if missing else True
+    missing = await missing_indexes(context)
+    ours = await owns_schema(context) if missing else True
     return [
         Problem(
             "error" if name == "ix_user_email" else "warning",
@@ -60,38 +60,38 @@ async def check_indexes(patient: Patient) -> list[Problem]:
     ]
 
 
-async def check_other_tables(patient: Patient) -> list[Problem]:
+async def check_other_tables(context: DoctorContext) -> list[Problem]:
     """Say how many tables are not ours."""
-    async with patient.session() as session:
+    async with context.session() as session:
         names = await ServerRepository(session).table_names()
     others = names - set(TABLE_NAMES) - {"alembic_version"}
     if not others:
         return []
-    return [Problem("ok", f"{count_of(len(others), 'table')} of other programs, not changed")]
+    return [Problem("ok", f"{pluralize(len(others), 'table')} of other programs, not changed")]
 
 
-async def missing_indexes(patient: Patient) -> list[str]:
+async def missing_indexes(context: DoctorContext) -> list[str]:
     """Return the names of the indexes of our models that are missing, while the tables exist.
 
     Args:
-        patient: The project.
+        context: The project.
     """
-    found = [MISSING_INDEX.match(item.detail) for item in await _model_errors(patient)]
+    found = [MISSING_INDEX.match(item.detail) for item in await _model_errors(context)]
     return [match[1] for match in found if match]
 
 
-async def schema_is_ours(patient: Patient) -> bool:
+async def owns_schema(context: DoctorContext) -> bool:
     """Return whether our own revisions made the schema, so that it may be changed.
 
     Args:
-        patient: The project.
+        context: The project.
     """
-    status = await migration_status(patient.settings)
+    status = await migration_status(context.settings)
     return bool(status.current) and not status.unknown
 
 
-async def _model_errors(patient: Patient) -> list[Finding]:
-    found = await check_migrations(patient.settings)
+async def _model_errors(context: DoctorContext) -> list[Finding]:
+    found = await check_migrations(context.settings)
     return [item for item in found if item.check == "models" and item.status == "error"]
 
 

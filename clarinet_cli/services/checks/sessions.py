@@ -8,8 +8,8 @@ from clarinet_cli.repositories.health import (
     MAX_EXAMINED,
     HealthRepository,
 )
-from clarinet_cli.services.checks.check import Check, Patient, Problem
-from clarinet_cli.services.checks.rows import count_of
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
+from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.clocks import compare_clocks
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import CheckGroup
@@ -18,9 +18,9 @@ OVERDUE: Final = timedelta(days=1)  # a clean-up an hour is usual, one a night c
 BACKLOG_HINT = "clarinet session cleanup"
 
 
-async def check_backlog(patient: Patient) -> list[Problem]:
+async def check_backlog(context: DoctorContext) -> list[Problem]:
     """Find expired sessions that no clean-up has removed for days."""
-    async with patient.session() as session:
+    async with context.session() as session:
         now = (await compare_clocks(session)).earlier
         found = await HealthRepository(session).backlog(now)
     if found.oldest is None:
@@ -28,49 +28,50 @@ async def check_backlog(patient: Patient) -> list[Problem]:
     more = " or more" if found.number == MAX_COUNTED else ""
     text = f"{found.number}{more} expired sessions are still there, the oldest since "
     text += iso_text(found.oldest)
-    interval = timedelta(seconds=patient.settings.session_cleanup_interval)
+    interval = timedelta(seconds=context.settings.session_cleanup_interval)
     if now - found.oldest < max(OVERDUE, 2 * interval):
         return [Problem("ok", text)]
     why = "the clean-up did not run for that long"
-    if not patient.settings.session_cleanup_enabled:
+    if not context.settings.session_cleanup_enabled:
         why = "session_cleanup_enabled is off"
     return [Problem("warning", f"{text}: {why}, and queries read them all", BACKLOG_HINT)]
 
 
-async def check_absolute_limit(patient: Patient) -> list[Problem]:
+async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
     """Find live sessions that are older than the server lets them become."""
-    days = patient.settings.session_absolute_timeout_days
+    days = context.settings.session_absolute_timeout_days
     if not days:
         return [Problem("ok", "session_absolute_timeout_days is off")]
-    async with patient.session() as session:
+    async with context.session() as session:
         now = (await compare_clocks(session)).earlier
         found = await HealthRepository(session).live_sessions(now, now - timedelta(days=days), 0)
     if not found.too_old:
         return []
-    text = f"{_of(found.too_old, found.examined)} older than session_absolute_timeout_days {days}: "
+    text = f"{_count_text(found.too_old, found.examined)} older than "
+    text += f"session_absolute_timeout_days {days}: "
     text += "the limit was longer when they began, or another program made them"
     return [Problem("warning", text, f"clarinet session cleanup --days {days}")]
 
 
-async def check_concurrent_limit(patient: Patient) -> list[Problem]:
+async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
     """Find users with more live sessions than the server leaves them at a log-in."""
-    limit = patient.settings.session_concurrent_limit
+    limit = context.settings.session_concurrent_limit
     if not limit:
         return [Problem("ok", "session_concurrent_limit is off")]
-    async with patient.session() as session:
+    async with context.session() as session:
         now = (await compare_clocks(session)).earlier
         found = await HealthRepository(session).live_sessions(now, None, limit)
     if not found.crowded_users:
         return []
-    text = f"{count_of(found.crowded_users, 'user')} with more than session_concurrent_limit "
+    text = f"{pluralize(found.crowded_users, 'user')} with more than session_concurrent_limit "
     text += f"{limit} sessions that have not expired: the oldest go at their next log-in"
     return [Problem("warning", text, f"clarinet session revoke-user USER --keep-newest {limit}")]
 
 
-def _of(count: int, examined: int) -> str:
+def _count_text(count: int, examined: int) -> str:
     """Return a number of sessions, and of how many when not all were examined."""
     among = f" among the {examined} that expire next" if examined == MAX_EXAMINED else ""
-    return f"{count_of(count, 'live session')}{among}"
+    return f"{pluralize(count, 'live session')}{among}"
 
 
 GROUP = CheckGroup.SESSIONS

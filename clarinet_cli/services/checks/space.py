@@ -7,11 +7,11 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.vacuum import sqlite_pages
-from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.types import MEGABYTE, CheckGroup
 
-LEAST_FREE: Final = 100 * MEGABYTE
-WORTH_A_VACUUM: Final = 10 * MEGABYTE
+MIN_FREE_BYTES: Final = 100 * MEGABYTE
+MIN_UNUSED_BYTES: Final = 10 * MEGABYTE
 FREE_SHARE: Final = 0.25
 DEAD_SHARE: Final = 0.2
 DEAD_ROWS: Final = 10_000
@@ -21,30 +21,30 @@ VACUUM_HINT = "clarinet db vacuum"
 CHECKPOINT_HINT = "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'"
 
 
-async def check_disk(patient: Patient) -> list[Problem]:
+async def check_disk(context: DoctorContext) -> list[Problem]:
     """Compare the free space of the disk with the size of the database."""
-    async with patient.session() as session:
+    async with context.session() as session:
         size = await ServerRepository(session).size()
-    if patient.file is None:
+    if context.file is None:
         text = f"the database has {_megabytes(size)}; the server's disk can't be seen from here"
         return [Problem("ok", text)]
-    free = shutil.disk_usage(patient.file.parent).free
+    free = shutil.disk_usage(context.file.parent).free
     text = f"the database has {_megabytes(size)}, and its disk {_megabytes(free)} free"
-    hint = f"make room on the disk of {patient.file.parent}"
-    if free < LEAST_FREE:
+    hint = f"make room on the disk of {context.file.parent}"
+    if free < MIN_FREE_BYTES:
         return [Problem("error", f"{text}: soon nobody can log in", hint)]
     if free < 2 * size:
         return [Problem("warning", f"{text}: neither a backup nor a vacuum may fit", hint)]
     return [Problem("ok", text)]
 
 
-async def check_unused_space(patient: Patient) -> list[Problem]:
+async def check_unused_space(context: DoctorContext) -> list[Problem]:
     """Find space that deleted rows have left behind."""
-    async with patient.session() as session:
-        if patient.file is not None:
+    async with context.session() as session:
+        if context.file is not None:
             pages = await sqlite_pages(await session.connection())
             unused = pages.free * pages.page_bytes
-            if unused < WORTH_A_VACUUM or pages.free < FREE_SHARE * pages.total:
+            if unused < MIN_UNUSED_BYTES or pages.free < FREE_SHARE * pages.total:
                 return []
             text = f"{_megabytes(unused)} of the file hold nothing"
             return [Problem("warning", f"{text}: backups and caches carry them", VACUUM_HINT)]
@@ -60,16 +60,16 @@ async def check_unused_space(patient: Patient) -> list[Problem]:
     ]
 
 
-async def check_log(patient: Patient) -> list[Problem]:
+async def check_log(context: DoctorContext) -> list[Problem]:
     """Find a write-ahead log that grows."""
-    if patient.file is not None:
-        log = patient.file.with_name(f"{patient.file.name}-wal")
+    if context.file is not None:
+        log = context.file.with_name(f"{context.file.name}-wal")
         size = log.stat().st_size if log.exists() else 0
         if size < LARGE_LOG:
             return []
         text = f"{log} has {_megabytes(size)}: a long read keeps it from being emptied, or did"
         return [Problem("warning", text, CHECKPOINT_HINT)]
-    async with patient.session() as session:
+    async with context.session() as session:
         slots = await HealthRepository(session).wal_of_inactive_slots()
     return [
         Problem(

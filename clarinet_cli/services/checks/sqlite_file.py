@@ -18,7 +18,7 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import MAPPED_BYTES, copy_database
-from clarinet_cli.services.checks.rows import count_of, listed
+from clarinet_cli.services.checks.rows import join_ids, pluralize
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import ProgressCallback
@@ -28,7 +28,7 @@ CACHE_KIB: Final = 65536
 MAX_PROBLEMS: Final = 100
 PROBLEMS_SHOWN: Final = 5
 STEPS_BETWEEN_CALLS: Final = 100_000  # instructions of SQLite's virtual machine
-STEPS_A_ROW: Final = 60  # of a table with four indexes
+STEPS_PER_ROW: Final = 60  # of a table with four indexes
 RESTORE_HINT = "'clarinet db restore FILE' with the last sound backup; keep the damaged one"
 REINDEX_HINT = "clarinet db shell -c REINDEX"
 INDEX_PROBLEMS = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
@@ -82,7 +82,7 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
         def count_steps() -> int:
             nonlocal calls
             calls += 1
-            progress.update("integrity", calls * STEPS_BETWEEN_CALLS // STEPS_A_ROW)
+            progress.update("integrity", calls * STEPS_BETWEEN_CALLS // STEPS_PER_ROW)
             return int(SIGNALS.number is not None)
 
         connection.set_progress_handler(count_steps, STEPS_BETWEEN_CALLS)
@@ -104,8 +104,8 @@ def _foreign_keys(connection: sqlite3.Connection) -> Iterator[Finding]:
     for table in sorted(sqlite_file_queries.table_names(connection) - set(TABLE_NAMES)):
         dangling = sqlite_file_queries.dangling_references_by_key(connection, table)
         for target, rowids in dangling.items():
-            text = f"{count_of(len(rowids), 'row')} of {table} refer to rows of {target} that do "
-            text += f"not exist: row {listed([str(rowid) for rowid in rowids], len(rowids))}"
+            text = f"{pluralize(len(rowids), 'row')} of {table} refer to rows of {target} that do "
+            text += f"not exist: row {join_ids([str(rowid) for rowid in rowids], len(rowids))}"
             hint = f"'clarinet db shell' shows them: PRAGMA foreign_key_check({table})"
             yield Finding("foreign-keys", "error", text, hint)
 

@@ -10,7 +10,7 @@ from typing import Final
 from clarinet_cli.database.sqlite import SIDE_SUFFIXES
 from clarinet_cli.database.url import database_url
 from clarinet_cli.filesystem.ownership import describe_owner, repair_commands
-from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import CheckGroup
@@ -22,22 +22,22 @@ DEFAULT_PASSWORD: Final = str(Settings.model_fields["database_password"].default
 GUESSED_FIRST: Final = frozenset({"admin", "password", "clarinet", "changeme", "secret", "123456"})
 
 
-def _settings_check(name: str) -> Callable[[Patient], Awaitable[list[Problem]]]:
-    async def run(patient: Patient) -> list[Problem]:
+def _settings_check(name: str) -> Callable[[DoctorContext], Awaitable[list[Problem]]]:
+    async def run(context: DoctorContext) -> list[Problem]:
         return [
             Problem(item.status, item.detail, item.hint)
-            for item in patient.configuration
+            for item in context.configuration
             if item.check == name and item.status != "ok"
         ]
 
     return run
 
 
-async def check_secrets(patient: Patient) -> list[Problem]:
+async def check_secrets(context: DoctorContext) -> list[Problem]:
     """Find secrets that everybody knows, and settings that give others away."""
-    settings, found = patient.settings, []
+    settings, found = context.settings, []
     password = database_url(settings).password
-    if patient.file is None and password == DEFAULT_PASSWORD:
+    if context.file is None and password == DEFAULT_PASSWORD:
         text = f"the database's password is {DEFAULT_PASSWORD!r}, a well-known default"
         hint = "ALTER ROLE … PASSWORD in 'clarinet db shell', then database_password"
         found.append(Problem("warning", text, hint))
@@ -52,7 +52,7 @@ async def check_secrets(patient: Patient) -> list[Problem]:
     return found
 
 
-async def check_file_modes(patient: Patient) -> list[Problem]:
+async def check_file_modes(context: DoctorContext) -> list[Problem]:
     """Find files with secrets or personal data that every user of the machine may open."""
     return [
         Problem(
@@ -60,22 +60,22 @@ async def check_file_modes(patient: Patient) -> list[Problem]:
             f"{path} can be {_verb(path)} by everybody: it holds addresses, hashes or tokens",
             f"chmod o-rwx {quote(str(path))}",
         )
-        for path in open_files(patient)
+        for path in open_files(context)
     ]
 
 
-def open_files(patient: Patient) -> list[Path]:
+def open_files(context: DoctorContext) -> list[Path]:
     """Return the private files that others may open, of those that ``check_file_modes`` checks.
 
     Args:
-        patient: The project.
+        context: The project.
     """
-    return [path for path in _private_files(patient) if path.stat().st_mode & OTHERS]
+    return [path for path in _private_files(context) if path.stat().st_mode & OTHERS]
 
 
-async def check_owners(patient: Patient) -> list[Problem]:
+async def check_owners(context: DoctorContext) -> list[Problem]:
     """Find files beside a SQLite database that its owner can't use, as a run by root leaves."""
-    file = patient.file
+    file = context.file
     if file is None or not file.exists():
         return []
     owner = file.stat().st_uid
@@ -91,11 +91,11 @@ async def check_owners(patient: Patient) -> list[Problem]:
     ]
 
 
-def _private_files(patient: Patient) -> Iterator[Path]:
-    settings = patient.settings
-    if patient.file is not None:
-        yield from (patient.file,) if patient.file.is_file() else ()
-    directories = {patient.project, *([patient.file.parent] if patient.file else [])}
+def _private_files(context: DoctorContext) -> Iterator[Path]:
+    settings = context.settings
+    if context.file is not None:
+        yield from (context.file,) if context.file.is_file() else ()
+    directories = {context.project, *([context.file.parent] if context.file else [])}
     for directory in sorted(directories):
         for pattern in BACKUPS:
             yield from sorted(path for path in directory.glob(pattern) if path.is_file())

@@ -18,7 +18,7 @@ from clarinet_cli.services.schema.state import (
     database_has_tables,
     history,
     migration_status,
-    status_of,
+    revision_status,
 )
 
 __all__ = [
@@ -38,8 +38,8 @@ __all__ = [
     "require_runnable",
     "require_schema_order",
     "reset",
+    "revision_status",
     "stamp",
     "status_advice",
-    "status_of",
     "upgrade",
 ]

@@ -29,14 +29,14 @@ from clarinet_cli.services.schema.environments import (
     ini_text,
     packaged_location,
     project_config,
+    read_optional_text,
     script_location,
-    text_of,
 )
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
-    require_ours,
-    status_of,
+    require_known_revisions,
+    revision_status,
     with_connection,
 )
 from clarinet_cli.settings import Settings
@@ -65,7 +65,9 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     if ":" in target.name or (in_use and target == foreign_environment(project)):
         raise _foreign_environment_error(target)  # with a colon it names a package
     wanted = dict(_new_environment(project))
-    differing = [path for path, text in wanted.items() if text_of(path) not in (None, text)]
+    differing = [
+        path for path, text in wanted.items() if read_optional_text(path) not in (None, text)
+    ]
     if differing and not force:
         raise CONFLICT.with_context(
             "exists already with other content: " + ", ".join(map(str, differing)),
@@ -74,7 +76,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     require_project_location(wanted, project)
     changes = []
     for path, text in wanted.items():
-        before = text_of(path)
+        before = read_optional_text(path)
         result = "unchanged" if before == text else "created" if before is None else "updated"
         if result != "unchanged" and not dry_run:
             _write(path, text)
@@ -124,8 +126,8 @@ async def create_revision(
         with alembic_errors(message):
             return _created_files(command.revision(config, message))
     async with get_connection(settings) as connection, connection.begin():
-        status = status_of(environment, await connection.run_sync(current_heads))
-        require_ours(status)
+        status = revision_status(environment, await connection.run_sync(current_heads))
+        require_known_revisions(status)
         if not status.up_to_date:
             raise CHECK_FAILED.with_context(
                 f"the database is not at head: pending {', '.join(status.pending)}",
@@ -164,7 +166,7 @@ def _new_environment(project: Path) -> Iterator[tuple[Path, str]]:
     source = packaged_location()
     config = project_config(project)
     target = script_location(config, project) if config is not None else None
-    if target is None or text_of(project / INI_FILE) in {INI_TEXT, ini_text(project)}:
+    if target is None or read_optional_text(project / INI_FILE) in {INI_TEXT, ini_text(project)}:
         yield project / INI_FILE, ini_text(project)
     scripts = (source / "env.py", source / "script.py.mako", *sorted(source.glob("versions/*.py")))
     for file in scripts:

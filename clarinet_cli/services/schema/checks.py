@@ -19,7 +19,7 @@ from clarinet_cli.services.schema.environments import (
     foreign_environment,
 )
 from clarinet_cli.services.schema.scripts import Operation, destructive_operations, dropped_tables
-from clarinet_cli.services.schema.state import FOREIGN, current_heads, our_tables, status_of
+from clarinet_cli.services.schema.state import FOREIGN, current_heads, our_tables, revision_status
 from clarinet_cli.settings import Settings
 
 SYSTEM_SCHEMA = "information_schema"
@@ -229,7 +229,7 @@ async def check_migrations(settings: Settings) -> list[Finding]:
 
 
 def _findings(environment: Environment, connection: Connection) -> list[Finding]:
-    status = status_of(environment, current_heads(connection))
+    status = revision_status(environment, current_heads(connection))
     return [
         *_models(connection, status),
         *_heads(status),

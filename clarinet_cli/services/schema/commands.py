@@ -15,7 +15,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import get_connection, writing
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
-from clarinet_cli.services.audit import Trail
+from clarinet_cli.services.audit import TransactionAudit
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
 from clarinet_cli.services.schema.checks import (
     dangling_references,
@@ -29,10 +29,10 @@ from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
     joined,
-    parents_of,
-    require_ours,
+    parent_revisions,
+    require_known_revisions,
     require_revision,
-    status_of,
+    revision_status,
     steps_up,
     with_connection,
 )
@@ -148,7 +148,7 @@ DOWN = _Direction(
     lambda scripts, current, target: list(
         scripts.iterate_revisions(current, target, select_for_downgrade=True)
     ),
-    parents_of,
+    parent_revisions,
 )
 
 
@@ -160,7 +160,7 @@ async def _migrate(
     access = Access.READ if dry_run else Access.WRITE
     async with migration_connection(settings, access, lock_timeout) as connection:
         before = await connection.run_sync(current_heads)
-        require_ours(status_of(environment, before))
+        require_known_revisions(revision_status(environment, before))
         with alembic_errors(target):
             steps = direction.steps(environment.scripts, before, target)
         if not steps:
@@ -196,7 +196,10 @@ def _run(
 
 @asynccontextmanager
 async def migration_connection(
-    settings: Settings, access: Access, lock_timeout: float, trail: Optional[Trail] = None
+    settings: Settings,
+    access: Access,
+    lock_timeout: float,
+    audit: Optional[TransactionAudit] = None,
 ) -> AsyncIterator[AsyncConnection]:
     """Open a connection and begin a transaction; for writing, take the migration lock before.
 
@@ -204,7 +207,7 @@ async def migration_connection(
         settings: The database.
         access: READ or WRITE.
         lock_timeout: Seconds to wait for the lock and for other writers.
-        trail: The audit records of the transaction.
+        audit: The audit records of the transaction.
 
     Raises:
         UnreachableError: The SQLite file is missing; no lock file is created.
@@ -219,6 +222,6 @@ async def migration_connection(
         if access is Access.READ:
             await stack.enter_async_context(connection.begin())
         else:
-            trail = trail or Trail()
-            await stack.enter_async_context(writing(connection, trail.write, trail.committed))
+            audit = audit or TransactionAudit()
+            await stack.enter_async_context(writing(connection, audit.write, audit.committed))
         yield connection

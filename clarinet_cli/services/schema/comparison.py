@@ -74,7 +74,7 @@ def differences(
     tables = {item[1].name for item in flat if item[0] == "add_table"}
     return tuple(
         sorted(
-            {_describe(item) for item in flat if _table_of(item) not in tables}
+            {_describe(item) for item in flat if _table_name(item) not in tables}
             | {f"{MISSING}table {name}" for name in tables}
         )
     )
@@ -89,7 +89,7 @@ def missing_parts(found: Iterable[str]) -> list[str]:
     return [text for text in found if text.startswith(MISSING_PARTS)]
 
 
-def _table_of(item: tuple[Any, ...]) -> str:
+def _table_name(item: tuple[Any, ...]) -> str:
     kind, subject = item[0], item[1]
     if kind.endswith("_table"):
         return str(subject.name)
@@ -97,7 +97,7 @@ def _table_of(item: tuple[Any, ...]) -> str:
 
 
 def _describe(item: tuple[Any, ...]) -> str:
-    kind, table = item[0], _table_of(item)
+    kind, table = item[0], _table_name(item)
     match kind.split("_", 1):
         case ["modify", what]:
             column, found, expected = f"{table}.{item[3]}", item[5], item[6]

@@ -24,7 +24,7 @@ from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
     joined,
-    status_of,
+    revision_status,
 )
 from clarinet_cli.settings import Settings
 
@@ -109,7 +109,7 @@ async def _inspect(settings: Settings) -> _Schema:
     async with get_connection(settings) as connection:
         # Tables first: a migration that commits in between is then seen in both.
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
-        status = status_of(environment, await connection.run_sync(current_heads))
+        status = revision_status(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
     ours = tables.intersection(TABLE_NAMES)
     others = tables - ours - {"alembic_version"} or foreign_environment(settings.project_dir)

@@ -174,7 +174,7 @@ def foreign_environment(project: Path) -> Optional[Path]:
         location = script_location(own, project)
         if location is not None and location.is_dir():
             return None if has_our_base(location) else location
-        if text_of(project / INI_FILE) in {INI_TEXT, ini_text(project)}:
+        if read_optional_text(project / INI_FILE) in {INI_TEXT, ini_text(project)}:
             return None  # ours; its directory was removed
         return project / (INI_FILE if own.config_file_name else TOML_FILE)
     for name in COMMON_DIRECTORIES:
@@ -304,6 +304,6 @@ def script_location(config: Config, project: Path) -> Optional[Path]:
     return project / str(value) if value else None
 
 
-def text_of(path: Path) -> Optional[str]:
+def read_optional_text(path: Path) -> Optional[str]:
     """Return the content of a text file, or None if there is no such file."""
     return path.read_text("utf-8", errors="replace") if path.is_file() else None

@@ -11,7 +11,7 @@ from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE, metadata
 from clarinet_cli.repositories.server import count_rows, tables_of_other_schemas, view_dependencies
 from clarinet_cli.results import ResetReport
-from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.schema.commands import migration_connection
 from clarinet_cli.services.schema.environments import (
@@ -24,8 +24,8 @@ from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
     joined,
-    require_ours,
-    status_of,
+    require_known_revisions,
+    revision_status,
     with_connection,
 )
 from clarinet_cli.settings import Settings
@@ -58,19 +58,19 @@ async def reset(
             hint="use that program's own migrations to recreate its tables",
         )
     access = Access.READ if dry_run else Access.WRITE
-    with nullcontext(Trail()) if dry_run else audit_trail() as trail:
-        async with migration_connection(settings, access, lock_timeout, trail) as connection:
+    with nullcontext(TransactionAudit()) if dry_run else audit_transaction() as audit:
+        async with migration_connection(settings, access, lock_timeout, audit) as connection:
             await connection.run_sync(partial(_require_only_ours, environment))
             rows = await connection.run_sync(partial(count_rows, tables=TABLE_NAMES))
             if not dry_run:
                 await connection.run_sync(partial(_recreate_tables, environment))
-                trail.add(None, "deleted", rows=rows)
+                audit.add(None, "deleted", rows=rows)
     result = "would_delete" if dry_run else "deleted"
     return ResetReport(result, rows, joined(tuple(environment.scripts.get_heads())))
 
 
 def _require_only_ours(environment: Environment, connection: Connection) -> None:
-    require_ours(status_of(environment, current_heads(connection)))
+    require_known_revisions(revision_status(environment, current_heads(connection)))
     inspector = inspect(connection)
     tables = set(inspector.get_table_names()) - {*TABLE_NAMES, VERSION_TABLE}
     others = [

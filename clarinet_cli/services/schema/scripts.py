@@ -67,7 +67,7 @@ def has_our_base(location: Path) -> bool:
     return any(re.search(assignment, text, re.MULTILINE) for text in texts)
 
 
-def function_of(script: Script, name: str) -> Optional[ast.FunctionDef]:
+def find_function(script: Script, name: str) -> Optional[ast.FunctionDef]:
     """Return the syntax of a function of a revision, or None.
 
     Args:
@@ -179,7 +179,7 @@ def destructive_operations(script: Script, function: str) -> list[Operation]:
         script: The revision.
         function: ``upgrade`` or ``downgrade``.
     """
-    definition = function_of(script, function)
+    definition = find_function(script, function)
     if definition is None:
         return []
     batches = dict(_batches(definition))

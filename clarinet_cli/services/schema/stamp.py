@@ -11,7 +11,7 @@ from clarinet_cli.database.engine import Access, scratch_connection
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import VERSION_TABLE
 from clarinet_cli.results import MigrationRun
-from clarinet_cli.services.audit import Trail, audit_trail
+from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.schema.commands import migration_connection
 from clarinet_cli.services.schema.comparison import EXTRA, differences
@@ -21,9 +21,9 @@ from clarinet_cli.services.schema.state import (
     current_heads,
     joined,
     our_tables,
-    require_ours,
+    require_known_revisions,
     require_revision,
-    status_of,
+    revision_status,
     with_connection,
 )
 from clarinet_cli.settings import Settings
@@ -58,10 +58,10 @@ async def stamp(
     require_revision(target)
     environment = find_environment(settings.project_dir)
     access = Access.READ if dry_run else Access.WRITE
-    with nullcontext(Trail()) if dry_run else audit_trail() as trail:
-        async with migration_connection(settings, access, lock_timeout, trail) as connection:
+    with nullcontext(TransactionAudit()) if dry_run else audit_transaction() as audit:
+        async with migration_connection(settings, access, lock_timeout, audit) as connection:
             before = await connection.run_sync(current_heads)
-            require_ours(status_of(environment, before))
+            require_known_revisions(revision_status(environment, before))
             with alembic_errors(target):
                 found = environment.scripts.get_revisions(target)
             after = tuple(script.revision for script in found if script is not None)
@@ -71,7 +71,7 @@ async def stamp(
                 await connection.run_sync(_Requirement(environment, after).check)
             if not dry_run:
                 await connection.run_sync(write_revisions, environment, after)
-                trail.add(joined(after) or BASE, "updated", from_revision=joined(before))
+                audit.add(joined(after) or BASE, "updated", from_revision=joined(before))
     result = "would_update" if dry_run else "updated"
     return MigrationRun(result, joined(before), joined(after), after)
 

@@ -48,7 +48,7 @@ async def migration_status(settings: Settings, *, compare: bool = False) -> Migr
         present = await connection.run_sync(our_tables) if compare else set[str]()
         if present:
             found = await connection.run_sync(differences)
-    return replace(status_of(environment, current), differences=found)
+    return replace(revision_status(environment, current), differences=found)
 
 
 async def history(settings: Settings) -> list[RevisionRow]:
@@ -61,7 +61,7 @@ async def history(settings: Settings) -> list[RevisionRow]:
     return [
         RevisionRow(
             revision=script.revision,
-            down_revision=joined(parents_of(script)),
+            down_revision=joined(parent_revisions(script)),
             message=script.doc,
             current=script.revision in current,
             head=script.revision in heads,
@@ -81,7 +81,7 @@ def current_heads(connection: Connection) -> tuple[str, ...]:
     return tuple(map(as_text, heads))  # SQLite may store bytes or a number
 
 
-def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationStatus:
+def revision_status(environment: Environment, current: tuple[str, ...]) -> MigrationStatus:
     """Compare a database's current revisions with those of an environment."""
     scripts = environment.scripts
     known = {script.revision for script in scripts.walk_revisions()}
@@ -100,7 +100,7 @@ def status_of(environment: Environment, current: tuple[str, ...]) -> MigrationSt
     )
 
 
-def require_ours(status: MigrationStatus) -> None:
+def require_known_revisions(status: MigrationStatus) -> None:
     """Refuse to change a schema that another Alembic environment migrates.
 
     Raises:
@@ -128,7 +128,7 @@ def steps_up(scripts: ScriptDirectory, current: tuple[str, ...], target: str) ->
     return list(reversed(list(scripts.iterate_revisions(target, current, implicit_base=True))))
 
 
-def parents_of(script: Script) -> tuple[str, ...]:
+def parent_revisions(script: Script) -> tuple[str, ...]:
     """Return the revisions that a revision follows."""
     down = script.down_revision
     return (down,) if isinstance(down, str) else tuple(down or ())

@@ -3,14 +3,14 @@
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupOutOfSpaceError,
     CleanupPlan,
-    Stop,
+    StopRequest,
 )
 from clarinet_cli.services.session_cleanup.service import clean_up, serve
 
 __all__ = [
     "CleanupOutOfSpaceError",
     "CleanupPlan",
-    "Stop",
+    "StopRequest",
     "clean_up",
     "serve",
 ]

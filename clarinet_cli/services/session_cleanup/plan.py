@@ -50,7 +50,7 @@ class CleanupOutOfSpaceError(NoSpaceError):
 
 
 @dataclass(slots=True)
-class Stop:
+class StopRequest:
     """A request to end after the current batch.
 
     Attributes:

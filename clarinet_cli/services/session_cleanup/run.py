@@ -27,16 +27,16 @@ from clarinet_cli.utils.logger import logger
 LOCK_CHECK_SECONDS = 0.2
 
 
-class Deleted(NamedTuple):
+class DeleteResult(NamedTuple):
     """The result of one delete.
 
     Attributes:
         deleted: Sessions deleted.
-        kept: Sessions still stale and still there, as a trigger or rule may keep them.
+        undeleted: Sessions still stale and still there, as a trigger or rule may keep them.
     """
 
     deleted: int
-    kept: int
+    undeleted: int
 
 
 @dataclass(slots=True)
@@ -56,11 +56,11 @@ class CleanupRun:
         progress: Called after each batch.
         deleted: Sessions deleted.
         batches: Transactions that deleted some.
-        settled: Sessions deleted, kept, or found to be live again.
-        kept: Sessions still stale and still there after their delete.
-        reached_end: Whether all batches were visited.
+        processed: Sessions deleted, not deleted, or found to be live again.
+        undeleted: Sessions still stale and still there after their delete.
+        reached_end: Whether all batches were processed.
         out_of_space: The error of the full disk that ended the run.
-        contested: Batches with rows that another transaction has locked.
+        locked_batches: Batches with rows that another transaction has locked.
     """
 
     plan: CleanupPlan
@@ -75,11 +75,11 @@ class CleanupRun:
     progress: ProgressCallback
     deleted: int = 0
     batches: int = 0
-    settled: int = 0
-    kept: int = 0
+    processed: int = 0
+    undeleted: int = 0
     reached_end: bool = False
     out_of_space: Optional[NoSpaceError] = None
-    contested: deque[Batch] = field(default_factory=deque)
+    locked_batches: deque[Batch] = field(default_factory=deque)
     _lock_checked: float = 0.0
 
     async def execute(self) -> None:
@@ -101,9 +101,9 @@ class CleanupRun:
             raise self.out_of_space
 
     @property
-    def visited_all(self) -> bool:
-        """Whether every stale session was visited, so that those left are the ``kept`` ones."""
-        if not self.scanner.complete or self.contested:
+    def processed_all(self) -> bool:
+        """Whether all stale sessions were processed, so that only ``undeleted`` are left."""
+        if not self.scanner.complete or self.locked_batches:
             return False
         all_deleted = self.deleted == self.scanner.found
         return all_deleted or (self.reached_end and self.strategy.stable_keys)
@@ -130,8 +130,8 @@ class CleanupRun:
                 await self._delete_batches()
 
     async def _delete_batches(self) -> None:
-        while self._may_continue and not self.reached_end:
-            await self._check_lock_sometimes()
+        while self._should_continue and not self.reached_end:
+            await self._check_lock_throttled()
             scan_finished, next_step = self.scanner.finished, self.scanner.next_step()
             batch = await self._next_batch()
             if batch is not None:
@@ -152,10 +152,10 @@ class CleanupRun:
         return self.sizer.size if limit is None else min(self.sizer.size, limit - self.deleted)
 
     @property
-    def _may_continue(self) -> bool:
+    def _should_continue(self) -> bool:
         return self._next_size > 0 and not self.transactions.stopped
 
-    async def _check_lock_sometimes(self) -> None:
+    async def _check_lock_throttled(self) -> None:
         """Fail if the lock of clean-ups was lost; not each time, as it costs a round trip."""
         now = asyncio.get_running_loop().time()
         if now - self._lock_checked >= LOCK_CHECK_SECONDS:
@@ -184,8 +184,8 @@ class CleanupRun:
                 raise
             # The unlocked rows are deleted, the others kept for ``_retry_locked``.
             result = await self._delete_once(batch, skip_locked=True)
-            self.contested.append(batch._replace(number=batch.number - result.deleted))
-            self._add(result, settled=result.deleted)
+            self.locked_batches.append(batch._replace(number=batch.number - result.deleted))
+            self._add(result, processed=result.deleted)
         except NoSpaceError as error:
             logger.debug(f"clean-up: {error.message}")
             if not self.sizer.shrink() or not await self._rewind(batch):
@@ -193,7 +193,7 @@ class CleanupRun:
         else:
             if batch.full:
                 self.sizer.observe(self.transactions.seconds)
-            self._add(result, settled=batch.number)
+            self._add(result, processed=batch.number)
 
     async def _rewind(self, batch: Batch) -> bool:
         with driver_errors(self.transactions.url):
@@ -202,26 +202,26 @@ class CleanupRun:
     async def _retry_locked(self) -> None:
         """Try the rows that were locked again, for ``RETRY_SECONDS``."""
         give_up = asyncio.get_running_loop().time() + RETRY_SECONDS
-        while self.contested and not self.transactions.stopped:
-            batch = self.contested[0]
+        while self.locked_batches and not self.transactions.stopped:
+            batch = self.locked_batches[0]
             if self._next_size < batch.number:
                 return
-            await self._check_lock_sometimes()
+            await self._check_lock_throttled()
             try:
                 result = await self._delete_once(batch, wait=False)
             except BusyError as error:
                 logger.debug(f"clean-up: still locked: {error.message}")
                 if asyncio.get_running_loop().time() >= give_up:
                     return
-                self.contested.rotate()
+                self.locked_batches.rotate()
                 await self.transactions.sleep(RETRY_INTERVAL_SECONDS)
             else:
-                self.contested.popleft()
-                self._add(result, settled=batch.number)
+                self.locked_batches.popleft()
+                self._add(result, processed=batch.number)
 
     async def _delete_once(
         self, batch: Batch, *, skip_locked: bool = False, wait: bool = True
-    ) -> Deleted:
+    ) -> DeleteResult:
         """Delete a batch in one transaction, with its audit record before the commit.
 
         Where fewer sessions go than were found, those still stale are counted.
@@ -232,12 +232,14 @@ class CleanupRun:
             wait: See ``TransactionRunner.run_with_retry``.
         """
 
-        async def delete() -> Deleted:
+        async def delete() -> DeleteResult:
             deleted = await self.strategy.delete(batch, skip_locked=skip_locked)
             countable = self.strategy.stable_keys and not skip_locked
-            kept = await self.strategy.count(batch) if countable and deleted < batch.number else 0
+            undeleted = (
+                await self.strategy.count(batch) if countable and deleted < batch.number else 0
+            )
             self.record.before_commit(deleted)
-            return Deleted(deleted, kept)
+            return DeleteResult(deleted, undeleted)
 
         result = await self.transactions.run_with_retry(
             Access.WRITE, delete, lock_timeout=ROW_LOCK_SECONDS, wait=wait
@@ -256,7 +258,9 @@ class CleanupRun:
         Maintenance is part of the gap, unless the plan sets it. On a nearly full disk batches
         are short, and so are the gaps.
         """
-        if not self._may_continue or (self.scanner.finished and self.settled >= self.scanner.found):
+        if not self._should_continue or (
+            self.scanner.finished and self.processed >= self.scanner.found
+        ):
             return
         pause = self.pause
         if self.plan.pause is None:
@@ -265,10 +269,10 @@ class CleanupRun:
             pause -= asyncio.get_running_loop().time() - self.transactions.finished
         await self.transactions.sleep(pause)
 
-    def _add(self, result: Deleted, *, settled: int) -> None:
+    def _add(self, result: DeleteResult, *, processed: int) -> None:
         self.deleted += result.deleted
-        self.kept += result.kept
-        self.settled += settled
+        self.undeleted += result.undeleted
+        self.processed += processed
         self.batches += 1 if result.deleted else 0
         logger.debug(
             f"clean-up: batch {self.batches}, {self.deleted} of {self.scanner.found} deleted"

@@ -24,12 +24,12 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.repositories.purge import PurgeStrategy
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.audit import recorded_job
+from clarinet_cli.services.audit import audited_job
 from clarinet_cli.services.locks import CheckLock, Job, job_lock
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupOutOfSpaceError,
     CleanupPlan,
-    Stop,
+    StopRequest,
 )
 from clarinet_cli.services.session_cleanup.run import CleanupRun
 from clarinet_cli.services.session_cleanup.selection import (
@@ -52,7 +52,7 @@ FIRST_RETRY_SECONDS = 1.0
 TRANSIENT = (UnreachableError, BusyError, ClocksDifferError, NoSpaceError)
 JITTER = 0.1  # several hosts that started together should not clean up together
 
-Random = Callable[[], float]
+RandomFloat = Callable[[], float]
 
 
 async def clean_up(
@@ -60,14 +60,14 @@ async def clean_up(
     plan: CleanupPlan,
     *,
     now: Optional[datetime] = None,
-    stop: Optional[Stop] = None,
+    stop: Optional[StopRequest] = None,
     progress: ProgressCallback = lambda deleted, matched: None,
 ) -> CleanupReport:
     """Delete stale sessions in batches, each in a transaction of its own.
 
     All batches judge by one frozen instant, and each repeats the predicate in its delete:
-    a session that the server extends meanwhile survives. However the run ends, committed
-    batches stay committed and are on record, and the next run continues.
+    a session that the server extends in between survives. However the run ends, committed
+    batches stay committed and are in the audit log, and the next run continues.
 
     In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
     is still stale by the same instant. A run that was stopped, or ran out of time, does not
@@ -89,11 +89,11 @@ async def clean_up(
     started = clock()
     limits = (
         database_url(settings),
-        stop or Stop(),
+        stop or StopRequest(),
         None if plan.max_time is None else started + plan.max_time,
     )
     async with (
-        recorded_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
+        audited_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
         _open_sessions(settings, dry_run=plan.dry_run) as (session, extra_sessions, check_lock),
     ):
         transactions = TransactionRunner(session, *limits)
@@ -145,9 +145,9 @@ async def serve(
     plan: CleanupPlan,
     *,
     interval: float,
-    stop: Stop,
+    stop: StopRequest,
     report: Callable[[CleanupReport], None],
-    chance: Random = random.random,
+    random_float: RandomFloat = random.random,
 ) -> None:
     """Clean up at an interval, until a request to stop.
 
@@ -164,18 +164,18 @@ async def serve(
         interval: Seconds between the starts of two runs.
         stop: Ends the service.
         report: Called after each run.
-        chance: Returns a random number from 0 to below 1.
+        random_float: Returns a random number from 0 to below 1.
     """
     clock = asyncio.get_running_loop().time
-    schedule = _Schedule(interval, chance)
+    schedule = _Schedule(interval, random_float)
     notifier = Notifier.from_environment()
-    async with notifier.notifying():
+    async with notifier.running():
         while not stop.requested:
             started = clock()
             try:
                 result = await clean_up(settings, plan, stop=stop)
             except ClarinetError as error:
-                if not schedule.survives(error):
+                if not schedule.is_retryable(error):
                     raise
                 seconds = schedule.after_failure()
                 if isinstance(error, CleanupOutOfSpaceError):
@@ -198,14 +198,14 @@ class _Schedule:
     """Computes the wait after each run."""
 
     interval: float
-    chance: Random
+    random_float: RandomFloat
     retry: float = field(init=False)
     succeeded: bool = False
 
     def __post_init__(self) -> None:
         self.retry = min(FIRST_RETRY_SECONDS, self.interval)
 
-    def survives(self, error: ClarinetError) -> bool:
+    def is_retryable(self, error: ClarinetError) -> bool:
         """Return whether the service continues after an error."""
         return self.succeeded or isinstance(error, TRANSIENT)
 
@@ -222,7 +222,7 @@ class _Schedule:
         return seconds
 
     def _jittered(self, seconds: float) -> float:
-        return seconds * (1 - JITTER + 2 * JITTER * self.chance())
+        return seconds * (1 - JITTER + 2 * JITTER * self.random_float())
 
 
 @asynccontextmanager
@@ -271,7 +271,7 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
         if run.scanner.invalid is None and not run.transactions.stopped:
             choose = partial(choose_counting_strategy, run.transactions.session)
             invalid = (await _scan(run.transactions, choose)).invalid or 0
-    if remaining and run.reached_end and not run.contested:
+    if remaining and run.reached_end and not run.locked_batches:
         logger.warning(
             f"{remaining} stale sessions were not deleted; check triggers and rules on access_token"
         )
@@ -304,14 +304,14 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
 
 async def _count_remaining(run: CleanupRun) -> int:
     """Return the number of stale sessions left; scan again only if the run does not know it."""
-    if run.visited_all:
-        return run.kept
-    unvisited = max(run.scanner.found - run.settled, 0)
+    if run.processed_all:
+        return run.undeleted
+    unvisited = max(run.scanner.found - run.processed, 0)
     if not (run.plan.dry_run or run.transactions.stopped or run.out_of_space is not None):
         choose = partial(run.selection.choose_strategy, run.transactions.session, count_only=True)
         with suppress(CleanupStopped):
             return (await _scan(run.transactions, choose)).found
-    return unvisited + run.kept
+    return unvisited + run.undeleted
 
 
 async def _scan(

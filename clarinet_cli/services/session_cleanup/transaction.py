@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access, milliseconds
 from clarinet_cli.database.session import driver_errors, transaction
 from clarinet_cli.exceptions import BusyError, ConflictError
-from clarinet_cli.services.session_cleanup.plan import Stop
+from clarinet_cli.services.session_cleanup.plan import StopRequest
 from clarinet_cli.utils.logger import logger
 
 ResultT = TypeVar("ResultT")
@@ -23,11 +23,11 @@ RETRY_SECONDS = 10.0
 RETRY_INTERVAL_SECONDS = 0.05
 STATEMENT_SECONDS = 60.0
 
-MAX_GROWTH = 2.0
-MAX_SHRINKING = 0.25
+MAX_FACTOR = 2.0
+MIN_FACTOR = 0.25
 MIN_BATCH = 100
-DISK_GROWTH = 16  # a sixteenth more with each batch
-SHORTEST_SECONDS = 0.0001
+DISK_GROWTH_DIVISOR = 16  # a sixteenth more with each batch
+MIN_SECONDS = 0.0001
 
 
 class CleanupStopped(Exception):  # noqa: N818 - not an error
@@ -50,7 +50,7 @@ class TransactionRunner:
 
     session: AsyncSession
     url: URL
-    stop: Stop
+    stop: StopRequest
     deadline: Optional[float] = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -155,9 +155,9 @@ class BatchSizer:
     def observe(self, seconds: float) -> None:
         """Adapt to the duration of a batch of the present size."""
         if self.disk_limit is not None:
-            self.disk_limit += max(self.disk_limit // DISK_GROWTH, 1)
-        factor = self.target / max(seconds, SHORTEST_SECONDS)
-        self._resize(int(self.size * min(max(factor, MAX_SHRINKING), MAX_GROWTH)))
+            self.disk_limit += max(self.disk_limit // DISK_GROWTH_DIVISOR, 1)
+        factor = self.target / max(seconds, MIN_SECONDS)
+        self._resize(int(self.size * min(max(factor, MIN_FACTOR), MAX_FACTOR)))
 
     def _resize(self, size: int) -> None:
         size = max(size, min(MIN_BATCH, self.size))

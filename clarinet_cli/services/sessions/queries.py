@@ -33,9 +33,11 @@ REVOKE_USER_HINT = "'clarinet session revoke-user' revokes all of a user's sessi
 REPLACED = "\ufffd"  # stands for bytes that are not UTF-8
 
 
-async def resolve_user_id(session: AsyncSession, who: Optional[str]) -> Optional[UUID]:
-    """Return the id of a user as ``resolve_user`` reads it; None for None."""
-    return None if who is None else (await resolve_user(UserRepository(session), who)).id
+async def resolve_user_id(session: AsyncSession, identifier: Optional[str]) -> Optional[UUID]:
+    """Return the id of the user that ``resolve_user`` finds; None for None."""
+    if identifier is None:
+        return None
+    return (await resolve_user(UserRepository(session), identifier)).id
 
 
 async def one_session(
@@ -86,7 +88,7 @@ async def list_sessions(
     settings: Settings,
     where: SessionFilter = ANY_SESSION,
     *,
-    who: Optional[str] = None,
+    identifier: Optional[str] = None,
     now: Optional[datetime] = None,
 ) -> AsyncGenerator[SessionPage, None]:
     """Yield sessions page by page, newest first.
@@ -97,7 +99,7 @@ async def list_sessions(
     Args:
         settings: Which database, and the idle limit.
         where: Only those that match.
-        who: Only those of this user, as ``resolve_user`` reads it.
+        identifier: Only those of this user, as ``resolve_user`` reads it.
         now: When to judge them; the database's clock by default.
 
     Raises:
@@ -110,7 +112,7 @@ async def list_sessions(
     ):
         async with transaction(session, Access.REPLICA):
             await require_server_tables(session)
-            user_id = await resolve_user_id(session, who)
+            user_id = await resolve_user_id(session, identifier)
             policy = await current_policy(session, settings, now)
             pages = await session_pages(session, policy, where, user_id=user_id)
             if not all(storable(text) for text in (where.ip, where.agent) if text is not None):
@@ -128,7 +130,7 @@ async def show_session(
     work: UnitOfWork,
     wanted: str,
     *,
-    who: Optional[str] = None,
+    identifier: Optional[str] = None,
     now: Optional[datetime] = None,
 ) -> SessionDetail:
     """Return one session and its user.
@@ -136,7 +138,7 @@ async def show_session(
     Args:
         work: A unit of work.
         wanted: The session's id.
-        who: Only among this user's sessions.
+        identifier: Only among this user's sessions.
         now: When to judge it; the database's clock by default.
 
     Raises:
@@ -144,7 +146,7 @@ async def show_session(
         RefusedError: Several match.
     """
     session = work.session
-    user_id = await resolve_user_id(session, who)
+    user_id = await resolve_user_id(session, identifier)
     found = await one_session(SessionRepository(session), wanted, user_id=user_id)
     policy = await current_policy(session, work.settings, now)
     row = await session_row(session, policy, found)

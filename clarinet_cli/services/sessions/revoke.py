@@ -19,7 +19,7 @@ from clarinet_cli.repositories.sessions import FoundSession, OwnSession, Session
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
 from clarinet_cli.services.accounts.resolve import resolve_user
-from clarinet_cli.services.audit import JobRecord, recorded_job
+from clarinet_cli.services.audit import JobRecord, audited_job
 from clarinet_cli.services.sessions.queries import one_session, resolve_user_id
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.types import SETTLE_SECONDS, UNCHANGED, ProgressCallback, planned_result
@@ -31,7 +31,7 @@ BATCH_SIZE = 5000  # sessions in one transaction: some 100 ms, so that log-ins w
 
 async def revoke_for_user(
     work: UnitOfWork,
-    who: str,
+    identifier: str,
     *,
     keep_current: Optional[str] = None,
     keep_newest: int = 0,
@@ -40,7 +40,7 @@ async def revoke_for_user(
 
     Args:
         work: A unit of work for writing.
-        who: The user, as ``resolve_user`` reads it.
+        identifier: The user, as ``resolve_user`` reads it.
         keep_current: The id of a session to keep.
         keep_newest: How many of the newest to keep.
 
@@ -48,7 +48,7 @@ async def revoke_for_user(
         NotFoundError: There is no such user, or the user has no such session.
         RefusedError: Several users or sessions match.
     """
-    user = await resolve_user(UserRepository(work.session), who)
+    user = await resolve_user(UserRepository(work.session), identifier)
     repository = SessionRepository(work.session)
     own = await repository.of_user(user.id)
     keep = set(own[:keep_newest])
@@ -62,21 +62,21 @@ async def revoke_for_user(
 
 
 async def revoke_sessions(
-    work: UnitOfWork, wanted: Sequence[str], *, who: Optional[str] = None
+    work: UnitOfWork, wanted: Sequence[str], *, identifier: Optional[str] = None
 ) -> list[SessionChange]:
     """Revoke the named sessions: all of them, or none when one is not found.
 
     Args:
         work: A unit of work for writing.
         wanted: Their ids; one that is named twice counts once.
-        who: Only among this user's sessions.
+        identifier: Only among this user's sessions.
 
     Raises:
         NotFoundError: There is no such user, or one of the sessions does not exist.
         RefusedError: Several match.
     """
     repository = SessionRepository(work.session)
-    user_id = await resolve_user_id(work.session, who)
+    user_id = await resolve_user_id(work.session, identifier)
     found: dict[str, FoundSession] = {}
     for text in wanted:
         one = await one_session(repository, text, user_id=user_id)
@@ -102,7 +102,7 @@ async def count_to_revoke(work: UnitOfWork, excluded: Sequence[str]) -> RevokeAl
         RefusedError: Several users match.
     """
     repository = SessionRepository(work.session)
-    to_revoke = await repository.count_others(await _ids_of(work.session, excluded))
+    to_revoke = await repository.count_others(await _resolve_user_ids(work.session, excluded))
     kept = await repository.count() - to_revoke
     result = planned_result(REVOKED) if to_revoke else UNCHANGED
     return RevokeAllReport(result, to_revoke, kept)
@@ -131,9 +131,9 @@ async def revoke_all(
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
-    async with recorded_job(REVOKED, count="sessions_revoked") as record:
+    async with audited_job(REVOKED, count="sessions_revoked") as record:
         async with unit_of_work(database) as work:
-            excluded_ids = await _ids_of(work.session, excluded)
+            excluded_ids = await _resolve_user_ids(work.session, excluded)
             to_revoke = await SessionRepository(work.session).count_others(excluded_ids)
         try:
             async for done in _revoke_batches(database, excluded_ids, record, stopped):
@@ -174,13 +174,13 @@ async def _revoke_batches(
             await asyncio.sleep(pause)
 
 
-async def _ids_of(session: AsyncSession, users: Sequence[str]) -> set[UUID]:
+async def _resolve_user_ids(session: AsyncSession, users: Sequence[str]) -> set[UUID]:
     repository = UserRepository(session)
-    return {(await resolve_user(repository, who)).id for who in users}
+    return {(await resolve_user(repository, identifier)).id for identifier in users}
 
 
 @dataclass(slots=True)
-class LateLogins:
+class ConcurrentLogins:
     """The accounts whose sessions are revoked again.
 
     Attributes:
@@ -196,7 +196,7 @@ class LateLogins:
     revoked: dict[UUID, int] = field(default_factory=dict)
 
     @property
-    def is_due(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether there is anything to wait for."""
         return bool(self.seconds and self.accounts)
 
@@ -209,7 +209,7 @@ class LateLogins:
             ClarinetError: The driver's error, translated, or a record can't be written; no
                 session was revoked.
         """
-        if not self.is_due:
+        if not self.is_needed:
             return
         logger.info(f"waiting {self.seconds:g} s for concurrent log-ins")
         await database.disconnect()

@@ -13,11 +13,11 @@ import pytest
 
 from clarinet_cli.services.accounts import changes
 from clarinet_cli.services.accounts.apply import ApplyPlan
-from clarinet_cli.services.accounts.changes import Rule
+from clarinet_cli.services.accounts.changes import AccountOperation
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.revoke import LateLogins
+from clarinet_cli.services.sessions.revoke import ConcurrentLogins
 from tests import oracle
 from tests.faults.processes import end_of, running
 from tests.operations import (
@@ -46,26 +46,26 @@ def log_in(project: Project) -> None:
     oracle.add_session(project, oracle.user_id_of(project, GRACE))
 
 
-def logging_in(project: Project) -> LateLogins:
+def logging_in(project: Project) -> ConcurrentLogins:
     """Return what waits for a log-in under way, which ends meanwhile."""
 
     async def wait(seconds: float) -> None:
         assert seconds == 7
         log_in(project)
 
-    return LateLogins(7, wait=wait)
+    return ConcurrentLogins(7, wait=wait)
 
 
-def unexpected() -> LateLogins:
+def unexpected() -> ConcurrentLogins:
     """Return what must not wait."""
 
     async def wait(seconds: float) -> None:
         pytest.fail("there is nothing to wait for")
 
-    return LateLogins(7, wait=wait)
+    return ConcurrentLogins(7, wait=wait)
 
 
-RULES: dict[str, Rule] = {"demote": changes.demote, "deactivate": changes.deactivate}
+RULES: dict[str, AccountOperation] = {"demote": changes.demote, "deactivate": changes.deactivate}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -127,7 +127,7 @@ async def test_a_deleted_account_keeps_no_session_either(project: Project) -> No
         if project.server is None:
             oracle.add_session(project, user)
 
-    later = LateLogins(1, wait=wait)
+    later = ConcurrentLogins(1, wait=wait)
     await change_account(project.settings, GRACE, changes.delete, late=later)
     await revoke_late_logins(project.settings, later)
     assert oracle.tokens(project) == set()
@@ -139,8 +139,8 @@ async def test_nothing_is_waited_for_without_need(project: Project) -> None:
     grace(project)
     later = unexpected()
     settings = project.settings
-    for rule in RULES.values():
-        await change_account(settings, GRACE, rule, dry_run=True, late=later)
+    for operation in RULES.values():
+        await change_account(settings, GRACE, operation, dry_run=True, late=later)
     await change_account(settings, GRACE, changes.promote, late=later)
     await reset_password(settings, GRACE, NEW_PASSWORD, keep_sessions=True, late=later)
     await reset_password(settings, GRACE, None, dry_run=True, late=later)
@@ -165,7 +165,7 @@ def test_they_are_counted_in_report_and_record(
         assert seconds == 5
         log_in(project)
 
-    monkeypatch.setattr(revoke, "LateLogins", functools.partial(LateLogins, wait=wait))
+    monkeypatch.setattr(revoke, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait))
     log = tmp_path / "audit.jsonl"
     words = ("--audit-log", str(log), *RESET, "--settle", "5s", "-o", "json")
     assert project.run(*words, stdin=PASSWORD).json["sessions_revoked"] == 2
@@ -190,7 +190,7 @@ def test_the_wait_can_be_chosen(
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(revoke, "LateLogins", functools.partial(LateLogins, wait=wait))
+    monkeypatch.setattr(revoke, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait))
     for text in ("", "2m", "0"):
         option = ("--settle", text) if name == "--settle" and text else ()
         env = {"CLARINET_SETTLE": text if name == "CLARINET_SETTLE" else ""}

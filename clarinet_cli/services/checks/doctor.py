@@ -8,7 +8,7 @@ from typing import Final
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.results import CheckRow, Finding
 from clarinet_cli.services.checks import accounts, connection, schema, sessions, space, surroundings
-from clarinet_cli.services.checks.check import Check, Patient, Problem
+from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.configuration import check_settings
 from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.services.unit_of_work import open_database
@@ -25,7 +25,7 @@ CHECKS: Final = (
     *space.CHECKS,
 )
 CHECK_SECONDS: Final = 10.0
-AT_ONCE: Final = 5  # a server that is short of connections is no patient for fifteen more
+MAX_CONCURRENT: Final = 5  # a server that is short of connections is no patient for fifteen more
 SETTINGS = "values"
 
 
@@ -56,7 +56,7 @@ def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -
     ]
 
 
-async def examine(project: Path, checks: Sequence[Check]) -> list[Finding]:
+async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
     """Run checks side by side, and return what they found.
 
     Settings that can't be used, and a database that can't be reached, are findings; the
@@ -72,13 +72,13 @@ async def examine(project: Path, checks: Sequence[Check]) -> list[Finding]:
         logger.debug(f"doctor: {error.message}")
         return _without_settings(project, checks, error)
     async with open_database(settings) as database:
-        return await _examine(Patient(project, database), checks)
+        return await _run_checks(DoctorContext(project, database), checks)
 
 
-async def _examine(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
-    slots = asyncio.Semaphore(AT_ONCE)
+async def _run_checks(context: DoctorContext, checks: Sequence[Check]) -> list[Finding]:
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
     asking = [check for check in checks if check.needs_database]
-    answer = await _findings(connection.REACHABLE, patient, slots) if asking else []
+    answer = await _findings(connection.REACHABLE, context, slots) if asking else []
     reachable = all(item.status != "error" for item in answer)
     to_run = [
         check
@@ -86,7 +86,7 @@ async def _examine(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
         if check is not connection.REACHABLE and (reachable or not check.needs_database)
     ]
     done = await asyncio.gather(
-        *(_findings(check, patient, slots) for check in to_run), return_exceptions=True
+        *(_findings(check, context, slots) for check in to_run), return_exceptions=True
     )
     found = dict(zip((check.name for check in to_run), map(_expected, to_run, done), strict=True))
     if not reachable:
@@ -97,11 +97,13 @@ async def _examine(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
     return [item for check in CHECKS for item in found.get(check.name, ())]
 
 
-async def _findings(check: Check, patient: Patient, slots: asyncio.Semaphore) -> list[Finding]:
+async def _findings(
+    check: Check, context: DoctorContext, slots: asyncio.Semaphore
+) -> list[Finding]:
     """Run one check; that it can't be made, or takes too long, is a finding."""
     try:
         async with slots, asyncio.timeout(CHECK_SECONDS):
-            problems = await check.run(patient)
+            problems = await check.run(context)
     except TimeoutError:
         logger.debug(f"doctor: {check.name}: no answer in {CHECK_SECONDS:g} s")
         problems = [Problem("warning", f"not checked: no answer in {CHECK_SECONDS:g} s")]

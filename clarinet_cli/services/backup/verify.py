@@ -69,7 +69,7 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
         InvalidInputError: It is not a backup.
         CheckFailedError: It is damaged.
     """
-    kind = _kind_of(path)
+    kind = _detect_kind(path)
     file = sqlite_file(database_url(settings))
     if file is not None and file_id(path) == file_id(file):
         raise INVALID.with_context(f"{path} is the database itself")
@@ -126,7 +126,7 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _kind_of(path: Path) -> Kind:
+def _detect_kind(path: Path) -> Kind:
     with file_errors(path):
         if not path.is_file():
             what = "not a regular file" if path.exists() else "there is no such file"
