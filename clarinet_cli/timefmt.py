@@ -1,4 +1,4 @@
-"""The clock of this machine, and the text format of instants."""
+"""The clock of this machine, and the text format of timestamps."""
 
 from datetime import UTC, datetime
 
@@ -9,6 +9,6 @@ def machine_now() -> datetime:
 
 
 def iso_text(value: datetime) -> str:
-    """Return an instant as ISO 8601 in UTC with ``Z``."""
+    """Return a timestamp as ISO 8601 in UTC with ``Z``."""
     in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
     return in_utc.isoformat()[: -len("+00:00")] + "Z"

@@ -1,4 +1,4 @@
-"""The four tables of the server that this tool administers."""
+"""The fthe Clarinet tables of the server that this tool administers."""
 
 from clarinet_cli.models.tables import AccessToken, Base, Role, RoleLink, User
 

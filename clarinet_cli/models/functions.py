@@ -1,6 +1,6 @@
-"""SQL functions for ids and instants that are not stored in the server's form.
+"""SQL functions for ids and timestamps that are not stored in the server's form.
 
-SQLite stores any value in any column, and PostgreSQL has instants that the server can't read.
+SQLite stores any value in any column, and PostgreSQL has timestamps that the server can't read.
 """
 
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from clarinet_cli.models.mapped import is_own, mapped_tables
 from clarinet_cli.models.tables import AccessToken
 from clarinet_cli.models.types import PYTHON_YEARS, StoredId, dialect_id_form, parse_uuid
 
-OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of an instant that can't be read
+OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of a timestamp that can't be read
 CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
 
 
@@ -25,8 +25,8 @@ def canonical_form(stored: object) -> object:
     return stored if found is None else found.hex
 
 
-class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
-    """Whether the server can read an instant, so that it can be compared.
+class is_readable_timestamp(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
+    """Whether the server can read a timestamp, so that it can be compared.
 
     SQLite: a text that begins with a date and time in UTC. PostgreSQL: neither infinite nor
     outside of Python's years.
@@ -36,9 +36,9 @@ class readable_instant(GenericFunction[bool]):  # noqa: N801 - the name of an SQ
     inherit_cache = True
 
 
-@compiles(readable_instant, "sqlite")
+@compiles(is_readable_timestamp, "sqlite")
 def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
-    """Return tests ordered by cost; the first one holds for nearly all instants."""
+    """Return tests ordered by cost; the first one holds for nearly all timestamps."""
     if not _is_stored(element, compiler):
         return "1"
     text = compiler.process(element.clauses, **options)
@@ -52,13 +52,13 @@ def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
     )
     is_text = f"typeof({text}) = 'text'"
     return (
-        f"CASE WHEN {_is_plain_instant(text)} THEN 1"
+        f"CASE WHEN {_is_plain_timestamp(text)} THEN 1"
         f" WHEN {usual} AND {is_text} THEN 1"
         f" ELSE coalesce({is_text} AND {same} AND ({in_utc}), 0) END"
     )
 
 
-def _is_plain_instant(text: str) -> str:
+def _is_plain_timestamp(text: str) -> str:
     """Return the test for the server's form on days 1 to 28 and in hours 00 to 18.
 
     ``julianday()`` checks the digits, but accepts 31 days in any month and 24 hours a day.
@@ -67,7 +67,7 @@ def _is_plain_instant(text: str) -> str:
     return f"{text} GLOB {form} AND julianday({text}) IS NOT NULL AND typeof({text}) = 'text'"
 
 
-@compiles(readable_instant, "postgresql")
+@compiles(is_readable_timestamp, "postgresql")
 def _postgresql_readable(element: Any, compiler: Any, **options: Any) -> str:
     if not _is_stored(element, compiler):
         return "true"
@@ -126,15 +126,15 @@ _FORMS = {
 
 
 def _is_stored(element: Any, compiler: Any) -> bool:
-    """Return whether an instant is one of a column, and not absent or computed from another."""
+    """Return whether a timestamp is one of a column, and not absent or computed from another."""
     tables = mapped_tables(compiler.dialect)
-    (instant,) = element.clauses
-    if tables is None or not is_own(getattr(instant, "table", None)):
+    (timestamp,) = element.clauses
+    if tables is None or not is_own(getattr(timestamp, "table", None)):
         return True
-    return tables.has(instant.table.name, instant.name)
+    return tables.has(timestamp.table.name, timestamp.name)
 
 
-def all_instants_readable() -> ColumnElement[bool]:
-    """Return the condition that all instants of a session can be read."""
-    instants = (AccessToken.expires_at, AccessToken.last_accessed, AccessToken.created_at)
-    return and_(*(readable_instant(col(instant)) for instant in instants))
+def has_readable_timestamps() -> ColumnElement[bool]:
+    """Return the condition that all timestamps of a session can be read."""
+    timestamps = (AccessToken.expires_at, AccessToken.last_accessed, AccessToken.created_at)
+    return and_(*(is_readable_timestamp(col(timestamp)) for timestamp in timestamps))

@@ -46,9 +46,9 @@ def as_text(stored: object) -> str:
 
 
 class in_python_years(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
-    """An instant, or NULL if the driver can't represent it.
+    """A timestamp, or NULL if the driver can't represent it.
 
-    PostgreSQL has instants before the year 1 and after the year 9999, and infinite ones. On
+    PostgreSQL has timestamps before the year 1 and after the year 9999, and infinite ones. On
     SQLite the stored value is returned unchanged.
     """
 
@@ -63,12 +63,12 @@ def _sqlite_years(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(in_python_years, "postgresql")
 def _postgresql_years(element: Any, compiler: Any, **options: Any) -> str:
-    instant = compiler.process(element.clauses, **options)
-    return f"CASE WHEN {instant} {PYTHON_YEARS} THEN {instant} END"
+    timestamp = compiler.process(element.clauses, **options)
+    return f"CASE WHEN {timestamp} {PYTHON_YEARS} THEN {timestamp} END"
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An instant, timezone-aware UTC in Python; None if the stored value is no instant.
+    """A timestamp, timezone-aware UTC in Python; None if the stored value is no timestamp.
 
     PostgreSQL stores ``timestamptz``. SQLite stores the naive text
     ``YYYY-MM-DD HH:MM:SS.ffffff``, in UTC, as the server writes it.
@@ -104,12 +104,12 @@ class UTCDateTime(TypeDecorator[datetime]):
     def process_result_value(
         self, value: Optional[datetime], dialect: Dialect
     ) -> Optional[datetime]:
-        """Return the stored instant as aware UTC."""
+        """Return the stored timestamp as aware UTC."""
         return None if value is None else _in_utc(value)
 
 
 def _from_text(value: object) -> Optional[datetime]:
-    """Return the instant that a value stored in SQLite represents, or None."""
+    """Return the timestamp that a value stored in SQLite represents, or None."""
     if not isinstance(value, str):
         return None
     try:
@@ -120,7 +120,7 @@ def _from_text(value: object) -> Optional[datetime]:
 
 
 def _in_utc(found: datetime) -> Optional[datetime]:
-    """Return an instant as aware UTC, or None if that is outside of Python's years."""
+    """Return a timestamp as aware UTC, or None if that is outside of Python's years."""
     try:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
@@ -128,11 +128,11 @@ def _in_utc(found: datetime) -> Optional[datetime]:
 
 
 def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional[str]]:
-    """Return SQLite's stored instants as ISO 8601 in UTC with ``Z``; None for other values.
+    """Return SQLite's stored timestamps as ISO 8601 in UTC with ``Z``; None for other values.
 
     Args:
         stored: The values of a column.
-        valid: Each value is an instant in some form. If all have the server's form they are
+        valid: Each value is a timestamp in some form. If all have the server's form they are
             converted together, without parsing each.
     """
     if valid and set(map(type, stored)) == {str}:
@@ -141,7 +141,7 @@ def iso_texts(stored: Sequence[object], *, valid: bool = False) -> list[Optional
             lines = lines.replace(" ", "T").replace("\n", "Z\n") + "Z"
             return list(lines.replace(".000000Z", "Z").split("\n"))
     found = map(_from_text, stored)
-    return [None if instant is None else iso_text(instant) for instant in found]
+    return [None if timestamp is None else iso_text(timestamp) for timestamp in found]
 
 
 class NonCanonicalId(str):

@@ -1,4 +1,4 @@
-"""A portable copy of our four tables: a SQLite file that either backend can be filled from.
+"""A portable copy of the Clarinet tables: a SQLite file that either backend can be filled from.
 
 It is marked by its application id. The tables are those of the models, in the forms that the
 server uses on SQLite; ``clarinet_copy`` says what it was made from.
@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 
 def columns_of(table: str) -> list[str]:
-    """Return the names of the columns of one of our tables."""
+    """Return the names of the columns of a Clarinet table."""
     return [column.name for column in metadata.tables[table].columns]
 
 
@@ -74,14 +74,14 @@ def copy_from_file(connection: sqlite3.Connection, file: Path) -> None:
     for table in TABLE_NAMES:
         columns = ", ".join(f'"{column}"' for column in columns_of(table))
         connection.execute(
-            f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM live."{table}"'  # noqa: S608 - our own names
+            f'INSERT INTO main."{table}" ({columns}) SELECT {columns} FROM live."{table}"'  # noqa: S608 - names of the models
         )
     connection.execute("COMMIT")
     connection.execute("DETACH DATABASE live")
 
 
 async def read_rows(session: AsyncSession, table: str) -> AsyncIterator[list[Row]]:
-    """Yield all rows of one of our tables, in batches.
+    """Yield all rows of a Clarinet table, in batches.
 
     Args:
         session: In a transaction; the rows are those that it sees.
@@ -105,7 +105,7 @@ def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) 
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
     connection.executemany(
-        f'INSERT INTO "{table}" ({names}) VALUES ({marks})',  # noqa: S608 - our own names
+        f'INSERT INTO "{table}" ({names}) VALUES ({marks})',  # noqa: S608 - names of the models
         ([_stored(row[column]) for column in columns] for row in rows),
     )
 
@@ -118,7 +118,7 @@ def stored_rows(connection: sqlite3.Connection, table: str) -> Iterator[list[Row
     """
     columns = columns_of(table)
     names = ", ".join(f'"{column}"' for column in columns)
-    cursor = connection.execute(f'SELECT {names} FROM "{table}"')  # noqa: S608 - our own names
+    cursor = connection.execute(f'SELECT {names} FROM "{table}"')  # noqa: S608 - names of the models
     while batch := cursor.fetchmany(BATCH_ROWS):
         yield [typed_row(table, columns, values) for values in batch]
 
@@ -128,7 +128,7 @@ def typed_row(table: str, columns: Sequence[str], values: Sequence[Any]) -> Row:
 
     Args:
         table: The name of its table.
-        columns: The names of its columns; those that our tables lack are left out.
+        columns: The names of its columns; those that the Clarinet tables lack are left out.
         values: Text, or what SQLite stores.
 
     Raises:
@@ -166,7 +166,7 @@ def _stored(value: Any) -> Any:
 
 
 class AccountTables:
-    """Our four tables in a database that is to be filled from a copy.
+    """Our fthe Clarinet tables in a database that is to be filled from a copy.
 
     Args:
         session: In a transaction for writing.

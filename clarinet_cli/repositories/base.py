@@ -39,18 +39,18 @@ def batches(values: Sequence[ValueT]) -> Iterator[Sequence[ValueT]]:
 
 
 def stored_table(session: AsyncSession, table: str) -> tuple[Optional[str], str]:
-    """Return the schema, None for the default one, and the name of one of our tables.
+    """Return the schema, None for the default one, and the name of a Clarinet table.
 
     Args:
-        session: Whose engine may have a mapping.
-        table: Our name of it.
+        session: The session; its engine may have a mapping.
+        table: The Clarinet name of the table.
     """
     tables = mapped_tables(session.get_bind().dialect)
     return (None, table) if tables is None else tables.physical(table)
 
 
 def quoted_table(session: AsyncSession, table: str) -> str:
-    """Return the name of one of our tables for the text of a statement, with its schema."""
+    """Return the name of a Clarinet table for the text of a statement, with its schema."""
     quote = session.get_bind().dialect.identifier_preparer.quote
     return ".".join(quote(part) for part in stored_table(session, table) if part)
 

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
-from clarinet_cli.models.functions import OLDEST, all_instants_readable
+from clarinet_cli.models.functions import OLDEST, has_readable_timestamps
 
 EXPIRES = col(AccessToken.expires_at)
 LAST_ACCESSED = col(AccessToken.last_accessed)
@@ -46,7 +46,7 @@ class ExpiryPolicy:
     @property
     def invalid(self) -> ColumnElement[bool]:
         """The condition that a timestamp of the session can't be read."""
-        return not_(all_instants_readable())
+        return not_(has_readable_timestamps())
 
     @property
     def expired(self) -> ColumnElement[bool]:
@@ -87,7 +87,7 @@ class ExpiryPolicy:
         The arguments are those of ``stale_if_valid``.
         """
         which = self.stale_if_valid(expired_only=expired_only, older_than=older_than)
-        return and_(which, all_instants_readable())
+        return and_(which, has_readable_timestamps())
 
     def stale_if_valid(
         self, *, expired_only: bool = False, older_than: Optional[timedelta] = None

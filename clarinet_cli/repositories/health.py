@@ -1,4 +1,4 @@
-"""Questions about a database's health that read few rows, or an index alone."""
+"""Queries about the state of a database that read few rows, or an index alone."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User, metadata
-from clarinet_cli.models.functions import readable_instant
+from clarinet_cli.models.functions import is_readable_timestamp
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
 
@@ -34,11 +34,11 @@ WAL_KEPT = text(
 
 
 class Backlog(NamedTuple):
-    """Sessions that have expired and are still there.
+    """Expired sessions that have not been deleted.
 
     Attributes:
-        number: How many, up to ``MAX_COUNTED``.
-        oldest: When the first of them expired.
+        number: Their number, up to ``MAX_COUNTED``.
+        oldest: The expiry of the oldest one.
     """
 
     number: int
@@ -46,12 +46,12 @@ class Backlog(NamedTuple):
 
 
 class LiveSessions(NamedTuple):
-    """What is wrong with sessions that have not expired.
+    """Violations of the server's limits among sessions that have not expired.
 
     Attributes:
-        examined: How many were examined: those that expire next, up to ``MAX_EXAMINED``.
-        too_old: Those created before the absolute limit.
-        crowded_users: Users with more of them than the concurrent limit.
+        examined: The number examined: those that expire next, up to ``MAX_EXAMINED``.
+        too_old: The number created before the absolute limit.
+        crowded_users: The number of users with more sessions than the concurrent limit.
     """
 
     examined: int
@@ -60,7 +60,7 @@ class LiveSessions(NamedTuple):
 
 
 class HealthRepository:
-    """Questions whose answers take no time that grows with the number of sessions.
+    """Queries whose duration does not grow with the number of sessions.
 
     Args:
         session: The session that all queries run in.
@@ -73,9 +73,9 @@ class HealthRepository:
         """Return the sessions that have expired, by the index on the expiry.
 
         Args:
-            now: The instant to judge by.
+            now: The reference time.
         """
-        expired = and_(EXPIRES <= now, readable_instant(EXPIRES))
+        expired = and_(EXPIRES <= now, is_readable_timestamp(EXPIRES))
         some = select(literal(1)).where(expired).limit(MAX_COUNTED).subquery()
         count = int(await self.session.scalar(select(func.count()).select_from(some)) or 0)
         oldest = select(EXPIRES).where(expired).order_by(EXPIRES).limit(1)
@@ -84,12 +84,12 @@ class HealthRepository:
     async def live_sessions(
         self, now: datetime, oldest: Optional[datetime], concurrent_limit: int
     ) -> LiveSessions:
-        """Return what is wrong with the sessions that expire next.
+        """Count violations of the server's limits among the sessions that expire next.
 
         Args:
-            now: The instant to judge by.
-            oldest: When a session may have been created at the earliest; None: any time.
-            concurrent_limit: How many a user may have; 0: any number.
+            now: The reference time.
+            oldest: The earliest permitted creation of a session; None: no limit.
+            concurrent_limit: The maximum number for a user; 0: no limit.
         """
         live = (
             select(CREATED.label("created"), cast(col(AccessToken.user_id), String).label("owner"))
@@ -120,14 +120,14 @@ class HealthRepository:
         return [(str(email), stored, bool(flag)) for email, stored, flag in rows]
 
     async def unverified(self) -> int:
-        """Return how many active accounts are not verified."""
+        """Return the number of active accounts that are not verified."""
         query = select(func.count()).select_from(User)
         query = query.where(col(User.is_active), col(User.is_verified).is_(False))
         return int(await self.session.scalar(query) or 0)
 
     async def superusers_last_used(self) -> list[tuple[str, datetime]]:
         """Return address and last use of each active superuser with sessions."""
-        used = func.max(LAST_ACCESSED).filter(readable_instant(LAST_ACCESSED))
+        used = func.max(LAST_ACCESSED).filter(is_readable_timestamp(LAST_ACCESSED))
         query = (
             select(EMAIL, used)
             .join(AccessToken, col(AccessToken.user_id) == ID)
@@ -143,11 +143,11 @@ class HealthRepository:
         return bool(await self.session.scalar(ENCRYPTED))
 
     async def time_zone(self) -> str:
-        """Return the time zone that PostgreSQL shows instants in."""
+        """Return the time zone that PostgreSQL shows timestamps in."""
         return str((await self.session.scalars(text("SHOW timezone"))).one())
 
     async def replica_lag(self) -> Optional[float]:
-        """Return the seconds that a replica is behind, or None on a server that is none."""
+        """Return the seconds that a replica is behind, or None if the server is not a replica."""
         is_replica, seconds = (await self.session.execute(REPLICA)).one()
         return float(seconds or 0) if is_replica else None
 
@@ -155,7 +155,7 @@ class HealthRepository:
         """Return name, live and dead rows of some tables of PostgreSQL, by its statistics.
 
         Args:
-            tables: Their names.
+            tables: The names of the tables.
         """
         rows = await self.session.execute(DEAD_TUPLES, {"names": list(tables)})
         return [(str(name), int(live or 0), int(dead or 0)) for name, live, dead in rows]
@@ -167,10 +167,10 @@ class HealthRepository:
 
 
 async def create_index(session: AsyncSession, name: str) -> None:
-    """Create an index of our models.
+    """Create an index of the models.
 
     Args:
-        session: Of a transaction for writing; on PostgreSQL writers of the table wait for it.
+        session: A session in a write transaction; on PostgreSQL writers of the table wait for it.
         name: The name of the index.
     """
     indexes = (index for table in metadata.tables.values() for index in table.indexes)

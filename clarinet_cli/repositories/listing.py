@@ -28,7 +28,7 @@ from sqlmodel import col
 
 from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
-from clarinet_cli.models.functions import OLDEST, readable_instant
+from clarinet_cli.models.functions import OLDEST, is_readable_timestamp
 from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages, page_of
@@ -41,7 +41,7 @@ FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
 CREATED_OR_OLDEST: ColumnElement[datetime] = case(
-    (readable_instant(CREATED), CREATED), else_=OLDEST
+    (is_readable_timestamp(CREATED), CREATED), else_=OLDEST
 )
 ITS_USER = col(User.id) == USER_ID
 KEY_BATCH = 40_000  # keys of one scan of the table; a key takes about 100 bytes
@@ -68,7 +68,7 @@ async def session_pages(
 
     Args:
         session: The session for all pages.
-        policy: The instant of the states.
+        policy: The timestamp of the states.
         where: The conditions.
         user_id: Only sessions of this user.
     """
@@ -115,7 +115,7 @@ class KeysetPages:
     Each batch of tokens continues after the last session of the previous one and takes one
     scan of the table, which may be parallel. A cursor would keep a transaction open while the
     reader waits, hold back vacuum and not work behind a pooler; a replica has no temporary
-    tables. Sessions that are revoked meanwhile are omitted.
+    tables. Sessions that are revoked during the listing are omitted.
 
     Args:
         session: The session for all pages.
@@ -192,12 +192,12 @@ def _conditions(policy: ExpiryPolicy, where: SessionFilter) -> list[ColumnElemen
     if where.ip is not None:
         found.append(ADDRESS == where.ip)
     if where.older_than is not None:
-        found += [policy.ago(where.older_than) > CREATED, readable_instant(CREATED)]
+        found += [policy.ago(where.older_than) > CREATED, is_readable_timestamp(CREATED)]
     if where.idle_for is not None:
-        found += [policy.ago(where.idle_for) >= LAST_ACCESSED, readable_instant(LAST_ACCESSED)]
+        found += [policy.ago(where.idle_for) >= LAST_ACCESSED, is_readable_timestamp(LAST_ACCESSED)]
     return found
 
 
-def _iso_texts(instants: Sequence[Optional[datetime]], *, valid: bool) -> list[Optional[str]]:
+def _iso_texts(timestamps: Sequence[Optional[datetime]], *, valid: bool) -> list[Optional[str]]:
     del valid  # the driver has converted them
-    return [None if instant is None else iso_text(instant) for instant in instants]
+    return [None if timestamp is None else iso_text(timestamp) for timestamp in timestamps]

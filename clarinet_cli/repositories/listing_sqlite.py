@@ -167,17 +167,17 @@ def page_of(
     Args:
         rows: Rows with the fields of ``SessionRow``; further columns are ignored.
         as_id: Converts the id of a user.
-        as_instants: Converts a column of instants; ``valid=True`` means that each is one.
+        as_instants: Converts a column of timestamps; ``valid=True`` means that each is one.
         as_texts: Converts a column of texts.
     """
     if not rows:
         return SessionPage(())
     names, users, emails, states, *others = zip(*rows, strict=True)
-    instants, texts = others[:3], others[3:5]
+    timestamps, texts = others[:3], others[3:5]
     ids = [name or "" for name in as_texts(names)]
     owners = list(map(as_id, users))
     valid = "invalid" not in states
-    times = (as_instants(column, valid=valid) for column in instants)
+    times = (as_instants(column, valid=valid) for column in timestamps)
     return SessionPage((ids, owners, as_texts(emails), states, *times, *map(as_texts, texts)))
 
 

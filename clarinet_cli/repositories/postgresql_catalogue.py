@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue and statistics say about our tables."""
+"""Queries on PostgreSQL's catalogue and statistics about the Clarinet tables."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.models import TABLE_NAMES
 
 INVALID_INDEXES = text(
-    "SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = ANY (CAST(:ours AS "
+    "SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = ANY (CAST(:oids AS "
     "oid[])) AND NOT (i.indisvalid AND i.indisready) ORDER BY 1"
 )
 UNCHECKED_KEYS = text(
     "SELECT c.conrelid::regclass::text, quote_ident(c.conname) FROM pg_constraint c "
-    "WHERE c.contype = 'f' AND NOT c.convalidated AND (c.conrelid = ANY (CAST(:ours AS oid[])) "
-    "OR c.confrelid = ANY (CAST(:ours AS oid[]))) ORDER BY 1, 2"
+    "WHERE c.contype = 'f' AND NOT c.convalidated AND (c.conrelid = ANY (CAST(:oids AS oid[])) "
+    "OR c.confrelid = ANY (CAST(:oids AS oid[]))) ORDER BY 1, 2"
 )
-OURS = text(
+TABLE_OIDS = text(
     "SELECT to_regclass(quote_ident(name))::oid::bigint FROM unnest(CAST(:names AS text[])) t(name)"
 )
 CHECKSUM_FAILURES = text(
@@ -25,7 +25,7 @@ CHECKSUM_FAILURES = text(
 
 
 class CatalogueRepository:
-    """Questions about our tables, each answered by the catalogue alone.
+    """Queries about the Clarinet tables that read the catalogue alone.
 
     Args:
         session: The session that all queries run in.
@@ -35,19 +35,19 @@ class CatalogueRepository:
         self.session = session
 
     async def invalid_indexes(self) -> Sequence[str]:
-        """Return the indexes of our tables that queries can't use, as a failed build leaves one."""
-        return (await self.session.scalars(INVALID_INDEXES, await self._ours())).all()
+        """Return the invalid indexes of the Clarinet tables, such as those of a failed build."""
+        return (await self.session.scalars(INVALID_INDEXES, await self._table_oids())).all()
 
     async def unchecked_keys(self) -> list[tuple[str, str]]:
         """Return table and name of foreign keys that older rows may break (``NOT VALID``)."""
-        rows = await self.session.execute(UNCHECKED_KEYS, await self._ours())
+        rows = await self.session.execute(UNCHECKED_KEYS, await self._table_oids())
         return [(table, name) for table, name in rows]
 
     async def checksum_failures(self) -> int:
-        """Return how many damaged pages the server has met; 0 where it computes no checksums."""
+        """Return the number of damaged pages that the server found; 0 without checksums."""
         return int(await self.session.scalar(CHECKSUM_FAILURES) or 0)
 
-    async def _ours(self) -> dict[str, list[int]]:
-        """Return the parameter of those queries: the ids of our tables that exist."""
-        oids = await self.session.scalars(OURS, {"names": list(TABLE_NAMES)})
-        return {"ours": [oid for oid in oids if oid is not None]}
+    async def _table_oids(self) -> dict[str, list[int]]:
+        """Return the parameter of those queries: the ids of the Clarinet tables that exist."""
+        oids = await self.session.scalars(TABLE_OIDS, {"names": list(TABLE_NAMES)})
+        return {"oids": [oid for oid in oids if oid is not None]}

@@ -1,4 +1,4 @@
-"""Rows that a sound database does not have: in a wrong form, or without what they refer to."""
+"""Invalid rows: values in a wrong form, and references to missing rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.models import TABLE_NAMES, metadata
-from clarinet_cli.models.functions import is_canonical_id, readable_instant
+from clarinet_cli.models.functions import is_canonical_id, is_readable_timestamp
 from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime, as_text
 
 FlawKind = Literal["nulls", "values", "ids", "timestamps", "tokens", "orphans"]
@@ -48,12 +48,12 @@ REFERENCES: Final = (
 
 
 class RowFlaw(NamedTuple):
-    """What a row must not be.
+    """A condition that no row may fulfil.
 
     Attributes:
-        kind: Its kind.
-        column: The column that it is about.
-        condition: Holds for such a row.
+        kind: The kind of flaw.
+        column: The column with the flaw.
+        condition: The condition for rows with the flaw.
     """
 
     kind: FlawKind
@@ -66,9 +66,9 @@ class FlawedRows:
     """The rows with one flaw.
 
     Attributes:
-        kind: Of the flaw.
+        kind: The kind of flaw.
         column: The column, as ``table.column``.
-        count: Their number.
+        count: The number of rows.
         ids: Of up to five of them: the id of the account or session, or the row's place where
             it has none that may be shown.
     """
@@ -80,10 +80,10 @@ class FlawedRows:
 
 
 class RowFlawRepository:
-    """Rows of our tables, looked through for flaws.
+    """Queries for flawed rows of the Clarinet tables.
 
     Args:
-        session: Of a transaction for each method; what they return may be of several moments.
+        session: The session for all queries; each method has its own transaction.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -91,7 +91,7 @@ class RowFlawRepository:
         self._on_sqlite = session.get_bind().dialect.name == "sqlite"
 
     async def flaws(self) -> dict[str, list[RowFlaw]]:
-        """Return by table what its rows must not be, as far as its columns exist."""
+        """Return the flaws to search for, by table, for the columns that exist."""
         connection = await self.session.connection()
         present = await connection.run_sync(_columns)
         found: dict[str, list[RowFlaw]] = {}
@@ -104,15 +104,15 @@ class RowFlawRepository:
         return found
 
     async def required_additions(self) -> list[str]:
-        """Return the columns that are not ours and without whose value no row can be added."""
+        """Return the additional columns that need a value in each new row."""
         connection = await self.session.connection()
         return await connection.run_sync(_required_additions)
 
     async def has_rowids(self, table: str) -> bool:
-        """Return whether a table is one of SQLite whose rows have numbers.
+        """Return whether a table is a SQLite table with rowids.
 
         Args:
-            table: One of ours.
+            table: A Clarinet table.
         """
         if not self._on_sqlite:
             return False
@@ -120,10 +120,10 @@ class RowFlawRepository:
         return bool(await self.session.scalar(query, {"name": table}))
 
     async def end_of_part(self, table: str, after: int) -> Optional[int]:
-        """Return the last rowid of the next part of a SQLite table, or None behind its end.
+        """Return the last rowid of the next part of a SQLite table, or None at its end.
 
         Args:
-            table: One of ours.
+            table: A Clarinet table.
             after: The last rowid of the part before.
         """
         query = (
@@ -141,7 +141,7 @@ class RowFlawRepository:
         """Return the number of rows of a table.
 
         Args:
-            table: One of ours.
+            table: A Clarinet table.
         """
         query = select(func.count()).select_from(metadata.tables[table])
         return int(await self.session.scalar(query) or 0)
@@ -152,8 +152,8 @@ class RowFlawRepository:
         """Count the rows with each flaw in one pass, and find the ids of up to five of them.
 
         Args:
-            table: One of ours.
-            flaws: Its flaws.
+            table: A Clarinet table.
+            flaws: The flaws of this table to count.
             part: Only rows with a rowid above the first and up to the second.
         """
         here = metadata.tables[table]
@@ -170,7 +170,7 @@ class RowFlawRepository:
         return found
 
     async def same_addresses(self) -> list[tuple[str, ...]]:
-        """Return the ids of accounts whose addresses the server takes for one, by address."""
+        """Return the ids of accounts whose addresses the server treats as equal, by address."""
         folded = func.lower(USERS.c.email)
         several = select(folded).group_by(folded).having(func.count() > 1)
         query = select(folded, cast(USERS.c.id, String)).where(folded.in_(several)).order_by(folded)
@@ -184,12 +184,14 @@ class RowFlawRepository:
             if not column.nullable:
                 yield RowFlaw("nulls", column, column.is_(None))
             if isinstance(column.type, UTCDateTime):
-                yield RowFlaw("timestamps", column, _given(column, not_(readable_instant(column))))
+                yield RowFlaw(
+                    "timestamps", column, _given(column, not_(is_readable_timestamp(column)))
+                )
             if isinstance(column.type, StoredId) and self._on_sqlite:
                 # The lookup is quicker, and the account's own id is judged for all its rows.
                 known = [_there(column, other) for key, other in REFERENCES if key is column]
-                odd = and_(*map(not_, known), not_(is_canonical_id(column)))
-                yield RowFlaw("ids", column, _given(column, odd))
+                non_canonical = and_(*map(not_, known), not_(is_canonical_id(column)))
+                yield RowFlaw("ids", column, _given(column, non_canonical))
             if isinstance(column.type, StoredText) and self._on_sqlite:
                 yield RowFlaw("values", column, _given(column, func.typeof(column) != "text"))
             if isinstance(column.type, Boolean) and self._on_sqlite:
@@ -200,7 +202,7 @@ class RowFlawRepository:
             yield RowFlaw("orphans", column, _given(column, not_(_there(column, other))))
 
     def _name_of_row(self, table: Table) -> ColumnElement[str]:
-        """Return what names a row; of a token no more than may be shown."""
+        """Return the expression that identifies a row; of a token only the public part."""
         place: ColumnElement[str] = literal_column(
             "'row ' || rowid" if self._on_sqlite else "'row ' || ctid::text", String
         )

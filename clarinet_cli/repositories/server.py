@@ -34,8 +34,8 @@ class ServerRepository:
         """Return the current time of the database server; for SQLite, of this machine."""
         if self.backend == "sqlite":
             return timefmt.machine_now()
-        instant: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
-        return instant.astimezone(UTC)
+        timestamp: datetime = (await self.session.scalars(select(func.clock_timestamp()))).one()
+        return timestamp.astimezone(UTC)
 
     async def ping(self) -> None:
         """Run a trivial query, for which SQLite reads its file."""
@@ -61,7 +61,7 @@ class ServerRepository:
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
     async def row_counts(self) -> dict[str, int]:
-        """Return the number of rows of each of our tables that exists."""
+        """Return the number of rows of each Clarinet table that exists."""
         present = await self.table_names()
         counts = {}
         for name in TABLE_NAMES:

@@ -25,10 +25,10 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.models.functions import (
-    all_instants_readable,
     canonical_id,
+    has_readable_timestamps,
     is_canonical_id,
-    readable_instant,
+    is_readable_timestamp,
 )
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import text_of
@@ -190,7 +190,7 @@ def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         exact: Check the form of each id and timestamp, which takes half as long again. If False,
             the last column is the number of sessions whose form has to be checked.
     """
-    readable = all_instants_readable() if exact else true()
+    readable = has_readable_timestamps() if exact else true()
     owner = canonical_id(USER_ID) if exact else USER_ID
     active = select(col(User.id)).where(col(User.is_active), is_canonical_id(col(User.id)))
     lifetime = func.lifetime_between(CREATED, EXPIRES)
@@ -224,7 +224,7 @@ def _canonical_timestamps(lifetime: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def _query_by_user(policy: ExpiryPolicy) -> Select[Any]:
     """Return the query for PostgreSQL: sums by user, then of these; it may run in parallel."""
-    readable = all_instants_readable()
+    readable = has_readable_timestamps()
     lifetime = func.lifetime_between(CREATED, EXPIRES)
     each = (
         select(
@@ -272,7 +272,7 @@ def _younger_than_limits(policy: ExpiryPolicy) -> list[ColumnElement[bool]]:
 
 def _next_expiry(policy: ExpiryPolicy) -> ScalarSelect[Any]:
     """Return the first expiry after the reference time, by the index on ``expires_at``."""
-    ahead = and_(policy.now < EXPIRES, readable_instant(EXPIRES))
+    ahead = and_(policy.now < EXPIRES, is_readable_timestamp(EXPIRES))
     return select(EXPIRES).where(ahead).order_by(EXPIRES).limit(1).scalar_subquery()
 
 

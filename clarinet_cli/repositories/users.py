@@ -28,9 +28,9 @@ from clarinet_cli.exceptions import FAILURE
 from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import AccessToken, RoleLink, User, metadata
 from clarinet_cli.models.functions import (
-    all_instants_readable,
     canonical_id,
-    readable_instant,
+    has_readable_timestamps,
+    is_readable_timestamp,
 )
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import NonCanonicalId, dialect_id_form
@@ -287,7 +287,7 @@ class UserRepository(BaseRepository[User]):
         """Yield accounts with roles, live sessions and last access, in one query.
 
         Args:
-            policy: The instant at which sessions are live.
+            policy: The timestamp at which sessions are live.
             superusers_only: Only accounts with the superuser flag.
             where: Only accounts that match this filter.
             user_id: Only this account.
@@ -295,8 +295,8 @@ class UserRepository(BaseRepository[User]):
         used_at = col(AccessToken.last_accessed)
         used_by: Any = select(
             col(AccessToken.user_id).label("user_id"),
-            func.count().filter(policy.live, all_instants_readable()).label("live"),
-            func.max(used_at).filter(readable_instant(used_at)).label("last_accessed"),
+            func.count().filter(policy.live, has_readable_timestamps()).label("live"),
+            func.max(used_at).filter(is_readable_timestamp(used_at)).label("last_accessed"),
         ).group_by(col(AccessToken.user_id))
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)

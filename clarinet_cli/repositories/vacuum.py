@@ -22,7 +22,7 @@ class SqlitePages(NamedTuple):
     Attributes:
         page_bytes: The size of one.
         total: All of them.
-        free: Those that hold nothing.
+        free: The unused ones.
         wal: Whether the file is in WAL mode.
     """
 
@@ -40,18 +40,18 @@ async def sqlite_pages(connection: AsyncConnection) -> SqlitePages:
 
 
 async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: float) -> bool:
-    """Rebuild a SQLite file without its free pages; a cancellation leaves it as it was.
+    """Rebuild a SQLite file without its free pages; a cancellation leaves it unchanged.
 
     Args:
-        connection: One without a transaction.
+        connection: A connection without a transaction.
         directory: Where the temporary copy is made.
-        timeout: Seconds to wait for the locks of others.
+        timeout: Seconds to wait for a lock.
 
     Returns:
         False when a reader of the old pages kept them in the log of WAL mode.
 
     Raises:
-        DBAPIError: SQLite failed; the file is as it was.
+        DBAPIError: SQLite failed; the file is unchanged.
     """
     driver: Any = (await connection.get_raw_connection()).driver_connection
     quoted = str(directory).replace("'", "''")
@@ -78,7 +78,7 @@ async def _execute_each(driver: Any, statements: Sequence[str]) -> None:
 
 
 async def postgresql_tables(connection: AsyncConnection) -> dict[str, int]:
-    """Return our tables of the default schema, and the bytes of each with its indexes."""
+    """Return the Clarinet tables of the default schema, and the bytes of each with its indexes."""
     present = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
     query = text("SELECT pg_total_relation_size(CAST(quote_ident(:name) AS regclass))")
     return {
@@ -94,16 +94,16 @@ async def vacuum_postgresql(
     """Vacuum and analyze tables of the default schema.
 
     Args:
-        connection: One without a transaction.
-        tables: Their names.
-        full: Rewrite them, each under a lock that nobody else can work beside.
-        timeout: Seconds to wait for the locks of others.
+        connection: A connection without a transaction.
+        tables: The names of the tables.
+        full: Rewrite them, each under an exclusive lock.
+        timeout: Seconds to wait for a lock.
 
     Returns:
         False when the server skipped a table, as the user does not own it.
 
     Raises:
-        DBAPIError: The server failed; each table is done or as it was.
+        DBAPIError: The server failed; each table was vacuumed or is unchanged.
     """
     from asyncpg import PostgresError
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import literal_column
 from sqlalchemy.dialects import sqlite
 
-from clarinet_cli.models.functions import readable_instant
+from clarinet_cli.models.functions import is_readable_timestamp
 
 YEARS = (0, 1, 999, 1900, 2000, 2024, 2026, 9999)
 HOURS = (0, 9, 19, 20, 23, 24, 25)
@@ -43,7 +43,7 @@ def is_instant(text: str) -> bool:
 @pytest.fixture
 def judged() -> list[tuple[str, int, int]]:
     """Return texts of the server's length with what is said of each, and of it as bytes."""
-    test = readable_instant(literal_column("instant")).compile(dialect=sqlite.dialect())
+    test = is_readable_timestamp(literal_column("instant")).compile(dialect=sqlite.dialect())
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE texts (instant DATETIME)")
         connection.executemany("INSERT INTO texts VALUES (?)", ((text,) for text in TEXTS))

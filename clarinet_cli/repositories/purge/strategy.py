@@ -21,11 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken
-from clarinet_cli.models.functions import all_instants_readable
+from clarinet_cli.models.functions import has_readable_timestamps
 from clarinet_cli.repositories.base import execute_dml
 
 TOKEN = col(AccessToken.token)
-VALID = all_instants_readable()
+VALID = has_readable_timestamps()
 POSTGRESQL_BATCH_SECONDS = 0.045  # may double in one step, and should stay below 0.1
 SQLITE_BATCH_SECONDS = 0.18
 INVALID: ColumnElement[bool] = not_(VALID)

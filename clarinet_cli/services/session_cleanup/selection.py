@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.table_check import require_server_tables
-from clarinet_cli.models.functions import all_instants_readable
+from clarinet_cli.models.functions import has_readable_timestamps
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.purge import PurgeStrategy, choose_purge_strategy
 from clarinet_cli.repositories.references import (
@@ -126,7 +126,7 @@ class Selection:
             self.cascaded = {name: count for name, count in gone.items() if count > 0}
         if can_protect(self.references):
             kept = and_(self.stale_if_valid, is_protected(self.references))
-            criteria = and_(kept, all_instants_readable())
+            criteria = and_(kept, has_readable_timestamps())
             sessions = SessionRepository(transactions.session)
             self.protected = await transactions.run_with_retry(
                 Access.READ, lambda: sessions.count(criteria)
@@ -137,7 +137,7 @@ class Selection:
         self, transactions: TransactionRunner, stale_if_valid: ColumnElement[bool]
     ) -> tuple[Counts, Counts]:
         """Return the numbers of rows that protect sessions, and that go along with them."""
-        criteria = and_(stale_if_valid, all_instants_readable())
+        criteria = and_(stale_if_valid, has_readable_timestamps())
         rows = ReferenceRepository(transactions.session)
         return await transactions.run_with_retry(
             Access.READ, lambda: rows.to_sessions(self.references, criteria)
