@@ -129,7 +129,7 @@ def render_list(
 
 async def render_rows(
     runtime: Runtime,
-    rows: AsyncGenerator[Any, None],
+    rows: AsyncGenerator[RowChunk, None],
     output: Optional[OutputFormat],
     listing: Listing,
     limit: RowLimit = RowLimit(),
@@ -140,7 +140,7 @@ async def render_rows(
 
     Args:
         runtime: The context of the run.
-        rows: Dataclasses of one type, or pages of sessions.
+        rows: Batches of dataclasses of one type, or pages of sessions.
         output: As in ``render``.
         listing: The presentation.
         limit: How many rows to show.
@@ -150,8 +150,8 @@ async def render_rows(
     """
     renderer = _RowRenderer(runtime, output, listing, limit)
     async with aclosing(rows):
-        async for item in rows:
-            if not renderer.add(item if isinstance(item, SessionPage) else [item]):
+        async for some in rows:
+            if not renderer.add(some):
                 break
     renderer.end()
 

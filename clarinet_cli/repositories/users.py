@@ -1,6 +1,7 @@
 """Queries on accounts."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Optional
 from uuid import UUID
 
@@ -283,8 +284,8 @@ class UserRepository(BaseRepository[User]):
         superusers_only: bool,
         where: UserFilter = ANY_USER,
         user_id: Optional[UUID] = None,
-    ) -> AsyncGenerator[UserRow, None]:
-        """Yield accounts with roles, live sessions and last access, in one query.
+    ) -> AsyncGenerator[list[UserRow], None]:
+        """Yield accounts with roles, live sessions and last access, in batches of one query.
 
         Args:
             policy: The timestamp at which sessions are live.
@@ -337,17 +338,8 @@ class UserRepository(BaseRepository[User]):
             query = query.where(ID == user_id)
         options = {"yield_per": FETCH_SIZE}
         found = await self.session.stream(query, execution_options=options)
-        async for id_, email, active, superuser, verified, names, live, last_accessed in found:
-            yield UserRow(
-                id="" if id_ is None else id_,
-                email=email or "",
-                is_active=bool(active),
-                is_superuser=bool(superuser),
-                is_verified=bool(verified),
-                roles=tuple(sorted(names.split(SEPARATOR))) if names else (),
-                sessions=int(live or 0) if active and not isinstance(id_, NonCanonicalId) else 0,
-                last_accessed=last_accessed,
-            )
+        async for some in found.partitions():
+            yield [_user_row(*values) for values in some]
 
     async def rows(
         self,
@@ -359,7 +351,30 @@ class UserRepository(BaseRepository[User]):
     ) -> list[UserRow]:
         """Return the rows of ``stream`` as a list."""
         found = self.stream(policy, superusers_only=superusers_only, where=where, user_id=user_id)
-        return [row async for row in found]
+        return [row async for some in found for row in some]
+
+
+def _user_row(
+    id_: Any,
+    email: Optional[str],
+    active: object,
+    superuser: object,
+    verified: object,
+    names: Optional[str],
+    live: Any,
+    last_accessed: Optional[datetime],
+) -> UserRow:
+    counted = active and live and not isinstance(id_, NonCanonicalId)
+    return UserRow(
+        "" if id_ is None else id_,
+        email or "",
+        bool(active),
+        bool(superuser),
+        bool(verified),
+        tuple(sorted(names.split(SEPARATOR))) if names else (),
+        int(live) if counted else 0,
+        last_accessed,
+    )
 
 
 def _by_canonical_id(used: Subquery) -> Subquery:

@@ -31,7 +31,7 @@ async def list_admin_users(
     """
     source = settings or configured_settings()
     rows = stream_accounts(source, all_users=all_users, now=now)
-    return [row async for row in rows]
+    return [row async for some in rows for row in some]
 
 
 async def reset_admin_password(

@@ -96,7 +96,8 @@ def flags(project: Project, email: str) -> tuple[bool, ...]:
 async def test_what_was_exported_changes_nothing(server_project: Project) -> None:
     """Export, then apply: every row is unchanged, and so is every byte of the tables."""
     before = oracle.snapshot(server_project)
-    rows = [item async for item in stream_declared(server_project.settings)]
+    batches = stream_declared(server_project.settings)
+    rows = [item async for some in batches for item in some]
     said = [{name: getattr(item, name) for name in item.__slots__} for item in rows]
     assert [item["email"] for item in said] == sorted(item["email"] for item in said)
     reports = await apply(server_project, *said, prune=True)

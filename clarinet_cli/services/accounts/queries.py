@@ -130,8 +130,8 @@ async def stream_accounts(
     all_users: bool = False,
     where: UserFilter = ANY_USER,
     now: Optional[datetime] = None,
-) -> AsyncGenerator[UserRow, None]:
-    """Yield the superusers, or all users, by e-mail address, in one transaction.
+) -> AsyncGenerator[list[UserRow], None]:
+    """Yield the superusers, or all users, by e-mail address, in batches of one transaction.
 
     Args:
         source: Which database, and the idle limit.
@@ -149,15 +149,20 @@ async def stream_accounts(
         if where.role is not None:
             await require_roles(work.session, [where.role])
         users = UserRepository(work.session)
-        async for row in users.stream(policy, superusers_only=not all_users, where=where):
-            yield row
+        async for rows in users.stream(policy, superusers_only=not all_users, where=where):
+            yield rows
 
 
-async def stream_declared(source: Settings | Database) -> AsyncGenerator[DeclaredAccount, None]:
-    """Yield all accounts by address, as a file declares them, in one transaction."""
+async def stream_declared(
+    source: Settings | Database,
+) -> AsyncGenerator[list[DeclaredAccount], None]:
+    """Yield all accounts by address, as a file declares them, in batches of one transaction."""
     async with unit_of_work(source) as work:
         policy = await current_policy(work.session, work.settings, warn=False)
-        async for row in UserRepository(work.session).stream(policy, superusers_only=False):
-            yield DeclaredAccount(
-                row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
-            )
+        async for rows in UserRepository(work.session).stream(policy, superusers_only=False):
+            yield [
+                DeclaredAccount(
+                    row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
+                )
+                for row in rows
+            ]
