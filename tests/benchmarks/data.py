@@ -136,6 +136,35 @@ def _fill_sqlite(project: "Project", number: int, layout: Layout) -> None:
         connection.execute("PRAGMA journal_mode=DELETE")
 
 
+def fill_accounts(project: "Project", number: int) -> None:
+    """Insert accounts into a SQLite database, every third with a role, every tenth logged in."""
+    now = datetime.now(UTC)
+    with contextlib.closing(sqlite3.connect(project.file)) as connection:
+        connection.executemany(
+            'INSERT INTO "user" (id, email, hashed_password, is_active, is_superuser, is_verified)'
+            " VALUES (?, ?, '!', 1, 0, 1)",
+            ((user_id(item).hex, f"user{item:07}@example.org") for item in range(number)),
+        )
+        connection.executemany(
+            "INSERT INTO userroleslink (user_id, role_name) VALUES (?, 'doctor')",
+            ((user_id(item).hex,) for item in range(0, number, 3)),
+        )
+        connection.executemany(
+            f"INSERT INTO access_token ({', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    str(UUID(int=item)),
+                    user_id(item).hex,
+                    *map(sqlite_text, (now, now + timedelta(days=1), now)),
+                    AGENTS[0],
+                    "10.0.0.1",
+                )
+                for item in range(0, number, 10)
+            ),
+        )
+        connection.commit()
+
+
 async def _fill_postgresql(project: "Project", number: int, layout: Layout) -> None:
     assert project.server is not None
     connection = await project.server.connect(project.database)

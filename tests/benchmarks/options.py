@@ -53,7 +53,7 @@ def parse(words: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
         "--sessions": "sessions, half of them dead",
         "--server-sessions": "the same on PostgreSQL",
         "--few-sessions": "the small size that memory is compared with",
-        "--list-sessions": "sessions to list",
+        "--list-sessions": "sessions, and accounts, to list",
         "--users": "accounts to apply",
     }
     for name, text in numbers.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional, Self
 from uuid import uuid4
 
-from tests.benchmarks.data import SETTINGS, Layout, fill
+from tests.benchmarks.data import SETTINGS, Layout, fill, fill_accounts
 from tests.benchmarks.figures import Starts
 from tests.benchmarks.processes import BenchmarkError, Run, starts_of
 from tests.postgres import OwnServer, PostgresServer
@@ -30,7 +30,7 @@ class Sizes:
         rows: Sessions, half of them dead.
         server_rows: The same on PostgreSQL, which is faster.
         few_rows: The small size that memory is compared with.
-        list_rows: Sessions to list.
+        list_rows: Sessions, and accounts, to list.
         users: Accounts to apply.
         pairs: Pairs of a cheap row.
         heavy_pairs: Pairs of a clean-up.
@@ -64,6 +64,7 @@ class Bench:
         default_factory=lambda: Path(tempfile.mkdtemp(prefix="clarinet-bench-"))
     )
     _templates: dict[tuple[str, int, Layout], Project] = field(default_factory=dict)
+    _accounts: dict[int, Project] = field(default_factory=dict)
     _starts: dict[str, Starts] = field(default_factory=dict)
     _own_server: Optional[OwnServer] = None
 
@@ -101,6 +102,15 @@ class Bench:
             fill(project, rows, layout)
             self._templates[key] = project
         return self._templates[key]
+
+    def accounts(self, number: int) -> Project:
+        """Return a SQLite database with accounts and a session of every tenth, to be read."""
+        if number not in self._accounts:
+            project = self._project("sqlite")
+            self._init(project)
+            fill_accounts(project, number)
+            self._accounts[number] = project
+        return self._accounts[number]
 
     def starts(self, name: str, ours: Callable[[], Run], reference: Callable[[], Run]) -> Starts:
         """Return what both commands need where there is nothing to do, measured once a run."""

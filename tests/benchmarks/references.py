@@ -39,6 +39,18 @@ LINES = (
     " ELSE 'active' END, created_at, expires_at, last_accessed, ip_address, user_agent"
     ' FROM access_token LEFT JOIN "user" u ON u.id = user_id ORDER BY created_at DESC, token'
 )
+FLAGS = "email, is_active, is_superuser, is_verified"
+ROLE_NAMES = (
+    "(SELECT user_id, group_concat(role_name) AS names FROM userroleslink GROUP BY user_id) r"
+    " ON r.user_id = id"
+)
+ACCOUNTS = (
+    f'SELECT id, {FLAGS}, names, live, used_at FROM "user" LEFT JOIN {ROLE_NAMES} LEFT JOIN'
+    " (SELECT user_id, count(*) FILTER (WHERE expires_at > {0} AND last_accessed >= {1}) AS live,"
+    " max(last_accessed) AS used_at FROM access_token GROUP BY user_id) s ON s.user_id = id"
+    " ORDER BY email"
+)
+DECLARED = f'SELECT {FLAGS}, names FROM "user" LEFT JOIN {ROLE_NAMES} ORDER BY email'
 FIELDS = (
     "id",
     "user_id",
@@ -117,6 +129,38 @@ def lines_sqlite(file: str) -> None:
             sys.stdout.write(line + "\n")
 
 
+def accounts_sqlite(file: str) -> None:
+    """Write all accounts as JSON lines."""
+    with contextlib.closing(open_sqlite(file)) as connection:
+        for row in connection.execute(with_marks(ACCOUNTS), used(ACCOUNTS, texts())):
+            user, email, active, superuser, verified, names, live, used_at = row
+            account = {
+                "id": f"{user[:8]}-{user[8:12]}-{user[12:16]}-{user[16:20]}-{user[20:]}",
+                "email": email,
+                "is_active": bool(active),
+                "is_superuser": bool(superuser),
+                "is_verified": bool(verified),
+                "roles": sorted(names.split(",")) if names else [],
+                "sessions": live or 0,
+                "last_accessed": used_at and used_at.replace(" ", "T") + "Z",
+            }
+            sys.stdout.write(json.dumps(account, ensure_ascii=False) + "\n")
+
+
+def declared_sqlite(file: str) -> None:
+    """Write all accounts as JSON lines, as a file declares them."""
+    with contextlib.closing(open_sqlite(file)) as connection:
+        for email, active, superuser, verified, names in connection.execute(DECLARED):
+            account = {
+                "email": email,
+                "is_active": bool(active),
+                "is_superuser": bool(superuser),
+                "is_verified": bool(verified),
+                "roles": sorted(names.split(",")) if names else [],
+            }
+            sys.stdout.write(json.dumps(account, ensure_ascii=False) + "\n")
+
+
 def vacuum_sqlite(file: str) -> None:
     """Write a copy as SQLite itself does, and remove it."""
     copy = f"{file}.copy"
@@ -191,6 +235,8 @@ ONE: dict[str, Callable[[str], None]] = {
     "counts": counts_sqlite,
     "integrity": integrity_sqlite,
     "lines": lines_sqlite,
+    "accounts": accounts_sqlite,
+    "declared": declared_sqlite,
     "hashes": hashes,
     "vacuum": vacuum_sqlite,
 }

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests import oracle
-from tests.benchmarks.references import lines_sqlite
+from tests.benchmarks.data import fill_accounts
+from tests.benchmarks.references import accounts_sqlite, declared_sqlite, lines_sqlite
 from tests.support import Project
 
 
@@ -23,3 +24,17 @@ def test_the_reference_writes_the_lines_of_a_listing(
     reference = capsys.readouterr().out
     assert reference.count("\n") == 5
     assert project.run("session", "list", "-o", "jsonl").stdout == reference
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_the_references_write_the_lines_of_accounts(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With and without roles and sessions: the bytes are the same."""
+    fill_accounts(project, 11)
+    accounts_sqlite(str(project.file))
+    listed = capsys.readouterr().out
+    assert listed.count("\n") == 12
+    assert project.run("admin", "list", "--all", "-o", "jsonl").stdout == listed
+    declared_sqlite(str(project.file))
+    assert project.run("admin", "export", "-o", "jsonl").stdout == capsys.readouterr().out

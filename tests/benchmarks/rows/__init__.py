@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.places import Bench
+from tests.benchmarks.rows.accounts import apply_dry, export_accounts, list_accounts
 from tests.benchmarks.rows.apply import apply
 from tests.benchmarks.rows.backup import backup_sqlite
 from tests.benchmarks.rows.checks import check, doctor
@@ -36,6 +37,9 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "stats-pg": stats_postgresql,
     "list": list_sessions,
     "apply": apply,
+    "accounts-list": list_accounts,
+    "accounts-export": export_accounts,
+    "accounts-apply-dry": apply_dry,
     "doctor": doctor,
     "check": check,
 }
