@@ -108,6 +108,7 @@ class GroupBy(StrEnum):
     IP = "ip"
     AGENT = "agent"
     DAY = "day"
+    HOUR = "hour"
 
 
 class Readiness(StrEnum):

@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "migrate": ("clarinet_cli.cli.migrate", "Run schema migrations with Alembic."),
     "config": ("clarinet_cli.cli.config", "Show and check the settings."),
 }
+WATCH, WATCH_INTERVAL = "--watch", "2s"
 CommandFunction = Callable[..., Coroutine[Any, Any, Optional[int]]]
 
 
@@ -80,6 +81,19 @@ class SessionIdCommand(DashedArgumentCommand):
     """
 
     dashed = re.compile(r"-(?![-ohy])[\w-]{7,}", re.ASCII)
+
+
+class WatchCommand(Command):
+    """A command without arguments whose option ``--watch`` may stand without its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, with the default interval where ``--watch`` has none."""
+        following = [*args, "--"][1:]
+        words = [
+            f"{WATCH}={WATCH_INTERVAL}" if word == WATCH and after.startswith("-") else word
+            for word, after in zip(args, following, strict=True)
+        ]
+        return super().parse_args(ctx, words)
 
 
 class Group(core.TyperGroup):

@@ -14,6 +14,7 @@ from clarinet_cli.types import OutputFormat, StatsFormat
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
 MAX_INTEGER = 2**63 - 1  # of an integer in the database
 MAX_SECONDS = 366 * 86400
+MIN_INTERVAL_SECONDS = 0.1
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -32,6 +33,19 @@ def parse_duration(text: str | float) -> float:
     seconds = float(match[1]) * SECONDS[(match[2] or "s").lower()]
     if seconds > MAX_SECONDS:
         message = f"{text!r} is longer than a year"
+        raise typer.BadParameter(message)
+    return seconds
+
+
+def parse_interval(text: str | float) -> float:
+    """Return the seconds of a duration that is long enough to see what is shown.
+
+    Raises:
+        BadParameter: It is not a duration, or too short.
+    """
+    seconds = parse_duration(text)
+    if seconds < MIN_INTERVAL_SECONDS:
+        message = f"{text!r} is too short; the least is {MIN_INTERVAL_SECONDS:g}s"
         raise typer.BadParameter(message)
     return seconds
 
@@ -79,6 +93,16 @@ def _output(formats: type[StrEnum]) -> Any:
 
 Output = Annotated[Optional[OutputFormat], _output(OutputFormat)]
 StatsOutput = Annotated[Optional[StatsFormat], _output(StatsFormat)]
+Watch = Annotated[
+    Optional[float],
+    typer.Option(
+        "--watch",
+        parser=parse_interval,
+        metavar="[TIME]",
+        help="Show it again after each interval, 2s by default, until Ctrl-C or q; in a pipe as "
+        "JSON lines.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]

@@ -1,9 +1,9 @@
 """The renderer of results, lists and streams of rows."""
 
 import sys
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from clarinet_cli.cli import formats
@@ -35,12 +35,14 @@ class Listing:
         columns: The fields of a table on a terminal; all by default.
         empty: The note for an empty table.
         complete: Show all rows on a terminal too, since they can't be queried again.
+        titles: The titles of some columns of a table, by field.
     """
 
     row_type: type
     columns: Sequence[str] = ()
     empty: str = "nothing to show"
     complete: bool = False
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,13 @@ class _RowRenderer:
             self._sink = PasswordSink(writer)
         elif output in (None, OutputFormat.TABLE):
             terminal = sys.stdout.isatty()
-            self._sink = TableSink(writer, listing.columns, listing.empty, terminal=terminal)
+            self._sink = TableSink(
+                writer,
+                listing.columns,
+                listing.empty,
+                terminal=terminal,
+                titles=listing.titles,
+            )
             if terminal and limit == RowLimit() and not listing.complete:
                 self._remaining = WHOLE_TABLE_ROWS
                 self._advice = "'-o plain' or '-o jsonl' shows all"

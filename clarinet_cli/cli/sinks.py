@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
@@ -56,11 +56,18 @@ class TableSink:
     """Writes a table: as a whole when it is short, else row by row."""
 
     def __init__(
-        self, writer: Writer, columns: Sequence[str], empty: str, *, terminal: bool
+        self,
+        writer: Writer,
+        columns: Sequence[str],
+        empty: str,
+        *,
+        terminal: bool,
+        titles: Mapping[str, str],
     ) -> None:
         self._writer = writer
         self._columns = columns
         self._empty = empty
+        self._titles = titles
         self._terminal = terminal
         self._first: list[Fields] = []
         self._aligned: Optional[tables.AlignedRows] = None
@@ -81,14 +88,16 @@ class TableSink:
             self._writer.note(self._empty)
         elif self._terminal:
             width = self._writer.console().width
-            _write_rich(self._writer, tables.rich_rows(self._first, self._columns, width))
+            write_rich(self._writer, tables.rich_rows(self._first, self._columns, width))
         else:
             self._begin()
 
     def _begin(self) -> bool:
         columns = self._columns if self._terminal else ()
         styled = self._writer.is_styled(sys.stdout)
-        rows = tables.AlignedRows(self._first, columns, compact=self._terminal, styled=styled)
+        rows = tables.AlignedRows(
+            self._first, columns, compact=self._terminal, styled=styled, titles=self._titles
+        )
         self._aligned = rows
         return self._writer.write([rows.header(), *map(rows.row, self._first)], utf8=False)
 
@@ -114,13 +123,13 @@ class PasswordSink:
 def write_record(writer: Writer, values: Fields) -> None:
     """Write one result as a table with a line for each field."""
     if sys.stdout.isatty():
-        _write_rich(writer, tables.rich_record(values))
+        write_rich(writer, tables.rich_record(values))
     else:
         styled = writer.is_styled(sys.stdout)
         writer.write(tables.aligned_record(values, styled=styled), utf8=False)
 
 
-def _write_rich(writer: Writer, table: Any) -> None:
+def write_rich(writer: Writer, table: Any) -> None:
     """Write a Rich table; Rich itself never writes to standard output, where it could fail."""
     from rich.console import Console
 

@@ -1,8 +1,8 @@
 """Tables for display: values as words, aligned text for pipes, Rich tables for terminals."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Optional
 from uuid import UUID
 
 from clarinet_cli.cli.formats import Fields, column_names, flatten
@@ -30,23 +30,32 @@ class AlignedRows:
         columns: The fields to show; all those of the first rows when empty.
         compact: Short ids and relative times, for a terminal.
         styled: Whether the header is bold.
+        titles: The titles of some columns, by field; the others' are made of the names.
     """
 
     def __init__(
-        self, first: Sequence[Fields], columns: Sequence[str], *, compact: bool, styled: bool
+        self,
+        first: Sequence[Fields],
+        columns: Sequence[str],
+        *,
+        compact: bool,
+        styled: bool,
+        titles: Optional[Mapping[str, str]] = None,
     ) -> None:
         self._names = columns or column_names(first)
         self._compact = compact
         self._styled = styled
         flattened = [flatten(row) for row in first]
         self._right = [is_numeric([row.get(name) for row in flattened]) for name in self._names]
-        self._widths = [display_width(column_title(name)) for name in self._names]
+        titles = titles or {}
+        self._titles = [titles.get(name) or column_title(name) for name in self._names]
+        self._widths = list(map(display_width, self._titles))
         for row in first:
             self._widen(self._cells(row))
 
     def header(self) -> str:
         """Return the titles and a line below them."""
-        titles = self._line([column_title(name) for name in self._names])
+        titles = self._line(self._titles)
         rule = "─" * (sum(self._widths) + len(COLUMN_GAP) * (len(self._widths) - 1))
         return f"{_bold(titles) if self._styled else titles}\n{rule}\n"
 
@@ -84,27 +93,42 @@ def aligned_record(record: Fields, *, styled: bool) -> Iterator[str]:
         yield f"{_bold(padded) if styled else padded}{COLUMN_GAP}{value}\n"
 
 
-def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> Any:
-    """Return a Rich table with a header and a line for each row.
-
-    Args:
-        rows: The fields of each row; not empty.
-        columns: The fields to show; all when empty.
-        screen_width: The columns that the terminal has.
-    """
+def rich_table() -> Any:
+    """Return a Rich table without columns, in the style of all tables with a header."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    flattened = [flatten(row) for row in rows]
-    shown = columns or column_names(rows)
-    table = Table(
+    return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
+
+
+def rich_rows(
+    rows: list[Fields],
+    columns: Sequence[str],
+    screen_width: int,
+    marks: Sequence[str] = (),
+) -> Any:
+    """Return a Rich table with a header and a line for each row.
+
+    Args:
+        rows: The fields of each row; not empty.
+        columns: The fields to show; all when empty.
+        screen_width: The columns that the terminal has.
+        marks: For each row the character before it; the row is bold unless it is a space.
+    """
+    from rich.text import Text
+
+    flattened = [flatten(row) for row in rows]
+    shown = columns or column_names(rows)
+    table = rich_table()
+    if marks:
+        table.add_column("", width=1)
+        screen_width -= 1 + len(COLUMN_GAP)
     cells = [
         [format_cell(name, row.get(name), compact=True) for name in shown] for row in flattened
     ]
@@ -118,8 +142,10 @@ def rich_rows(rows: list[Fields], columns: Sequence[str], screen_width: int) -> 
             overflow="fold",
             width=wanted,
         )
-    for row in cells:
-        table.add_row(*map(Text, row))
+    for number, row in enumerate(cells):
+        mark = [Text(marks[number])] if marks else []
+        changed = bool(marks) and not marks[number].isspace()
+        table.add_row(*mark, *map(Text, row), style="bold" if changed else None)
     return table
 
 
@@ -147,8 +173,13 @@ def _fit_widths(columns: Sequence[Sequence[str]], screen_width: int) -> list[int
     return widths
 
 
-def rich_record(record: Fields) -> Any:
-    """Return a Rich table with a line for each field."""
+def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> Any:
+    """Return a Rich table with a line for each field.
+
+    Args:
+        record: The fields.
+        changes: What to show behind the values of some fields, by name.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -158,7 +189,8 @@ def rich_record(record: Fields) -> Any:
     for name, value in flatten(record).items():
         # One record has room for its whole id, to be copied.
         text = format_cell(name, value, compact=not isinstance(value, UUID))
-        table.add_row(Text(column_title(name)), Text(text))
+        change = [Text(changes.get(name, ""), style="bold")] if changes is not None else []
+        table.add_row(Text(column_title(name)), Text(text), *change)
     return table
 
 

@@ -55,6 +55,7 @@ class Database:
             {} if busy_timeout is None else {"busy_timeout": busy_timeout}
         )
         self._engines: dict[bool, AsyncEngine] = {}
+        self._file_id: Optional[tuple[int, int]] = None
 
     @asynccontextmanager
     async def session(self, *, access: Access = Access.READ) -> AsyncIterator[AsyncSession]:
@@ -80,6 +81,25 @@ class Database:
                 )
             async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
                 yield session
+
+    async def disconnect_if_replaced(self) -> None:
+        """Close the connections if another SQLite file has the database's name since the last call.
+
+        For a command that reads again and again: an open connection would stay with the old
+        file. On PostgreSQL nothing happens.
+
+        Raises:
+            UnreachableError: The file is missing.
+        """
+        url = database_url(self.settings)
+        file = sqlite_file(url)
+        if file is None:
+            return
+        require_sqlite_file(url, self.settings.project_dir)
+        status = file.stat()
+        before, self._file_id = self._file_id, (status.st_dev, status.st_ino)
+        if before not in (None, self._file_id):
+            await self.disconnect()
 
     async def disconnect(self) -> None:
         """Close the idle connections; the next transaction opens another one.

@@ -56,6 +56,9 @@ class Pages(Protocol):
     async def next_page(self) -> SessionPage:
         """Return the next page; empty at the end."""
 
+    async def close(self) -> None:
+        """Remove what the listing has left on its connection, for other queries there."""
+
 
 async def session_pages(
     session: AsyncSession,
@@ -135,6 +138,9 @@ class KeysetPages:
 
     async def prepare(self) -> None:
         """Do nothing: there is nothing to prepare."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing is left."""
 
     async def next_page(self) -> SessionPage:
         """Return the next page; empty at the end."""

@@ -145,6 +145,12 @@ class CopiedPages:
         self.read += len(rows)
         return page_of(rows, as_id=_stored_id, as_instants=iso_texts, as_texts=_stored_texts)
 
+    async def close(self) -> None:
+        """Drop the temporary tables: their names hide those of the database."""
+        connection = await self.session.connection()
+        for table in (SESSIONS, USERS, LISTING):
+            await connection.run_sync(table.drop)
+
     async def _fill(
         self, table: Table, query: Select[*tuple[Any, ...]], place: dict[str, Any]
     ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Optional, cast
 
 from sqlalchemy import (
     CTE,
@@ -63,6 +63,13 @@ class utc_day(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
     inherit_cache = True
 
 
+class utc_hour(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
+    """The hour of a timestamp in UTC, as ``YYYY-MM-DDTHH:00Z``."""
+
+    type = String()
+    inherit_cache = True
+
+
 @compiles(utc_day, "sqlite")
 def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
     return f"date({compiler.process(element.clauses, **options)})"
@@ -72,6 +79,18 @@ def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
 def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
     timestamp = compiler.process(element.clauses, **options)
     return f"to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(utc_hour, "sqlite")
+def _sqlite_hour(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:00Z', {timestamp})"
+
+
+@compiles(utc_hour, "postgresql")
+def _postgresql_hour(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"')"""
 
 
 @compiles(lifetime_between, "sqlite")
@@ -106,6 +125,7 @@ _GROUP_KEYS: dict[GroupBy, ColumnElement[Any]] = {
     GroupBy.IP: cast("ColumnElement[Any]", col(AccessToken.ip_address)),
     GroupBy.AGENT: cast("ColumnElement[Any]", col(AccessToken.user_agent)),
     GroupBy.DAY: utc_day(CREATED),
+    GroupBy.HOUR: utc_hour(CREATED),
 }
 
 
@@ -145,14 +165,17 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
     async def _row(self, query: Select[Any]) -> Sequence[Any]:
         return tuple((await self.session.execute(query)).one())
 
-    async def grouped(self, policy: ExpiryPolicy, by: GroupBy) -> list[SessionGroup]:
+    async def grouped(
+        self, policy: ExpiryPolicy, by: GroupBy, *, top: Optional[int] = None
+    ) -> list[SessionGroup]:
         """Count sessions by state for each value of a column, the most frequent first.
 
         Args:
             policy: The reference time of the states.
-            by: The column; days are ordered newest first.
+            by: The column; days and hours are ordered newest first.
+            top: How many groups to return, those with the most sessions; None: all.
         """
-        key = _GROUP_KEYS[by]
+        key, is_period = _GROUP_KEYS[by], by in (GroupBy.DAY, GroupBy.HOUR)
         states = [state.value for state in StateName if state is not StateName.INVALID]
         total = func.count()
         # The server finds no account by a non-canonical id.
@@ -168,15 +191,19 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             .select_from(AccessToken)
             .outerjoin(User, same_user)
             .group_by(key)
-            .order_by(*([key.desc()] if by is GroupBy.DAY else [total.desc(), key]))
+            .order_by(*([key.desc()] if is_period and top is None else [total.desc(), key]))
+            .limit(top)
         )
         if by is GroupBy.ROLE:
             query = query.outerjoin(RoleLink, col(RoleLink.user_id) == canonical_id(USER_ID))
         rows = await self.session.execute(query)
-        return [
+        groups = [
             SessionGroup(text_of(value), count, active, idle, expired, blocked, users, bad or None)
             for value, count, active, idle, expired, blocked, users, bad in rows
         ]
+        if is_period and top is not None:
+            groups.sort(key=lambda group: group.key or "", reverse=True)
+        return groups
 
 
 def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:

@@ -131,7 +131,7 @@ class SessionStats:
 
 @dataclass(frozen=True, slots=True)
 class SessionGroup:
-    """The sessions that have ``key`` in common: an e-mail, a role, an address, a day.
+    """The sessions with the same ``key``: an e-mail, role, address, agent, day or hour.
 
     A session of a user with several roles counts for each of them. ``invalid`` is set only
     if there are invalid sessions.

@@ -26,7 +26,7 @@ from clarinet_cli.services.schema import (
     migration_status,
     revision_status,
 )
-from clarinet_cli.services.unit_of_work import unit_of_work
+from clarinet_cli.services.unit_of_work import Database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
@@ -35,20 +35,20 @@ FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 
 
-async def database_status(settings: Settings) -> DatabaseStatus:
+async def database_status(source: Settings | Database) -> DatabaseStatus:
     """Return backend, size, revision, and the number of rows in each of our tables.
 
     Args:
-        settings: Which database and which project directory.
+        source: Which database and which project directory; see ``unit_of_work``.
     """
-    url = database_url(settings)
-    async with unit_of_work(settings, check_tables=False) as work:
+    async with unit_of_work(source, check_tables=False) as work:
         server = ServerRepository(work.session)
         version, size = await server.version(), await server.size()
         rows = await server.row_counts()
         connection = await work.session.connection()
         current = await connection.run_sync(current_heads)
-    migrations = revision_status(find_environment(settings.project_dir), current)
+    url = database_url(work.settings)
+    migrations = revision_status(find_environment(work.settings.project_dir), current)
     return DatabaseStatus(
         backend=url.get_backend_name(),
         server_version=version,

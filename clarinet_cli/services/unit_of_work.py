@@ -81,7 +81,7 @@ async def unit_of_work(
     audited = access is Access.WRITE and not dry_run
     with audit_transaction() if audited else nullcontext(TransactionAudit()) as audit:
         async with (
-            _database(source) as database,
+            as_database(source) as database,
             database.session(access=access) as session,
             transaction(
                 session,
@@ -97,7 +97,8 @@ async def unit_of_work(
 
 
 @asynccontextmanager
-async def _database(source: Settings | Database) -> AsyncIterator[Database]:
+async def as_database(source: Settings | Database) -> AsyncIterator[Database]:
+    """Yield the database of some settings, closed at the end; or a ``Database`` as it is."""
     if isinstance(source, Database):
         yield source
         return

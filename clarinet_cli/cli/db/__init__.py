@@ -1,12 +1,12 @@
 """``clarinet db``: the database as a whole."""
 
-from clarinet_cli.cli.commands import command, group
+from clarinet_cli.cli.commands import WatchCommand, command, group
 from clarinet_cli.cli.db import backup, maintenance, queries
 
 app = group("db")
 
 command(app)(maintenance.init)
-command(app)(queries.status)
+command(app, cls=WatchCommand)(queries.status)
 command(app)(queries.wait)
 command(app)(queries.check)
 command(app)(backup.backup)

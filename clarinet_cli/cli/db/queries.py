@@ -1,32 +1,50 @@
 """Commands that examine the database: status, wait, check and inspect."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
-from clarinet_cli.cli.options import Output, Strict, parse_duration
+from clarinet_cli.cli.changes import field_changes
+from clarinet_cli.cli.formats import as_fields
+from clarinet_cli.cli.options import Output, Strict, Watch, parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import interactive, prompt
 from clarinet_cli.cli.render import render, render_findings
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.tables import rich_record
 from clarinet_cli.types import OutputFormat, Readiness
 
 if TYPE_CHECKING:
+    from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.mapping import Lifetime, SessionStrategy
+    from clarinet_cli.results import DatabaseStatus
     from clarinet_cli.services.inspection import Proposal
+    from clarinet_cli.services.unit_of_work import Database
 
 STRATEGIES = ("database", "jwt", "redis")
 
 
-async def status(runtime: Runtime, output: Output = None) -> None:
+async def status(runtime: Runtime, interval: Watch = None, output: Output = None) -> None:
     """Show the server's version, the size, the revision, and the rows of each table.
 
     Example: clarinet db status -o json
     """
     from clarinet_cli.services.readiness import database_status
 
-    render(runtime, await database_status(runtime.settings), output)
+    if interval is None:
+        render(runtime, await database_status(runtime.settings), output)
+        return
+    from clarinet_cli.cli.watch import View, watch
+
+    async def read(database: "Database", *, warn: bool) -> "DatabaseStatus":
+        return await database_status(database)
+
+    def draw(result: "DatabaseStatus", before: "Optional[DatabaseStatus]", _: "Canvas") -> Any:
+        after = as_fields(result)
+        return rich_record(after, field_changes(as_fields(before or result), after))
+
+    await watch(runtime, View(read, draw), output, interval)
 
 
 async def wait(

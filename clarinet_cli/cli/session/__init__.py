@@ -1,12 +1,12 @@
 """``clarinet session``: log-in sessions."""
 
-from clarinet_cli.cli.commands import SessionIdCommand, command, group
-from clarinet_cli.cli.session import cleanup, queries, revoke
+from clarinet_cli.cli.commands import SessionIdCommand, WatchCommand, command, group
+from clarinet_cli.cli.session import cleanup, queries, revoke, stats
 
 app = group("session")
 
-command(app)(queries.stats)
-command(app, "list")(queries.list_all)
+command(app, cls=WatchCommand)(stats.stats)
+command(app, "list", cls=WatchCommand)(queries.list_all)
 command(app)(queries.list_user)
 command(app, cls=SessionIdCommand)(queries.show)
 command(app, cls=SessionIdCommand)(revoke.revoke)

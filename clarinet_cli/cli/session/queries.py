@@ -1,61 +1,37 @@
 """Commands that query log-in sessions."""
 
+from collections.abc import Hashable
+from contextlib import aclosing
 from datetime import timedelta
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from clarinet_cli.cli.changes import MARKS, compare_rows
+from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
     OnlyOfUser,
     Output,
     SessionArgument,
-    StatsOutput,
     UserArgument,
+    Watch,
     parse_age,
 )
-from clarinet_cli.cli.render import Listing, RowLimit, render, render_list, render_rows
+from clarinet_cli.cli.render import Listing, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import GroupBy, OutputFormat, SessionFilter, StateName, StatsFormat
+from clarinet_cli.cli.tables import rich_rows
+from clarinet_cli.types import SessionFilter, StateName
+
+if TYPE_CHECKING:
+    from clarinet_cli.cli.charts import Canvas
+    from clarinet_cli.cli.watch import View
+    from clarinet_cli.results import SessionRow
+    from clarinet_cli.services.unit_of_work import Database
 
 USER_COLUMNS = ("id", "state", "created_at", "last_accessed", "ip_address", "user_agent")
 ALL_COLUMNS = ("id", "email", "state", "created_at", "last_accessed", "ip_address")
 TERMINAL_LIMIT = 100
-
-
-async def stats(
-    runtime: Runtime,
-    by: Annotated[Optional[GroupBy], typer.Option("--by", help="Group by this column.")] = None,
-    output: StatsOutput = None,
-) -> None:
-    """Count sessions by state and age.
-
-    A session's life is the time from log-in to expiry. Use -o prometheus with the textfile
-    collector of the node exporter.
-
-    Example: clarinet session stats --by user
-    """
-    from clarinet_cli.cli.metrics import group_metrics, stats_metrics
-    from clarinet_cli.results import SessionGroup
-    from clarinet_cli.services.sessions.queries import grouped_stats, session_stats
-    from clarinet_cli.services.unit_of_work import Access, unit_of_work
-
-    metrics = output is StatsFormat.PROMETHEUS
-    shown = OutputFormat(output) if output and not metrics else None
-    if by is None:
-        async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
-            total = await session_stats(work)
-        if metrics:
-            runtime.writer.write(stats_metrics(total))
-        else:
-            render(runtime, total, shown)
-        return
-    async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
-        groups = await grouped_stats(work, by)
-    if metrics:
-        runtime.writer.write(group_metrics(groups, by))
-    else:
-        render_list(runtime, groups, shown, Listing(SessionGroup, empty="no sessions"))
 
 
 async def list_all(
@@ -96,6 +72,7 @@ async def list_all(
             show_default=f"{TERMINAL_LIMIT} on a terminal, else all",
         ),
     ] = None,
+    interval: Watch = None,
     output: Output = None,
 ) -> None:
     """List sessions, newest first.
@@ -114,9 +91,51 @@ async def list_all(
         idle_for=None if idle_for is None else timedelta(seconds=idle_for),
         limit=rows.fetched,
     )
-    pages = list_sessions(runtime.settings, where, identifier=user)
     listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
+    if interval is not None:
+        from clarinet_cli.cli.watch import watch
+
+        await watch(runtime, _list_view(where, user, rows, listing), output, interval)
+        return
+    pages = list_sessions(runtime.settings, where, identifier=user)
     await render_rows(runtime, pages, output, listing, rows)
+
+
+def _list_view(
+    where: SessionFilter, user: Optional[str], limit: RowLimit, listing: Listing
+) -> "View[list[SessionRow]]":
+    """Return a listing of sessions, to be read and drawn."""
+    from clarinet_cli.cli.watch import View
+    from clarinet_cli.services.sessions.queries import list_sessions
+
+    async def read(database: "Database", *, warn: bool) -> "list[SessionRow]":
+        pages = list_sessions(database, where, identifier=user, warn=warn)
+        async with aclosing(pages):
+            return [row async for page in pages for row in page]
+
+    def draw(
+        result: "list[SessionRow]", before: "Optional[list[SessionRow]]", canvas: "Canvas"
+    ) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        most = limit.shown
+        shown, earlier = result[:most], (result if before is None else before)[:most]
+        compared = list(compare_rows(earlier, shown, _identity, limit=most or limit.given))
+        if not compared:
+            return Text(listing.empty)
+        rows = [as_fields(row) for row, _ in compared]
+        marks = [mark for _, mark in compared]
+        parts = [rich_rows(rows, listing.columns, canvas.width, marks), Text(MARKS)]
+        if len(result) > len(shown):
+            parts.insert(1, Text(f"only the first {most} rows are shown; '--limit N' shows more"))
+        return Group(*parts)
+
+    return View(read, draw)
+
+
+def _identity(row: "SessionRow") -> Hashable:
+    return row.id, row.user_id, row.created_at
 
 
 async def list_user(

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import open_database, transaction
+from clarinet_cli.database.session import Database, transaction
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.exceptions import FAILURE, NOT_FOUND, REFUSED
 from clarinet_cli.repositories.listing import session_pages, session_row
@@ -23,7 +23,7 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import SessionDetail, SessionGroup, SessionPage, SessionStats
 from clarinet_cli.services.accounts.resolve import resolve_user, storable
 from clarinet_cli.services.clocks import current_policy
-from clarinet_cli.services.unit_of_work import UnitOfWork
+from clarinet_cli.services.unit_of_work import UnitOfWork, as_database
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, GroupBy, SessionFilter
 
@@ -85,11 +85,12 @@ async def one_session(
 
 
 async def list_sessions(
-    settings: Settings,
+    source: Settings | Database,
     where: SessionFilter = ANY_SESSION,
     *,
     identifier: Optional[str] = None,
     now: Optional[datetime] = None,
+    warn: bool = True,
 ) -> AsyncGenerator[SessionPage, None]:
     """Yield sessions page by page, newest first.
 
@@ -97,23 +98,24 @@ async def list_sessions(
     written: a reader that stays open keeps the server from truncating SQLite's log.
 
     Args:
-        settings: Which database, and the idle limit.
+        source: Which database, and the idle limit; see ``unit_of_work``.
         where: Only those that match.
         identifier: Only those of this user, as ``resolve_user`` reads it.
         now: When to judge them; the database's clock by default.
+        warn: Warn when the clocks differ.
 
     Raises:
         NotFoundError: There is no such user.
         RefusedError: Several users match.
     """
     async with (
-        open_database(settings) as database,
+        as_database(source) as database,
         database.session(access=Access.REPLICA) as session,
     ):
         async with transaction(session, Access.REPLICA):
             await require_server_tables(session)
             user_id = await resolve_user_id(session, identifier)
-            policy = await current_policy(session, settings, now)
+            policy = await current_policy(session, database.settings, now, warn=warn)
             pages = await session_pages(session, policy, where, user_id=user_id)
             if not all(storable(text) for text in (where.ip, where.agent) if text is not None):
                 return
@@ -121,6 +123,8 @@ async def list_sessions(
         while True:
             async with transaction(session, Access.REPLICA):
                 page = await pages.next_page()
+                if not page and isinstance(source, Database):
+                    await pages.close()
             if not page:
                 return
             yield page
@@ -154,26 +158,36 @@ async def show_session(
     return SessionDetail.of(row, users[0] if users else None)
 
 
-async def session_stats(work: UnitOfWork, *, now: Optional[datetime] = None) -> SessionStats:
+async def session_stats(
+    work: UnitOfWork, *, now: Optional[datetime] = None, warn: bool = True
+) -> SessionStats:
     """Count all sessions by state, in one statement.
 
     Args:
         work: A unit of work.
         now: When to judge them; the database's clock by default.
+        warn: Warn when the clocks differ.
     """
-    policy = await current_policy(work.session, work.settings, now)
+    policy = await current_policy(work.session, work.settings, now, warn=warn)
     return await SessionStatsRepository(work.session).stats(policy)
 
 
 async def grouped_stats(
-    work: UnitOfWork, by: GroupBy, *, now: Optional[datetime] = None
+    work: UnitOfWork,
+    by: GroupBy,
+    *,
+    top: Optional[int] = None,
+    now: Optional[datetime] = None,
+    warn: bool = True,
 ) -> list[SessionGroup]:
-    """Count sessions by state for each user, role, address, agent or day.
+    """Count sessions by state for each user, role, address, agent, day or hour.
 
     Args:
         work: A unit of work.
         by: What to group by.
+        top: How many groups to return, those with the most sessions; None: all.
         now: When to judge them; the database's clock by default.
+        warn: Warn when the clocks differ.
     """
-    policy = await current_policy(work.session, work.settings, now)
-    return await SessionStatsRepository(work.session).grouped(policy, by)
+    policy = await current_policy(work.session, work.settings, now, warn=warn)
+    return await SessionStatsRepository(work.session).grouped(policy, by, top=top)

@@ -1,0 +1,163 @@
+"""The command that counts sessions."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from clarinet_cli.cli.options import MAX_INTEGER, StatsOutput, Watch
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.sinks import WHOLE_TABLE_ROWS, write_rich
+from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
+
+if TYPE_CHECKING:
+    from clarinet_cli.cli.charts import Canvas
+    from clarinet_cli.cli.watch import View
+    from clarinet_cli.results import SessionGroup, SessionStats
+    from clarinet_cli.services.unit_of_work import Database
+
+EMPTY = "no sessions"
+MORE_HINT = "'-o plain' or '-o jsonl' shows all"
+
+
+async def stats(
+    runtime: Runtime,
+    by: Annotated[Optional[GroupBy], typer.Option("--by", help="Group by this column.")] = None,
+    top: Annotated[
+        Optional[int],
+        typer.Option(
+            "--top",
+            metavar="N",
+            min=1,
+            max=MAX_INTEGER,
+            help="With --by: only the N groups with the most sessions.",
+        ),
+    ] = None,
+    interval: Watch = None,
+    output: StatsOutput = None,
+) -> None:
+    """Count sessions by state and age.
+
+    A session's life is the time from log-in to expiry. Days and hours are in UTC. Use -o
+    prometheus with the textfile collector of the node exporter.
+
+    Example: clarinet session stats --by user --top 10
+    """
+    from clarinet_cli.exceptions import INVALID
+
+    if top is not None and by is None:
+        raise INVALID.with_context("--top selects groups: give --by too")
+    view = _total_view() if by is None else _group_view(by, top)
+    if interval is not None:
+        from clarinet_cli.cli.watch import watch
+
+        await watch(runtime, view, output, interval)
+        return
+    from clarinet_cli.services.unit_of_work import open_database
+
+    async with open_database(runtime.settings) as database:
+        result = await view.read(database, warn=True)
+    _show(runtime, result, by, output, view)
+
+
+def _show(
+    runtime: Runtime,
+    result: Any,
+    by: Optional[GroupBy],
+    output: Optional[StatsFormat],
+    view: "View[Any]",
+) -> None:
+    """Write the statistics once: as a picture on a terminal, else as all commands do."""
+    from clarinet_cli.cli.metrics import group_metrics, stats_metrics
+    from clarinet_cli.cli.render import Listing, render, render_list, shows_table
+    from clarinet_cli.results import SessionGroup
+
+    if output is StatsFormat.PROMETHEUS:
+        runtime.writer.write(stats_metrics(result) if by is None else group_metrics(result, by))
+        return
+    shown = OutputFormat(output) if output else None
+    if result != [] and shows_table(runtime, shown):
+        from clarinet_cli.cli.charts import Canvas
+        from clarinet_cli.timefmt import machine_now
+
+        width = runtime.writer.console().width
+        canvas = Canvas.of(width, sys.stdout.encoding, machine_now())
+        write_rich(runtime.writer, view.draw(result, None, canvas))
+    elif by is None:
+        render(runtime, result, shown)
+    else:
+        listing = Listing(SessionGroup, empty=EMPTY, titles={"key": by})
+        render_list(runtime, result, shown, listing)
+
+
+def _total_view() -> "View[SessionStats]":
+    """Return the statistics of all sessions, to be read and drawn."""
+    from clarinet_cli.cli.changes import field_changes
+    from clarinet_cli.cli.charts import stats_chart
+    from clarinet_cli.cli.formats import as_fields
+    from clarinet_cli.cli.watch import View
+    from clarinet_cli.services.sessions.queries import session_stats
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
+
+    async def read(database: "Database", *, warn: bool) -> "SessionStats":
+        async with unit_of_work(database, access=Access.REPLICA) as work:
+            return await session_stats(work, warn=warn)
+
+    def draw(result: "SessionStats", before: "Optional[SessionStats]", canvas: "Canvas") -> Any:
+        changes = None if before is None else field_changes(as_fields(before), as_fields(result))
+        return stats_chart(result, canvas, changes)
+
+    return View(read, draw)
+
+
+def _group_view(by: GroupBy, top: Optional[int]) -> "View[list[SessionGroup]]":
+    """Return the sessions of each group, to be read and drawn."""
+    from clarinet_cli.cli.watch import View
+    from clarinet_cli.services.sessions.queries import grouped_stats
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
+
+    async def read(database: "Database", *, warn: bool) -> "list[SessionGroup]":
+        async with unit_of_work(database, access=Access.REPLICA) as work:
+            return await grouped_stats(work, by, top=top, warn=warn)
+
+    def draw(
+        result: "list[SessionGroup]", before: "Optional[list[SessionGroup]]", canvas: "Canvas"
+    ) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        from clarinet_cli.cli.charts import PERIODS, group_chart, with_empty_periods
+
+        earlier = result if before is None else before
+        groups, changes = _compare(earlier, result, top)
+        if by in PERIODS and top is None:
+            groups = list(with_empty_periods(groups, by, canvas.now))
+        if not groups:
+            return Text(EMPTY)
+        shown = groups[:WHOLE_TABLE_ROWS]
+        chart = group_chart(shown, by, canvas, None if before is None else changes)
+        if len(groups) == len(shown):
+            return chart
+        return Group(chart, Text(f"only the first {len(shown)} rows are shown; {MORE_HINT}"))
+
+    return View(read, draw)
+
+
+def _compare(
+    before: "Sequence[SessionGroup]", after: "Sequence[SessionGroup]", top: Optional[int]
+) -> "tuple[list[SessionGroup], dict[Optional[str], str]]":
+    """Return groups and what has changed by key; a group that is gone has no sessions."""
+    from clarinet_cli.cli.changes import CHANGED, GONE, NEW, compare_rows
+    from clarinet_cli.results import SessionGroup
+
+    totals = {group.key: group.total for group in before}
+    groups, changes = [], {}
+    for group, mark in compare_rows(before, after, lambda group: group.key, limit=top):
+        groups.append(group if mark != GONE else SessionGroup(group.key, 0, 0, 0, 0, 0, 0))
+        if mark == CHANGED:
+            difference = group.total - totals[group.key]
+            changes[group.key] = f"{difference:+d}" if difference else "changed"
+        elif mark in (NEW, GONE):
+            changes[group.key] = "new" if mark == NEW else "gone"
+    return groups, changes

@@ -1,0 +1,312 @@
+"""``--watch``: a result is read and shown again after each interval."""
+
+import asyncio
+import io
+import os
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, Self, TextIO, TypeVar, cast
+
+from clarinet_cli.cli import formats
+from clarinet_cli.cli.charts import Canvas
+from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.sinks import write_rich
+from clarinet_cli.cli.tables import format_duration
+from clarinet_cli.cli.text import printable
+from clarinet_cli.cli.writer import Writer
+from clarinet_cli.exceptions import INVALID, ClarinetError
+from clarinet_cli.timefmt import iso_text, machine_now
+from clarinet_cli.utils.logger import logger
+
+if TYPE_CHECKING:
+    from clarinet_cli.services.unit_of_work import Database
+
+ResultT = TypeVar("ResultT")
+ReadT = TypeVar("ReadT", covariant=True)
+JSON_FORMATS = ("json", "jsonl")
+DUMB_TERMINALS = ("dumb", "unknown")
+QUIT_KEYS = b"qQ"
+
+
+class Read(Protocol[ReadT]):
+    """Reads a result; see ``View``."""
+
+    def __call__(self, database: "Database", *, warn: bool) -> Awaitable[ReadT]:
+        """Read it, with or without warnings about the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class View(Generic[ResultT]):
+    """A result that can be shown again and again.
+
+    Attributes:
+        read: Reads it, in transactions that have ended when it returns.
+        draw: Returns a Rich renderable of a result for a terminal, with the changes since an
+            earlier result unless that is None.
+    """
+
+    read: Read[ResultT]
+    draw: Callable[[ResultT, Optional[ResultT], Canvas], Any]
+
+
+async def watch(runtime: Runtime, view: View[Any], output: Optional[str], interval: float) -> None:
+    """Read and show a result after each interval, until a signal or ``q`` ends the command.
+
+    On a terminal each picture replaces the one before, and the last one stays. In a pipe, or
+    with ``-o json``, each is one JSON line, until the reader closes the pipe. One connection
+    is used, without a transaction between two readings. When the first reading fails, the
+    command fails; later the failure is shown, and the next reading tries a new connection.
+
+    Args:
+        runtime: The context of the run.
+        view: The result.
+        output: The value of ``--output``.
+        interval: Seconds between the end of a reading and the next one.
+
+    Raises:
+        InvalidInputError: The format has no form for many results.
+        ClarinetError: The first reading failed, or standard output can't be written.
+    """
+    if output not in (None, "table", *JSON_FORMATS):
+        raise INVALID.with_context(
+            f"--watch has no format {output}", hint="-o json writes a JSON line after each interval"
+        )
+    if output is None and runtime.writer.quiet:
+        raise INVALID.with_context(
+            "--watch has nothing to show with -q", hint="-o json writes JSON lines"
+        )
+    if sys.stdout.isatty() and output not in JSON_FORMATS:
+        await _show_pictures(runtime, view, interval)
+    else:
+        await _write_lines(runtime, view, interval)
+
+
+async def _repeat(
+    runtime: Runtime,
+    view: View[Any],
+    interval: float,
+    show: Callable[[Any, Optional[ClarinetError]], bool],
+) -> None:
+    """Read a result after each interval as long as *show* returns True.
+
+    Args:
+        runtime: The context of the run.
+        view: The result.
+        interval: Seconds between the end of a reading and the next one.
+        show: Shows the last result, and the error of a later reading that failed.
+    """
+    from clarinet_cli.services.unit_of_work import open_database
+
+    async with open_database(runtime.settings) as database:
+        await database.disconnect_if_replaced()
+        result = await view.read(database, warn=True)
+        going_on = show(result, None)
+        while going_on:
+            await asyncio.sleep(interval)
+            error = None
+            try:
+                await database.disconnect_if_replaced()
+                result = await view.read(database, warn=False)
+            except ClarinetError as failure:
+                logger.bind(reported=True).error(failure.message)
+                await database.disconnect()
+                error = failure
+            going_on = show(result, error)
+
+
+async def _write_lines(runtime: Runtime, view: View[Any], interval: float) -> None:
+    """Write each result as one line; note once that readings fail."""
+    failing = False
+
+    def show(result: Any, error: Optional[ClarinetError]) -> bool:
+        nonlocal failing
+        if error is not None and not failing:
+            runtime.writer.warn(f"{error.message}; trying again")
+        failing = error is not None
+        return failing or runtime.writer.write([_json_line(result)])
+
+    await _repeat(runtime, view, interval, show)
+
+
+def _json_line(result: Any) -> str:
+    """Return a result, or a list of them, as one line."""
+    if not isinstance(result, list):
+        return formats.as_json(formats.as_fields(result), pretty=False)
+    rows = (formats.as_json(formats.as_fields(row), pretty=False).rstrip("\n") for row in result)
+    return f"[{', '.join(rows)}]\n"
+
+
+async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> None:
+    """Show each result in place of the one before."""
+    from rich.console import Group
+    from rich.text import Text
+
+    before: Any = None
+    read_at = machine_now()
+
+    def show(result: Any, error: Optional[ClarinetError]) -> bool:
+        nonlocal before, read_at
+        canvas = screen.canvas
+        if error is None:
+            read_at = canvas.now
+        when = f"{iso_text(read_at)[:19]}Z, every {format_duration(interval)}"
+        lines = [Text(f"{when}; q ends" if screen.reads_keys else when)]
+        if error is not None:
+            text = f"error: {printable(error.message)}; trying again"
+            lines.append(Text(text, style="bold red"))
+        picture = view.draw(result, result if before is None else before, canvas)
+        before = result
+        screen.show(Group(*lines, Text(), picture))
+        return True
+
+    with Screen(runtime.writer) as screen:
+        try:
+            await _repeat(runtime, view, interval, show)
+        except asyncio.CancelledError:
+            if not screen.quit:
+                raise
+
+
+@dataclass(slots=True)
+class Screen:
+    """A terminal on which each picture replaces the one before, and whose keys are read.
+
+    The cursor is hidden and typed keys are not echoed until the block ends, or the command is
+    suspended by Ctrl-Z. A terminal that can't move its cursor gets one picture after another.
+    ``q`` cancels the task that opened the screen.
+
+    Attributes:
+        writer: Writes to the terminal.
+        quit: ``q`` was pressed.
+    """
+
+    writer: Writer
+    quit: bool = False
+    _console: Any = None
+    _live: Any = None
+    _modes: Optional[list[Any]] = None
+    _task: Any = None
+
+    def __enter__(self) -> Self:
+        """Begin to read keys; the first picture hides the cursor."""
+        self._task = asyncio.current_task()
+        self._console = self._make_console()
+        self._read_keys()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the terminal; the last picture stays."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
+        try:
+            self._stop()
+        finally:
+            self._restore_modes()
+
+    @property
+    def reads_keys(self) -> bool:
+        """Whether ``q`` ends the command."""
+        return self._modes is not None
+
+    @property
+    def canvas(self) -> Canvas:
+        """The terminal as it is now."""
+        return Canvas.of(self._console.width, sys.stdout.encoding, machine_now())
+
+    def show(self, picture: Any) -> None:
+        """Replace the picture.
+
+        Args:
+            picture: A Rich renderable.
+        """
+        from rich.live import Live
+
+        if os.environ.get("TERM") in DUMB_TERMINALS:
+            write_rich(self.writer, picture)
+            self.writer.write(["\n"], utf8=False)
+            return
+        if self._live is None:
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(picture, refresh=True)
+
+    def _make_console(self) -> Any:
+        from rich.console import Console
+
+        screen = self.writer.console()
+        return Console(
+            file=cast("TextIO", _WriterStream(self.writer)),
+            color_system=screen.color_system,
+            no_color=screen.no_color,
+            force_terminal=True,
+            force_interactive=True,
+            highlight=False,
+        )
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _read_keys(self) -> None:
+        """Read single keys without echo, if the command is in the foreground of its terminal."""
+        with suppress(OSError, ValueError):
+            descriptor = sys.stdin.fileno()
+            if sys.stdin.isatty() and os.tcgetpgrp(descriptor) == os.getpgrp():
+                self._modes = termios.tcgetattr(descriptor)
+                tty.setcbreak(descriptor, termios.TCSANOW)
+                asyncio.get_running_loop().add_reader(descriptor, self._on_key, descriptor)
+
+    def _restore_modes(self) -> None:
+        """Let the terminal be as it was, unless it is gone."""
+        modes, self._modes = self._modes, None
+        if modes is not None:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            with suppress(termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
+
+    def _on_key(self, descriptor: int) -> None:
+        try:
+            keys = os.read(descriptor, 1024)
+        except OSError:
+            keys = b""
+        if not keys:  # the terminal is gone
+            asyncio.get_running_loop().remove_reader(descriptor)
+        if not self.quit and set(QUIT_KEYS) & set(keys):
+            self.quit = True
+            self._task.cancel()
+
+    def _suspend(self) -> None:
+        """Give the terminal back, stop until SIGCONT, and take it again."""
+        self._stop()
+        self._restore_modes()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._read_keys()
+
+
+class _WriterStream(io.TextIOBase):
+    """A text stream for Rich, whose content goes to standard output by the writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of standard output."""
+        return sys.stdout.encoding
+
+    def write(self, text: str, /) -> int:
+        """Write text, flushed."""
+        self._writer.write([text], utf8=False)
+        return len(text)
