@@ -43,7 +43,7 @@ from clarinet_cli.repositories.base import (
     prevented_error,
 )
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
-from clarinet_cli.results import UserRow
+from clarinet_cli.results import DeclaredAccount, UserRow
 from clarinet_cli.types import ANY_USER, StateName, UserFilter
 
 ID = col(User.id)
@@ -302,15 +302,7 @@ class UserRepository(BaseRepository[User]):
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)
         used = _by_canonical_id(used_by.subquery())
-        role_id = canonical_id(col(RoleLink.user_id))
-        roles = (
-            select(
-                role_id.label("user_id"),
-                func.aggregate_strings(col(RoleLink.role_name), SEPARATOR).label("names"),
-            )
-            .group_by(role_id)
-            .subquery()
-        )
+        roles = _role_names()
         # Columns without the hash: the server may sort in a temporary file.
         flags = map(col, (User.is_active, User.is_superuser, User.is_verified))
         fields: list[Any] = [ID, EMAIL, *flags, roles.c.names, used.c.live, used.c.last_accessed]
@@ -341,6 +333,24 @@ class UserRepository(BaseRepository[User]):
         async for some in found.partitions():
             yield [_user_row(*values) for values in some]
 
+    async def stream_declared(self) -> AsyncGenerator[list[DeclaredAccount], None]:
+        """Yield all accounts by address, as a file declares them, in batches of one query."""
+        roles = _role_names()
+        query = (
+            select(*STATE[1:], roles.c.names)
+            .select_from(User)
+            .outerjoin(roles, roles.c.user_id == canonical_id(ID))
+            .order_by(EMAIL)
+        )
+        found = await self.session.stream(query, execution_options={"yield_per": FETCH_SIZE})
+        async for some in found.partitions():
+            yield [
+                DeclaredAccount(
+                    email or "", bool(active), bool(superuser), bool(verified), _sorted_names(names)
+                )
+                for email, active, superuser, verified, names in some
+            ]
+
     async def rows(
         self,
         policy: ExpiryPolicy,
@@ -352,6 +362,17 @@ class UserRepository(BaseRepository[User]):
         """Return the rows of ``stream`` as a list."""
         found = self.stream(policy, superusers_only=superusers_only, where=where, user_id=user_id)
         return [row async for some in found for row in some]
+
+
+def _role_names() -> Subquery:
+    """Return the names of each account's roles as one text, by canonical id."""
+    role_id = canonical_id(col(RoleLink.user_id))
+    names = func.aggregate_strings(col(RoleLink.role_name), SEPARATOR).label("names")
+    return select(role_id.label("user_id"), names).group_by(role_id).subquery()
+
+
+def _sorted_names(names: Optional[str]) -> tuple[str, ...]:
+    return tuple(sorted(names.split(SEPARATOR))) if names else ()
 
 
 def _user_row(
@@ -371,7 +392,7 @@ def _user_row(
         bool(active),
         bool(superuser),
         bool(verified),
-        tuple(sorted(names.split(SEPARATOR))) if names else (),
+        _sorted_names(names),
         int(live) if counted else 0,
         last_accessed,
     )

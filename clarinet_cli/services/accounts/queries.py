@@ -158,11 +158,5 @@ async def stream_declared(
 ) -> AsyncGenerator[list[DeclaredAccount], None]:
     """Yield all accounts by address, as a file declares them, in batches of one transaction."""
     async with unit_of_work(source) as work:
-        policy = await current_policy(work.session, work.settings, warn=False)
-        async for rows in UserRepository(work.session).stream(policy, superusers_only=False):
-            yield [
-                DeclaredAccount(
-                    row.email, row.is_active, row.is_superuser, row.is_verified, row.roles
-                )
-                for row in rows
-            ]
+        async for accounts in UserRepository(work.session).stream_declared():
+            yield accounts
