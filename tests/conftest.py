@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import pytest
 
+from clarinet_cli.services import readiness
 from tests import cheap_hashes
 from tests.forked import stop_fork_server
 from tests.migrations.helpers import create_empty_database
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import (
     BINARIES,
     FIXTURE_TEMPLATE,
@@ -81,6 +83,12 @@ def real_hashes() -> Iterator[None]:
     """Hash passwords at the cost that the settings ask for."""
     with cheap_hashes.real_hashes():
         yield
+
+
+@pytest.fixture
+def one_patient_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``db wait`` with a short timeout try once, for as long as a busy machine takes."""
+    monkeypatch.setattr(readiness, "FIRST_PAUSE_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")

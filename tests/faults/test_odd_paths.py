@@ -153,6 +153,7 @@ LINE = {
 }
 
 
+@pytest.mark.usefixtures("one_patient_try")
 @pytest.mark.parametrize("words", LINE.values(), ids=list(LINE))
 @pytest.mark.parametrize("kind", ["dangling", "no-directory", "itself", "circle"])
 def test_a_link_that_leads_nowhere(tmp_path: Path, kind: str, words: tuple[str, ...]) -> None:

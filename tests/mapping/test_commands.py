@@ -309,6 +309,7 @@ def test_the_rules_of_the_server_do_not_apply(shop: Application) -> None:
     assert len(shop.tokens()) == 4
 
 
+@pytest.mark.usefixtures("one_patient_try")
 @pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
 def test_waiting_for_the_schema_waits_for_the_tables_of_the_application(shop: Application) -> None:
     """They are checked as for each command; no revision is expected."""
