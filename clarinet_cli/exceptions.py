@@ -68,6 +68,7 @@ __all__ = [
     "NO_SPACE",
     "PREVENTED",
     "REFUSED",
+    "STANDBY",
     "UNKNOWN_DATABASE",
     "UNREACHABLE",
     "BusyError",
@@ -83,6 +84,7 @@ __all__ = [
     "NotFoundError",
     "PreventedError",
     "RefusedError",
+    "StandbyError",
     "UnknownDatabaseError",
     "UnreachableError",
 ]
@@ -182,6 +184,10 @@ class UnknownDatabaseError(LoginRefusedError):
     """The server is reachable, but the database does not exist."""
 
 
+class StandbyError(UnreachableError):
+    """The server is a standby, which accepts no writes; it may become the primary."""
+
+
 class BusyError(ClarinetError):
     """The database or the job is locked by another process; retrying later helps."""
 
@@ -206,6 +212,10 @@ REFUSED = RefusedError("refused")
 CHECK_FAILED = CheckFailedError("the check failed")
 UNREACHABLE = UnreachableError("the database can't be reached")
 LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
+STANDBY = StandbyError(
+    "the server is a standby, which accepts no writes",
+    hint="name the primary in database_url, or all servers and target_session_attrs=read-write",
+)
 UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
 CLOCKS_DIFFER = ClocksDifferError(
     "the clocks differ too much",

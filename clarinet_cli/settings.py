@@ -141,6 +141,10 @@ class Settings(BaseSettings):
     database_sslrootcert: Annotated[Optional[str], EmptyIsUnset] = None
     database_sslcert: Annotated[Optional[str], EmptyIsUnset] = None
     database_sslkey: Annotated[Optional[str], EmptyIsUnset] = None
+    database_target_session_attrs: Annotated[
+        Optional[Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]],
+        EmptyIsUnset,
+    ] = None
     database_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
     database_read_url: Annotated[Optional[SecretStr], EmptyIsUnset] = None
 

@@ -52,6 +52,7 @@ CONSTANTS = {
     "UNREACHABLE": "UnreachableError",
     "LOGIN_REFUSED": "LoginRefusedError",
     "UNKNOWN_DATABASE": "UnknownDatabaseError",
+    "STANDBY": "StandbyError",
     "BUSY": "BusyError",
     "CONFIGURATION": "ConfigurationError",
     "PREVENTED": "PreventedError",

@@ -70,7 +70,7 @@ async def _repair(
     from clarinet_cli.services.checks.repair import plan_repairs
     from clarinet_cli.services.unit_of_work import open_database
 
-    async with open_database(runtime.settings) as database:
+    async with open_database(runtime.settings, writes=True) as database:
         repairs = await plan_repairs(DoctorContext(runtime.project_directory, database), findings)
         for repair in repairs:
             runtime.writer.note(f"{'would ' if dry_run else ''}{repair.text} ({repair.check})")

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from clarinet_cli.database.sqlite import BUSY_ERRORS, prepare_sqlite_file
-from clarinet_cli.database.url import create_sqlite_file, require_sqlite_file
-from clarinet_cli.exceptions import UNREACHABLE
+from clarinet_cli.database.url import create_sqlite_file, display_url, require_sqlite_file
+from clarinet_cli.exceptions import STANDBY, UNREACHABLE
 from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
 from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
 from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
@@ -37,6 +37,8 @@ SHORT_WAIT_SECONDS = 0.1
 RETRY_INTERVAL_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # in a deferred transaction this takes the read lock
 ACCESS_OPTION = "clarinet_access"  # execution option: the access of one transaction
+READ_ONLY_SETTING = "current_setting('transaction_read_only')"
+IS_STANDBY = "SELECT pg_is_in_recovery()"
 PARAMETERS_OPTION = "clarinet_parameters"  # execution option: PostgreSQL settings of one
 
 
@@ -61,6 +63,7 @@ def make_engine(
     statement_timeout: float = STATEMENT_TIMEOUT_SECONDS,
     durable: bool = True,
     mapping: Optional["Mapping"] = None,
+    writes: bool = False,
 ) -> AsyncEngine:
     """Return an engine; the caller disposes of it.
 
@@ -76,6 +79,8 @@ def make_engine(
         durable: Whether each commit must survive a power failure. If False, SQLite in WAL
             mode does not sync each commit: the last transactions may be lost as a whole.
         mapping: The mapping to an application's tables; None for the Clarinet tables.
+        writes: Refuse a standby of PostgreSQL in each transaction, and not only in those with
+            WRITE or CREATE: for a command that reads before it writes.
     """
     if mapping is not None:
         from clarinet_cli.database.mapped_sql import use_mapping
@@ -87,6 +92,7 @@ def make_engine(
             busy_timeout=busy_timeout,
             statement_timeout=statement_timeout,
             durable=durable,
+            writes=writes,
         )
         use_mapping(engine.sync_engine.dialect, mapping)
         return engine
@@ -94,7 +100,10 @@ def make_engine(
         pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
         return _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)
     return _postgresql_engine(
-        url, busy_timeout=busy_timeout, statement_timeout=statement_timeout + busy_timeout
+        url,
+        Access.WRITE if writes else access,
+        busy_timeout=busy_timeout,
+        statement_timeout=statement_timeout + busy_timeout,
     )
 
 
@@ -254,7 +263,9 @@ def _sqlite_uri(file: Path) -> str:
     return f"file:{quote_from_bytes(os.fsencode(file))}"
 
 
-def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: float) -> AsyncEngine:
+def _postgresql_engine(
+    url: URL, access: Access, *, busy_timeout: float, statement_timeout: float
+) -> AsyncEngine:
     from clarinet_cli.database.postgresql import connect  # imports the driver
 
     query = {name: str(value) for name, value in url.query.items()}
@@ -280,9 +291,14 @@ def _postgresql_engine(url: URL, *, busy_timeout: float, statement_timeout: floa
     def start(connection: Connection) -> None:
         # Local to the transaction: a pooler may give the connection to another client next.
         # One statement: each takes several round trips, since it is prepared.
-        local = parameters | connection.get_execution_options().get(PARAMETERS_OPTION, {})
-        settings = (f"set_config('{name}', '{value}', true)" for name, value in local.items())
-        connection.exec_driver_sql(f"SELECT {', '.join(settings)}")
+        given = connection.get_execution_options()
+        local = parameters | given.get(PARAMETERS_OPTION, {})
+        values = [f"set_config('{name}', '{value}', true)" for name, value in local.items()]
+        query = f"SELECT {', '.join([*values, READ_ONLY_SETTING])}"
+        read_only = connection.exec_driver_sql(query).one()[-1] == "on"
+        writes = {access, given.get(ACCESS_OPTION)} & {Access.WRITE, Access.CREATE}
+        if read_only and writes and connection.exec_driver_sql(IS_STANDBY).scalar():
+            raise STANDBY.with_context(f"{display_url(url)}: {STANDBY.message}")
 
     event.listen(engine.sync_engine, "begin", start)
     return engine

@@ -9,6 +9,7 @@ from typing import Optional
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 
+from clarinet_cli.database.servers import NoServerError, WrongServerError
 from clarinet_cli.database.tls import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.exceptions import (
     BUSY,
@@ -30,6 +31,15 @@ DEPENDENTS_HINT = (
     "drop those tables, views or foreign keys first, with the program that created them"
 )
 SERVER_HINT = "check that the server is running, and database_host and database_port"
+SERVERS_HINT = "check that one of the servers is running, and their names and ports"
+WRONG_SERVER = {
+    "read-write": "accepts no writes",
+    "primary": "is a standby",
+    "read-only": "accepts writes",
+    "standby": "is not a standby",
+    "prefer-standby": "is not a standby",
+}
+TARGET_HINT = "name a server of that kind in database_url, or change target_session_attrs"
 TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
 NO_TLS_HINT = "database_sslmode, or sslmode in database_url, requires TLS"
 CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
@@ -186,7 +196,7 @@ def explain_driver_error(
         hint = CLEAR_TEXT_HINT if error.form == CLEAR_TEXT else HASH_HINT
         reason = f"the server asks for the password {error.form}, without TLS: it was not sent"
         return LOGIN_REFUSED.with_context(f"{target}: {reason}", hint=hint)
-    reason, hint = _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
+    reason, hint = _explain_connection(error, ca)
     return UNREACHABLE.with_context(f"{target}: {reason}", hint=hint)
 
 
@@ -216,6 +226,21 @@ def outcome_unknown_error(error: Exception, backend: str, target: str) -> Clarin
         hint=OUTCOME_HINT,
         outcome_unknown=True,
     )
+
+
+def _explain_connection(error: Exception, ca: Optional[str]) -> tuple[str, str]:
+    """Return reason and hint for servers that can't be used."""
+    if isinstance(error, NoServerError):
+        found = [(server, *_explain_connection(cause, ca)) for server, cause in error.failures]
+        reason = "; ".join(f"{server}: {text}" for server, text, _ in found)
+        hints = [hint for _, _, hint in found if hint != SERVER_HINT]
+        return reason, next(iter(hints), SERVERS_HINT)
+    if isinstance(error, WrongServerError):
+        reason = f"the server {WRONG_SERVER[error.target]} (target_session_attrs={error.target})"
+        return reason, TARGET_HINT
+    if isinstance(error, DBAPIError):
+        return _explain_postgresql(error)[1], SERVER_HINT
+    return _explain_tls(error, ca) or (_explain_network(error), SERVER_HINT)
 
 
 def _explain_tls(error: Exception, ca: Optional[str]) -> Optional[tuple[str, str]]:
@@ -320,6 +345,4 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
     if state:
         return FAILURE, f"the server answered with error {state}", None
     kind = type(original or error).__name__
-    if kind == "TargetServerAttributeNotMatched":
-        return UNREACHABLE, "the server does not match target_session_attrs", None
     return FAILURE, f"the driver failed: {kind}", None

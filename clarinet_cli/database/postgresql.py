@@ -16,6 +16,14 @@ from typing import Any, Optional
 import asyncpg
 from sqlalchemy.exc import OperationalError
 
+from clarinet_cli.database.servers import (
+    DEFAULT_PORT,
+    PORT_OPTION,
+    NoServerError,
+    Server,
+    WrongServerError,
+    servers_of,
+)
 from clarinet_cli.database.tls import (
     ALWAYS_TLS,
     CLEAR_TEXT,
@@ -25,12 +33,14 @@ from clarinet_cli.database.tls import (
     tls_context,
 )
 from clarinet_cli.exceptions import CONFIGURATION
+from clarinet_cli.utils.logger import logger
 
 # The packages' defaults. PostgreSQL's own default /tmp is left out: any user can create a socket
 # there.
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
 LOCAL_HOSTS = ("localhost", "localhost.")
-DEFAULT_PORT = 5432
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+STANDBY, PREFER_STANDBY, ANY_SERVER = "standby", "prefer-standby", "any"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 TLS_REJECTED = "rejected SSL upgrade"  # the driver raises a plain ConnectionError
 HEADER_BYTES = 5  # type (1 byte) and length (4 bytes, which include themselves)
@@ -42,48 +52,100 @@ MIN_LENGTHS = {AUTHENTICATION: 8}
 async def connect(
     *,
     host: Optional[str] = None,
-    port: int = DEFAULT_PORT,
+    port: Optional[int] = None,
+    options: dict[str, str],
+    **given: Any,
+) -> Any:
+    """Open a connection of the driver, to the first server that can be used.
+
+    As in libpq, the next server is tried if one can't be reached or is not of the kind that
+    ``target_session_attrs`` requires, but not if it refuses the log-in. With *prefer-standby* any
+    server is used if there is no standby.
+
+    Args:
+        host: The server, or the directory of its socket; several, separated by commas; None: the
+            default directories, then localhost.
+        port: The port of all; None: the default one, or those of *options*.
+        options: The options of the URL.
+        **given: See ``_connect_to``.
+
+    Raises:
+        NoServerError: None of several servers can be used.
+        OSError: The only one can't be used.
+        ReadablePasswordError: The server, on another machine and without TLS, asks for the
+            password in a readable form. It has not been sent.
+        OperationalError: The server or the driver refuses the connection.
+    """
+    target = options.get("target_session_attrs", ANY_SERVER)
+    servers = servers_of(host, port, options.get(PORT_OPTION))
+    failures: list[tuple[Server, Exception]] = []
+    for server in servers:
+        try:
+            return await _connect_to(server, target, options, **given)
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            logger.debug(f"{server}: {error}")
+            failures.append((server, WrongServerError(target)))
+        except (OSError, OperationalError) as error:  # including TimeoutError
+            if len(servers) == 1 or not _next_server_may_help(error):
+                raise
+            logger.debug(f"{server}: {type(error).__name__}")
+            failures.append((server, error))
+    if target == PREFER_STANDBY:
+        for server, failure in failures:
+            if isinstance(failure, WrongServerError):
+                return await _connect_to(server, ANY_SERVER, options, **given)
+    if len(servers) == 1:
+        raise failures[0][1]
+    raise NoServerError(failures)
+
+
+def _next_server_may_help(error: Exception) -> bool:
+    """Return whether another server may accept a connection, as after all but a refused log-in."""
+    if isinstance(error, OperationalError):
+        return isinstance(error.orig, (asyncpg.CannotConnectNowError, asyncpg.InterfaceError))
+    return not isinstance(error, ReadablePasswordError)
+
+
+async def _connect_to(
+    server: Server,
+    target: str,
+    options: dict[str, str],
+    *,
     user: Optional[str] = None,
     password: str = "",
     database: Optional[str] = None,
-    options: dict[str, str],
     timeout: Optional[float],
     **driver: Any,
 ) -> Any:
-    """Open a connection of the driver.
+    """Open a connection to one server.
 
     With ``sslmode`` *prefer* and *allow* a rejected connection is retried with or without TLS, as
     in libpq. The driver retries too, but only with its own search for certificates.
 
     Args:
-        host: The server, or the directory of its socket; None: the default directories, then
-            localhost.
-        port: The port.
+        server: Which.
+        target: What ``target_session_attrs`` requires of it.
+        options: The options of the URL.
         user: The database user; None: the name of the operating-system user.
         password: Sent if the server asks for one.
         database: None: the same as *user*.
-        options: The options of the URL.
         timeout: Seconds for one attempt; None: no limit.
         **driver: Passed to the driver.
-
-    Raises:
-        ReadablePasswordError: The server, on another machine and without TLS, asks for the
-            password in a readable form. It has not been sent.
-        OperationalError: The server or the driver refuses the connection.
     """
+    host = server.host
     user = user or default_user()
     mode = options.get("sslmode", "prefer")
     remote = host is not None and not is_local(host)
     settings = {name: options[name] for name in ("options", "search_path") if name in options}
     given = {
         "host": host or [*SOCKET_DIRECTORIES, LOCAL_HOSTS[0]],
-        "port": port,
+        "port": server.port or DEFAULT_PORT,
         "user": user,
         "password": password,
         "database": database or user,
         "timeout": timeout,
         "direct_tls": options.get("sslnegotiation") == DIRECT,
-        "target_session_attrs": options.get("target_session_attrs", "any"),
+        "target_session_attrs": STANDBY if target == PREFER_STANDBY else target,
         "krbsrvname": "postgres",
         "gsslib": "gssapi",
         "server_settings": {**driver.pop("server_settings", {}), **settings},
@@ -99,7 +161,7 @@ async def connect(
         except (OSError, *DRIVER_ERRORS) as error:
             if encrypted is not attempts[-1] and _retry_may_help(error, encrypted=encrypted):
                 continue
-            if isinstance(error, OSError):
+            if isinstance(error, (OSError, asyncpg.TargetServerAttributeNotMatched)):
                 raise
             # SQLAlchemy 2.0 translates the errors of statements only.
             raise OperationalError("connect", None, error, hide_parameters=True) from error

@@ -47,10 +47,18 @@ class Database:
     Args:
         settings: The settings, which name the database.
         busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
+        writes: Refuse a standby of PostgreSQL in each transaction, before anything is read.
     """
 
-    def __init__(self, settings: Settings, *, busy_timeout: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        busy_timeout: Optional[float] = None,
+        writes: bool = False,
+    ) -> None:
         self.settings = settings
+        self._writes = writes
         self._options: dict[str, Any] = (
             {} if busy_timeout is None else {"busy_timeout": busy_timeout}
         )
@@ -77,6 +85,7 @@ class Database:
                     url,
                     access=access,
                     mapping=self.settings.table_mapping,
+                    writes=self._writes and not replica,
                     **self._options,
                 )
             async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
@@ -113,15 +122,16 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    settings: Settings, *, busy_timeout: Optional[float] = None
+    settings: Settings, *, busy_timeout: Optional[float] = None, writes: bool = False
 ) -> AsyncIterator[Database]:
     """Yield the configured database; its connections are closed at the end.
 
     Args:
         settings: The settings, which name the database.
         busy_timeout: Seconds to wait for a lock; by default that of ``make_engine``.
+        writes: Whether the block writes, perhaps after reading; see ``Database``.
     """
-    database = Database(settings, busy_timeout=busy_timeout)
+    database = Database(settings, busy_timeout=busy_timeout, writes=writes)
     try:
         yield database
     finally:
@@ -257,12 +267,17 @@ async def open_maintenance_connection(settings: Settings) -> AsyncIterator[Async
 
     Args:
         settings: The settings, which name the server.
+
+    Raises:
+        StandbyError: The server accepts no writes.
     """
     url = database_url(settings).set(database="postgres")
-    engine = make_engine(url)
+    engine = make_engine(url, access=Access.WRITE)
     with driver_errors(url):
         try:
             async with engine.connect() as connection:
+                async with connection.begin():  # which refuses a standby
+                    pass
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
         finally:
             await engine.dispose()

@@ -1,14 +1,25 @@
 """The URL of the configured database."""
 
 import os
+from collections.abc import Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 from shlex import quote
 from typing import Any, Optional
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
+from clarinet_cli.database.servers import (
+    DEFAULT_PORT,
+    MAX_PORT,
+    PORT_OPTION,
+    Server,
+    parse_url,
+    render_url,
+    split_host,
+    url_servers,
+)
 from clarinet_cli.database.sqlite import is_file, refuse_unusable_name
 from clarinet_cli.database.tls import (
     FILE_OPTIONS,
@@ -17,7 +28,7 @@ from clarinet_cli.database.tls import (
     tls_problem,
     with_absolute_paths,
 )
-from clarinet_cli.database.url_options import PARTS, read_options
+from clarinet_cli.database.url_options import PARTS, TARGET_OPTION, read_options
 from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file
 from clarinet_cli.settings import Settings
@@ -28,14 +39,25 @@ PRIVATE_FILE_MODE = 0o660  # less the umask; hashes and tokens must not be reada
 MASK = "****"  # in place of a secret
 SQLITE_SUFFIX = ".db"  # the server appends it to any name
 OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # earlier versions did not append .db to these
-MAX_PORT = 65535
-SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS)  # also settings: database_sslmode, …
+# Also settings: database_sslmode, …
+SETTINGS_OPTIONS = ("sslmode", *FILE_OPTIONS, TARGET_OPTION)
 URL_HINT = (
     "such as postgresql://user:password@host:5432/name, "
     "with '@' and '/' in the password written as %40 and %2F"
 )
+SERVERS_HINT = "such as postgresql://user@a:5432,b:5433/name?target_session_attrs=read-write"
 MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
 SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
+BACKENDS_HINT = "the database can be SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)"
+OTHER_DATABASES = {
+    "mysql": "MySQL",
+    "mysqlx": "MySQL",
+    "mariadb": "MariaDB",
+    "mssql": "Microsoft SQL Server",
+    "sqlserver": "Microsoft SQL Server",
+    "oracle": "Oracle Database",
+    "mongodb": "MongoDB",
+}
 POSTGRESQL_NAMES = {"postgres", "postgresql"}
 
 
@@ -69,7 +91,9 @@ def url_from_parts(settings: Settings) -> URL:
     """
     if settings.database_driver.startswith("sqlite"):
         return _sqlite_url(_named_sqlite_file(settings))
-    host = _host(settings, "database_host", settings.database_host)
+    hosts = [_host(settings, "database_host", host) for host in settings.database_host.split(",")]
+    _refuse_empty_host(settings, "database_host", hosts)
+    host = ",".join(name or "" for name in hosts) or None
     return URL.create(
         "postgresql+asyncpg",
         username=settings.database_username or None,
@@ -85,15 +109,18 @@ def display_url(url: URL) -> str:
     """Return *url* for messages, without driver, password and options."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
-    socket = (url.host or "").startswith("/")
+    servers = url_servers(url)
+    if not any((server.host or "").startswith("/") for server in servers):
+        shown = url.set(drivername="postgresql")
+        return render_url(shown, ",".join(map(str, servers)))
+    query = {name: url.query[name] for name in (PORT_OPTION,) if name in url.query}
     return URL.create(
         "postgresql",
         username=url.username,
         password=url.password,
-        host=None if socket else url.host,
         port=url.port,
         database=url.database,
-        query={"host": str(url.host)} if socket else {},
+        query={"host": str(url.host), **query},
     ).render_as_string(hide_password=True)
 
 
@@ -105,12 +132,14 @@ def masked_url(text: str) -> Optional[str]:
             password that was not quoted.
     """
     try:
-        url = make_url(text)
+        url = parse_url(text)
     except (ArgumentError, ValueError):
         return None
     if "@" in f"{url.username or ''}{url.host or ''}{url.database or ''}":
         return None
-    return url.set(query={}).render_as_string(hide_password=True).replace(":***@", f":{MASK}@")
+    several = "," in (url.host or "")
+    servers = url.host if several else str(Server(url.host, url.port))
+    return render_url(url, str(servers)).replace(":***@", f":{MASK}@")
 
 
 def sqlite_file(url: URL) -> Optional[Path]:
@@ -183,15 +212,18 @@ def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
 def _parse_url(settings: Settings, key: str, text: str) -> URL:
     """Return the URL that a setting contains; its text is a secret and never in a message."""
     try:
-        url = make_url(text)
+        url = parse_url(text)
         backend = url.drivername.split("+")[0]
     except (ArgumentError, ValueError):
         raise settings.error_for(key, "not a database URL", hint=URL_HINT) from None
     if backend in POSTGRESQL_NAMES:
         return _postgresql_url(settings, key, url.set(drivername="postgresql+asyncpg"))
+    if backend in OTHER_DATABASES:
+        reason = f"{OTHER_DATABASES[backend]} is not supported"
+        raise settings.error_for(key, reason, hint=BACKENDS_HINT)
     if backend != "sqlite" or "\0" in (url.database or ""):
         reason = f"unknown driver {url.drivername!r}"
-        raise settings.error_for(key, reason, hint="sqlite or postgresql")
+        raise settings.error_for(key, reason, hint=BACKENDS_HINT)
     return _sqlite_url(settings.project_dir / (url.database or ""))
 
 
@@ -199,25 +231,65 @@ def _postgresql_url(settings: Settings, key: str, url: URL) -> URL:
     """Return a validated URL; options such as ``host`` and ``port`` become its parts."""
     query = dict(url.query)
     parts: dict[str, Any] = {name: query.pop(name) for name in PARTS if name in query}
-    host = _host(settings, key, parts.get("host") or url.host or "")
-    port = str(parts.get("port") or url.port or 0)
-    if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
-        raise settings.error_for(key, f"invalid port (1-{MAX_PORT})")
+    host, port, ports = _servers(settings, key, url, parts)
     for name in ("user", "password", "dbname"):
         if not isinstance(parts.get(name, ""), str):
             raise settings.error_for(key, f"{name} is given several times")
     options, problem = read_options(query)
     if problem:
         raise settings.error_for(key, problem.reason, hint=problem.hint)
+    options |= ports
     return URL.create(
         url.drivername,
         username=url.username or parts.get("user"),
         password=url.password or parts.get("password"),
         host=host,
-        port=int(port) or None,
+        port=port,
         database=url.database or parts.get("dbname"),
         query=_with_tls(settings, key, host, options),
     )
+
+
+def _servers(
+    settings: Settings, key: str, url: URL, parts: dict[str, Any]
+) -> tuple[Optional[str], Optional[int], dict[str, str]]:
+    """Return host and port of a URL, and the option ``port`` when the ports differ.
+
+    Args:
+        settings: For the error.
+        key: The setting with the URL.
+        url: Its text, parsed; its host may be a list with ports.
+        parts: The options ``host`` and ``port``, which override it. SQLAlchemy's form has several
+            options ``host``, each with its port.
+    """
+    named = parts.get("host") or url.host or ""
+    text = named if isinstance(named, str) else ",".join(named)
+    with_ports = not isinstance(named, str) or "host" not in parts
+    entries = [
+        split_host(item) if with_ports and "," in text else (item, None) for item in text.split(",")
+    ]
+    hosts = [_host(settings, key, host) for host, _ in entries]
+    _refuse_empty_host(settings, key, hosts)
+    given = parts.get("port")
+    if given is None:
+        texts = [port or str(url.port or 0) for _, port in entries]
+    else:
+        texts = given.split(",") if isinstance(given, str) else list(given)
+    if any(not (item.isascii() and item.isdigit()) or int(item) > MAX_PORT for item in texts):
+        raise settings.error_for(key, f"invalid port (1-{MAX_PORT})")
+    if len(texts) not in (1, len(hosts)):
+        raise settings.error_for(key, f"{len(texts)} ports for {len(hosts)} hosts")
+    host = ",".join(name or "" for name in hosts) or None
+    if len(set(texts)) == 1:
+        return host, int(texts[0]) or None, {}
+    numbers = ",".join(str(int(item) or DEFAULT_PORT) for item in texts)
+    return host, None, {PORT_OPTION: numbers}
+
+
+def _refuse_empty_host(settings: Settings, key: str, hosts: Sequence[Optional[str]]) -> None:
+    """Raise an error if one of several hosts is empty."""
+    if len(hosts) > 1 and not all(hosts):
+        raise settings.error_for(key, "a host of the list is empty", hint=SERVERS_HINT)
 
 
 def _with_tls(
@@ -229,11 +301,14 @@ def _with_tls(
         ConfigurationError: They contradict each other or are invalid.
     """
     for name in SETTINGS_OPTIONS:
+        if name == TARGET_OPTION and key == "database_read_url":
+            continue  # the setting is about the main database
         value = getattr(settings, f"database_{name}")
         if value is not None and options.setdefault(name, value) != value:
             reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
             raise settings.error_for(key, reason, hint="set one of them, or both to the same")
-    socket = (host or "").startswith("/")  # sockets have no TLS
+    hosts = (host or "").split(",")
+    socket = all(name.startswith("/") for name in hosts)  # sockets have no TLS
     problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
     if problem:
         name = f"database_{problem.partition(' ')[0].partition('=')[0].rstrip(':')}"

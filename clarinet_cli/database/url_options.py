@@ -21,13 +21,14 @@ SSL_VALUES = {
     "off": "disable",
     **{mode: mode for mode in SSL_MODES},
 }
+TARGET_OPTION = "target_session_attrs"
 TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 SUPPORTED = (
     *TLS_OPTIONS,
     "ssl",
     "connect_timeout",
     "application_name",
-    "target_session_attrs",
+    TARGET_OPTION,
     "options",
     "search_path",
     *ALIASES,
@@ -90,7 +91,7 @@ REFUSED: dict[str, tuple[str, Optional[str]]] = {
 BINDINGS = ("disable", "prefer", "require")
 CHOICES: dict[str, Collection[str]] = {
     "ssl": SSL_VALUES,
-    "target_session_attrs": TARGETS,
+    TARGET_OPTION: TARGETS,
     "channel_binding": BINDINGS,
     "gssencmode": BINDINGS,
 }

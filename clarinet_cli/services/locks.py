@@ -14,7 +14,7 @@ from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, repair_commands, sudo_hint
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.services.unit_of_work import unit_of_work
+from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
@@ -61,13 +61,17 @@ async def job_lock(
 
     Raises:
         BusyError: Another process held the lock during that time.
+        StandbyError: The server accepts no writes.
     """
     file = sqlite_file(database_url(settings))
     if file is not None:
         async with _locked_file(file, job, timeout):
             yield _always_held
         return
-    async with unit_of_work(settings, check_tables=False) as work:
+    async with (
+        open_database(settings, writes=True) as database,
+        unit_of_work(database, check_tables=False) as work,
+    ):
         await _advisory_lock(work.session, job, timeout)
         # The lock ends with its connection: while that answers, the lock is ours.
         yield ServerRepository(work.session).keep_lock_alive

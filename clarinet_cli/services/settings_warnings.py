@@ -11,6 +11,7 @@ from typing import Optional
 
 from sqlalchemy import URL
 
+from clarinet_cli.database.servers import DEFAULT_PORT, Server, url_servers
 from clarinet_cli.database.url import database_url, display_url, sqlite_file, url_from_parts
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError
 from clarinet_cli.settings import ENV_PREFIX, Settings
@@ -20,7 +21,6 @@ from clarinet_cli.spelling import edit_distance, find_misspellings
 SERVER_PARTS = ("database_host", "database_username", "database_password")
 PARTS = ("database_driver", "database_name", "database_host", "database_port")
 LOCAL_HOSTS = {None, "", "127.0.0.1", "::1"}
-POSTGRESQL_PORT = 5432
 MAX_PREFIX_EDITS = 2
 
 
@@ -134,5 +134,8 @@ def _identity(url: URL) -> tuple[Optional[str], ...]:
     """Return the parts of a URL that identify a database, without the user."""
     if file := sqlite_file(url):
         return (str(file.resolve()),)
-    host = "localhost" if url.host in LOCAL_HOSTS else url.host
-    return (host, str(url.port or POSTGRESQL_PORT), url.database)
+    servers = [
+        Server("localhost" if host in LOCAL_HOSTS else host, port or DEFAULT_PORT)
+        for host, port in url_servers(url)
+    ]
+    return (",".join(map(str, servers)), url.database)

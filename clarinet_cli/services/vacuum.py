@@ -62,7 +62,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
     file = sqlite_file(url)
     if file is not None:
         return await _plan_sqlite(settings, file.resolve(), display_url(url))
-    async with get_connection(settings) as connection:
+    async with get_connection(settings, writes=True) as connection:
         tables = await postgresql_tables(connection)
     if not tables:
         raise FAILURE.with_context("the Clarinet tables do not exist", hint=TABLE_HINT)

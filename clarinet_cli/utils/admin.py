@@ -58,7 +58,7 @@ async def reset_admin_password(
         RefusedError: It is not a superuser and *any_user* is off, or several match.
         InvalidInputError: The password breaks the policy.
     """
-    async with open_database(settings or configured_settings()) as database:
+    async with open_database(settings or configured_settings(), writes=True) as database:
         async with unit_of_work(database) as work:
             account = await resettable_account(work, identifier, any_user=any_user)
         prepared = prepare_password(password, account.email, database.settings, dry_run=dry_run)
@@ -85,5 +85,5 @@ async def ensure_admin_exists(
     Raises:
         InvalidInputError: A new account is needed and no password is given.
     """
-    async with open_database(settings or configured_settings()) as database:
+    async with open_database(settings or configured_settings(), writes=True) as database:
         return await ensure_superuser(database, password, dry_run=dry_run)

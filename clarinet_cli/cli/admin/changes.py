@@ -194,7 +194,7 @@ async def reset_password(
     settings, late = runtime.settings, ConcurrentLogins(settle)
     display = PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    async with open_database(settings) as database:
+    async with open_database(settings, writes=True) as database:
         async with unit_of_work(database) as work:
             account = await resettable_account(work, user, any_user=any_user)
         if not dry_run:
@@ -277,7 +277,7 @@ async def _change(
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     late = ConcurrentLogins(settle)
-    async with open_database(runtime.settings) as database:
+    async with open_database(runtime.settings, writes=True) as database:
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
             change = await change_account(work, user, operation)
         late.accounts |= work.revoked_users

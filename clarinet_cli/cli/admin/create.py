@@ -85,7 +85,7 @@ async def create(
     )
     address = admin_email(settings, address=address, email=email, username=username)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    async with open_database(settings) as database:
+    async with open_database(settings, writes=True) as database:
         if not (dry_run or password):
             async with unit_of_work(database) as work:
                 exists = await account_exists(work, address)
@@ -132,7 +132,7 @@ async def ensure(
     settings, late = runtime.settings, ConcurrentLogins(settle)
     display = PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
-    async with open_database(settings) as database:
+    async with open_database(settings, writes=True) as database:
         found = None
         if not (dry_run or password):
             found = await run_operation(database, find_superuser)

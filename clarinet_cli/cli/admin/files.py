@@ -72,7 +72,7 @@ async def apply(
             "{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run)
         )
 
-    async with open_database(runtime.settings) as database:
+    async with open_database(runtime.settings, writes=True) as database:
         with (
             nullcontext() if display is None else display.warn_if_rolled_back(),
             progress(runtime, "hashing passwords") as update,

@@ -63,7 +63,7 @@ async def init(
     listing = Listing(Step)
     display = PasswordOutput(runtime, output, listing, failure_hint="the superuser was not created")
     try:
-        async with open_database(settings) as database:
+        async with open_database(settings, writes=True) as database:
             if not dry_run:
                 missing = await superuser_is_missing(database)
                 await database.disconnect()

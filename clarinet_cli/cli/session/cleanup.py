@@ -110,7 +110,11 @@ async def cleanup(
 
     Example: clarinet -q session cleanup --max-time 10m
     """
-    from clarinet_cli.services.session_cleanup import CleanupOutOfSpaceError, CleanupPlan
+    from clarinet_cli.services.session_cleanup import (
+        CleanupDisconnectedError,
+        CleanupOutOfSpaceError,
+        CleanupPlan,
+    )
 
     settings = runtime.settings
     if expired_only and days is not None:
@@ -132,7 +136,7 @@ async def cleanup(
         return None
     try:
         report = await _clean_up_once(runtime, plan)
-    except CleanupOutOfSpaceError as error:
+    except (CleanupDisconnectedError, CleanupOutOfSpaceError) as error:
         _show(runtime, error.report, output, dry_run=dry_run)
         raise
     except BusyError as error:

@@ -107,7 +107,7 @@ async def revoke_all(
     from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
     users = excluded or []
-    async with open_database(runtime.settings) as database:
+    async with open_database(runtime.settings, writes=True) as database:
         if dry_run or not yes:
             async with unit_of_work(database) as work:
                 report = await revoke.count_to_revoke(work, users)

@@ -237,16 +237,17 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
 
 @asynccontextmanager
 async def snapshot_session(
-    settings: Settings, *, lock_timeout: float = BUSY_TIMEOUT_SECONDS
+    settings: Settings, *, lock_timeout: float = BUSY_TIMEOUT_SECONDS, writes: bool = False
 ) -> AsyncIterator[AsyncSession]:
     """Yield a session in a transaction that sees one state, however long it lasts.
 
     Args:
         settings: Which database.
         lock_timeout: Seconds to wait for locks of others.
+        writes: Refuse a standby, since the caller will write afterwards.
     """
     async with get_connection(
-        settings, statement_timeout=DUMP_SECONDS, busy_timeout=lock_timeout
+        settings, statement_timeout=DUMP_SECONDS, busy_timeout=lock_timeout, writes=writes
     ) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
         async with AsyncSession(connection) as session, session.begin():

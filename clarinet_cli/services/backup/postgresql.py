@@ -19,6 +19,7 @@ from sqlalchemy import URL
 
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
 from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, default_user, is_local
+from clarinet_cli.database.servers import DEFAULT_PORT, PORT_OPTION, url_servers
 from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_FORMS, ca_file
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
@@ -160,7 +161,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
     user = url.username or default_user()
     found = {
         "PGHOST": url.host or ",".join((*SOCKET_DIRECTORIES, LOCAL_HOSTS[0])),
-        "PGPORT": str(url.port or 5432),
+        "PGPORT": str(url.query.get(PORT_OPTION) or url.port or DEFAULT_PORT),
         "PGUSER": user,
         "PGPASSWORD": str(url.password or ""),
         "PGDATABASE": url.database or user,
@@ -176,7 +177,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
     mode = options.get("sslmode", "prefer")
     if mode not in ALWAYS_TLS:
         found["PGSSLMODE"] = "require" if encrypted else "disable"
-    if not encrypted and url.host and not is_local(url.host):
+    if not encrypted and not all(is_local(server.host or "/") for server in url_servers(url)):
         # A password that others on the network could use is not sent.
         readable = [CLEAR_TEXT] if mode == "disable" else list(READABLE_FORMS.values())
         found["PGREQUIREAUTH"] = ",".join(f"!{METHODS[form]}" for form in readable)

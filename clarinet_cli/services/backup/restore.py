@@ -174,7 +174,9 @@ async def _server_state(
     settings: Settings, plan: RestorePlan
 ) -> tuple[bool, int, dict[str, int], Optional[str]]:
     try:
-        async with snapshot_session(settings, lock_timeout=plan.lock_timeout) as session:
+        async with snapshot_session(
+            settings, lock_timeout=plan.lock_timeout, writes=True
+        ) as session:
             objects = await postgresql_backup.count_objects(session)
             rows = await ServerRepository(session).row_counts()
             return True, objects, rows, await stored_revision(session)

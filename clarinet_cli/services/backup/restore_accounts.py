@@ -44,7 +44,7 @@ async def restore_accounts(
             error; nothing was changed.
     """
     async with (
-        open_database(settings, busy_timeout=lock_timeout) as database,
+        open_database(settings, busy_timeout=lock_timeout, writes=True) as database,
         unit_of_work(database, access=Access.WRITE) as work,
     ):
         tables = AccountTables(work.session)

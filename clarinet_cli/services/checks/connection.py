@@ -7,6 +7,7 @@ from typing import Final, Optional
 
 from clarinet_cli import timefmt
 from clarinet_cli.database.engine import Access
+from clarinet_cli.database.servers import url_servers
 from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
@@ -51,14 +52,19 @@ async def check_reachable(context: DoctorContext) -> list[Problem]:
 
 async def check_tls(context: DoctorContext) -> list[Problem]:
     """Find a connection over a network that others can read."""
-    host = database_url(context.settings).host
-    if context.file is not None or is_local(host):
+    remote = [
+        server.host
+        for server in url_servers(database_url(context.settings))
+        if not is_local(server.host)
+    ]
+    if context.file is not None or not remote:
         return [Problem("ok", "the connection does not leave this machine")]
     async with context.session() as session:
         encrypted = await HealthRepository(session).is_encrypted()
     if encrypted:
         return []
-    text = f"the connection to {host} is not encrypted: hashes and tokens can be read on the way"
+    where = " or ".join(map(str, remote))
+    text = f"the connection to {where} is not encrypted: hashes and tokens can be read on the way"
     return [Problem("warning", text, 'database_sslmode = "require" in settings.toml')]
 
 

@@ -217,7 +217,13 @@ async def migration_connection(
         if access is not Access.READ:
             await stack.enter_async_context(job_lock(settings, Job.MIGRATION, timeout=lock_timeout))
         connection = await stack.enter_async_context(
-            get_connection(settings, access=access, foreign_keys=False, busy_timeout=lock_timeout)
+            get_connection(
+                settings,
+                access=access,
+                foreign_keys=False,
+                busy_timeout=lock_timeout,
+                writes=True,  # also before a prompt
+            )
         )
         if access is Access.READ:
             await stack.enter_async_context(connection.begin())

@@ -1,6 +1,7 @@
 """Deleting stale sessions beside a running server, once or at an interval."""
 
 from clarinet_cli.services.session_cleanup.plan import (
+    CleanupDisconnectedError,
     CleanupOutOfSpaceError,
     CleanupPlan,
     StopRequest,
@@ -8,6 +9,7 @@ from clarinet_cli.services.session_cleanup.plan import (
 from clarinet_cli.services.session_cleanup.service import clean_up, serve
 
 __all__ = [
+    "CleanupDisconnectedError",
     "CleanupOutOfSpaceError",
     "CleanupPlan",
     "StopRequest",

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Optional
 
-from clarinet_cli.exceptions import NoSpaceError
+from clarinet_cli.exceptions import NoSpaceError, UnreachableError
 from clarinet_cli.results import CleanupReport
+
+DISCONNECTED_HINT = "run it again when the server, or the new primary, answers: it continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,24 @@ class CleanupOutOfSpaceError(NoSpaceError):
 
     def __init__(self, error: NoSpaceError, report: CleanupReport) -> None:
         super().__init__(error.message, hint=error.hint)
+        self.report = report
+
+
+class CleanupDisconnectedError(UnreachableError):
+    """The connection was lost during a clean-up that had already deleted sessions.
+
+    Args:
+        error: The error of the connection.
+        report: What was deleted before it, as far as it is known without the database.
+    """
+
+    def __init__(self, error: UnreachableError, report: CleanupReport) -> None:
+        number = f"{report.deleted} session{'s' if report.deleted != 1 else ''}"
+        super().__init__(
+            f"{error.message}; {number} had been deleted before",
+            hint=DISCONNECTED_HINT,
+            outcome_unknown=error.outcome_unknown,
+        )
         self.report = report
 
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Optional
@@ -27,6 +27,7 @@ from clarinet_cli.results import CleanupReport
 from clarinet_cli.services.audit import audited_job
 from clarinet_cli.services.locks import CheckLock, Job, job_lock
 from clarinet_cli.services.session_cleanup.plan import (
+    CleanupDisconnectedError,
     CleanupOutOfSpaceError,
     CleanupPlan,
     StopRequest,
@@ -83,7 +84,8 @@ async def clean_up(
 
     Raises:
         BusyError: Another clean-up is running, or a lock was held all the time.
-        CleanupOutOfSpaceError: The disk is full; it has the report of what was done.
+        CleanupDisconnectedError: The connection was lost; it has the report of what was done.
+        CleanupOutOfSpaceError: The disk is full; the same.
     """
     clock = asyncio.get_running_loop().time
     started = clock()
@@ -93,6 +95,7 @@ async def clean_up(
         None if plan.max_time is None else started + plan.max_time,
     )
     async with (
+        _partial_report(started) as begun,
         audited_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
         _open_sessions(settings, dry_run=plan.dry_run) as (session, extra_sessions, check_lock),
     ):
@@ -133,6 +136,7 @@ async def clean_up(
             check_lock=check_lock,
             progress=progress,
         )
+        begun.append(run)
         await run.execute()
         report = await make_report(run, started)
     if run.out_of_space is not None:
@@ -178,7 +182,7 @@ async def serve(
                 if not schedule.is_retryable(error):
                     raise
                 seconds = schedule.after_failure()
-                if isinstance(error, CleanupOutOfSpaceError):
+                if isinstance(error, (CleanupDisconnectedError, CleanupOutOfSpaceError)):
                     report(error.report)
                 message = f"clean-up failed, next try in {seconds:.0f} s: {error.message}"
                 logger.warning(message)
@@ -223,6 +227,25 @@ class _Schedule:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (1 - JITTER + 2 * JITTER * self.random_float())
+
+
+@asynccontextmanager
+async def _partial_report(started: float) -> AsyncIterator[list[CleanupRun]]:
+    """Yield an empty list; add what its run deleted to the error of a lost connection.
+
+    Args:
+        started: The start, by the event loop's clock.
+    """
+    begun: list[CleanupRun] = []
+    try:
+        yield begun
+    except UnreachableError as error:
+        logger.debug(f"clean-up: {error.message}")
+        if not any(run.deleted for run in begun):
+            raise
+        unvisited = max(begun[0].scanner.found - begun[0].processed, 0)
+        report = _report_of(begun[0], started, remaining=unvisited + begun[0].undeleted)
+        raise CleanupDisconnectedError(error, report) from error
 
 
 @asynccontextmanager
@@ -280,7 +303,18 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
             f"kept {invalid} sessions with an unreadable timestamp: "
             "'clarinet session list --state invalid' shows them"
         )
-    report = CleanupReport(
+    report = replace(_report_of(run, started, remaining=remaining), invalid=invalid or None)
+    logger.info(
+        f"clean-up: matched {report.matched}, deleted {report.deleted}, "
+        f"remaining {report.remaining}, protected {report.protected}, "
+        f"{report.batches} batches, {report.seconds} s"
+    )
+    return report
+
+
+def _report_of(run: CleanupRun, started: float, *, remaining: int) -> CleanupReport:
+    """Return the report of a run, without sessions that have an unreadable timestamp."""
+    return CleanupReport(
         matched=run.scanner.found,
         deleted=run.deleted,
         remaining=remaining,
@@ -290,16 +324,9 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
         complete=run.scanner.complete and remaining == 0,
         dry_run=run.plan.dry_run,
         clock_difference_seconds=run.selection.clock_difference,
-        invalid=invalid or None,
         protected_by=run.selection.protected_by or None,
         cascaded=run.selection.cascaded or None,
     )
-    logger.info(
-        f"clean-up: matched {report.matched}, deleted {report.deleted}, "
-        f"remaining {report.remaining}, protected {report.protected}, "
-        f"{report.batches} batches, {report.seconds} s"
-    )
-    return report
 
 
 async def _count_remaining(run: CleanupRun) -> int:
