@@ -153,6 +153,8 @@ class LazyGroup(Group):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, its module imported."""
         name, command, rest = super().resolve_command(ctx, args)
+        if ctx.obj is not None:
+            ctx.obj.command = name or ""
         if name in GROUPS:
             module = importlib.import_module(GROUPS[name][0])
             command = typer.main.get_group(module.app)

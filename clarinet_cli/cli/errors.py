@@ -91,6 +91,7 @@ def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
 
 
 def _report(error: ClarinetError, runtime: Runtime) -> int:
+    error.hint = runtime.fitting_hint(error.hint)
     runtime.writer.error(error)
     return error.exit_code if error.outcome_unknown else _exit_code_or_signal(error.exit_code)
 

@@ -63,6 +63,15 @@ class Runtime:
             gc.enable()
         return settings
 
+    def fitting_hint(self, hint: Optional[str]) -> Optional[str]:
+        """Return the hint of an error, as it fits the tables of the settings, if they were read."""
+        settings: Optional[Settings] = self.__dict__.get("settings")
+        if settings is None or settings.capabilities.own_schema:
+            return hint
+        from clarinet_cli.services.mapped import application_hint
+
+        return application_hint(settings, hint)
+
     @property
     def project_directory(self) -> Path:
         """The directory of the settings files, for commands that need no usable settings.

@@ -6,6 +6,8 @@ of an application; ``clarinet_cli.database.mapped_sql`` sets it. Queries stay as
 
 # ruff: noqa: S608 - all names in it are quoted
 
+from collections.abc import Mapping as Names
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from sqlalchemy.engine import Dialect
@@ -28,6 +30,62 @@ INSTANTS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
 IDS = frozenset({"id", "user_id"})
 SQLITE_MAIN = "main"  # a temporary table would hide an unqualified name
 POSTGRESQL_IDS = {"uuid": "UUID", "integer": "BIGINT"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTables:
+    """The tables of accounts, roles and sessions by name, for files and statements of their own.
+
+    Attributes:
+        names: The name of each table that exists, by the name of the Clarinet table.
+        schema: Their schema; None for the default one.
+        own: Whether they are the Clarinet tables themselves.
+    """
+
+    names: Names[str, str]
+    schema: Optional[str] = None
+    own: bool = False
+
+    @property
+    def sessions(self) -> Optional[str]:
+        """The table of sessions; None if sessions are not rows."""
+        return self.names.get(SESSIONS)
+
+    def fullname(self, table: str) -> str:
+        """Return the name of a table in reports, with the schema unless it is the default one.
+
+        Args:
+            table: The name of the Clarinet table, one of ``names``.
+        """
+        name = self.names[table]
+        return f"{self.schema}.{name}" if self.schema else name
+
+    @property
+    def fullnames(self) -> list[str]:
+        """The names of all tables in reports."""
+        return [self.fullname(table) for table in self.names]
+
+
+OWN_TABLES = StoredTables({name: name for name in (USERS, ROLES, ROLE_LINKS, SESSIONS)}, own=True)
+
+
+def stored_tables(mapping: Optional["Mapping"], capabilities: "Capabilities") -> StoredTables:
+    """Return the tables of an installation.
+
+    Args:
+        mapping: The mapping; None for the Clarinet tables.
+        capabilities: The capabilities of the installation.
+    """
+    if mapping is None:
+        return OWN_TABLES
+    names = {USERS: mapping.users}
+    if mapping.role_link is not None and capabilities.roles:
+        names |= {ROLES: mapping.role_link.role_table, ROLE_LINKS: mapping.role_link.table}
+    if capabilities.sessions:
+        names[SESSIONS] = mapping.tokens
+    return StoredTables(
+        {table: name for table, name in names.items() if name}, mapping.schema_name or None
+    )
 
 
 def mapped_tables(dialect: Dialect) -> Optional["MappedTables"]:
@@ -53,11 +111,13 @@ class MappedTables:
         capabilities: The capabilities of the installation.
         id_form: How ids are stored on this backend.
         names: The columns that exist, by table.
+        stored: The names of the tables.
     """
 
     def __init__(self, mapping: "Mapping", capabilities: "Capabilities", dialect: Dialect) -> None:
         self.mapping = mapping
         self.capabilities = capabilities
+        self.stored = stored_tables(mapping, capabilities)
         self.on_sqlite = dialect.name == "sqlite"
         self.id_form = mapping.stored_form(dialect.name)
         self.quote = dialect.identifier_preparer.quote
@@ -100,6 +160,10 @@ class MappedTables:
         """Return a table that is read, under its Clarinet name."""
         query = self._query(table)
         return self.target(table) if query is None else f"({query}) AS {self.quote(table)}"
+
+    def is_query(self, table: str) -> bool:
+        """Return whether a table is read by a query, so that its rows have no address."""
+        return self._query(table) is not None
 
     def column(self, table: str, name: str, *, qualified: bool = True) -> str:
         """Return a column that is read.

@@ -18,12 +18,13 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
 from clarinet_cli.letter_case import DOTTED_I, FOLD_FUNCTION, fold_map
-from clarinet_cli.models.mapped import mapped_tables
+from clarinet_cli.models.mapped import OWN_TABLES, StoredTables, mapped_tables
 from clarinet_cli.models.tables import Base
 
 ModelT = TypeVar("ModelT", bound=Base)
@@ -53,6 +54,30 @@ def quoted_table(session: AsyncSession, table: str) -> str:
     """Return the name of a Clarinet table for the text of a statement, with its schema."""
     quote = session.get_bind().dialect.identifier_preparer.quote
     return ".".join(quote(part) for part in stored_table(session, table) if part)
+
+
+def tables_of(dialect: Dialect) -> StoredTables:
+    """Return the tables of accounts, roles and sessions.
+
+    Args:
+        dialect: Of the engine, which may have a mapping.
+    """
+    tables = mapped_tables(dialect)
+    return OWN_TABLES if tables is None else tables.stored
+
+
+def quoted_tables(dialect: Dialect) -> dict[str, str]:
+    """Return the tables of accounts, roles and sessions for the text of a statement.
+
+    Args:
+        dialect: Of the engine, which may have a mapping.
+
+    Returns:
+        The quoted name of each, with its schema, by its name in reports.
+    """
+    stored, quote = tables_of(dialect), dialect.identifier_preparer.quote
+    prefix = f"{quote(stored.schema)}." if stored.schema else ""
+    return {stored.fullname(key): f"{prefix}{quote(name)}" for key, name in stored.names.items()}
 
 
 async def execute_dml(session: AsyncSession, statement: Executable) -> int:

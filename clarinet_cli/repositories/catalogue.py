@@ -1,6 +1,8 @@
 """The tables of a database as its catalogue describes them."""
 
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -9,6 +11,7 @@ from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession
 
+FOLDED = re.compile(r"(?:lower\()*\(*\"?(\w+)\"?\)*(?:::\w+)?\)*$")
 SYSTEM_SCHEMAS = ("information_schema", "pg_")
 
 
@@ -51,6 +54,7 @@ class CatalogueTable:
         primary_key: The columns of its primary key.
         unique: The sets of columns that are unique, the primary key included.
         keys: Its foreign keys.
+        indexed: The columns that an index begins with.
     """
 
     schema: Optional[str]
@@ -59,6 +63,7 @@ class CatalogueTable:
     primary_key: tuple[str, ...]
     unique: tuple[frozenset[str], ...]
     keys: tuple[CatalogueKey, ...]
+    indexed: frozenset[str] = frozenset()
 
     @property
     def fullname(self) -> str:
@@ -69,6 +74,21 @@ class CatalogueTable:
         """Return the foreign keys of one column to another table."""
         target = (other.schema, other.name)
         return [key for key in self.keys if key.table == target and len(key.columns) == 1]
+
+
+def table_named(
+    tables: Sequence[CatalogueTable], schema: Optional[str], name: str
+) -> Optional[CatalogueTable]:
+    """Return a table; one of another schema if the search path leads to it.
+
+    Args:
+        tables: All tables.
+        schema: Its schema; None for the default one.
+        name: Its name.
+    """
+    same = [item for item in tables if item.name.lower() == name.lower()]
+    exact = [item for item in same if item.name == name and item.schema in (schema, None)]
+    return next(iter(exact or same), None)
 
 
 async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
@@ -105,10 +125,11 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
         unique = [frozenset(key)]
         unique += [frozenset(item["column_names"]) for item in constraints.get(place) or ()]
         unique += [
-            frozenset(name for name in item["column_names"] if name)
-            for item in indexes.get(place) or ()
-            if item["unique"]
+            frozenset(_index_columns(item)) for item in indexes.get(place) or () if item["unique"]
         ]
+        ordered: list[Sequence[Optional[str]]] = [key]
+        ordered += [item["column_names"] for item in constraints.get(place) or ()]
+        ordered += [item["column_names"] for item in indexes.get(place) or ()]
         generated = key[0] if len(key) == 1 else None
         tables.append(
             CatalogueTable(
@@ -118,9 +139,17 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
                 key,
                 tuple(unique),
                 tuple(_key(item) for item in keys.get(place) or ()),
+                frozenset(names[0] for names in ordered if names and names[0]),
             )
         )
     return tables
+
+
+def _index_columns(item: Any) -> list[str]:
+    """Return the columns of an index, of an expression such as ``lower(email)`` its argument."""
+    expressions = item.get("expressions") or item["column_names"]
+    found = [FOLDED.match(text or "") for text in expressions]
+    return [match[1] for match in found if match]
 
 
 def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:

@@ -1,6 +1,7 @@
 """Queries about the state of a database that read few rows, or an index alone."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple, Optional
@@ -11,6 +12,9 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User, metadata
 from clarinet_cli.models.functions import is_readable_timestamp
+from clarinet_cli.models.mapped import SESSIONS, USERS, MappedTables, mapped_tables
+from clarinet_cli.repositories.base import quoted_tables
+from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
 
@@ -23,8 +27,12 @@ REPLICA = text(
 )
 DEAD_TUPLES = text(
     "SELECT relname::text, n_live_tup, n_dead_tup FROM pg_stat_user_tables "
-    "WHERE relid = ANY (SELECT to_regclass(quote_ident(name))::oid "
+    "WHERE relid = ANY (SELECT to_regclass(name)::oid "
     "FROM unnest(CAST(:names AS text[])) t(name)) ORDER BY relname"
+)
+UNIQUE_INDEXES = text(
+    "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :name "
+    "AND sql LIKE 'CREATE UNIQUE %'"
 )
 WAL_KEPT = text(
     "SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint "
@@ -138,6 +146,43 @@ class HealthRepository:
         rows = await self.session.execute(query)
         return [(str(email), last) for email, last in rows if last is not None]
 
+    async def unindexed_columns(self) -> list[tuple[str, str, str]]:
+        """Return the columns of an application's sessions that an index should begin with.
+
+        Returns:
+            The key of the mapping, the table and the column, of each without an index.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None:
+            return []
+        found = await self._mapped_table(tables, SESSIONS)
+        names = tables.names[SESSIONS]
+        keys = ["user_id"]
+        if tables.capabilities.expiry:
+            keys.append("expires_at" if "expires_at" in names else "created_at")
+        missing = [key for key in keys if found and names[key] not in found.indexed]
+        return [(key, tables.stored.fullname(SESSIONS), names[key]) for key in missing]
+
+    async def address_without_constraint(self) -> Optional[str]:
+        """Return an application's column of addresses if it is not unique."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None:
+            return None
+        found = await self._mapped_table(tables, USERS)
+        name = tables.mapping.user_columns.email
+        if found is None or frozenset((name,)) in found.unique:
+            return None
+        if tables.on_sqlite:  # of whose indexes on expressions SQLAlchemy reflects none
+            statements = await self.session.scalars(UNIQUE_INDEXES, {"name": found.name})
+            folded = re.compile(rf"\(\s*lower\(\W?{re.escape(name)}\W?\)\s*\)", re.IGNORECASE)
+            if any(folded.search(statement) for statement in statements):
+                return None
+        return f"{tables.stored.fullname(USERS)}.{name}"
+
+    async def _mapped_table(self, tables: MappedTables, table: str) -> Optional[CatalogueTable]:
+        schema, name = tables.physical(table)
+        return table_named(await read_catalogue(self.session), schema, name)
+
     async def is_encrypted(self) -> bool:
         """Return whether the connection to PostgreSQL uses TLS."""
         return bool(await self.session.scalar(ENCRYPTED))
@@ -151,13 +196,10 @@ class HealthRepository:
         is_replica, seconds = (await self.session.execute(REPLICA)).one()
         return float(seconds or 0) if is_replica else None
 
-    async def dead_tuples(self, tables: Iterable[str]) -> list[tuple[str, int, int]]:
-        """Return name, live and dead rows of some tables of PostgreSQL, by its statistics.
-
-        Args:
-            tables: The names of the tables.
-        """
-        rows = await self.session.execute(DEAD_TUPLES, {"names": list(tables)})
+    async def dead_tuples(self) -> list[tuple[str, int, int]]:
+        """Return name, live and dead rows of the tables in PostgreSQL, by its statistics."""
+        places = quoted_tables(self.session.get_bind().dialect)
+        rows = await self.session.execute(DEAD_TUPLES, {"names": list(places.values())})
         return [(str(name), int(live or 0), int(dead or 0)) for name, live, dead in rows]
 
     async def wal_of_inactive_slots(self) -> list[tuple[str, int]]:

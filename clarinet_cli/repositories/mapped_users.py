@@ -12,7 +12,7 @@ from clarinet_cli.models import User, metadata
 from clarinet_cli.models.mapped import USERS, MappedTables
 from clarinet_cli.models.types import UTCDateTime
 from clarinet_cli.repositories.base import prevented_error
-from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue
+from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.timefmt import machine_now
 
 NOW = "{now}"
@@ -32,11 +32,9 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
             accounts extend the rows of another table.
     """
     schema, name = tables.physical(USERS)
-    found = next(
-        item
-        for item in await read_catalogue(session)
-        if item.name == name and item.schema in (schema, None)
-    )
+    found = table_named(await read_catalogue(session), schema, name)
+    if found is None:  # a view, of which the catalogue does not show what it requires
+        return
     if any(set(key.columns) == set(found.primary_key) for key in found.keys):
         raise REFUSED.with_context(
             f"the rows of {found.fullname} extend those of another table: "

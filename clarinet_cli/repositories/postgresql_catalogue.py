@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories.base import quoted_tables
 
 INVALID_INDEXES = text(
     "SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = ANY (CAST(:oids AS "
@@ -17,7 +17,7 @@ UNCHECKED_KEYS = text(
     "OR c.confrelid = ANY (CAST(:oids AS oid[]))) ORDER BY 1, 2"
 )
 TABLE_OIDS = text(
-    "SELECT to_regclass(quote_ident(name))::oid::bigint FROM unnest(CAST(:names AS text[])) t(name)"
+    "SELECT to_regclass(name)::oid::bigint FROM unnest(CAST(:names AS text[])) t(name)"
 )
 CHECKSUM_FAILURES = text(
     "SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()"
@@ -48,6 +48,7 @@ class CatalogueRepository:
         return int(await self.session.scalar(CHECKSUM_FAILURES) or 0)
 
     async def _table_oids(self) -> dict[str, list[int]]:
-        """Return the parameter of those queries: the ids of the Clarinet tables that exist."""
-        oids = await self.session.scalars(TABLE_OIDS, {"names": list(TABLE_NAMES)})
+        """Return the parameter of those queries: the ids of the tables that exist."""
+        places = quoted_tables(self.session.get_bind().dialect)
+        oids = await self.session.scalars(TABLE_OIDS, {"names": list(places.values())})
         return {"oids": [oid for oid in oids if oid is not None]}

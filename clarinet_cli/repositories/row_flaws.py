@@ -28,7 +28,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.models import TABLE_NAMES, metadata
 from clarinet_cli.models.functions import is_canonical_id, is_readable_timestamp
+from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime, as_text
+from clarinet_cli.repositories.base import tables_of
 
 FlawKind = Literal["nulls", "values", "ids", "timestamps", "tokens", "orphans"]
 
@@ -40,6 +42,14 @@ ROWID: Final[ColumnElement[int]] = literal_column("rowid", Integer)
 USERS, ROLES, LINKS, SESSIONS = (
     metadata.tables[name] for name in ("user", "userrole", "userroleslink", "access_token")
 )
+NULLABLE: Final = ("email", "hashed_password")  # in the tables of applications
+ID_FORMS: Final = {
+    "uuid": "a UUID",
+    "uuid-dashed": "a UUID with dashes",
+    "uuid-hex": "32 hexadecimal digits",
+    "integer": "a number",
+    "text": "a text",
+}
 REFERENCES: Final = (
     (LINKS.c.user_id, USERS.c.id),
     (LINKS.c.role_name, ROLES.c.name),
@@ -71,12 +81,14 @@ class FlawedRows:
         count: The number of rows.
         ids: Of up to five of them: the id of the account or session, or the row's place where
             it has none that may be shown.
+        of_sessions: Whether they are sessions.
     """
 
     kind: FlawKind
     column: str
     count: int = 0
     ids: tuple[str, ...] = ()
+    of_sessions: bool = False
 
 
 class RowFlawRepository:
@@ -89,11 +101,16 @@ class RowFlawRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
         self._on_sqlite = session.get_bind().dialect.name == "sqlite"
+        self._mapped = mapped_tables(session.get_bind().dialect)
+
+    @property
+    def id_form(self) -> str:
+        """The form of an id, in words."""
+        return ID_FORMS[self._mapped.id_form if self._mapped else "uuid-hex"]
 
     async def flaws(self) -> dict[str, list[RowFlaw]]:
         """Return the flaws to search for, by table, for the columns that exist."""
-        connection = await self.session.connection()
-        present = await connection.run_sync(_columns)
+        present = await self._present()
         found: dict[str, list[RowFlaw]] = {}
         for flaw in self._all_flaws():
             table = flaw.column.table.name
@@ -102,6 +119,17 @@ class RowFlawRepository:
             if all((column.table.name, column.name) in present for column in needed):
                 found.setdefault(table, []).append(flaw)
         return found
+
+    async def _present(self) -> set[tuple[str, str]]:
+        """Return the columns that exist, by table and column; an application's may be NULL."""
+        if self._mapped is None:
+            connection = await self.session.connection()
+            return await connection.run_sync(_columns)
+        return {
+            (table, column)
+            for table in (USERS.name, SESSIONS.name)
+            for column in self._mapped.names[table]
+        }
 
     async def required_additions(self) -> list[str]:
         """Return the additional columns that need a value in each new row."""
@@ -114,10 +142,11 @@ class RowFlawRepository:
         Args:
             table: A Clarinet table.
         """
-        if not self._on_sqlite:
+        if not self._on_sqlite or self._is_query(table):
             return False
+        name = tables_of(self.session.get_bind().dialect).names[table]
         query = text("SELECT count(*) FROM pragma_table_list WHERE name = :name AND NOT wr")
-        return bool(await self.session.scalar(query, {"name": table}))
+        return bool(await self.session.scalar(query, {"name": name}))
 
     async def end_of_part(self, table: str, after: int) -> Optional[int]:
         """Return the last rowid of the next part of a SQLite table, or None at its end.
@@ -166,7 +195,8 @@ class RowFlawRepository:
                 named = select(self._name_of_row(here)).where(within, flaw.condition)
                 names = await self.session.scalars(named.limit(IDS_SHOWN))
                 ids = tuple(map(as_text, names))
-                found.append(FlawedRows(flaw.kind, f"{table}.{flaw.column.name}", count, ids))
+                place = self._place(table, flaw.column.name)
+                found.append(FlawedRows(flaw.kind, place, count, ids, table == SESSIONS.name))
         return found
 
     async def same_addresses(self) -> list[tuple[str, ...]]:
@@ -181,7 +211,7 @@ class RowFlawRepository:
 
     def _all_flaws(self) -> Iterator[RowFlaw]:
         for column in (item for name in TABLE_NAMES for item in metadata.tables[name].columns):
-            if not column.nullable:
+            if not (column.nullable or (self._mapped and column.name in NULLABLE)):
                 yield RowFlaw("nulls", column, column.is_(None))
             if isinstance(column.type, UTCDateTime):
                 yield RowFlaw(
@@ -199,13 +229,33 @@ class RowFlawRepository:
         token = SESSIONS.c.token
         yield RowFlaw("tokens", token, _given(token, func.length(token) < MIN_TOKEN_LENGTH))
         for column, other in REFERENCES:
-            yield RowFlaw("orphans", column, _given(column, not_(_there(column, other))))
+            yield RowFlaw("orphans", column, _given(column, not_(self._referred(column, other))))
+
+    def _referred(self, column: Any, other: Any) -> ColumnElement[bool]:
+        """Return whether the row exists that a column refers to, deleted accounts included."""
+        if self._mapped is None or column.table is not SESSIONS:
+            return _there(column, other)
+        owner = self._mapped.column(SESSIONS.name, "user_id")
+        place = self._mapped.place(self._mapped.physical(USERS.name)[1])
+        key = self._mapped.quote(self._mapped.mapping.user_columns.id)
+        exists_there = f"EXISTS (SELECT 1 FROM {place} AS o WHERE o.{key} = {owner})"  # noqa: S608 - quoted
+        return literal_column(exists_there, Boolean)
+
+    def _is_query(self, table: str) -> bool:
+        """Return whether an application's table is read by a query, whose rows have no number."""
+        return self._mapped is not None and self._mapped.is_query(table)
+
+    def _place(self, table: str, column: str) -> str:
+        """Return a column in the words of the installation."""
+        if self._mapped is None:
+            return f"{table}.{column}"
+        return f"{self._mapped.stored.fullname(table)}.{self._mapped.names[table][column]}"
 
     def _name_of_row(self, table: Table) -> ColumnElement[str]:
         """Return the expression that identifies a row; of a token only the public part."""
-        place: ColumnElement[str] = literal_column(
-            "'row ' || rowid" if self._on_sqlite else "'row ' || ctid::text", String
-        )
+        number = "'row ' || rowid" if self._on_sqlite else "'row ' || ctid::text"
+        unnamed = "'a row without an id'" if self._is_query(table.name) else number
+        place: ColumnElement[str] = literal_column(unnamed, String)
         if table is SESSIONS:
             token = table.c.token
             whole = func.length(token) >= MIN_TOKEN_LENGTH

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli import timefmt
-from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.repositories.base import tables_of
 
 ACCOUNTS_LOCK = 3  # 1 and 2 are the jobs of services.locks
 ADVISORY_LOCK_CLASS = 0x636C6172  # "clar", to avoid conflicts with other programs' locks
@@ -61,13 +61,18 @@ class ServerRepository:
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
     async def row_counts(self) -> dict[str, int]:
-        """Return the number of rows of each Clarinet table that exists."""
-        present = await self.table_names()
+        """Return the rows of each table of accounts, roles and sessions that exists, by name."""
+        stored = tables_of(self.session.get_bind().dialect)
+        connection = await self.session.connection()
+        present = await connection.run_sync(
+            lambda sync: set(inspect(sync).get_table_names(stored.schema))
+        )
         counts = {}
-        for name in TABLE_NAMES:
+        for key, name in stored.names.items():
             if name in present:
-                query = select(func.count()).select_from(metadata.tables[name])
-                counts[name] = int((await self.session.scalars(query)).one())
+                place = table(name, schema=stored.schema)
+                query = select(func.count()).select_from(place)
+                counts[stored.fullname(key)] = int((await self.session.scalars(query)).one())
         return counts
 
     async def try_advisory_lock(self, number: int) -> bool:

@@ -2,7 +2,8 @@
 
 import sqlite3
 
-from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
+from clarinet_cli.models import VERSION_TABLE
+from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.utils.logger import logger
 
 PROBLEMS_SHOWN = 3
@@ -14,13 +15,18 @@ def table_names(connection: sqlite3.Connection) -> set[str]:
     return {str(name) for (name,) in connection.execute(f"{query} ESCAPE '@'")}
 
 
-def row_counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return the number of rows of each Clarinet table that exists."""
-    present = table_names(connection)
+def row_counts(connection: sqlite3.Connection, tables: StoredTables = OWN_TABLES) -> dict[str, int]:
+    """Return the number of rows of each table that exists.
+
+    Args:
+        connection: The connection to the file.
+        tables: The tables of accounts, roles and sessions.
+    """
+    present = {name.lower() for name in table_names(connection)}
     return {
-        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608 - names of the models
-        for name in TABLE_NAMES
-        if name in present
+        name: connection.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0]  # noqa: S608 - quoted
+        for name in tables.fullnames
+        if name.lower() in present
     }
 
 
@@ -69,17 +75,25 @@ def dangling_references_by_key(connection: sqlite3.Connection, table: str) -> di
         The rowids by the table that the rows refer to; 0 for a row without a rowid.
     """
     found: dict[str, list[int]] = {}
-    quoted = table.replace('"', '""')
-    for _, rowid, target, _ in connection.execute(f'PRAGMA foreign_key_check("{quoted}")'):
+    for _, rowid, target, _ in connection.execute(f"PRAGMA foreign_key_check({_quoted(table)})"):
         found.setdefault(str(target), []).append(rowid or 0)
     return found
 
 
-def delete_sessions(connection: sqlite3.Connection) -> int:
+def delete_sessions(connection: sqlite3.Connection, table: str) -> int:
     """Delete all sessions and return their number.
+
+    Args:
+        connection: The connection to the file.
+        table: The table of sessions.
 
     Raises:
         IntegrityError: Rows of other tables refer to a session.
     """
     connection.execute("PRAGMA foreign_keys=ON")
-    return connection.execute("DELETE FROM access_token").rowcount
+    return connection.execute(f"DELETE FROM {_quoted(table)}").rowcount  # noqa: S608 - quoted
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'

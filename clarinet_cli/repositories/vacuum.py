@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories.base import quoted_tables
 
 VACUUM_SECONDS = 7 * 24 * 3600.0
 PERMISSION_DENIED = "42501"
@@ -78,24 +78,23 @@ async def _execute_each(driver: Any, statements: Sequence[str]) -> None:
 
 
 async def postgresql_tables(connection: AsyncConnection) -> dict[str, int]:
-    """Return the Clarinet tables of the default schema, and the bytes of each with its indexes."""
-    present = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
-    query = text("SELECT pg_total_relation_size(CAST(quote_ident(:name) AS regclass))")
-    return {
-        name: int((await connection.execute(query, {"name": name})).scalar_one())
-        for name in TABLE_NAMES
-        if name in present
+    """Return the quoted names of the tables, and the bytes of each with its indexes."""
+    query = text("SELECT pg_total_relation_size(to_regclass(:name))")
+    sizes = {
+        name: (await connection.execute(query, {"name": name})).scalar_one()
+        for name in quoted_tables(connection.dialect).values()
     }
+    return {name: int(size) for name, size in sizes.items() if size is not None}
 
 
 async def vacuum_postgresql(
     connection: AsyncConnection, tables: Sequence[str], *, full: bool, timeout: float
 ) -> bool:
-    """Vacuum and analyze tables of the default schema.
+    """Vacuum and analyze tables.
 
     Args:
         connection: A connection without a transaction.
-        tables: The names of the tables.
+        tables: The quoted names of the tables.
         full: Rewrite them, each under an exclusive lock.
         timeout: Seconds to wait for a lock.
 
@@ -108,10 +107,9 @@ async def vacuum_postgresql(
     from asyncpg import PostgresError
 
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    names = await connection.run_sync(_quoted, tables)
     await connection.rollback()
     options = "FULL, ANALYZE" if full else "ANALYZE"
-    statement = f"VACUUM ({options}) {', '.join(names)}"
+    statement = f"VACUUM ({options}) {', '.join(tables)}"
     refused: list[str] = []
 
     def listen(_: Any, message: Any) -> None:
@@ -136,7 +134,3 @@ async def _vacuum_with_lock_timeout(driver: Any, statement: str, timeout: float)
     finally:
         if not driver.is_closed():
             await driver.execute("RESET lock_timeout")
-
-
-def _quoted(connection: Connection, tables: Sequence[str]) -> list[str]:
-    return [connection.dialect.identifier_preparer.quote_identifier(name) for name in tables]

@@ -17,6 +17,7 @@ from clarinet_cli.services.accounts.first_superuser import (
 )
 from clarinet_cli.services.accounts.passwords import NewPassword, require_acceptable
 from clarinet_cli.services.accounts.resolve import first_admin_email
+from clarinet_cli.services.mapped import require_own_schema
 from clarinet_cli.services.schema import (
     database_has_tables,
     ensure_schema,
@@ -35,12 +36,19 @@ ROLE_NAME_LENGTH = 50
 NO_SUPERUSER = Step("superuser", UNCHANGED, "admin_auto_create is off")
 
 
-async def superuser_is_missing(database: Database) -> bool:
-    """Return whether ``initialise_database`` needs a password for a first superuser."""
+async def superuser_is_missing(database: Database, *, admin_only: bool = False) -> bool:
+    """Return whether ``initialise_database`` needs a password for a first superuser.
+
+    Args:
+        database: Which.
+        admin_only: Its tables have to exist.
+    """
     settings = database.settings
     if not settings.admin_auto_create:
         return False
-    if not (await database_exists(settings) and await database_has_tables(settings)):
+    if not admin_only and not (
+        await database_exists(settings) and await database_has_tables(settings)
+    ):
         return True
     return await run_operation(database, find_superuser) is None
 
@@ -77,10 +85,17 @@ async def initialise_database(
             nothing was created.
         InvalidInputError: The password breaks the policy, or none is given and one is
             needed.
-        RefusedError: The migrations of another program come first, or the project's own
-            would not be run; nothing was created.
+        RefusedError: The schema is an application's, the migrations of another program come
+            first, or the project's own would not be run; nothing was created.
     """
     settings = database.settings
+    steps = [] if progress is None else progress
+
+    def show(change: AccountChange) -> None:
+        if on_password is not None:
+            on_password([*steps, _to_step(change)])
+
+    require_own_schema(settings)
     # What a later step would refuse is refused before anything is created.
     refuse_accidental_sqlite(settings)
     wanted_roles(settings)
@@ -92,7 +107,6 @@ async def initialise_database(
         await require_schema_order(settings, creates=True)
     if not dry_run:
         await require_runnable(settings)
-    steps = [] if progress is None else progress
     steps.append(await ensure_database(settings, dry_run=dry_run))
     SIGNALS.check_interrupted()
     if dry_run and steps[0].result != UNCHANGED:
@@ -103,15 +117,26 @@ async def initialise_database(
         return steps + _steps_when_empty(settings)[1:]
     steps.append(await ensure_roles(database, dry_run=dry_run))
     SIGNALS.check_interrupted()
-
-    def show(change: AccountChange) -> None:
-        if on_password is not None:
-            on_password([*steps, _to_step(change)])
-
     steps.append(await _superuser(database, password, show, dry_run=dry_run))
     for step in steps:
         logger.info(f"db init: {step.step}: {step.result}")
     return steps
+
+
+async def initialise_superuser(
+    database: Database,
+    password: Optional[NewPassword] = None,
+    *,
+    dry_run: bool = False,
+    on_password: Optional[Callable[[list[Step]], None]] = None,
+) -> list[Step]:
+    """Add the first superuser alone, to tables that exist; see ``initialise_database``."""
+
+    def show(change: AccountChange) -> None:
+        if on_password is not None:
+            on_password([_to_step(change)])
+
+    return [await _superuser(database, password, show, dry_run=dry_run)]
 
 
 async def _superuser(

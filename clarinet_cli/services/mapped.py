@@ -1,16 +1,32 @@
 """The commands that know a mapping; all others are refused where there is one."""
 
 from collections.abc import Iterable
+from typing import Optional
 
 from clarinet_cli.capabilities import get_capabilities
+from clarinet_cli.database import errors
+from clarinet_cli.database.url import MISSING_HINT
 from clarinet_cli.exceptions import REFUSED
+from clarinet_cli.models.mapped import StoredTables, stored_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 WHERE_HINT = "'clarinet config show mapping' shows where the mapping is set"
+APPLICATION_HINT = (
+    "the application creates its database and tables; 'clarinet db inspect' proposes a mapping"
+)
+OWN_SCHEMA_HINTS = (errors.INIT_HINT, errors.TABLE_HINT, errors.SCHEMA_HINT, MISSING_HINT)
+SCHEMA_HINT = "'clarinet db init --admin-only' creates the first superuser"
 MAPPED_COMMANDS = frozenset(
     {
+        "doctor",
         "db inspect",
+        "db init",
+        "db status",
+        "db check",
+        "db backup",
+        "db restore",
+        "db vacuum",
         "db wait",
         "db shell",
         "session stats",
@@ -46,7 +62,7 @@ def require_known_command(settings: Settings, command: str) -> None:
         )
     if command in MAPPED_COMMANDS:
         return
-    if command == "db init" or command.startswith("migrate "):
+    if command in ("db reset", "init-migrations") or command.startswith("migrate "):
         require_own_schema(settings)
     raise REFUSED.with_context(
         f"'clarinet {command}' is for the tables of Clarinet, and [mapping] names others",
@@ -100,6 +116,44 @@ def warn_of_other_sessions(settings: Settings) -> None:
     logger.warning(f"sessions of the strategy {mapping.session_strategy} stay valid {until}")
 
 
+def stored_tables_of(settings: Settings) -> StoredTables:
+    """Return the names of the tables of accounts, roles and sessions.
+
+    Args:
+        settings: The project's settings.
+    """
+    return stored_tables(settings.table_mapping, settings.capabilities)
+
+
+def application_hint(settings: Settings, hint: Optional[str]) -> Optional[str]:
+    """Return a hint that fits an application, whose tables this tool does not create.
+
+    Args:
+        settings: The project's settings.
+        hint: As for the Clarinet tables.
+    """
+    if hint is None or settings.capabilities.own_schema:
+        return hint
+    return APPLICATION_HINT if any(own in hint for own in OWN_SCHEMA_HINTS) else hint
+
+
+def require_accounts_copy(settings: Settings) -> None:
+    """Refuse a copy of the accounts alone where the tables are an application's.
+
+    Args:
+        settings: The project's settings.
+
+    Raises:
+        RefusedError: There is a mapping.
+    """
+    if not settings.capabilities.own_schema:
+        raise REFUSED.with_context(
+            "--accounts-only copies the tables of Clarinet, and accounts of an application have "
+            "columns that such a copy lacks",
+            hint="without it the whole database is copied; 'clarinet admin export' lists accounts",
+        )
+
+
 def require_own_schema(settings: Settings) -> None:
     """Refuse to change the schema of an application.
 
@@ -111,5 +165,5 @@ def require_own_schema(settings: Settings) -> None:
     """
     if not get_capabilities(settings.table_mapping).own_schema:
         raise REFUSED.with_context(
-            "the schema is the application's, whose own migrations change it", hint=WHERE_HINT
+            "the schema is the application's, whose own migrations change it", hint=SCHEMA_HINT
         )

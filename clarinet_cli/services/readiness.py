@@ -41,22 +41,24 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
     Args:
         source: Which database and which project directory; see ``unit_of_work``.
     """
-    async with unit_of_work(source, check_tables=False) as work:
+    settings = source.settings if isinstance(source, Database) else source
+    own = settings.capabilities.own_schema
+    async with unit_of_work(source, check_tables=not own) as work:
         server = ServerRepository(work.session)
         version, size = await server.version(), await server.size()
         rows = await server.row_counts()
         connection = await work.session.connection()
         current = await connection.run_sync(current_heads)
-    url = database_url(work.settings)
-    migrations = revision_status(find_environment(work.settings.project_dir), current)
+    url = database_url(settings)
+    migrations = revision_status(find_environment(settings.project_dir), current)
     return DatabaseStatus(
         backend=url.get_backend_name(),
         server_version=version,
         url=display_url(url),
         size_bytes=size,
         revision=", ".join(migrations.current) or None,
-        head=", ".join(migrations.heads) or None,
-        managed_by=FOREIGN if migrations.unknown else migrations.environment,
+        head=(", ".join(migrations.heads) or None) if own else None,
+        managed_by=FOREIGN if migrations.unknown or not own else migrations.environment,
         tables=rows,
     )
 

@@ -96,6 +96,20 @@ async def unit_of_work(
             yield UnitOfWork(session, database.settings, audit, dry_run=dry_run)
 
 
+async def require_fitting_tables(settings: Settings) -> None:
+    """Refuse an application's tables that the mapping does not fit; Clarinet's own are accepted.
+
+    Args:
+        settings: Which database, and the mapping.
+
+    Raises:
+        ConfigurationError: They differ; the message has the key, the expected and the actual.
+    """
+    if not settings.capabilities.own_schema:
+        async with unit_of_work(settings):
+            pass
+
+
 @asynccontextmanager
 async def as_database(source: Settings | Database) -> AsyncIterator[Database]:
     """Yield the database of some settings, closed at the end; or a ``Database`` as it is."""

@@ -65,7 +65,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
     async with get_connection(settings, writes=True) as connection:
         tables = await postgresql_tables(connection)
     if not tables:
-        raise FAILURE.with_context("the Clarinet tables do not exist", hint=TABLE_HINT)
+        raise FAILURE.with_context("the tables do not exist", hint=TABLE_HINT)
     waiting = "does not block reads or writes"
     if full:
         waiting = "blocks all access to each table during its rewrite"
@@ -102,7 +102,7 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
             after = sum((await postgresql_tables(connection)).values())
         if not permitted:
             raise FAILURE.with_context(
-                f"{plan.url}: the database user can't vacuum the Clarinet tables", hint=OWNER_HINT
+                f"{plan.url}: the database user can't vacuum the tables", hint=OWNER_HINT
             )
     seconds = round(monotonic() - began, 3)
     return VacuumReport(plan.bytes_before, after, seconds, plan.full, complete)

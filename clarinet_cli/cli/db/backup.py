@@ -77,6 +77,7 @@ async def backup(
     Example: clarinet db backup --directory backups --keep 14
     """
     from clarinet_cli.services.backup.make import BackupPlan, back_up
+    from clarinet_cli.services.unit_of_work import require_fitting_tables
 
     settings = runtime.settings
     _require_one_target(file, directory, keep)
@@ -92,6 +93,7 @@ async def backup(
         compress=compress,
         quick=quick_check,
     )
+    await require_fitting_tables(settings)
     with progress(runtime, "backup") as update:
         report = await back_up(settings, plan, progress=update)
     if report.lock_seconds and report.lock_seconds >= MIN_REPORTED_SECONDS:
@@ -188,7 +190,7 @@ def _prompt_for_sessions(
     runtime: Runtime, plan: "RestorePlan", prepared: "PreparedRestore"
 ) -> "RestorePlan":
     """Prompt whether to revoke the sessions of the backup, if it has any."""
-    number = prepared.backup.contents.rows.get("access_token", 0)
+    number = prepared.report(plan).sessions_revoked
     if not number or not interactive(runtime):
         return plan
     question = (

@@ -20,6 +20,7 @@ from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import row_counts
+from clarinet_cli.exceptions import INVALID
 from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import MEGABYTE
 
@@ -33,6 +34,12 @@ async def init(
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
     schema_anyway: SchemaAnyway = False,
+    admin_only: Annotated[
+        bool,
+        typer.Option(
+            "--admin-only", help="Only create the first superuser; the tables have to exist."
+        ),
+    ] = False,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -40,22 +47,32 @@ async def init(
 
     Creates the database, applies the migrations, adds missing roles and (admin_auto_create)
     the first superuser. The schema of a database that a server migrates is not changed; where
-    the project has that server's migrations, they have to run first.
+    the project has that server's migrations, they have to run first. The schema of an
+    application ([mapping]) is never changed: there --admin-only is required.
 
     Example: clarinet db init --generate-password
     """
     from clarinet_cli.results import Step
     from clarinet_cli.services.accounts.resolve import first_admin_email
-    from clarinet_cli.services.bootstrap import initialise_database, superuser_is_missing
+    from clarinet_cli.services.bootstrap import (
+        initialise_database,
+        initialise_superuser,
+        superuser_is_missing,
+    )
+    from clarinet_cli.services.mapped import require_own_schema
     from clarinet_cli.services.schema import require_known_schema, require_schema_order
     from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
     from clarinet_cli.services.unit_of_work import open_database
 
     settings = runtime.settings
-    refuse_accidental_sqlite(settings)
-    if not schema_anyway:
-        await require_schema_order(settings, creates=True)
-    await require_known_schema(settings)  # before the prompt for a password
+    if admin_only and schema_anyway:
+        raise INVALID.with_context("--admin-only and --schema-anyway exclude each other")
+    if not admin_only:
+        require_own_schema(settings)
+        refuse_accidental_sqlite(settings)
+        if not schema_anyway:
+            await require_schema_order(settings, creates=True)
+        await require_known_schema(settings)  # before the prompt for a password
     options = PasswordOptions(password_stdin, password_file, generate_password)
     password = options.read(runtime)
     done: list[Step] = []
@@ -65,19 +82,24 @@ async def init(
     try:
         async with open_database(settings, writes=True) as database:
             if not dry_run:
-                missing = await superuser_is_missing(database)
+                missing = await superuser_is_missing(database, admin_only=admin_only)
                 await database.disconnect()
                 email = first_admin_email(settings) if missing else ""
                 password = require_password(runtime, password, email) if missing else None
             with display.warn_if_rolled_back():
-                steps = await initialise_database(
-                    database,
-                    password,
-                    dry_run=dry_run,
-                    schema_anyway=schema_anyway,
-                    progress=done,
-                    on_password=display,
-                )
+                if admin_only:
+                    steps = await initialise_superuser(
+                        database, password, dry_run=dry_run, on_password=display
+                    )
+                else:
+                    steps = await initialise_database(
+                        database,
+                        password,
+                        dry_run=dry_run,
+                        schema_anyway=schema_anyway,
+                        progress=done,
+                        on_password=display,
+                    )
     except (asyncio.CancelledError, Interrupted):
         if any(step.result != "unchanged" for step in done) and not (dry_run or display.shown):
             render_list(runtime, done, output, listing, changed=True)
@@ -100,9 +122,9 @@ async def vacuum(
 ) -> None:
     """Reclaim the disk space of deleted rows.
 
-    SQLite: rewrites the file. PostgreSQL: VACUUM (ANALYZE) of the Clarinet tables, which does
-    not block reads or writes. The space is reused by new rows; --full returns it to the
-    operating system.
+    SQLite: rewrites the file. PostgreSQL: VACUUM (ANALYZE) of the tables of accounts, roles and
+    sessions, which does not block reads or writes. The space is reused by new rows; --full
+    returns it to the operating system.
 
     Example: clarinet db vacuum
     """
@@ -116,7 +138,7 @@ async def vacuum(
         room = f", needs up to {plan.bytes_needed / MEGABYTE:.1f} MB of temporary disk space"
     text = f"{plan.url}, {plan.bytes_before / MEGABYTE:.1f} MB{room}: {plan.waiting}"
     if plan.asks:
-        confirm(runtime, f"VACUUM FULL the Clarinet tables of {text}. Continue?", yes=yes)
+        confirm(runtime, f"VACUUM FULL the tables of {text}. Continue?", yes=yes)
     else:
         runtime.writer.note(f"vacuum of {text}")
     report = await run_vacuum(settings, plan)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, ClarinetError
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
-from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.models.mapped import StoredTables
 from clarinet_cli.services.backup.postgresql import (
     Program,
     package_hint,
@@ -23,7 +23,7 @@ from clarinet_cli.services.backup.postgresql import (
 CHUNK_BYTES = 1 << 20
 CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
 ENTRY = re.compile(r"^\d+; \d+ \d+ ([A-Z][A-Z ]*[A-Z]) (\S+) (.*) (\S+)$", re.MULTILINE)
-COPY = re.compile(rb'^COPY (?:(?:"[^"]+"|\w+)\.)?"?(\w+)"? \((.*)\) FROM stdin;$')
+COPY = re.compile(rb'^COPY (?:(?:"([^"]+)"|(\w+))\.)?(?:"([^"]+)"|(\w+)) \((.*)\) FROM stdin;$')
 END_OF_ROWS = rb"\."
 NULL = r"\N"
 ESCAPES = re.compile(r"\\(.)", re.DOTALL)
@@ -39,9 +39,34 @@ VERSIONS = re.compile(rb"\0.\0{3}[^\0]+\0.\0{3}\d[^\0]*\0.\0{3}(\d+(?:\.\d+)?)",
 class Rows(NamedTuple):
     """Some rows of a table, as the archive has them."""
 
+    schema: Optional[str]
     table: str
     columns: list[str]
     lines: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """The numbers of rows in an archive.
+
+    Attributes:
+        by_table: By schema and table.
+    """
+
+    by_table: Counter[tuple[Optional[str], str]]
+
+    def of(self, tables: StoredTables, table: str) -> int:
+        """Return the rows of a table, in any schema unless the tables name one.
+
+        Args:
+            tables: The tables of accounts, roles and sessions.
+            table: The name of the Clarinet table.
+        """
+        return sum(
+            count
+            for (schema, name), count in self.by_table.items()
+            if name == tables.names[table] and tables.schema in (None, schema)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +85,22 @@ class Contents:
     owners: frozenset[str]
     listing: str = field(repr=False)
 
-    @property
-    def other_tables(self) -> int:
-        """How many tables are not ours."""
-        ours = (*TABLE_NAMES, VERSION_TABLE)
+    def other_tables(self, tables: StoredTables) -> int:
+        """Return how many tables are neither of accounts, roles nor sessions."""
+        ours = (*tables.names.values(), VERSION_TABLE)
         return sum(kind == "TABLE" and name not in ours for kind, name in self.entries)
 
-    def without_sessions(self) -> str:
+    def without_sessions(self, tables: StoredTables) -> str:
         """Return the listing without the rows of sessions, as ``--use-list`` takes it."""
-        left_out = f" {TABLE_DATA} "
-        return "".join(
-            line
-            for line in self.listing.splitlines(keepends=True)
-            if not (left_out in line and f" {SESSIONS} " in line)
-        )
+
+        def is_of_sessions(line: str) -> bool:
+            match = ENTRY.match(line)
+            if match is None or match[1] != TABLE_DATA or match[3] != tables.sessions:
+                return False
+            return tables.schema in (None, match[2])
+
+        lines = self.listing.splitlines(keepends=True)
+        return "".join(line for line in lines if not is_of_sessions(line))
 
 
 async def read_contents(program: Program, path: Path) -> Contents:
@@ -131,20 +158,20 @@ async def read_rows(
         raise _damaged(program, code, stderr, path)
 
 
-async def count_rows(program: Program, path: Path) -> tuple[Counter[str], Optional[str]]:
+async def count_rows(program: Program, path: Path) -> tuple["RowCounts", Optional[str]]:
     """Read an archive to its end, count the rows of each table, and find the revision.
 
     Raises:
         CheckFailedError: The archive is damaged.
         ClarinetError: A newer ``pg_dump`` wrote it.
     """
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[Optional[str], str]] = Counter()
     revisions: list[str] = []
     async for rows in read_rows(program, path):
-        counts[rows.table] += len(rows.lines)
+        counts[rows.schema, rows.table] += len(rows.lines)
         if rows.table == VERSION_TABLE:
             revisions += [str(value) for line in rows.lines for value in parse_copy_row(line)]
-    return counts, ", ".join(sorted(revisions)) or None
+    return RowCounts(counts), ", ".join(sorted(revisions)) or None
 
 
 def parse_copy_row(line: bytes) -> list[Optional[str]]:
@@ -162,6 +189,7 @@ class _Parser:
     """Finds rows in the script of an archive."""
 
     _rest: bytes = b""
+    _schema: Optional[str] = None
     _table: Optional[str] = None
     _columns: list[str] = field(default_factory=list)
 
@@ -176,15 +204,17 @@ class _Parser:
                 self._table = None
             else:
                 if not found or found[-1].table != self._table:
-                    found.append(Rows(self._table, self._columns, []))
+                    found.append(Rows(self._schema, self._table, self._columns, []))
                 found[-1].lines.append(line)
         return found
 
     def _begin(self, line: bytes, found: list[Rows]) -> None:
         if match := COPY.match(line):
-            self._table = match[1].decode()
-            self._columns = [name.strip('"') for name in match[2].decode().split(", ")]
-            found.append(Rows(self._table, self._columns, []))
+            schema, table = (match[1] or match[2]), (match[3] or match[4])
+            self._schema = schema.decode() if schema else None
+            self._table = table.decode()
+            self._columns = [name.strip('"') for name in match[5].decode().split(", ")]
+            found.append(Rows(self._schema, self._table, self._columns, []))
 
 
 def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> ClarinetError:

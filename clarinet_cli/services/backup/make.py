@@ -24,6 +24,7 @@ from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlit
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
+from clarinet_cli.models.mapped import OWN_TABLES
 from clarinet_cli.repositories import account_copy, postgresql_backup, sqlite_file_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
@@ -48,6 +49,7 @@ from clarinet_cli.services.backup.sqlite import (
     copy_database,
     verify_copy,
 )
+from clarinet_cli.services.mapped import require_accounts_copy, stored_tables_of
 from clarinet_cli.services.schema import current_heads
 from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
@@ -104,6 +106,8 @@ async def back_up(
     """
     began = monotonic()
     url = database_url(settings)
+    if plan.accounts_only:
+        require_accounts_copy(settings)
     require_sqlite_file(url, settings.project_dir)
     if plan.compress and (plan.accounts_only or sqlite_file(url)):
         raise INVALID.with_context("--compress is for dumps of PostgreSQL")
@@ -133,7 +137,7 @@ async def _verified(
     settings: Settings, plan: BackupPlan, target: Optional[Path], progress: ProgressCallback
 ) -> AsyncIterator[tuple[NewFile, Snapshot, int]]:
     """Yield the new file when it holds the whole backup, which has been read back."""
-    file = sqlite_file(database_url(settings))
+    file, tables = sqlite_file(database_url(settings)), stored_tables_of(settings)
     beside = target or file or settings.project_dir / "any"
     with new_file(
         beside.parent, like=file if beside.parent == (file and file.parent) else None
@@ -142,12 +146,26 @@ async def _verified(
             snapshot = await _copy_accounts(settings, new)
         elif file is not None:
             snapshot = await in_thread(
-                partial(copy_database, file, new.path, progress, lock_timeout=plan.lock_timeout)
+                partial(
+                    copy_database,
+                    file,
+                    new.path,
+                    progress,
+                    lock_timeout=plan.lock_timeout,
+                    tables=tables,
+                )
             )
         else:
             yield new, await _dump(settings, new, plan), 0
             return
-        check = partial(verify_copy, new.path, snapshot.rows, quick=plan.quick, about=file)
+        check = partial(
+            verify_copy,
+            new.path,
+            snapshot.rows,
+            quick=plan.quick,
+            about=file,
+            tables=OWN_TABLES if plan.accounts_only else tables,
+        )
         yield new, snapshot, await in_thread(check)
 
 
@@ -227,11 +245,13 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
     contents = await read_contents(reader, new.path)
     found, _ = await count_rows(reader, new.path)
     whole = {name for kind, name in contents.entries if kind == "TABLE DATA"} - parents
-    if wrong := [name for name in rows if name in whole and rows[name] != found[name]]:
-        name = wrong[0]
-        raise CHECK_FAILED.with_context(
-            f"the dump has {found[name]} rows of {name} instead of {rows[name]}"
-        )
+    tables = stored_tables_of(settings)
+    for key, stored in tables.names.items():
+        name, number = tables.fullname(key), found.of(tables, key)
+        if name in rows and stored in whole and rows[name] != number:
+            raise CHECK_FAILED.with_context(
+                f"the dump has {number} rows of {name} instead of {rows[name]}"
+            )
     return Snapshot(rows, revision, None)
 
 

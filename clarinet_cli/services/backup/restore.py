@@ -52,6 +52,8 @@ from clarinet_cli.services.backup.verify import (
 )
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
+from clarinet_cli.services.mapped import stored_tables_of
+from clarinet_cli.services.unit_of_work import require_fitting_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import ProgressCallback
@@ -94,6 +96,7 @@ class PreparedRestore:
         revision: The revision there.
         exists: Whether the database exists.
         empty: Whether there is nothing in it.
+        sessions: The name of the table of sessions; None if sessions are not rows.
     """
 
     backup: Backup
@@ -103,14 +106,15 @@ class PreparedRestore:
     revision: Optional[str]
     exists: bool
     empty: bool
+    sessions: Optional[str] = SESSIONS
 
     def report(self, plan: RestorePlan) -> RestoreReport:
         """Return what a restore would do."""
         contents = self.backup.contents
-        revoked = contents.rows.get(SESSIONS, 0) if plan.revoke_sessions else 0
         rows = dict(contents.rows)
-        if revoked:
-            rows[SESSIONS] = 0
+        revoked = 0
+        if plan.revoke_sessions and self.sessions in rows:
+            revoked, rows[self.sessions] = rows[self.sessions], 0
         return RestoreReport(
             result=WOULD_RESTORE,
             file=str(self.backup.path),
@@ -145,6 +149,7 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
     backup = await read_backup(settings, path)
     accounts_only = plan.accounts_only or backup.kind is Kind.ACCOUNTS
     require_restorable(settings, backup, accounts_only=accounts_only)
+    tables = stored_tables_of(settings)
     url = database_url(settings)
     file = sqlite_file(url)
     if file is not None:
@@ -153,7 +158,7 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
             missing = missing_file(file, settings.project_dir)
             raise missing.with_context(missing.message, hint=CREATE_HINT)
         rows, revision = (
-            await in_thread(partial(read_live, file, lock_timeout=plan.lock_timeout))
+            await in_thread(partial(read_live, file, lock_timeout=plan.lock_timeout, tables=tables))
             if exists
             else ({}, None)
         )
@@ -163,10 +168,18 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         if objects and not (plan.clean or accounts_only):
             raise CONFLICT.with_context(
                 f"{display_url(url)} has {objects} tables, views and sequences already",
-                hint="--clean replaces those in the backup; --accounts-only, the Clarinet tables",
+                hint="--clean replaces those in the backup"
+                + ("; --accounts-only, the Clarinet tables" if tables.own else ""),
             )
     return PreparedRestore(
-        backup, accounts_only, display_url(url), rows, revision, exists, empty=not objects
+        backup,
+        accounts_only,
+        display_url(url),
+        rows,
+        revision,
+        exists,
+        empty=not objects,
+        sessions=tables.sessions and tables.fullname(SESSIONS),
     )
 
 
@@ -229,6 +242,7 @@ async def restore(
             with audit_transaction() as audit:
                 await _restore_all(settings, prepared, plan, audit, progress)
         rows, revision = await _check(settings, plan.lock_timeout)
+        await require_fitting_tables(settings)
     expected = prepared.report(plan)
     return RestoreReport(
         result=RESTORED,
@@ -310,7 +324,8 @@ async def _restore_sqlite(
         if plan.revoke_sessions or resized:
             first = stack.enter_context(new_file(file.parent, like=file))
             await in_thread(partial(copy_database, path, first.path, progress, IMMUTABLE))
-            delete = partial(prepare_copy, first.path, delete_sessions=plan.revoke_sessions)
+            sessions = stored_tables_of(settings).sessions if plan.revoke_sessions else None
+            delete = partial(prepare_copy, first.path, delete_sessions=sessions)
             await in_thread(delete)
             source = first.path
         if resized:
@@ -337,4 +352,5 @@ async def _check(settings: Settings, lock_timeout: float) -> tuple[dict[str, int
     if file is None:
         async with snapshot_session(settings, lock_timeout=lock_timeout) as session:
             return await ServerRepository(session).row_counts(), await stored_revision(session)
-    return await in_thread(partial(check_live, file, lock_timeout=lock_timeout))
+    tables = stored_tables_of(settings)
+    return await in_thread(partial(check_live, file, lock_timeout=lock_timeout, tables=tables))

@@ -73,7 +73,7 @@ async def restore_accounts(
 async def _read_backup_rows(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
     """Yield the rows of our tables in a backup of any kind."""
     if backup.reader is not None:
-        async for table, columns, lines in read_rows(
+        async for _, table, columns, lines in read_rows(
             backup.reader, backup.path, clarinet_only=True
         ):
             if table in TABLE_NAMES:

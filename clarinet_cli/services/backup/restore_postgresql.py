@@ -25,6 +25,7 @@ from clarinet_cli.services.backup.postgresql import (
 from clarinet_cli.services.backup.verify import (
     Backup,
 )
+from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
@@ -70,7 +71,7 @@ async def restore_archive(
     with connection_variables(url, encrypted=encrypted) as variables:
         variables = {**variables, "PGAPPNAME": application}
         async with start_program(program, arguments, variables, stdin=PIPE) as process:
-            listing = backup.archive.without_sessions().encode()
+            listing = backup.archive.without_sessions(stored_tables_of(settings)).encode()
             end = asyncio.ensure_future(process.communicate(listing))
             try:
                 await _wait_with_lock_timeout(settings, end, application, lock_timeout)

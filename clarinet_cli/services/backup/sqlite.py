@@ -23,6 +23,7 @@ from clarinet_cli.database.sqlite_files import (
     raise_if_stopped,
 )
 from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT, NO_SPACE
+from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
@@ -76,6 +77,7 @@ class _SourceTransaction:
     progress: ProgressCallback
     by_steps: bool
     lock_timeout: float
+    tables: StoredTables
     rows: dict[str, int] = field(default_factory=dict)
     revision: Optional[str] = None
     longest_lock: float = 0.0
@@ -91,7 +93,7 @@ class _SourceTransaction:
         """Begin the transaction, and count the rows in it."""
         self._since = monotonic()
         begin_reading(self.source, self.lock_timeout)
-        self.rows = sqlite_file_queries.row_counts(self.source)
+        self.rows = sqlite_file_queries.row_counts(self.source, self.tables)
         self.revision = sqlite_file_queries.revision(self.source)
 
     def end(self) -> None:
@@ -130,6 +132,7 @@ def copy_database(
     access: str = READ_WRITE,
     *,
     lock_timeout: float = BUSY_TIMEOUT_SECONDS,
+    tables: StoredTables = OWN_TABLES,
 ) -> Snapshot:
     """Copy one state of a database into an empty file, page by page.
 
@@ -139,6 +142,7 @@ def copy_database(
         progress: Is called with the number of pages done and of all.
         access: How to open the database; see ``open_sqlite``.
         lock_timeout: Seconds to wait for locks of others.
+        tables: Those whose rows are counted.
 
     Raises:
         BusyError: Another process kept it locked.
@@ -154,9 +158,8 @@ def copy_database(
         wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         locks = access == READ_WRITE and not wal
-        transaction = _SourceTransaction(
-            source, progress, locks and pages > PAGES_PER_STEP, lock_timeout
-        )
+        by_steps = locks and pages > PAGES_PER_STEP
+        transaction = _SourceTransaction(source, progress, by_steps, lock_timeout, tables)
         if not transaction.by_steps:
             transaction.begin()
         try:
@@ -180,6 +183,7 @@ def verify_copy(
     *,
     quick: bool = False,
     about: Optional[Path] = None,
+    tables: StoredTables = OWN_TABLES,
 ) -> int:
     """Check a SQLite file that nobody writes.
 
@@ -188,6 +192,7 @@ def verify_copy(
         rows: How many rows our tables must have.
         quick: Leave out whether each row is found by each index.
         about: The database that it is a copy of, for messages.
+        tables: Those whose rows are counted.
 
     Returns:
         How many rows refer to rows that do not exist.
@@ -200,7 +205,7 @@ def verify_copy(
         with open_sqlite(path, IMMUTABLE, about) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             problems = sqlite_file_queries.integrity_problems(connection, quick=quick)
-            found = {} if problems else sqlite_file_queries.row_counts(connection)
+            found = {} if problems else sqlite_file_queries.row_counts(connection, tables)
     if problems:
         raise CHECK_FAILED.with_context(
             f"{about or path} is damaged: {problems[0]}",
@@ -218,12 +223,12 @@ def _dangling_references(path: Path, about: Optional[Path]) -> int:
         return sqlite_file_queries.dangling_references(connection)
 
 
-def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
+def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> int:
     """Change a copy that is about to be restored, and return how many sessions were deleted.
 
     Args:
         path: The copy, which nobody else uses.
-        delete_sessions: Delete all of them.
+        delete_sessions: The table whose rows are deleted; None: none.
 
     Raises:
         ConflictError: Rows of other tables refer to sessions.
@@ -232,7 +237,9 @@ def prepare_copy(path: Path, *, delete_sessions: bool) -> int:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         try:
-            return sqlite_file_queries.delete_sessions(connection) if delete_sessions else 0
+            if delete_sessions is None:
+                return 0
+            return sqlite_file_queries.delete_sessions(connection, delete_sessions)
         except sqlite3.IntegrityError as error:
             raise CONFLICT.with_context(
                 "rows of other tables refer to sessions of the backup",
@@ -290,20 +297,27 @@ def restore_database(
         source.backup(target, pages=PAGES_PER_STEP, progress=after_step, sleep=PAUSE_SECONDS)
 
 
-def read_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
+def read_live(
+    file: Path, *, lock_timeout: float, tables: StoredTables
+) -> tuple[dict[str, int], Optional[str]]:
     """Return the rows of our tables and the revision of a database.
 
     Args:
         file: The database, which others may use.
         lock_timeout: Seconds to wait for locks of others.
+        tables: Those whose rows are counted.
     """
     prepare_sqlite_file(file)
     with open_sqlite(file, READ_WRITE) as connection:
         begin_reading(connection, lock_timeout)
-        return sqlite_file_queries.row_counts(connection), sqlite_file_queries.revision(connection)
+        return sqlite_file_queries.row_counts(connection, tables), sqlite_file_queries.revision(
+            connection
+        )
 
 
-def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
+def check_live(
+    file: Path, *, lock_timeout: float, tables: StoredTables
+) -> tuple[dict[str, int], Optional[str]]:
     """Check a database, and return the rows of our tables and the revision.
 
     With a rollback journal writers wait for it: only the structure is checked there.
@@ -311,6 +325,7 @@ def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Opti
     Args:
         file: The database, which others may use.
         lock_timeout: Seconds to wait for locks of others.
+        tables: Those whose rows are counted.
 
     Raises:
         CheckFailedError: It is damaged.
@@ -318,7 +333,7 @@ def check_live(file: Path, *, lock_timeout: float) -> tuple[dict[str, int], Opti
     with open_sqlite(file, READ_WRITE) as connection:
         wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         begin_reading(connection, lock_timeout)
-        rows = sqlite_file_queries.row_counts(connection)
+        rows = sqlite_file_queries.row_counts(connection, tables)
         revision = sqlite_file_queries.revision(connection)
         problems = sqlite_file_queries.integrity_problems(connection, quick=not wal)
     if problems:

@@ -10,7 +10,8 @@ from typing import Optional
 from clarinet_cli.database.sqlite_files import IMMUTABLE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
-from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
+from clarinet_cli.models import VERSION_TABLE
+from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import (
@@ -21,6 +22,7 @@ from clarinet_cli.services.backup.archive import (
 from clarinet_cli.services.backup.files import file_errors
 from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
 from clarinet_cli.services.backup.sqlite import verify_copy
+from clarinet_cli.services.mapped import require_accounts_copy, stored_tables_of
 from clarinet_cli.services.schema.environments import find_environment
 from clarinet_cli.settings import Settings
 
@@ -74,8 +76,9 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
     if file is not None and file_id(path) == file_id(file):
         raise INVALID.with_context(f"{path} is the database itself")
     if kind is Kind.POSTGRESQL:
-        return await _read_archive(path)
-    contents = await in_thread(partial(_read_sqlite, path, kind))
+        return await _read_archive(path, stored_tables_of(settings))
+    tables = OWN_TABLES if kind is Kind.ACCOUNTS else stored_tables_of(settings)
+    contents = await in_thread(partial(_read_sqlite, path, kind, tables))
     return Backup(path, kind, contents)
 
 
@@ -91,23 +94,28 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
         RefusedError: It is another backend's, or of a revision that is not known here.
         CheckFailedError: It lacks one of our tables: another program's, or an empty database.
     """
+    if accounts_only:
+        require_accounts_copy(settings)
     backend = database_url(settings).get_backend_name()
     if not accounts_only and backup.kind.value not in (backend, Kind.ACCOUNTS):
         raise REFUSED.with_context(
             f"{backup.path} is a backup of {backup.kind}, and the database is {backend}",
-            hint="--accounts-only brings its accounts and sessions over",
+            hint="--accounts-only brings its accounts and sessions over"
+            if settings.capabilities.own_schema
+            else None,
         )
+    tables = stored_tables_of(settings)
     known = {
         item.revision for item in find_environment(settings.project_dir).scripts.walk_revisions()
     }
     unknown = set((backup.contents.revision or "").split(", ")) - known - {""}
-    if unknown and not backup.contents.other_tables:
+    if unknown and tables.own and not backup.contents.other_tables:
         raise REFUSED.with_context(
             f"{backup.path} is of revision {', '.join(sorted(unknown))}, which this version does "
             "not know: a newer one made it",
             hint="upgrade clarinet-cli, or restore with the version that made the backup",
         )
-    missing = [name for name in TABLE_NAMES if name not in backup.contents.rows]
+    missing = [name for name in tables.fullnames if name not in backup.contents.rows]
     if missing:
         raise CHECK_FAILED.with_context(f"{backup.path} has no table {', '.join(missing)}")
 
@@ -144,20 +152,20 @@ def _detect_kind(path: Path) -> Kind:
     return Kind.ACCOUNTS if ours else Kind.SQLITE
 
 
-def _read_sqlite(path: Path, kind: Kind) -> BackupContents:
+def _read_sqlite(path: Path, kind: Kind, tables: StoredTables) -> BackupContents:
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists() and wal.stat().st_size:
         raise INVALID.with_context(
             f"{wal} has changes that are not in {path.name}",
             hint="back that database up with 'clarinet db backup' instead of copying its file",
         )
-    dangling = verify_copy(path)
+    dangling = verify_copy(path, tables=tables)
     status = path.stat()
     made_at = datetime.fromtimestamp(status.st_mtime, UTC)
     with open_sqlite(path, IMMUTABLE) as connection:
-        rows = sqlite_file_queries.row_counts(connection)
+        rows = sqlite_file_queries.row_counts(connection, tables)
         revision = sqlite_file_queries.revision(connection)
-        ours = {*TABLE_NAMES, VERSION_TABLE, account_copy.DETAILS}
+        ours = {*tables.names.values(), VERSION_TABLE, account_copy.DETAILS}
         others = len(sqlite_file_queries.table_names(connection) - ours)
         if kind is Kind.ACCOUNTS:
             _require_format(path, account_copy.read_format(connection))
@@ -176,7 +184,7 @@ def _require_format(path: Path, number: int) -> None:
         )
 
 
-async def _read_archive(path: Path) -> Backup:
+async def _read_archive(path: Path, tables: StoredTables) -> Backup:
     reader = await find_program(RESTORE, ANY_VERSION)
     archive = await read_contents(reader, path)
     counts, revision = await count_rows(reader, path)
@@ -185,8 +193,12 @@ async def _read_archive(path: Path) -> Backup:
         kind=Kind.POSTGRESQL.value,
         bytes=file_size(path),
         revision=revision,
-        rows={name: counts[name] for name in TABLE_NAMES if name in present},
+        rows={
+            tables.fullname(key): counts.of(tables, key)
+            for key, name in tables.names.items()
+            if name in present
+        },
         made_at=archive.made_at,
-        other_tables=archive.other_tables,
+        other_tables=archive.other_tables(tables),
     )
     return Backup(path, Kind.POSTGRESQL, contents, archive, reader)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import Database, transaction
 from clarinet_cli.database.url import database_url, sqlite_file
@@ -82,6 +83,7 @@ class Check:
         description: What holds when it finds nothing.
         run: Returns what it found.
         needs_database: Whether it asks the database.
+        applies: Whether it is made for an installation of these capabilities.
     """
 
     name: str
@@ -89,3 +91,4 @@ class Check:
     description: str
     run: Callable[[DoctorContext], Awaitable[list[Problem]]]
     needs_database: bool = True
+    applies: Callable[[Capabilities], bool] = lambda _: True

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session, transaction
 from clarinet_cli.database.url import database_url, require_sqlite_file, sqlite_file
-from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.exceptions import ClarinetError, RefusedError
 from clarinet_cli.repositories.postgresql_catalogue import CatalogueRepository
 from clarinet_cli.repositories.row_flaws import (
     ROWS_AT_ONCE,
@@ -25,6 +25,7 @@ from clarinet_cli.repositories.row_flaws import (
     RowFlawRepository,
 )
 from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import Finding
 from clarinet_cli.services.checks.rows import (
     duplicate_address_findings,
@@ -38,7 +39,9 @@ from clarinet_cli.services.checks.sqlite_file import (
     RowProgress,
     check_sqlite_file,
 )
+from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.services.schema import check_migrations
+from clarinet_cli.services.unit_of_work import require_fitting_tables, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
@@ -65,6 +68,7 @@ async def check_database(
     on_sqlite = sqlite_file(url) is not None
     if not on_sqlite:
         await _ping(settings)
+    await require_fitting_tables(settings)
     parts = RowProgress(progress)
     check_integrity = check_sqlite_file if on_sqlite else check_server
     integrity, schema, rows = await asyncio.gather(
@@ -135,6 +139,8 @@ async def check_schema(settings: Settings) -> list[Finding]:
     Args:
         settings: Which database and which project directory.
     """
+    if not settings.capabilities.own_schema:
+        return await _check_application(settings)
     models = [item for item in await check_migrations(settings) if item.check == "models"]
     async with open_pinned_session(settings) as session, transaction(session, Access.READ):
         required = await RowFlawRepository(session).required_additions()
@@ -156,6 +162,19 @@ async def check_schema(settings: Settings) -> list[Finding]:
     return [Finding("schema", "ok", f"{text}{more}")]
 
 
+async def _check_application(settings: Settings) -> list[Finding]:
+    """Return whether accounts can be created in the tables, which fit the mapping."""
+    found = [Finding("schema", "ok", "tables, columns and types fit the mapping")]
+    async with unit_of_work(settings) as work:
+        try:
+            await UserRepository(work.session).require_creatable()
+        except RefusedError as error:
+            logger.debug(error.message)
+            text = f"no account can be created: {error.message}"
+            found.append(Finding("schema", "warning", text, error.hint))
+    return found
+
+
 async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]:
     """Return which rows have a wrong form, or refer to nothing.
 
@@ -164,7 +183,7 @@ async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]
         progress: Gets the rows that were read.
     """
     found: list[FlawedRows] = []
-    done = 0
+    done, stored = 0, stored_tables_of(settings)
     async with open_pinned_session(settings, statement_timeout=STATEMENT_SECONDS) as session:
         repository = RowFlawRepository(session)
         async with transaction(session, Access.READ):
@@ -175,14 +194,15 @@ async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]
             before = done
             async for part, rows in _parts(session, table, of_table):
                 found += part
-                done = min(done + rows, before + counts[table])
+                done = min(done + rows, before + counts[stored.fullname(table)])
                 progress.update("rows", done)
-            done = before + counts[table]
+            done = before + counts[stored.fullname(table)]
         async with transaction(session, Access.READ):
             same = await repository.same_addresses() if "user" in flaws else []
+        form = repository.id_form
     progress.update("rows", done)
     kinds = {flaw.kind for of_table in flaws.values() for flaw in of_table}
-    return [*flaw_findings(merge_flaws(found), kinds), *duplicate_address_findings(same)]
+    return [*flaw_findings(merge_flaws(found), kinds, form), *duplicate_address_findings(same)]
 
 
 async def _parts(

@@ -3,14 +3,23 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Optional
 
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.results import CheckRow, Finding
-from clarinet_cli.services.checks import accounts, connection, schema, sessions, space, surroundings
+from clarinet_cli.services.checks import (
+    accounts,
+    application,
+    connection,
+    schema,
+    sessions,
+    space,
+    surroundings,
+)
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.configuration import check_settings
 from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
+from clarinet_cli.services.mapped import application_hint
 from clarinet_cli.services.unit_of_work import open_database
 from clarinet_cli.settings import load_settings
 from clarinet_cli.types import CheckGroup
@@ -20,10 +29,12 @@ CHECKS: Final = (
     *surroundings.CHECKS,
     *connection.CHECKS,
     *schema.CHECKS,
+    *application.CHECKS,
     *accounts.CHECKS,
     *sessions.CHECKS,
     *space.CHECKS,
 )
+GATES: Final = (connection.REACHABLE, application.MAPPING)  # what the others rely on
 CHECK_SECONDS: Final = 10.0
 MAX_CONCURRENT: Final = 5  # a server that is short of connections is no patient for fifteen more
 SETTINGS = "values"
@@ -76,24 +87,30 @@ async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
 
 
 async def _run_checks(context: DoctorContext, checks: Sequence[Check]) -> list[Finding]:
-    slots = asyncio.Semaphore(MAX_CONCURRENT)
+    slots, capabilities = asyncio.Semaphore(MAX_CONCURRENT), context.settings.capabilities
+    checks = [check for check in checks if check.applies(capabilities)]
     asking = [check for check in checks if check.needs_database]
-    answer = await _findings(connection.REACHABLE, context, slots) if asking else []
-    reachable = all(item.status != "error" for item in answer)
+    gates: dict[str, list[Finding]] = {}
+    failed: Optional[str] = None
+    for gate in (gate for gate in GATES if asking and gate.applies(capabilities)):
+        gates[gate.name] = await _findings(gate, context, slots)
+        if any(item.status == "error" for item in gates[gate.name]):
+            failed = gate.name
+            break
     to_run = [
         check
         for check in checks
-        if check is not connection.REACHABLE and (reachable or not check.needs_database)
+        if check not in GATES and (failed is None or not check.needs_database)
     ]
     done = await asyncio.gather(
         *(_findings(check, context, slots) for check in to_run), return_exceptions=True
     )
     found = dict(zip((check.name for check in to_run), map(_expected, to_run, done), strict=True))
-    if not reachable:
-        left_out = len(asking) - (connection.REACHABLE in asking)
-        answer = [_with_left_out(item, left_out) for item in answer]
-    if connection.REACHABLE in checks or not reachable:
-        found[connection.REACHABLE.name] = answer
+    if failed is not None:
+        left_out = sum(check.name not in gates for check in asking)
+        gates[failed] = [_with_left_out(item, left_out) for item in gates[failed]]
+    wanted = {check.name for check in checks} | {failed}
+    found |= {name: items for name, items in gates.items() if name in wanted}
     return [item for check in CHECKS for item in found.get(check.name, ())]
 
 
@@ -109,14 +126,17 @@ async def _findings(
         problems = [Problem("warning", f"not checked: no answer in {CHECK_SECONDS:g} s")]
     except ClarinetError as error:
         logger.debug(f"doctor: {check.name}: {error.message}")
-        text = error.message if check is connection.REACHABLE else f"not checked: {error.message}"
+        text = error.message if check in GATES else f"not checked: {error.message}"
         problems = [Problem("error", text, error.hint)]
     except OSError as error:
         logger.debug(f"doctor: {check.name}: {error}")
         place = f"{error.filename}: " if error.filename else ""
         problems = [Problem("error", f"not checked: {place}{error.strerror}")]
     problems = problems or [Problem("ok", check.description)]
-    return [Finding(check.name, *problem) for problem in problems]
+    return [
+        Finding(check.name, status, text, application_hint(context.settings, hint))
+        for status, text, hint in problems
+    ]
 
 
 def _expected(check: Check, done: list[Finding] | BaseException) -> list[Finding]:

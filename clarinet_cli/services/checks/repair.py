@@ -91,7 +91,7 @@ async def _add_roles(context: DoctorContext) -> None:
 
 async def _clean(context: DoctorContext) -> None:
     settings = context.settings
-    days = settings.session_cleanup_retention_days
+    days = settings.server_rule("session_cleanup_retention_days")
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
         older_than=timedelta(days=days) if days else None,

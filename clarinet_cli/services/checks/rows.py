@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from shlex import quote
 from typing import Final, NamedTuple, Optional
 
-from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories.row_flaws import (
     IDS_SHOWN,
     MIN_TOKEN_LENGTH,
@@ -20,7 +19,6 @@ ORPHAN_HINTS: Final = {
     "userroleslink.role_name": "DELETE FROM userroleslink WHERE role_name NOT IN "
     "(SELECT name FROM userrole)",
 }
-SHORT_TOKENS: Final = "DELETE FROM access_token WHERE length(token) < 32"
 
 
 class _Words(NamedTuple):
@@ -49,8 +47,8 @@ WORDS: Final[dict[FlawKind, _Words]] = {
         "the server fails on such a row",
     ),
     "ids": _Words(
-        "each id is 32 hexadecimal digits",
-        "with an id in another form than 32 hexadecimal digits",
+        "each id is {form}",
+        "with an id in another form than {form}",
         "the server does not find such a row",
     ),
     "timestamps": _Words(
@@ -80,24 +78,29 @@ def merge_flaws(found: Iterable[FlawedRows]) -> list[FlawedRows]:
     """
     sums: dict[tuple[FlawKind, str], FlawedRows] = {}
     for item in found:
-        same = sums.setdefault((item.kind, item.column), FlawedRows(item.kind, item.column))
+        new = FlawedRows(item.kind, item.column, of_sessions=item.of_sessions)
+        same = sums.setdefault((item.kind, item.column), new)
         same.count += item.count
         same.ids = (same.ids + item.ids)[:IDS_SHOWN]
     return list(sums.values())
 
 
-def flaw_findings(found: Iterable[FlawedRows], kinds: Collection[FlawKind]) -> list[Finding]:
+def flaw_findings(
+    found: Iterable[FlawedRows], kinds: Collection[FlawKind], id_form: str
+) -> list[Finding]:
     """Return a finding for each flaw, and one for each kind that no row has.
 
     Args:
         found: The flaws.
         kinds: The kinds that were looked for.
+        id_form: The form of an id, in words.
     """
     found = list(found)
     findings = []
     for kind in (kind for kind in WORDS if kind in kinds):
         of_kind = [item for item in found if item.kind == kind]
-        findings += list(map(_finding, of_kind)) or [Finding(kind, "ok", WORDS[kind].passed)]
+        passed = WORDS[kind].passed.format(form=id_form)
+        findings += [_finding(item, id_form) for item in of_kind] or [Finding(kind, "ok", passed)]
     return findings
 
 
@@ -142,9 +145,9 @@ def join_ids(ids: Sequence[str], count: int) -> str:
     return ", ".join(ids[:IDS_SHOWN]) + (", …" if count > IDS_SHOWN else "")
 
 
-def _finding(item: FlawedRows) -> Finding:
+def _finding(item: FlawedRows, id_form: str) -> Finding:
     words = WORDS[item.kind]
-    text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact}: "
+    text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact.format(form=id_form)}: "
     text += f"{join_ids(item.ids, item.count)}; {words.consequence}"
     return Finding(item.kind, "error", text, _remedy(item) or CORRECT_HINT)
 
@@ -152,9 +155,11 @@ def _finding(item: FlawedRows) -> Finding:
 def _remedy(item: FlawedRows) -> Optional[str]:
     """Return the command that removes such rows, where nothing of worth is lost with them."""
     if item.kind == "tokens":
-        return f"clarinet db shell -c {quote(SHORT_TOKENS)}"
+        table, _, column = item.column.rpartition(".")
+        statement = f"DELETE FROM {table} WHERE length({column}) < {MIN_TOKEN_LENGTH}"  # noqa: S608 - shown, not run
+        return f"clarinet db shell -c {quote(statement)}"
     if item.kind == "orphans" and item.column in ORPHAN_HINTS:
         return f"clarinet db shell -c {quote(ORPHAN_HINTS[item.column])}"
-    if item.column.startswith(f"{SESSIONS}.") and not any(" " in name for name in item.ids):
+    if item.of_sessions and not any(" " in name for name in item.ids):
         return f"clarinet session revoke {' '.join(map(quote, item.ids))}"
     return None

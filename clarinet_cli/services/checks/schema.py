@@ -1,6 +1,7 @@
 """Checks of the schema: its revision, and how it differs from the models."""
 
 import re
+from operator import attrgetter
 from typing import Final
 
 from clarinet_cli.models import TABLE_NAMES
@@ -96,9 +97,10 @@ async def _model_errors(context: DoctorContext) -> list[Finding]:
 
 
 GROUP = CheckGroup.SCHEMA
+OWN = attrgetter("own_schema")
 CHECKS = (
-    Check("revision", GROUP, "the schema is at the newest revision", check_revision),
-    Check("drift", GROUP, "tables and columns match the models", check_drift),
-    Check("indexes", GROUP, "no index is missing", check_indexes),
-    Check("other-tables", GROUP, "no table is of another program", check_other_tables),
+    Check("revision", GROUP, "the schema is at the newest revision", check_revision, applies=OWN),
+    Check("drift", GROUP, "tables and columns match the models", check_drift, applies=OWN),
+    Check("indexes", GROUP, "no index is missing", check_indexes, applies=OWN),
+    Check("other-tables", GROUP, "no table is of another program", check_other_tables, applies=OWN),
 )

@@ -1,8 +1,10 @@
 """Checks of sessions, by the index on their expiry."""
 
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final
 
+from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.repositories.health import (
     MAX_COUNTED,
     MAX_EXAMINED,
@@ -28,18 +30,20 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
     more = " or more" if found.number == MAX_COUNTED else ""
     text = f"{found.number}{more} expired sessions are still there, the oldest since "
     text += iso_text(found.oldest)
-    interval = timedelta(seconds=context.settings.session_cleanup_interval)
+    interval = timedelta(seconds=context.settings.server_rule("session_cleanup_interval"))
     if now - found.oldest < max(OVERDUE, 2 * interval):
         return [Problem("ok", text)]
     why = "the clean-up did not run for that long"
-    if not context.settings.session_cleanup_enabled:
+    if not context.settings.capabilities.own_schema:
+        why = "fastapi-users itself never deletes them"
+    elif not context.settings.session_cleanup_enabled:
         why = "session_cleanup_enabled is off"
     return [Problem("warning", f"{text}: {why}, and queries read them all", BACKLOG_HINT)]
 
 
 async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
     """Find live sessions that are older than the server lets them become."""
-    days = context.settings.session_absolute_timeout_days
+    days = context.settings.server_rule("session_absolute_timeout_days")
     if not days:
         return [Problem("ok", "session_absolute_timeout_days is off")]
     async with context.session() as session:
@@ -55,7 +59,7 @@ async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
 
 async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
     """Find users with more live sessions than the server leaves them at a log-in."""
-    limit = context.settings.session_concurrent_limit
+    limit = context.settings.server_rule("session_concurrent_limit")
     if not limit:
         return [Problem("ok", "session_concurrent_limit is off")]
     async with context.session() as session:
@@ -74,9 +78,22 @@ def _count_text(count: int, examined: int) -> str:
     return f"{pluralize(count, 'live session')}{among}"
 
 
+def _expire(capabilities: Capabilities) -> bool:
+    return capabilities.sessions and capabilities.expiry
+
+
 GROUP = CheckGroup.SESSIONS
+STORED = attrgetter("sessions")
 CHECKS = (
-    Check("backlog", GROUP, "no expired session is left", check_backlog),
-    Check("absolute-limit", GROUP, "no live session is too old", check_absolute_limit),
-    Check("concurrent-limit", GROUP, "no user has too many sessions", check_concurrent_limit),
+    Check("backlog", GROUP, "no expired session is left", check_backlog, applies=_expire),
+    Check(
+        "absolute-limit", GROUP, "no live session is too old", check_absolute_limit, applies=STORED
+    ),
+    Check(
+        "concurrent-limit",
+        GROUP,
+        "no user has too many sessions",
+        check_concurrent_limit,
+        applies=STORED,
+    ),
 )

@@ -3,7 +3,6 @@
 import shutil
 from typing import Final
 
-from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.vacuum import sqlite_pages
@@ -48,7 +47,7 @@ async def check_unused_space(context: DoctorContext) -> list[Problem]:
                 return []
             text = f"{_megabytes(unused)} of the file hold nothing"
             return [Problem("warning", f"{text}: backups and caches carry them", VACUUM_HINT)]
-        tables = await HealthRepository(session).dead_tuples(TABLE_NAMES)
+        tables = await HealthRepository(session).dead_tuples()
     return [
         Problem(
             "warning",

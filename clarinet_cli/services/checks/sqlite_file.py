@@ -14,11 +14,12 @@ from clarinet_cli.database.sqlite import prepare_sqlite_file
 from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import NO_SPACE
-from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models.mapped import StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import MAPPED_BYTES, copy_database
 from clarinet_cli.services.checks.rows import join_ids, pluralize
+from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import ProgressCallback
@@ -69,14 +70,18 @@ async def check_sqlite_file(settings: Settings, progress: RowProgress) -> list[F
         ClarinetError: The file can't be read.
     """
     file = sqlite_file(database_url(settings))
-    return [] if file is None else await in_thread(partial(_check, file, progress))
+    return (
+        []
+        if file is None
+        else await in_thread(partial(_check, file, progress, stored_tables_of(settings)))
+    )
 
 
-def _check(file: Path, progress: RowProgress) -> list[Finding]:
+def _check(file: Path, progress: RowProgress, tables: StoredTables) -> list[Finding]:
     prepare_sqlite_file(file)
     with _readable(file) as connection:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        calls, rows = 0, sum(sqlite_file_queries.row_counts(connection).values())
+        calls, rows = 0, sum(sqlite_file_queries.row_counts(connection, tables).values())
         progress.add("integrity", rows)
 
         def count_steps() -> int:
@@ -87,7 +92,7 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
 
         connection.set_progress_handler(count_steps, STEPS_BETWEEN_CALLS)
         problems = sqlite_file_queries.integrity_problems(connection, limit=MAX_PROBLEMS)
-        keys = [] if problems else list(_foreign_keys(connection))
+        keys = [] if problems else list(_foreign_keys(connection, tables))
         progress.update("integrity", rows)
     if not problems:
         found = [Finding("integrity", "ok", "no damaged page or index")]
@@ -99,9 +104,10 @@ def _check(file: Path, progress: RowProgress) -> list[Finding]:
     return [Finding("integrity", "error", f"the file is damaged ({number}): {shown}", hint)]
 
 
-def _foreign_keys(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Yield the rows of tables that are not ours and refer to rows that do not exist."""
-    for table in sorted(sqlite_file_queries.table_names(connection) - set(TABLE_NAMES)):
+def _foreign_keys(connection: sqlite3.Connection, tables: StoredTables) -> Iterator[Finding]:
+    """Yield the rows that refer to rows that do not exist, of tables whose rows are not checked."""
+    checked = set(tables.names.values()) if tables.own else {tables.sessions}
+    for table in sorted(sqlite_file_queries.table_names(connection) - checked):
         dangling = sqlite_file_queries.dangling_references_by_key(connection, table)
         for target, rowids in dangling.items():
             text = f"{pluralize(len(rowids), 'row')} of {table} refer to rows of {target} that do "

@@ -46,7 +46,7 @@ async def check_secrets(context: DoctorContext) -> list[Problem]:
         text = "admin_password is a well-known default"
         hint = "clarinet admin reset-password --generate-password, and remove admin_password"
         found.append(Problem("error", text, hint))
-    if not settings.session_secure_cookie and not settings.debug:
+    if settings.capabilities.own_schema and not (settings.session_secure_cookie or settings.debug):
         text = "session_secure_cookie is off: browsers send the session over plain HTTP too"
         found.append(Problem("warning", text, "session_secure_cookie = true in settings.toml"))
     return found
