@@ -30,6 +30,7 @@ ResultT = TypeVar("ResultT")
 ReadT = TypeVar("ReadT", covariant=True)
 JSON_FORMATS = ("json", "jsonl")
 DUMB_TERMINALS = ("dumb", "unknown")
+MINUTE_SECONDS = 60
 QUIT_KEYS = b"qQ"
 
 
@@ -154,7 +155,8 @@ async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> 
         canvas = screen.canvas
         if error is None:
             read_at = canvas.now
-        when = f"{iso_text(read_at)[:19]}Z, every {format_duration(interval)}"
+        every = f"{interval:g} s" if interval < MINUTE_SECONDS else format_duration(interval)
+        when = f"{iso_text(read_at)[:19]}Z, every {every}"
         lines = [Text(f"{when}; q ends" if screen.reads_keys else when)]
         if error is not None:
             text = f"error: {printable(error.message)}; trying again"

@@ -114,6 +114,7 @@ def terminal(
     *arguments: str,
     columns: int = 80,
     env: Optional[Mapping[str, str]] = None,
+    stdin: Optional[Path] = None,
     stdout: Optional[Path] = None,
 ) -> Iterator[Terminal]:
     """Run a command with a controlling terminal of its own.
@@ -123,6 +124,7 @@ def terminal(
         *arguments: The command.
         columns: The terminal's width.
         env: Further variables.
+        stdin: A file for standard input instead of the terminal, which controls nothing then.
         stdout: A file for standard output instead of the terminal.
     """
     master, slave = pty.openpty()
@@ -130,12 +132,13 @@ def terminal(
     variables = {**project.environment, "TERM": "xterm-256color", **(env or {})}
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(stdout.open("wb")) if stdout else slave
+        source = stack.enter_context(stdin.open("rb")) if stdin else slave
         process = forked.start(
             project.words(*arguments),
-            stdin=slave,
+            stdin=source,
             stdout=target,
             stderr=slave,
-            terminal=True,
+            terminal=stdin is None,
             env=process_environment(variables),
         )
     os.close(slave)

@@ -126,10 +126,12 @@ def _list_view(
             return Text(listing.empty)
         rows = [as_fields(row) for row, _ in compared]
         marks = [mark for _, mark in compared]
-        parts = [rich_rows(rows, listing.columns, canvas.width, marks), Text(MARKS)]
+        # Above the table, whose end may be below that of the screen.
+        notes = [Text(MARKS)]
         if len(result) > len(shown):
-            parts.insert(1, Text(f"only the first {most} rows are shown; '--limit N' shows more"))
-        return Group(*parts)
+            notes.append(Text(f"only the first {most} rows are shown; '--limit N' shows more"))
+        table = rich_rows(rows, listing.columns, canvas.width, marks)
+        return Group(*notes, Text(), table)
 
     return View(read, draw)
 
