@@ -158,6 +158,7 @@ def test_empty_file_is_an_empty_database(project: Project) -> None:
     assert project.count("user") == 1
 
 
+@pytest.mark.usefixtures("one_patient_try")
 def test_directory_instead_of_a_file(project: Project) -> None:
     """A directory with the database's name is said to be one, and nothing is put into it."""
     project.file.unlink()
@@ -352,6 +353,7 @@ AWAY = {
 }
 
 
+@pytest.mark.usefixtures("one_patient_try")
 @pytest.mark.parametrize("case", list(AWAY))
 def test_server_is_away(tmp_path: Path, case: str) -> None:
     """Each command says in one line which server did not answer, and why."""
