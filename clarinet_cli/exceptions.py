@@ -5,6 +5,7 @@ each time; the constant itself is never raised or changed.
 """
 
 import re
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar, Optional, Self
 
@@ -101,8 +102,12 @@ class ClarinetError(Exception):
         message: What failed and why, in one line without secrets and SQL.
         hint: The command or setting that resolves it, if there is one.
         outcome_unknown: Whether it is unknown if the change was made.
+
+    Attributes:
+        further: Messages of further errors that are reported with this one, a line each.
     """
 
+    further: Sequence[str] = ()
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
 
     def __init__(

@@ -108,8 +108,9 @@ class Writer:
         _write_stderr(f"warning: {printable(text)}\n")
 
     def error(self, error: ClarinetError) -> None:
-        """Write an error as one line, then its hint unless the run is quiet."""
-        self._write_labelled("error:", "1;31", error.message)
+        """Write an error as one line, further ones below it, then the hint unless quiet."""
+        for message in (error.message, *error.further):
+            self._write_labelled("error:", "1;31", message)
         if error.hint and not self.quiet:
             self._write_labelled("hint:", "1;36", error.hint)
 

@@ -134,13 +134,13 @@ def everything(project: Project) -> tuple[Dump, dict[str, bytes]]:
     return dump(project), files(project)
 
 
-def assert_failed(result: Result, code: int) -> None:
-    """The command ended with *code*, one ``error:`` line, at most one hint, and no data."""
+def assert_failed(result: Result, code: int, *, lines_of_errors: int = 1) -> None:
+    """The command ended with *code*, one ``error:`` line or as many, one hint, and no data."""
     assert result.code == code, result
     assert result.stdout == "", result
     lines = result.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    assert len(errors) == 1, result
+    assert len(errors) == lines_of_errors, result
     assert len([line for line in lines if line.startswith("hint: ")]) <= 1, result
     assert "Traceback" not in result.stderr, result
     assert "SELECT" not in result.stderr, result

@@ -196,6 +196,73 @@ def test_what_can_not_be_applied_changes_nothing(
     assert everything(project) == before
 
 
+def test_every_bad_row_is_reported_in_the_order_of_the_file(project: Project) -> None:
+    """What the file itself says wrong, and what only the database knows, in one list."""
+    populate(project)
+    for email in ("Grace@example.org", "GRACE@example.org"):
+        project.add_user(email)
+    before = everything(project)
+    text = (
+        "email,is_active,roles,password\n"
+        f"{ADA},perhaps,,\n"
+        "grace@example.org,,,\n"
+        f"{ADMIN},,,\n"
+        f"{ADMIN},,,\n"
+        "new@example.org,,nonsense,generate\n"
+        "nobody,,,generate\n"
+        "too,few\n"
+        "late@example.org,,,geheim-1\n"
+    )
+    result = apply(project, text)
+    assert_failed(result, 2, lines_of_errors=7)
+    *errors, hint = result.stderr.splitlines()
+    places = [re.search(r"line (\d+), column (\d+)", line) for line in errors]
+    assert [match and (int(match[1]), int(match[2])) for match in places] == [
+        (2, 2),
+        (3, 1),
+        (5, 1),
+        (6, 3),
+        (7, 1),
+        (8, 2),
+        (9, 4),
+    ]
+    assert all(line.startswith("error: standard input: line ") for line in errors)
+    assert hint.startswith("hint: ")
+    assert "geheim-1" not in result.stderr
+    assert everything(project) == before
+
+
+def test_the_code_is_that_of_the_first_bad_row(project: Project) -> None:
+    """An unknown role before a bad flag ends with 3, behind it with 2."""
+    rows = [f"{ADMIN},nonsense,", f"{ADMIN},,perhaps"]
+    header = "email,roles,is_active\n"
+    assert_failed(apply(project, header + "\n".join(rows)), 3, lines_of_errors=2)
+    assert_failed(apply(project, header + "\n".join(reversed(rows))), 2, lines_of_errors=2)
+
+
+def test_a_long_list_of_bad_rows_is_cut(project: Project) -> None:
+    """The first twenty are shown, the others counted."""
+    result = apply(project, "email,is_active\n" + f"{ADA},perhaps\n" * 50)
+    assert_failed(result, 2, lines_of_errors=21)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 21
+    assert "line 21," in errors[19]
+    assert errors[20] == "error: 30 more rows can't be used"
+
+
+def test_all_errors_of_a_header_are_reported_at_once(project: Project) -> None:
+    """They are on the header's line, and hide those of the rows."""
+    result = apply(project, f"email,rols,is_activ,email\n{ADA},x,perhaps,\n")
+    assert_failed(result, 2, lines_of_errors=3)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    places = [line.partition("line ")[2].partition(": ")[0] for line in errors]
+    assert places == [
+        "1, column 2 (rols)",
+        "1, column 3 (is_activ)",
+        "1, column 4 (email)",
+    ]
+
+
 def test_an_ambiguous_row_is_refused(project: Project) -> None:
     """Two accounts that differ in case, and a spelling that is neither."""
     for email in ("Grace@example.org", "GRACE@example.org"):

@@ -25,7 +25,7 @@ from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts import apply as applying
 from clarinet_cli.services.accounts import hashes as hashing
 from clarinet_cli.services.accounts.apply import ApplyPlan
-from clarinet_cli.services.accounts.file import read_accounts
+from clarinet_cli.services.accounts.file import RowErrors, read_accounts
 from clarinet_cli.services.accounts.matching import match_rows, normalise_rows
 from clarinet_cli.services.accounts.passwords import NewPassword, hash_password
 from clarinet_cli.services.accounts.queries import stream_declared
@@ -485,7 +485,8 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
         some = read_accounts(json.dumps([row(email) for email in emails[:number]]).encode(), "file")
         async with oracle.writing(project) as session:
             with oracle.selects(session) as made:
-                match_rows(await UserRepository(session).states(), normalise_rows(some))
+                states = await UserRepository(session).states()
+                match_rows(states, normalise_rows(some), RowErrors())
                 await _nothing(session)
         counts.append(len(made))
     assert counts[0] == counts[1]

@@ -53,12 +53,14 @@ async def apply(
     """
     from clarinet_cli.results import AppliedAccount
     from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
-    from clarinet_cli.services.accounts.file import read_accounts
+    from clarinet_cli.services.accounts.file import RowErrors, read_accounts
     from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database
 
     late = ConcurrentLogins(settle)
-    declared = read_accounts(read_file(file), "standard input" if file == STDIO else file)
+    errors = RowErrors()
+    source = "standard input" if file == STDIO else file
+    declared = read_accounts(read_file(file), source, errors)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
     listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file", complete=True)
@@ -81,6 +83,7 @@ async def apply(
                 database,
                 declared,
                 plan,
+                errors=errors,
                 progress=update,
                 concurrent_logins=late,
                 on_password=display,

@@ -20,14 +20,14 @@ from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts.changes import CREATED, UPDATED
-from clarinet_cli.services.accounts.file import GENERATE, AccountEntry
+from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
     MatchedRow,
+    check_new_account,
+    check_roles,
     match_rows,
     normalise_rows,
-    require_file_roles,
-    require_usable,
 )
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
@@ -61,6 +61,7 @@ async def apply_accounts(
     declared: Sequence[AccountEntry],
     plan: ApplyPlan,
     *,
+    errors: Optional[RowErrors] = None,
     progress: ProgressCallback = lambda done, total: None,
     concurrent_logins: Optional[ConcurrentLogins] = None,
     on_password: Optional[Callable[[list[AppliedAccount]], None]] = None,
@@ -75,6 +76,7 @@ async def apply_accounts(
         database: Where; its settings have the hash parameters.
         declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
+        errors: Those of rows that were left out when the file was read.
         progress: Called after each hash.
         concurrent_logins: Gets the accounts that lost rights.
         on_password: Shows the reports with generated passwords before the commit.
@@ -83,19 +85,24 @@ async def apply_accounts(
         One report a row, in the file's order, then those of pruned accounts.
 
     Raises:
-        InvalidInputError: A row can't be used; the message has its line and column.
+        InvalidInputError: Rows can't be used; the messages have their lines and columns.
         NotFoundError: A row names a role that does not exist.
         RefusedError: A row could mean several accounts, or no active superuser would be
             left.
         BusyError: Another process changed the accounts meanwhile.
     """
+    errors = errors or RowErrors()
     async with unit_of_work(database) as work:
         await require_canonical_owners(work.session)
         states = await UserRepository(work.session).states()
         roles = await RoleRepository(work.session).names()
     # Compared without a transaction: with a rollback journal a reader blocks writers.
-    targets, others = match_rows(states, normalise_rows(declared))
-    require_file_roles(declared, roles)
+    targets, others = match_rows(states, normalise_rows(declared), errors)
+    check_roles(declared, roles, errors)
+    for target in targets:
+        if target.account is None:
+            check_new_account(target.row, database.settings, errors, generate=plan.generate)
+    errors.check()
     accounts = [target.account.id for target in targets if target.account is not None]
     async with unit_of_work(database) as work:
         roles_of = await RoleRepository(work.session).of_users(accounts)
@@ -105,8 +112,6 @@ async def apply_accounts(
     if not (changed or others):
         return [done[target.number] for target in targets]
     new = [target for target in changed if target.account is None]
-    for target in new:
-        require_usable(target.row, database.settings, generate=plan.generate)
     passwords = await _prepare_passwords(
         database.settings, new, dry_run=plan.dry_run, progress=progress
     )
@@ -191,7 +196,9 @@ class AccountsWriter:
             BusyError: Another process changed the accounts meanwhile.
         """
         before = await lock_superusers(self.work)
-        targets, others = match_rows(await UserRepository(self.session).states(), work)
+        errors = RowErrors()
+        targets, others = match_rows(await UserRepository(self.session).states(), work, errors)
+        errors.check()
         others = [] if listed is None else [other for other in others if other.id not in listed]
         known = {target.account.id for target in targets if target.account is not None}
         users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})

@@ -6,135 +6,22 @@ source of the password. What it does not mention is not changed.
 
 import csv
 import io
-import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from json import JSONDecodeError
 from typing import Any, NamedTuple, Optional
 
 from clarinet_cli.exceptions import INVALID, ClarinetError
+from clarinet_cli.services.accounts.json_reader import JsonReader
 from clarinet_cli.services.accounts.resolve import storable
-
-SPACE = re.compile(r"[ \t\r\n]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of an object; ``offset`` is where its value begins."""
-
-    name: str
-    value: Any
-    offset: int
-
-
-class Members(list[Member]):
-    """The members of one object; ``offset`` is where the object begins."""
-
-    offset: int = 0
-
-
-class JsonReader:
-    """Reads a list of objects, or objects one after the other.
-
-    Args:
-        text: The document.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.position = 0
-        self._ends = [match.start() for match in re.finditer("\n", text)]
-        self._decoder = json.JSONDecoder()
-
-    def locate(self, offset: int) -> tuple[int, int]:
-        """Return line and column of an offset, from 1."""
-        line = bisect_left(self._ends, offset)
-        start = self._ends[line - 1] + 1 if line else 0
-        return line + 1, offset - start + 1
-
-    def locate_error(self, error: Exception) -> tuple[int, int]:
-        """Return the position of an error of ``objects``."""
-        return self.locate(error.pos if isinstance(error, JSONDecodeError) else self.position)
-
-    def objects(self) -> Iterator[Members]:
-        """Yield the objects of the document.
-
-        Raises:
-            JSONDecodeError: It is no JSON, or holds something else.
-            ValueError: A number is too long.
-            RecursionError: A value is nested too deeply.
-        """
-        if self._accept("["):
-            yield from self._list()
-        else:
-            while not self._at_end():
-                yield self._object()
-        if not self._at_end():
-            message = "more behind the end"
-            raise JSONDecodeError(message, self.text, self.position)
-
-    def _list(self) -> Iterator[Members]:
-        if self._accept("]"):
-            return
-        while True:
-            yield self._object()
-            if not self._accept(","):
-                self._require("]")
-                return
-
-    def _object(self) -> Members:
-        self._skip()
-        members = Members()
-        members.offset = self.position
-        self._require("{")
-        if self._accept("}"):
-            return members
-        while True:
-            name, _ = self._value(str)
-            self._require(":")
-            value, offset = self._value()
-            members.append(Member(name, value, offset))
-            if not self._accept(","):
-                self._require("}")
-                return members
-
-    def _value(self, kind: type = object) -> tuple[Any, int]:
-        self._skip()
-        offset = self.position
-        value, self.position = self._decoder.raw_decode(self.text, offset)
-        if not isinstance(value, kind):
-            message = "a name in quotation marks is missing"
-            raise JSONDecodeError(message, self.text, offset)
-        return value, offset
-
-    def _skip(self) -> None:
-        match = SPACE.match(self.text, self.position)
-        self.position = match.end() if match else self.position
-
-    def _accept(self, token: str) -> bool:
-        """Consume a token if it comes next, and return whether it did."""
-        self._skip()
-        found = self.text.startswith(token, self.position)
-        self.position += found
-        return found
-
-    def _require(self, token: str) -> None:
-        if not self._accept(token):
-            message = f"expected {token!r}"
-            raise JSONDecodeError(message, self.text, self.position)
-
-    def _at_end(self) -> bool:
-        self._skip()
-        return self.position >= len(self.text)
-
 
 GENERATE = "generate"
 FLAGS = ("is_active", "is_superuser", "is_verified")
 FIELDS = ("email", *FLAGS, "roles", "password")
+UNKNOWN_FIELD = f"unknown field; known are {', '.join(FIELDS)}"
 DELIMITERS = (",", ";", "\t")
 FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-width signs
+MAX_FURTHER_ERRORS = 19
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -146,6 +33,39 @@ class Position(NamedTuple):
 
     line: int
     column: int
+
+
+class RowError(NamedTuple):
+    """What is wrong with a row, and its position in the file."""
+
+    position: Position
+    error: ClarinetError
+
+
+class RowErrors:
+    """The errors of a file, which are reported together in the order of the file."""
+
+    def __init__(self) -> None:
+        self._errors: list[RowError] = []
+
+    def add(self, found: RowError) -> None:
+        """Add an error; that of another field of the same row is reported too."""
+        self._errors.append(found)
+
+    def check(self) -> None:
+        """Raise the first error of the file, with the messages of the further ones.
+
+        Raises:
+            ClarinetError: There is an error.
+        """
+        if not self._errors:
+            return
+        first, *others = (item.error for item in sorted(self._errors, key=lambda it: it.position))
+        first.hint = first.hint or next((item.hint for item in others if item.hint), None)
+        shown = [item.message for item in others[:MAX_FURTHER_ERRORS]]
+        hidden = len(others) - len(shown)
+        first.further = [*shown, *([f"{hidden} more rows can't be used"] if hidden else [])]
+        raise first
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,26 +90,30 @@ class AccountEntry:
 
     def field_error(
         self, name: str, error: ClarinetError, reason: str, hint: Optional[str] = None
-    ) -> ClarinetError:
-        """Return an error about one field, with its position.
+    ) -> RowError:
+        """Return an error about one field.
 
         Args:
             name: The field.
-            error: An instance of the class to raise.
+            error: An instance of the class of the error.
             reason: What is wrong, without a password.
             hint: How to resolve it.
         """
         position = self.positions.get(name, self.positions["email"])
-        return error.with_context(_message(self.source, position, name, reason), hint=hint)
+        message = _message(self.source, position, name, reason)
+        return RowError(position, error.with_context(message, hint=hint))
 
 
-def read_accounts(content: bytes, source: str) -> list[AccountEntry]:
+def read_accounts(
+    content: bytes, source: str, errors: Optional[RowErrors] = None
+) -> list[AccountEntry]:
     """Read a file that declares accounts.
 
     Args:
         content: JSON that begins with ``[``, JSON lines that begin with ``{``, or CSV with
             a header.
         source: Its name, for messages.
+        errors: Gets the errors of rows, which are left out then; by default they are raised.
 
     Raises:
         InvalidInputError: It can't be parsed; the message has line and column.
@@ -204,14 +128,24 @@ def read_accounts(content: bytes, source: str) -> list[AccountEntry]:
     start = text.lstrip()[:1]
     if not start:
         raise INVALID.with_context(f"{source}: empty", hint="use '[]' for an empty list")
-    records = _json_records(text, source) if start in ("[", "{") else _csv_records(text, source)
-    return [_to_entry(source, values, positions) for values, positions in records]
+    found = RowErrors() if errors is None else errors
+    read = _json_records if start in ("[", "{") else _csv_records
+    entries: list[AccountEntry] = []
+    for record in read(text, source):
+        entry = record if isinstance(record, RowError) else _to_entry(source, *record)
+        if isinstance(entry, RowError):
+            found.add(entry)
+        else:
+            entries.append(entry)
+    if errors is None:
+        found.check()
+    return entries
 
 
 Record = tuple[dict[str, Any], dict[str, Position]]
 
 
-def _json_records(text: str, source: str) -> Iterator[Record]:
+def _json_records(text: str, source: str) -> Iterator[Record | RowError]:
     reader = JsonReader(text)
     try:
         objects = list(reader.objects())
@@ -227,11 +161,12 @@ def _json_records(text: str, source: str) -> Iterator[Record]:
         if len(values) < len(members):
             names = [item.name for item in members]
             twice = next(item for item in members if names.count(item.name) > 1)
-            raise _error(source, positions[twice.name], twice.name, "is given twice")
+            yield _error(source, positions[twice.name], twice.name, "is given twice")
+            continue
         yield values, {"email": start, **positions}
 
 
-def _csv_records(text: str, source: str) -> Iterator[Record]:
+def _csv_records(text: str, source: str) -> Iterator[Record | RowError]:
     header_line = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(DELIMITERS, key=header_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -243,22 +178,38 @@ def _csv_records(text: str, source: str) -> Iterator[Record]:
             continue
         if not header:
             header = [cell.strip().casefold() for cell in cells]
-            position = Position(start, 1)
-            if len(set(header)) < len(header):
-                raise _error(source, position, None, "the header names a column twice")
-            if "email" not in header:
-                raise _error(
-                    source,
-                    position,
-                    None,
-                    "not a list of accounts: no column 'email' in the header",
-                )
-            continue
-        if len(cells) != len(header):
+            _check_header(header, start, source)
+        elif len(cells) != len(header):
             reason = f"{len(cells)} cells, where the header has {len(header)}"
-            raise _error(source, Position(start, min(len(cells), len(header))), None, reason)
-        positions = {name: Position(start, number) for number, name in enumerate(header, 1)}
-        yield dict(_csv_values(header, cells, positions, source)), positions
+            yield _error(source, Position(start, min(len(cells), len(header))), None, reason)
+        else:
+            positions = {name: Position(start, number) for number, name in enumerate(header, 1)}
+            values = dict(_csv_values(header, cells))
+            wrong = [name for name in FLAGS if isinstance(values.get(name), str)]
+            if wrong:
+                reason = f"{values[wrong[0]]!r} is not true, false, yes or no"
+                yield _error(source, positions[wrong[0]], wrong[0], reason)
+            else:
+                yield values, positions
+
+
+def _check_header(header: list[str], line: int, source: str) -> None:
+    """Check the names of the columns.
+
+    Raises:
+        InvalidInputError: A name is unknown or given twice, or there is no e-mail address.
+    """
+    errors = RowErrors()
+    if "email" not in header:
+        reason = "not a list of accounts: no column 'email' in the header"
+        errors.add(_error(source, Position(line, 1), None, reason))
+    for number, name in enumerate(header, 1):
+        if name in header[: number - 1]:
+            reason = "the header names a column twice"
+            errors.add(_error(source, Position(line, number), name, reason))
+        elif name not in FIELDS:
+            errors.add(_error(source, Position(line, number), name, UNKNOWN_FIELD))
+    errors.check()
 
 
 def _next_row(reader: Any, source: str) -> Optional[list[str]]:
@@ -266,27 +217,23 @@ def _next_row(reader: Any, source: str) -> Optional[list[str]]:
         row: Optional[list[str]] = next(reader, None)
     except csv.Error as error:
         where = Position(max(reader.line_num, 1), 1)
-        raise _error(source, where, None, f"not valid CSV: {error}") from None
+        raise _error(source, where, None, f"not valid CSV: {error}").error from None
     return row
 
 
-def _csv_values(
-    header: list[str], cells: list[str], positions: dict[str, Position], source: str
-) -> Iterator[tuple[str, Any]]:
-    """Yield the values of one row with their types; empty cells are left out."""
+def _csv_values(header: list[str], cells: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of one row with their types; empty cells are left out.
+
+    A cell that is no flag where one is expected stays text.
+    """
     for name, cell in zip(header, cells, strict=True):
         # Exports quote cells that a spreadsheet would run as a formula.
         text = cell[1:] if FORMULA_GUARD.match(cell) else cell
         if name == "roles":
             yield name, _names_in(text)
         elif name in FLAGS and text.strip():
-            value = WORDS.get(text.strip().casefold())
-            if value is None:
-                raise _error(
-                    source, positions[name], name, f"{text!r} is not true, false, yes or no"
-                )
-            yield name, value
-        elif text or name not in FIELDS:
+            yield name, WORDS.get(text.strip().casefold(), text)
+        elif text:
             yield name, text
 
 
@@ -299,19 +246,20 @@ def _names_in(cell: str) -> Optional[list[str]]:
     return None if len(rows) > 1 else [name for row in rows for name in row]
 
 
-def _to_entry(source: str, values: dict[str, Any], positions: dict[str, Position]) -> AccountEntry:
-    """Return one record as an entry, after checking the types."""
-    if unknown := [name for name in values if name not in FIELDS]:
-        reason = f"unknown field; known are {', '.join(FIELDS)}"
-        raise _error(source, positions[unknown[0]], unknown[0], reason)
+def _to_entry(
+    source: str, values: dict[str, Any], positions: dict[str, Position]
+) -> AccountEntry | RowError:
+    """Return one record as an entry, or the first thing that is wrong with it."""
     for name, value in values.items():
+        if name not in FIELDS:
+            return _error(source, positions[name], name, UNKNOWN_FIELD)
         wanted, is_right = _CHECKS.get(
             name, ("true or false", lambda value: isinstance(value, bool))
         )
         if not is_right(value):
-            raise _error(source, positions[name], name, f"not {wanted}")
+            return _error(source, positions[name], name, f"not {wanted}")
     if "email" not in values:
-        raise _error(source, positions["email"], "email", "missing")
+        return _error(source, positions["email"], "email", "missing")
     roles = values.get("roles")
     return AccountEntry(
         source=source,
@@ -337,8 +285,8 @@ _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def _error(source: str, position: Position, name: Optional[str], reason: str) -> ClarinetError:
-    return INVALID.with_context(_message(source, position, name, reason))
+def _error(source: str, position: Position, name: Optional[str], reason: str) -> RowError:
+    return RowError(position, INVALID.with_context(_message(source, position, name, reason)))
 
 
 def _message(source: str, position: Position, name: Optional[str], reason: str) -> str:

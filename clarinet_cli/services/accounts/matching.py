@@ -8,7 +8,7 @@ from uuid import UUID
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
 from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
-from clarinet_cli.services.accounts.file import GENERATE, AccountEntry
+from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE, as_stored, normalise_email
 from clarinet_cli.settings import Settings
@@ -42,7 +42,7 @@ def normalise_rows(declared: Iterable[AccountEntry]) -> list[MatchedRow]:
 
 
 def match_rows(
-    states: Iterable[AccountState], targets: Sequence[MatchedRow]
+    states: Iterable[AccountState], targets: Sequence[MatchedRow], errors: RowErrors
 ) -> tuple[list[MatchedRow], list[AccountState]]:
     """Return each row with the account that it means, and the active accounts of no row.
 
@@ -52,10 +52,8 @@ def match_rows(
     Args:
         states: All accounts.
         targets: The rows.
-
-    Raises:
-        InvalidInputError: Two rows mean the same account.
-        RefusedError: A row could mean several accounts.
+        errors: Gets those of rows that mean several accounts, or the account of another row;
+            these rows are left out.
     """
     spellings = {text for target in targets for text in (target.row.email, target.email)}
     wanted = {fold_case(target.email) for target in targets}
@@ -76,10 +74,12 @@ def match_rows(
         found = exact.get(row.email) or exact.get(target.email) or by_folded.get(key, [])
         if len(found) > 1:
             matches = ", ".join(f"{state.email} ({state.id})" for state in found)
-            raise row.field_error("email", REFUSED, f"{row.email!r} is ambiguous: {matches}")
+            errors.add(row.field_error("email", REFUSED, f"{row.email!r} is ambiguous: {matches}"))
+            continue
         means = found[0].id if found else key
         if means in seen:
-            raise row.field_error("email", INVALID, f"{row.email!r} is given twice")
+            errors.add(row.field_error("email", INVALID, f"{row.email!r} is given twice"))
+            continue
         seen.add(means)
         if found:
             active.pop(found[0].id, None)
@@ -87,45 +87,47 @@ def match_rows(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-def require_file_roles(declared: Iterable[AccountEntry], roles: Collection[str]) -> None:
-    """Refuse rows with roles that do not exist.
+def check_roles(
+    declared: Iterable[AccountEntry], roles: Collection[str], errors: RowErrors
+) -> None:
+    """Find the rows with roles that do not exist.
 
     Args:
         declared: The rows.
         roles: The names of all roles.
-
-    Raises:
-        NotFoundError: The first such role, with its line and column.
+        errors: Gets the first such role of each row.
     """
     known = {*roles, ADMIN_ROLE}
     for row in declared:
         if missing := [name for name in row.roles or () if name not in known]:
             hint = f"roles: {', '.join(sorted(known))}"
-            raise row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint)
+            errors.add(row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint))
 
 
-def require_usable(row: AccountEntry, settings: Settings, *, generate: bool) -> None:
-    """Refuse a new account whose address or password source can't be used.
+def check_new_account(
+    row: AccountEntry, settings: Settings, errors: RowErrors, *, generate: bool
+) -> None:
+    """Check that the address and the password source of a new account can be used.
 
     Args:
         row: The account.
         settings: The hash parameters.
+        errors: Gets what is wrong with it.
         generate: A row without a source gets a generated password.
-
-    Raises:
-        InvalidInputError: Why, with line and column.
     """
     try:
         normalise_email(row.email)
     except InvalidInputError as error:
-        raise row.field_error("email", INVALID, error.message) from None
+        errors.add(row.field_error("email", INVALID, error.message))
+        return
     if row.password is None and not generate:
         reason = f"a new account, {row.email}, without a source for its password"
-        raise row.field_error("password", INVALID, reason, SOURCE_HINT)
+        errors.add(row.field_error("password", INVALID, reason, SOURCE_HINT))
+        return
     if row.password in (None, GENERATE):
         return
     if problem := hash_problem(row.password, settings):
         known = inspect_hash(row.password, settings) != UNKNOWN
         hint = "it would stop the server at each log-in" if known else HASH_HINT
         reason = problem if known else f"neither 'generate' nor {problem.removeprefix('not ')}"
-        raise row.field_error("password", INVALID, reason, hint)
+        errors.add(row.field_error("password", INVALID, reason, hint))
