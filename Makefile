@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+POOLER := $(VENV)/.pgbouncer
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -19,16 +20,21 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch $@
 
-install: $(STAMP)  ## Make .venv and install the package with its tools
+# The tests of poolers run with a stand-in, and also with pgbouncer where there is a package of it.
+$(POOLER): $(STAMP)
+	tests/fetch_pgbouncer.sh $(VENV)/pgbouncer
+	@touch $@
+
+install: $(STAMP) $(POOLER)  ## Make .venv and install the package with its tools
 
 quickstart: $(STAMP)  ## Install, make a SQLite database with an administrator, look at it
 	$(BIN)/clarinet db init --generate-password
 	$(BIN)/clarinet session stats
 
-test: $(STAMP)  ## Run the whole suite, real PostgreSQL included
+test: $(STAMP) $(POOLER)  ## Run the whole suite, real PostgreSQL included
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-coverage: $(STAMP)  ## Run the suite and show what it does not reach
+coverage: $(STAMP) $(POOLER)  ## Run the suite and show what it does not reach
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=95
 

@@ -16,6 +16,7 @@ from tests import cheap_hashes
 from tests.forked import stop_fork_server
 from tests.migrations.helpers import create_empty_database
 from tests.patience import PATIENCE_SECONDS
+from tests.pooler import poolers
 from tests.postgres import (
     BINARIES,
     FIXTURE_TEMPLATE,
@@ -59,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[OWN_SERVER] = OwnServer(memory_directory()).prepare_for_tests()
         os.environ[SERVER_VARIABLE] = config.stash[OWN_SERVER].url
     PostgresServer(os.environ[SERVER_VARIABLE]).load_fixture()
+
+
+def pytest_report_header() -> str:
+    """Say whether pgbouncer itself is tested, or its stand-in alone."""
+    return f"poolers: {', '.join(poolers())}"
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,6 @@
-"""A stand-in for pgbouncer in transaction mode, or the real one when a variable names it.
+"""pgbouncer in transaction mode, and a stand-in for it that runs on every machine.
+
+``make install`` puts the real one into the environment where the machine's packages have it.
 
 Each transaction of a client gets the server connection that has rested longest, so hardly
 ever the one that it had before: what a program leaves on a connection (a prepared
@@ -15,6 +17,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +28,9 @@ from typing import Any, Optional, Protocol, Self
 from tests.patience import PATIENCE_SECONDS
 from tests.postgres import PostgresServer
 
-REAL_POOLER = "CLARINET_TEST_PGBOUNCER"
+REAL_POOLER = "CLARINET_TEST_PGBOUNCER"  # the program; empty: none
+FETCHED = Path(sys.prefix) / "pgbouncer" / "usr"  # by tests/fetch_pgbouncer.sh
+STAND_IN, REAL = "stand-in", "pgbouncer"
 CONNECTIONS = 4
 PROTOCOL_3 = 196608
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
@@ -45,9 +50,28 @@ class Pooler(Protocol):
         """End it and all its connections."""
 
 
-def start_pooler(server: PostgresServer) -> Pooler:
-    """Return the real pooler when ``CLARINET_TEST_PGBOUNCER`` names one, else the stand-in."""
-    binary = os.environ.get(REAL_POOLER)
+def pgbouncer() -> Optional[str]:
+    """Return the path of the real one, or None where there is none."""
+    named = os.environ.get(REAL_POOLER)
+    if named is not None:
+        return named or None
+    places = os.pathsep.join((str(FETCHED / "sbin"), os.environ.get("PATH", ""), "/usr/sbin"))
+    return shutil.which(REAL, path=places)
+
+
+def poolers() -> list[str]:
+    """Return what ``start_pooler`` can start on this machine."""
+    return [STAND_IN, REAL] if pgbouncer() else [STAND_IN]
+
+
+def start_pooler(server: PostgresServer, kind: str) -> Pooler:
+    """Start a pooler in front of a server.
+
+    Args:
+        server: The server.
+        kind: One of ``poolers``.
+    """
+    binary = pgbouncer() if kind == REAL else None
     return RealPooler(server, binary) if binary else StandIn(server)
 
 
@@ -279,8 +303,12 @@ class RealPooler:
             "server_round_robin = 1\nmin_pool_size = 4\n"
         )
         options: dict[str, Any] = {"user": SYSTEM_USER} if os.geteuid() == 0 else {}
+        libraries = os.pathsep.join(str(path) for path in sorted(FETCHED.glob("lib/*")))
         self.process = subprocess.Popen(
-            [binary, "-q", str(settings)], stderr=subprocess.DEVNULL, **options
+            [binary, "-q", str(settings)],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LD_LIBRARY_PATH": libraries},
+            **options,
         )
         for _ in range(100):
             with contextlib.suppress(OSError):

@@ -36,6 +36,7 @@ CLASS_CODES = {
     "UnreachableError": 7,
     "LoginRefusedError": 7,
     "UnknownDatabaseError": 7,
+    "StandbyError": 7,
     "BusyError": 75,
     "ConfigurationError": 78,
     "PreventedError": 1,

@@ -7,7 +7,7 @@ import pytest
 
 from clarinet_cli.services.locks import Job
 from tests.cli.scenes import ADA, ADMIN, job_running, populate
-from tests.pooler import Pooler, StandIn, start_pooler
+from tests.pooler import Pooler, StandIn, poolers, start_pooler
 from tests.postgres import PostgresServer
 from tests.support import PASSWORD, Project
 
@@ -43,10 +43,10 @@ def backend() -> str:
     return "postgresql"
 
 
-@pytest.fixture
-def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
-    """The pooler, in front of the server."""
-    started = start_pooler(postgres)
+@pytest.fixture(params=poolers())
+def pooler(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[Pooler]:
+    """The pooler, in front of the server: the stand-in, and pgbouncer where there is one."""
+    started = start_pooler(postgres, request.param)
     yield started
     started.stop()
 
