@@ -37,6 +37,8 @@ from clarinet_cli.filesystem.ownership import os_error_reason
 from clarinet_cli.sources import ENVIRONMENT, readable_sources, sources
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
 
@@ -244,6 +246,10 @@ class Settings(BaseSettings):
         storage = self.storage_path or Path()
         return self.project_dir / (self.log_dir or storage / LOGS)
 
+    def origin(self, key: str) -> str:
+        """Return the file or variable that sets a key; see ``find_origin``."""
+        return find_origin(key, self.project_dir)
+
     def error_for(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
         """Return the error for an invalid value of *key*; the message names its source.
 
@@ -252,7 +258,7 @@ class Settings(BaseSettings):
             reason: Why the value is invalid; must not contain a secret.
             hint: How to correct it.
         """
-        where = find_origin(key, self.project_dir)
+        where = self.origin(key)
         return CONFIGURATION.with_context(f"{where}: {key}: {reason}", hint=hint)
 
     @field_validator("*", mode="before")
@@ -270,7 +276,7 @@ class Settings(BaseSettings):
         least = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
         if self.argon2_memory_cost < least:
             msg = (
-                f"{find_origin('argon2_memory_cost', self.project_dir)}: "
+                f"{self.origin('argon2_memory_cost')}: "
                 f"argon2_memory_cost {self.argon2_memory_cost} is below the OWASP minimum of "
                 f"{least} KiB for argon2_time_cost {self.argon2_time_cost}"
             )
@@ -289,6 +295,73 @@ class Settings(BaseSettings):
         """Read the environment, then the files of the project directory."""
         project = Path(init_settings()["project_dir"])
         return (init_settings, *(source for _, source in sources(settings_cls, project)))
+
+
+class GivenSettings(Settings):
+    """Settings that a program hands over: neither files nor variables are read."""
+
+    def origin(self, key: str) -> str:
+        """Return the program's argument as the source of all keys."""
+        return "settings"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the arguments only."""
+        return (init_settings,)
+
+
+def make_settings(
+    database_url: "str | URL",
+    *,
+    mapping: object = DEFAULT_MAPPING,
+    session_strategy: Optional[Literal["database", "jwt", "redis"]] = None,
+    session_lifetime_seconds: int | Literal["none"] | None = None,
+    **values: Any,
+) -> Settings:
+    """Return settings from arguments alone: no file and no variable is read.
+
+    Args:
+        database_url: Of PostgreSQL or SQLite, with any driver; a relative SQLite path starts at
+            the current directory.
+        mapping: ``clarinet``, ``fastapi-users``, a ``Mapping``, or a dictionary with the keys
+            of ``[mapping]``.
+        session_strategy: Where the application keeps its sessions.
+        session_lifetime_seconds: The lifetime of the application's sessions; ``none``: they do
+            not expire.
+        **values: Further keys of ``settings.toml``, such as ``admin_require_strong_password``.
+
+    Raises:
+        ConfigurationError: A key is unknown or a value is invalid; the message names the key.
+    """
+    if unknown := sorted(values.keys() - Settings.model_fields.keys()):
+        raise CONFIGURATION.with_context(f"settings: unknown key {', '.join(unknown)}")
+    if not isinstance(database_url, str):
+        host = database_url.host or ""
+        if host.startswith("/"):  # the directory of a socket, which has no place in the text
+            database_url = database_url.set(host="").update_query_dict({"host": host})
+        database_url = database_url.render_as_string(hide_password=False)
+    given: dict[str, Any] = {
+        "project_dir": Path.cwd(),
+        "database_url": database_url,
+        "mapping": mapping,
+        "session_strategy": session_strategy,
+        "session_lifetime_seconds": session_lifetime_seconds,
+    }
+    try:
+        return GivenSettings(**given | values)
+    except ValidationError as error:
+        texts = [
+            f"settings: {item['loc'][0]}: {problem_of(item)}" if item["loc"] else problem_of(item)
+            for item in error.errors()
+        ]
+        raise CONFIGURATION.with_context("; ".join(texts)) from None
 
 
 def username_to_email(username: str) -> str:

@@ -8,7 +8,16 @@ import typer
 from clarinet_cli import __version__
 from clarinet_cli.cli.commands import Command, LazyGroup, command
 from clarinet_cli.cli.doctor import doctor
-from clarinet_cli.cli.options import DryRun, Force, Output
+from clarinet_cli.cli.options import (
+    Color,
+    DryRun,
+    Force,
+    NoInput,
+    Output,
+    Quiet,
+    Verbose,
+    parse_color,
+)
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.writer import ColorMode
 from clarinet_cli.exceptions import INVALID
@@ -52,16 +61,10 @@ def root(
             help="The directory of settings.toml; SQLite names are relative to it.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print nothing on success, one line on failure."),
-    ] = False,
-    verbose: Annotated[
-        int,
-        typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging."),
-    ] = 0,
-    color: Annotated[ColorMode, typer.Option(help="When to colour.")] = ColorMode.AUTO,
-    no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = ColorMode.AUTO,
+    no_input: NoInput = False,
     audit_log: Annotated[
         Optional[Path],
         typer.Option(
@@ -77,11 +80,9 @@ def root(
     ] = False,
 ) -> None:
     """Administer the users, roles and sessions of a Clarinet database."""
-    if color not in list(ColorMode):
-        raise INVALID.with_context(f"--color: {str(color)!r} is not one of {', '.join(ColorMode)}")
     runtime = ctx.ensure_object(Runtime)
     runtime.writer.quiet = quiet
-    runtime.writer.color = ColorMode(color)
+    runtime.writer.color = parse_color(color)
     runtime.project = _directory(ctx, project)
     runtime.verbosity = verbose or 0
     runtime.no_input = no_input

@@ -97,7 +97,13 @@ class WatchCommand(Command):
 
 
 class Group(core.TyperGroup):
-    """A group that without a command shows its help as a usage error."""
+    """A group that without a command shows its help as a usage error.
+
+    Attributes:
+        words: The name of the group in this command line, if it may be mounted as another.
+    """
+
+    words = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without a command write the help to standard error and exit with 2."""
@@ -119,8 +125,8 @@ class Group(core.TyperGroup):
         except TyperException as error:
             self._suggest(ctx, args[0], error)
             raise
-        if ctx.parent is not None and ctx.obj is not None:
-            ctx.obj.command = f"{ctx.info_name} {name}"
+        if (self.words or ctx.parent is not None) and ctx.obj is not None:
+            ctx.obj.command = f"{self.words or ctx.info_name} {name}"
         return name, command, rest
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
@@ -129,7 +135,7 @@ class Group(core.TyperGroup):
 
         if word in self.commands or not error.message.startswith("No such command"):
             return
-        group = ctx.command_path.partition(" ")[2]
+        group = self.words or ctx.command_path.partition(" ")[2]
         if hint := alias_hint(group, word):
             raise INVALID.with_context(error.message, hint=hint) from None
         names = [name for name, command in self.commands.items() if not command.hidden]

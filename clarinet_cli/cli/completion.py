@@ -61,13 +61,16 @@ def _run(ctx: typer.Context, query: Query) -> list[str]:
     from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
     from clarinet_cli.utils.logger import configure_logging
 
-    configure_logging(-1)
-    module.use_project(ctx.find_root().params.get("project"))
-    project = module.current_project().resolve()
-    files = [project / name for name in (DOTENV_FILE, *TOML_FILES)]
-    if not is_trusted([project, *files], project):
-        return []
-    values = query(module.settings)  # its imports don't count
+    settings = getattr(ctx.obj, "given", None)  # by the program that the group is mounted in
+    if settings is None:
+        configure_logging(-1)
+        module.use_project(ctx.find_root().params.get("project"))
+        project = module.current_project().resolve()
+        files = [project / name for name in (DOTENV_FILE, *TOML_FILES)]
+        if not is_trusted([project, *files], project):
+            return []
+        settings = module.settings
+    values = query(settings)  # its imports don't count
 
     async def with_timeout() -> list[str]:
         async with asyncio.timeout(TIMEOUT_SECONDS):

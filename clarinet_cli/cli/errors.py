@@ -5,14 +5,16 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Optional
 
 import typer
 from typer.exceptions import TyperException
 
 from clarinet_cli.cli.commands import GROUPS
-from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.runtime import PROGRAM, Runtime
 from clarinet_cli.cli.writer import discard_stdout
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
 from clarinet_cli.signals import SIGNALS, Interrupted
@@ -20,17 +22,8 @@ from clarinet_cli.signals import SIGNALS, Interrupted
 QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
 COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
 COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
-ROOT_OPTIONS = (
-    "-C",
-    "--project",
-    "-q",
-    "--quiet",
-    "-v",
-    "--verbose",
-    "--color",
-    "--no-input",
-    "--audit-log",
-)
+GROUP_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
+ROOT_OPTIONS = (*GROUP_OPTIONS, "-C", "--project", "--audit-log")
 
 
 def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = None) -> int:
@@ -47,21 +40,39 @@ def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = Non
     # Errors of the parser come before the root options are known.
     before = itertools.takewhile(lambda word: word not in GROUPS, arguments)
     runtime.writer.quiet = any(QUIET.fullmatch(word) for word in before)
+    main = partial(
+        command.main, args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=runtime
+    )
+    return run_guarded(main, runtime)
+
+
+def run_guarded(main: Callable[[], Any], runtime: Runtime) -> int:
+    """Run a command that the parser of Typer has found, and return its exit code.
+
+    Signal handlers and context variables are as before afterwards.
+
+    Args:
+        main: Parses and runs the command.
+        runtime: The context of the run.
+    """
     with SIGNALS.handling():
-        return copy_context().run(_run, command, arguments, runtime)
+        return copy_context().run(_run, main, runtime)
 
 
-def _run(command: Any, arguments: list[str], runtime: Runtime) -> int:
+def _run(main: Callable[[], Any], runtime: Runtime) -> int:
     try:
-        code = _invoke(command, arguments, runtime)
+        code = _invoke(main)
     except Interrupted as stop:
         return int(stop.code or ExitCode.FAILURE)
     except ClarinetError as error:
         return _report(error, runtime)
     except TyperException as error:
-        return _report(_usage_error(error), runtime)
+        return _report(_usage_error(error, runtime.program), runtime)
     except PermissionError as error:
         return _report(FAILURE.with_context(f"{error.filename}: permission denied"), runtime)
+    except BrokenPipeError:  # from the help: its reader closed the pipe
+        discard_stdout()
+        return ExitCode.OK
     except OSError as error:
         if error.errno != errno.ENOSPC:
             return _report_unexpected(error, runtime)
@@ -73,12 +84,12 @@ def _run(command: Any, arguments: list[str], runtime: Runtime) -> int:
     return _exit_code_or_signal(code)
 
 
-def _invoke(command: Any, arguments: list[str], runtime: Runtime) -> int:
+def _invoke(main: Callable[[], Any]) -> int:
     try:
-        code = command.main(
-            args=arguments, prog_name="clarinet", standalone_mode=False, obj=runtime
-        )
+        code = main()
         sys.stdout.flush()
+    except typer.Exit as stop:
+        return stop.exit_code
     except typer.Abort:
         raise REFUSED.with_context("cancelled, nothing was changed") from None
     except Interrupted:
@@ -101,30 +112,32 @@ def _exit_code_or_signal(code: int) -> int:
     return code if SIGNALS.number is None else 128 + SIGNALS.number
 
 
-def _usage_error(error: TyperException) -> ClarinetError:
+def _usage_error(error: TyperException, program: str) -> ClarinetError:
     """Return the parser's message in one line, with a hint to the help."""
     message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "clarinet"
+    path = context.command_path if context is not None else program
     option = getattr(error, "option_name", "")
-    if path != "clarinet" and option in ROOT_OPTIONS:
+    options = ROOT_OPTIONS if program == PROGRAM else GROUP_OPTIONS
+    if path != program and option in options:
         return INVALID.with_context(
-            message, hint=f"{option} goes before the command: clarinet {option} …"
+            message, hint=f"{option} goes before the command: {program} {option} …"
         )
-    if path == "clarinet" and option in COMMAND_OPTIONS:
+    if path == program and option in COMMAND_OPTIONS:
         return INVALID.with_context(message, hint=f"{option} goes after the command")
     return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
 
 
 def _report_unexpected(error: Exception, runtime: Runtime) -> int:
-    from clarinet_cli.utils.logger import configure_logging, logger, logging_is_configured
+    from clarinet_cli.utils.logger import logger, logging_is_configured
 
     if not logging_is_configured():
-        configure_logging(runtime.verbosity)
+        runtime.configure_logging()
     logger.bind(reported=True).opt(exception=error).error("unexpected error")
     return _report(
         FAILURE.with_context(
-            f"unexpected {type(error).__name__}", hint="'clarinet -vv …' shows the traceback"
+            f"unexpected {type(error).__name__}",
+            hint=f"'{runtime.program} -vv …' shows the traceback",
         ),
         runtime,
     )

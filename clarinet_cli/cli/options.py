@@ -9,6 +9,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from clarinet_cli.cli.completion import complete_emails, complete_roles
+from clarinet_cli.cli.writer import ColorMode
+from clarinet_cli.exceptions import INVALID
 from clarinet_cli.types import OutputFormat, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
@@ -77,6 +79,17 @@ def _seconds_since(text: str) -> float:
     return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
 
 
+def parse_color(text: str) -> ColorMode:
+    """Return the mode of ``--color``.
+
+    Raises:
+        InvalidInputError: There is no such mode.
+    """
+    if text not in list(ColorMode):
+        raise INVALID.with_context(f"--color: {str(text)!r} is not one of {', '.join(ColorMode)}")
+    return ColorMode(text)
+
+
 def _output(formats: type[StrEnum]) -> Any:
     """Return the option that chooses one of some formats, named in its help."""
     return typer.Option(
@@ -91,6 +104,14 @@ def _output(formats: type[StrEnum]) -> Any:
     )
 
 
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing on success, one line on failure.")
+]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging.")
+]
+Color = Annotated[ColorMode, typer.Option(help="When to colour.")]
+NoInput = Annotated[bool, typer.Option("--no-input", help="Never prompt.")]
 Output = Annotated[Optional[OutputFormat], _output(OutputFormat)]
 StatsOutput = Annotated[Optional[StatsFormat], _output(StatsFormat)]
 Watch = Annotated[

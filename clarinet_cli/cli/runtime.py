@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clarinet_cli.services.session_cleanup import StopRequest
     from clarinet_cli.settings import Settings
 
+PROGRAM = "clarinet"
 ResultT = TypeVar("ResultT")
 
 
@@ -29,6 +30,7 @@ class Runtime:
         no_input: Never prompt.
         audit_log: The file for a record of each change; None: that of the settings.
         command: The words of the command, such as ``admin promote``.
+        program: The words before the group, or before the command of a mounted group.
     """
 
     writer: Writer = field(default_factory=Writer)
@@ -37,6 +39,7 @@ class Runtime:
     no_input: bool = False
     audit_log: Optional[Path] = None
     command: str = ""
+    program: str = PROGRAM
 
     @cached_property
     def settings(self) -> "Settings":
@@ -51,7 +54,7 @@ class Runtime:
 
         self._use_project()
         settings: Settings = module.settings
-        self._configure_log_files(settings)
+        self.configure_log_files(settings)
         if not self.writer.quiet and (warnings := settings_warnings(settings)):
             self.writer.note(f"warning: {'; '.join(warnings)}")
         if settings.mapping != module.DEFAULT_MAPPING:
@@ -103,7 +106,9 @@ class Runtime:
                 return await work
 
         try:
-            return asyncio.run(interruptible())
+            # With a factory the runner leaves the current event loop of the thread alone.
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                return runner.run(interruptible())
         except asyncio.CancelledError:
             SIGNALS.interrupt()
 
@@ -130,17 +135,27 @@ class Runtime:
                 f"{seconds} s (session_cache_ttl_seconds)"
             )
 
-    def _use_project(self) -> None:
-        """Set up logging to standard error, and the project of the settings."""
-        from clarinet_cli import settings as module
+    def configure_logging(self) -> None:
+        """Set up logging to standard error."""
         from clarinet_cli.utils.logger import configure_logging, use_command
 
         configure_logging(-1 if self.writer.quiet else self.verbosity)
         use_command(self.command)
+
+    def _use_project(self) -> None:
+        """Set up logging to standard error, and the project of the settings."""
+        from clarinet_cli import settings as module
+
+        self.configure_logging()
         module.use_project(self.project)
 
-    def _configure_log_files(self, settings: "Settings") -> None:
-        """Set up the log file and the audit log, owned like the database."""
+    def configure_log_files(self, settings: "Settings", *, standard_logging: bool = True) -> None:
+        """Set up the log file and the audit log, owned like the database.
+
+        Args:
+            settings: Where they are.
+            standard_logging: See ``configure_file_log``.
+        """
         from clarinet_cli.services.audit_log import configure_audit_log
         from clarinet_cli.utils.logger import LOG_FILE, configure_file_log
 
@@ -149,7 +164,7 @@ class Runtime:
             named = "log_dir" if settings.log_dir else "storage_path"
             key = named if settings.log_dir or settings.storage_path else "log_to_file"
             _require_log_location(settings, key, settings.log_directory / LOG_FILE)
-        configure_file_log(settings, like=database)
+        configure_file_log(settings, like=database, standard_logging=standard_logging)
         if "\0" in str(settings.audit_log):
             raise settings.error_for("audit_log", "not the name of a file")
         configured = settings.audit_log and settings.project_dir / settings.audit_log
@@ -174,7 +189,6 @@ def _database_file(settings: "Settings") -> Optional[Path]:
 def _require_log_location(settings: "Settings", key: str, path: Path) -> None:
     """Refuse the location of a log that the owner of the settings could not write to."""
     from clarinet_cli.filesystem.trust import require_log_location
-    from clarinet_cli.settings import find_origin
 
-    source = settings.project_dir / find_origin(key, settings.project_dir)
+    source = settings.project_dir / settings.origin(key)
     require_log_location(path, key=key, named_by=source)

@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from clarinet_cli.cli.command_names import CommandNames
 
 READER_TIMEOUT_SECONDS = 10.0  # while a transaction is open
 MAX_MESSAGE_LENGTH = 2000  # characters; a value quoted in a message may be of any length
@@ -40,11 +43,13 @@ class Writer:
         quiet: Suppress notes and hints.
         color: When to colour.
         stdout_closed: The caller closed standard output (``>&-``).
+        names: The names of the commands in messages; None: those of ``clarinet``.
     """
 
     quiet: bool = False
     color: ColorMode = ColorMode.AUTO
     stdout_closed: bool = False
+    names: Optional["CommandNames"] = None
     _reader_required: bool = False
 
     def write(self, pieces: Iterable[str], *, utf8: bool = True, flush: bool = True) -> bool:
@@ -101,6 +106,7 @@ class Writer:
     def note(self, text: str) -> None:
         """Write a line to standard error, unless the run is quiet."""
         if not self.quiet:
+            text = self.names.rewrite(text) if self.names else text
             _write_stderr(f"{printable(text)}\n")
 
     def warn(self, text: str) -> None:
@@ -109,10 +115,14 @@ class Writer:
 
     def error(self, error: ClarinetError) -> None:
         """Write an error as one line, further ones below it, then the hint unless quiet."""
-        for message in (error.message, *error.further):
+        messages, hint = [error.message, *error.further], error.hint
+        if self.names:
+            messages = [self.names.rewrite(message) for message in messages]
+            hint = self.names.rewrite_hint(hint or "")
+        for message in messages:
             self._write_labelled("error:", "1;31", message)
-        if error.hint and not self.quiet:
-            self._write_labelled("hint:", "1;36", error.hint)
+        if hint and not self.quiet:
+            self._write_labelled("hint:", "1;36", hint)
 
     def note_aborted(self) -> None:
         """End the line of a prompt that a signal interrupted, with a note."""
@@ -160,7 +170,7 @@ def discard_stdout() -> None:
 def _switch_to_utf8() -> None:
     """Switch standard output to UTF-8, whatever the locale."""
     stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
-    if stream.encoding.lower() != "utf-8":
+    if (stream.encoding or "utf-8").lower() != "utf-8":  # io.StringIO has none
         stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
 
 

@@ -50,7 +50,8 @@ POLICY_HINT = (
     "use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY"
 )
 OUTCOME_HINT = (
-    "'clarinet admin show USER', 'session stats' or 'migrate status' shows the current state"
+    "'clarinet admin show USER' or 'clarinet session stats' shows the current state; "
+    "after a migration 'clarinet migrate status' does"
 )
 OPTION_HINT = "check 'options' and 'search_path' in database_url"
 OPTION_STATES = ("22", "42")  # unknown parameter, invalid value

@@ -181,11 +181,15 @@ def populated(project: Project, name: str) -> Application:
         mapped(project)
         MAPPINGS[name] = file.read_text("utf-8").removeprefix(before)
     file.write_text(before + MAPPINGS[name], "utf-8")
-    found = Application(project, LAYOUTS[name], {})
+    return fill(Application(project, LAYOUTS[name], {}), sessions=name in SESSION_NAMES)
+
+
+def fill(found: Application, *, sessions: bool = True) -> Application:
+    """Add a superuser with two live sessions and a dead one, and two accounts."""
     found.add_user(ADA, superuser=True)
     found.add_user(BOB)
     found.add_user(EVE, active=False)
-    if name in SESSION_NAMES:
+    if sessions:
         minute = timedelta(minutes=1)
         found.add_session(ADA, token_of("ada-live-1"), minute)
         found.add_session(ADA, token_of("ada-live-2"), 30 * minute)

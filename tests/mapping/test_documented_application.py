@@ -1,45 +1,16 @@
 """The tool and the application of fastapi-users' documentation on one database."""
 
-import asyncio
-from typing import Any
-
-import httpx
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from clarinet_cli.database.url import database_url
 from tests.mapping.applications import ADA, mapped
+from tests.mapping.browser import Browser
 from tests.mapping.documented import application
 from tests.support import PASSWORD, Project
 
 pytestmark = pytest.mark.parametrize("name", ["official-sqlite", "official-pg"])
-
-
-class Browser:
-    """A browser at an application, which keeps its cookies."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
-        self.cookies = httpx.Cookies()
-
-    def get(self, path: str) -> httpx.Response:
-        """Request a page."""
-        return asyncio.run(self._request("GET", path))
-
-    def post(self, path: str, data: dict[str, str]) -> httpx.Response:
-        """Send a form."""
-        return asyncio.run(self._request("POST", path, data=data))
-
-    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://app", cookies=self.cookies
-        ) as client:
-            answer = await client.request(method, path, **options)
-            self.cookies = client.cookies
-            return answer
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The commands in another program's own command, and the library."""
