@@ -107,8 +107,8 @@ async def list_accounts(
         search: Only accounts whose address contains this text, in any case.
     """
     where = UserFilter(inactive_only=inactive_only, search=search)
-    rows = queries.stream_accounts(settings, all_users=not superusers_only, where=where)
-    return [row async for row in rows]
+    pages = queries.stream_accounts(settings, all_users=not superusers_only, where=where)
+    return [row async for page in pages for row in page]
 
 
 async def get_account(settings: Settings, user: str) -> AccountDetail:
@@ -198,8 +198,8 @@ async def set_password(
 async def set_active(
     settings: Settings,
     user: str,
-    active: bool,
     *,
+    active: bool,
     settle_seconds: float = SETTLE_SECONDS,
     dry_run: bool = False,
 ) -> AccountChange:
@@ -223,8 +223,8 @@ async def set_active(
 async def set_superuser(
     settings: Settings,
     user: str,
-    superuser: bool,
     *,
+    superuser: bool,
     settle_seconds: float = SETTLE_SECONDS,
     dry_run: bool = False,
 ) -> AccountChange:
