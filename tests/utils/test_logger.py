@@ -34,6 +34,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def _own_sinks() -> Iterator[None]:
     """After a test no sink writes into its files, and the other loggers are as before."""
     handlers, level = logging.root.handlers[:], logging.root.level
+    # Else a command of an earlier test has caught the warnings of its own test alone.
+    logging.captureWarnings(capture=False)
     yield
     logger.remove()
     logging.captureWarnings(capture=False)
