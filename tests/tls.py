@@ -33,7 +33,19 @@ class Authority:
         self.name = name
         self.file = directory / "ca.pem"
         authority = x509.BasicConstraints(ca=True, path_length=None)
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
         certificate = self._begin(name, self.key).add_extension(authority, critical=True)
+        certificate = certificate.add_extension(usage, critical=True)
         signed = certificate.sign(self.key, hashes.SHA256())
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
@@ -76,6 +88,14 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
+            # Python 3.13 verifies strictly: both identifiers and the use of the CA's key are needed.
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
         )
 
 
