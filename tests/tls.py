@@ -88,7 +88,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
-            # Python 3.13 verifies strictly: both identifiers and the use of the CA's key are needed.
+            # Python 3.13 verifies strictly: both identifiers are needed.
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )
