@@ -17,7 +17,9 @@ class Capabilities:
         expiry: Sessions expire.
         idle: The last use of a session is stored.
         roles: Accounts have roles.
-        role_changes: Roles are granted and revoked by this tool; ``admin`` is one of them.
+        role_changes: Roles can be granted and revoked.
+        admin_role: Superusers have the role ``admin``.
+        soft_delete: Accounts can be marked as deleted.
         verified: Accounts have ``is_verified``.
     """
 
@@ -27,6 +29,8 @@ class Capabilities:
     idle: bool = True
     roles: bool = True
     role_changes: bool = True
+    admin_role: bool = True
+    soft_delete: bool = False
     verified: bool = True
 
 
@@ -45,6 +49,8 @@ def get_capabilities(mapping: Optional["Mapping"]) -> Capabilities:
         expiry=bool(tokens.expires_at) or isinstance(mapping.session_lifetime_seconds, int),
         idle=bool(tokens.last_accessed),
         roles=mapping.roles != "none",
-        role_changes=False,
+        role_changes=mapping.roles != "none",
+        admin_role=False,
+        soft_delete=bool(mapping.soft_delete),
         verified=bool(mapping.user_columns.is_verified),
     )

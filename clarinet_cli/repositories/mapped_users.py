@@ -2,16 +2,17 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import column, func, insert, table
+from sqlalchemy import bindparam, column, func, insert, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import NullType
 
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import User, metadata
 from clarinet_cli.models.mapped import USERS, MappedTables
-from clarinet_cli.models.types import UTCDateTime
-from clarinet_cli.repositories.base import prevented_error
+from clarinet_cli.models.types import StoredId, UTCDateTime
+from clarinet_cli.repositories.base import execute_dml, prevented_error
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.timefmt import machine_now
 
@@ -83,6 +84,26 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
     if found is None:
         raise prevented_error(place)
     user.id = found
+
+
+async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUID) -> None:
+    """Set the soft-delete column of an account to the present.
+
+    Args:
+        session: For the statement.
+        tables: The mapping, which has such a column.
+        user_id: The id of the account.
+
+    Raises:
+        PreventedError: A trigger or rule prevented it.
+    """
+    schema, place = tables.physical(USERS)
+    key, deleted = tables.mapping.user_columns.id, tables.mapping.soft_delete
+    now: Any = bindparam("now", machine_now(), UTCDateTime()) if tables.on_sqlite else func.now()
+    target = table(place, column(key, StoredId()), column(deleted), schema=schema)
+    query = update(target).where(target.c[key] == user_id).values({deleted: now})
+    if await execute_dml(session, query) != 1:
+        raise prevented_error(place)
 
 
 def _value(template: Any, email: str, *, on_sqlite: bool) -> Any:

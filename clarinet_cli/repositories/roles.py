@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
@@ -17,6 +18,26 @@ class RoleRepository(BaseRepository[Role]):
     """Rows of ``userrole`` and of ``userroleslink``."""
 
     model = Role
+
+    def __init__(self, session: AsyncSession) -> None:
+        super().__init__(session)
+        self._mapped = mapped_tables(session.get_bind().dialect)
+
+    @property
+    def creates_admin(self) -> bool:
+        """Whether the role ``admin`` is created when it is granted."""
+        return self._mapped is None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether an account has at most one role, in a column."""
+        return self._mapped is not None and self._mapped.mapping.roles == "column"
+
+    @property
+    def are_rows(self) -> bool:
+        """Whether each role is a row of a table of its own, and no other can be granted."""
+        link = self._mapped and self._mapped.mapping.role_link
+        return self._mapped is None or bool(link and link.role_table)
 
     async def names(self) -> set[str]:
         """Return the names of all roles."""
@@ -45,7 +66,18 @@ class RoleRepository(BaseRepository[Role]):
         await self._insert_missing(Role, [{"name": name} for name in set(names)])
 
     async def grant(self, user_id: UUID, names: Iterable[str]) -> None:
-        """Grant roles to a user that does not have them yet."""
+        """Grant roles to a user that does not have them yet.
+
+        Raises:
+            ConflictError: The type of an application's column has no such value.
+            IntegrityError: A constraint forbids it.
+            PreventedError: A trigger or rule prevented it.
+        """
+        if self._mapped is not None:
+            from clarinet_cli.repositories.mapped_roles import MappedRoles
+
+            await MappedRoles(self.session, self._mapped).grant(user_id, names)
+            return
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
@@ -69,7 +101,17 @@ class RoleRepository(BaseRepository[Role]):
                 )
 
     async def revoke(self, user_id: UUID, names: Iterable[str]) -> None:
-        """Revoke roles from a user, as far as it has them."""
+        """Revoke roles from a user, as far as it has them.
+
+        Raises:
+            ConflictError: An application's column of the role can't be empty.
+            PreventedError: A trigger or rule prevented it.
+        """
+        if self._mapped is not None:
+            from clarinet_cli.repositories.mapped_roles import MappedRoles
+
+            await MappedRoles(self.session, self._mapped).revoke(user_id, names)
+            return
         await self.remove_where(
             col(RoleLink.user_id) == user_id,
             col(RoleLink.role_name).in_(list(names)),
@@ -78,8 +120,7 @@ class RoleRepository(BaseRepository[Role]):
 
     async def revoke_all(self, user_id: UUID) -> None:
         """Revoke all roles from a user, where they are rows of their own."""
-        tables = mapped_tables(self.session.get_bind().dialect)
-        if tables is not None and tables.mapping.roles != "link":
+        if self._mapped is not None and self._mapped.mapping.roles != "link":
             return
         await self.remove_where(col(RoleLink.user_id) == user_id, model=RoleLink)
 

@@ -267,6 +267,18 @@ class UserRepository(BaseRepository[User]):
         """
         await self.remove_where(ID == user_id)
 
+    async def mark_deleted(self, user_id: UUID) -> None:
+        """Set the column that marks an account of an application as deleted.
+
+        Raises:
+            PreventedError: A trigger or rule prevented it.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is not None:
+            from clarinet_cli.repositories.mapped_users import mark_deleted
+
+            await mark_deleted(self.session, tables, user_id)
+
     async def sessions_by_state(self, policy: ExpiryPolicy, user_id: UUID) -> dict[str, int]:
         """Return the number of an account's sessions by state, and in total."""
         owned = select(

@@ -17,6 +17,7 @@ APPLICATION_HINT = (
 )
 OWN_SCHEMA_HINTS = (errors.INIT_HINT, errors.TABLE_HINT, errors.SCHEMA_HINT, MISSING_HINT)
 SCHEMA_HINT = "'clarinet db init --admin-only' creates the first superuser"
+ROLE_COMMANDS = frozenset({"admin roles", "admin grant-role", "admin revoke-role"})
 MAPPED_COMMANDS = frozenset(
     {
         "doctor",
@@ -38,6 +39,7 @@ MAPPED_COMMANDS = frozenset(
     | {f"admin {name}" for name in ("list", "show", "export", "promote", "demote", "delete")}
     | {f"admin {name}" for name in ("activate", "deactivate", "reset-password")}
     | {f"admin {name}" for name in ("create", "ensure", "set-email", "verify", "unverify")}
+    | ROLE_COMMANDS
 )
 
 
@@ -61,6 +63,8 @@ def require_known_command(settings: Settings, command: str) -> None:
             hint=WHERE_HINT,
         )
     if command in MAPPED_COMMANDS:
+        if command in ROLE_COMMANDS:
+            require_role_changes(settings, [command])
         return
     if command in ("db reset", "init-migrations") or command.startswith("migrate "):
         require_own_schema(settings)
@@ -71,18 +75,34 @@ def require_known_command(settings: Settings, command: str) -> None:
 
 
 def require_role_changes(settings: Settings, names: Iterable[str]) -> None:
-    """Refuse to grant or revoke roles that are the application's.
+    """Refuse to grant or revoke roles where accounts have none.
 
     Args:
         settings: The project's settings.
         names: The roles; none is no change.
 
     Raises:
-        RefusedError: There is a mapping, and a role to change.
+        RefusedError: The mapping has no roles, and there is a role to change.
     """
     if set(names) and not settings.capabilities.role_changes:
         raise REFUSED.with_context(
-            "roles are the application's own: this tool does not change them", hint=WHERE_HINT
+            'the accounts have no roles: roles = "none" in [mapping]', hint=WHERE_HINT
+        )
+
+
+def require_soft_delete(settings: Settings) -> None:
+    """Refuse to mark an account as deleted where no column does.
+
+    Args:
+        settings: The project's settings.
+
+    Raises:
+        RefusedError: There is no such column.
+    """
+    if not settings.capabilities.soft_delete:
+        raise REFUSED.with_context(
+            "there is no column that marks an account as deleted",
+            hint="'[mapping] soft_delete' names it where there is one",
         )
 
 

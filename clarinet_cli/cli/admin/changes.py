@@ -1,5 +1,6 @@
 """Commands that change one account."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -138,6 +139,12 @@ async def unverify(
 async def delete(
     runtime: Runtime,
     user: UserArgument,
+    soft: Annotated[
+        bool,
+        typer.Option(
+            "--soft", help="Set the column soft_delete of [mapping], and keep the account's row."
+        ),
+    ] = False,
     yes: Yes = False,
     settle: SettleTime = SETTLE_SECONDS,
     dry_run: DryRun = False,
@@ -153,8 +160,9 @@ async def delete(
     from clarinet_cli.services.accounts import changes
 
     if not (dry_run or yes):
-        user = await _confirm_deletion(runtime, user)
-    await _change(runtime, user, changes.delete, output, dry_run=dry_run, settle=settle)
+        user = await _confirm_deletion(runtime, user, soft=soft)
+    operation = partial(changes.delete, soft=soft)
+    await _change(runtime, user, operation, output, dry_run=dry_run, settle=settle)
 
 
 async def reset_password(
@@ -284,7 +292,7 @@ async def _change(
         await report_change(runtime, database, change, output, late, changed=not dry_run)
 
 
-async def _confirm_deletion(runtime: Runtime, user: str) -> str:
+async def _confirm_deletion(runtime: Runtime, user: str, *, soft: bool) -> str:
     """Prompt before an account is deleted; return its id, so that no other account is deleted.
 
     A deletion that would be refused is refused before the prompt.
@@ -294,7 +302,7 @@ async def _confirm_deletion(runtime: Runtime, user: str) -> str:
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
-        plan = await changes.change_account(work, user, changes.delete)
+        plan = await changes.change_account(work, user, partial(changes.delete, soft=soft))
     cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
     confirm(
         runtime,

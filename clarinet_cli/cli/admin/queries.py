@@ -71,5 +71,7 @@ async def roles(runtime: Runtime, output: Output = None) -> None:
     from clarinet_cli.services.accounts.queries import roles_with_members
     from clarinet_cli.services.unit_of_work import run_operation
 
-    listing = Listing(RoleRow, empty="no roles: 'clarinet db init' creates them")
+    own = runtime.settings.capabilities.own_schema
+    empty = "no roles: 'clarinet db init' creates them" if own else "no roles"
+    listing = Listing(RoleRow, empty=empty)
     render_list(runtime, await run_operation(runtime.settings, roles_with_members), output, listing)

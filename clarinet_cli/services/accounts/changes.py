@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.exceptions import CONFLICT
+from clarinet_cli.exceptions import CONFLICT, REFUSED
 from clarinet_cli.models import User
 from clarinet_cli.repositories.references import ReferenceRepository
 from clarinet_cli.repositories.roles import RoleRepository
@@ -21,6 +21,7 @@ from clarinet_cli.services.accounts.hashes import PreparedPassword, require_pass
 from clarinet_cli.services.accounts.resolve import (
     ADMIN_ROLE,
     lock_user,
+    require_grantable_roles,
     require_one,
     require_roles,
     resolve_user,
@@ -32,6 +33,7 @@ from clarinet_cli.services.accounts.superusers import (
 )
 from clarinet_cli.services.mapped import (
     require_role_changes,
+    require_soft_delete,
     require_verified_flag,
     warn_of_other_sessions,
 )
@@ -86,25 +88,33 @@ class AccountEditor:
     async def grant(self, *names: str) -> None:
         """Grant roles that exist; ``admin`` is created if it does not.
 
-        In an application's tables superusers have only the flag, no role ``admin``.
-
         Raises:
-            RefusedError: Roles of an application are granted by the application.
+            RefusedError: Accounts have no roles, or one role each and several are given.
         """
-        if not self.work.settings.capabilities.role_changes:
-            require_role_changes(self.work.settings, set(names) - {ADMIN_ROLE})
-            return
+        require_role_changes(self.work.settings, names)
+        repository = RoleRepository(self.session)
         if missing := set(names) - self.roles:
-            await RoleRepository(self.session).add_missing(missing & {ADMIN_ROLE})
-            await RoleRepository(self.session).grant(self.user.id, sorted(missing))
-            self.roles |= missing
+            if repository.is_single and len(set(names)) > 1:
+                raise REFUSED.with_context("an account has one role, and several are given")
+            if repository.creates_admin:
+                await repository.add_missing(missing & {ADMIN_ROLE})
+            await repository.grant(self.user.id, sorted(missing))
+            self.roles = missing if repository.is_single else self.roles | missing
             self._updated()
+
+    async def grant_admin(self) -> None:
+        """Grant the role ``admin``; superusers of an application have the flag alone."""
+        if self.work.settings.capabilities.admin_role:
+            await self.grant(ADMIN_ROLE)
+
+    async def revoke_admin(self) -> None:
+        """Revoke the role ``admin``; see ``grant_admin``."""
+        if self.work.settings.capabilities.admin_role:
+            await self.revoke(ADMIN_ROLE)
 
     async def revoke(self, *names: str) -> None:
         """Revoke roles of the account; see ``grant``."""
-        if not self.work.settings.capabilities.role_changes:
-            require_role_changes(self.work.settings, set(names) - {ADMIN_ROLE})
-            return
+        require_role_changes(self.work.settings, names)
         if surplus := set(names) & self.roles:
             await RoleRepository(self.session).revoke(self.user.id, surplus)
             self.roles -= surplus
@@ -116,6 +126,12 @@ class AccountEditor:
         self._record_revocation()
         await RoleRepository(self.session).revoke_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
+        self.result = DELETED
+
+    async def mark_deleted(self) -> None:
+        """Mark the account as deleted in the column of an application, and revoke its sessions."""
+        await self.revoke_sessions()
+        await UserRepository(self.session).mark_deleted(self.user.id)
         self.result = DELETED
 
     async def revoke_sessions(self) -> None:
@@ -216,7 +232,7 @@ async def create_account(
         return await _apply(work, user, lambda editor: _make_superuser(editor, password, roles))
     require_role_changes(work.settings, roles)
     prepared = require_password(password, dry_run=work.dry_run)
-    await require_roles(work.session, roles)
+    await require_grantable_roles(work.session, roles)
     await users.require_creatable()
     user = User(
         email=email,
@@ -228,7 +244,9 @@ async def create_account(
     await users.add(user)
     editor = AccountEditor(work, user, result=CREATED)
     editor.password = prepared.generated
-    await editor.grant(*([ADMIN_ROLE] if superuser else []), *roles)
+    if superuser:
+        await editor.grant_admin()
+    await editor.grant(*roles)
     return await editor.finish()
 
 
@@ -276,7 +294,7 @@ async def promote(editor: AccountEditor) -> None:
 
     An account that can't log in stays so, with a warning.
     """
-    await editor.grant(ADMIN_ROLE)
+    await editor.grant_admin()
     await editor.set(is_superuser=True)
     warn_of_log_in(editor.user, editor.work.settings)
 
@@ -288,7 +306,7 @@ async def demote(editor: AccountEditor) -> None:
         RefusedError: It is the last active superuser.
     """
     await require_another_superuser(editor.work, editor.user)
-    await editor.revoke(ADMIN_ROLE)
+    await editor.revoke_admin()
     await editor.set(is_superuser=False)
     if editor.result != UNCHANGED:
         await editor.revoke_sessions()
@@ -351,14 +369,22 @@ async def unverify(editor: AccountEditor) -> None:
     await editor.set(is_verified=False)
 
 
-async def delete(editor: AccountEditor) -> None:
+async def delete(editor: AccountEditor, *, soft: bool = False) -> None:
     """Delete an account with its roles, its sessions, and the rows that cascade.
+
+    Args:
+        editor: The account.
+        soft: Keep the row, and mark it as deleted in the column of an application.
 
     Raises:
         ConflictError: Rows of other tables refer to it and do not cascade.
-        RefusedError: It is the last active superuser.
+        RefusedError: It is the last active superuser, or there is no such column.
     """
     await require_another_superuser(editor.work, editor.user)
+    if soft:
+        require_soft_delete(editor.work.settings)
+        await editor.mark_deleted()
+        return
     editor.cascaded = await _count_cascaded(editor.session, editor.user)
     await editor.delete()
 
@@ -369,7 +395,7 @@ async def grant_role(editor: AccountEditor, role: str) -> None:
     Raises:
         NotFoundError: There is no such role.
     """
-    await require_roles(editor.session, [role])
+    await require_grantable_roles(editor.session, [role])
     await editor.grant(role)
 
 
@@ -394,8 +420,9 @@ async def _make_superuser(
     editor: AccountEditor, password: Optional[PreparedPassword], roles: Iterable[str]
 ) -> None:
     """Make an existing account an active superuser; without a password it keeps its own."""
-    await require_roles(editor.session, roles)
-    await editor.grant(ADMIN_ROLE, *roles)
+    await require_grantable_roles(editor.session, roles)
+    await editor.grant_admin()
+    await editor.grant(*roles)
     await editor.set(is_active=True, is_superuser=True)
     if password is not None:
         await editor.set_password(password)

@@ -93,12 +93,23 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
     Raises:
         NotFoundError: One of *names* is unknown; the hint lists those that exist.
     """
-    wanted = set(names) - {ADMIN_ROLE}
-    known = await RoleRepository(session).names() if wanted else set()
+    repository = RoleRepository(session)
+    wanted = set(names) - ({ADMIN_ROLE} if repository.creates_admin else set())
+    known = await repository.names() if wanted else set()
     if missing := sorted(wanted - known):
         raise NOT_FOUND.with_context(
             f"no role {', '.join(map(repr, missing))}", hint=f"roles: {', '.join(sorted(known))}"
         )
+
+
+async def require_grantable_roles(session: AsyncSession, names: Iterable[str]) -> None:
+    """Refuse roles that do not exist, where each role is a row of a table of its own.
+
+    Raises:
+        NotFoundError: One of *names* is unknown; the hint lists those that exist.
+    """
+    if RoleRepository(session).are_rows:
+        await require_roles(session, names)
 
 
 async def _with_address(users: UserRepository, identifier: str) -> Sequence[User]:
