@@ -22,6 +22,7 @@ LINES = [
     "session stats",
     "session stats --by user",
     "session stats --by day",
+    "session stats --by hour --top 3",
     "session list",
     f"session list-user {ADA}",
     "session show 11111111",

@@ -64,6 +64,7 @@ READING = [
     "session stats --by role",
     "session stats --by ip",
     "session stats --by day",
+    "session stats --by hour --top 3",
     "session stats -o prometheus",
     "session cleanup --dry-run --days 1",
     "admin list --all",
