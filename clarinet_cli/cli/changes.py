@@ -44,7 +44,8 @@ def compare_rows(
     """Yield the rows of the later reading with a mark, and those that are gone in their place.
 
     Of a listing that has as many rows as its limit, those behind the last row that both
-    readings have are neither new nor gone: they may only have moved across the limit.
+    readings have are neither new nor gone: they may only have moved across the limit. If there
+    is no such row, all are new.
 
     Args:
         before: The rows of the earlier reading.
@@ -56,7 +57,7 @@ def compare_rows(
     newer = {identity(row) for row in after}
     common = [identity(row) for row in before if identity(row) in newer]
     common_after = [number for number, row in enumerate(after) if identity(row) in older]
-    end_after = common_after[-1] + 1 if common_after else 0
+    end_after = common_after[-1] + 1 if common_after else len(after)
     gone: dict[Hashable, list[RowT]] = {}
     place: Hashable = None
     for row in before:

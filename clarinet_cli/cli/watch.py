@@ -191,6 +191,7 @@ class Screen:
     quit: bool = False
     _console: Any = None
     _live: Any = None
+    _width: int = 0
     _modes: Optional[list[Any]] = None
     _task: Any = None
 
@@ -233,6 +234,11 @@ class Screen:
             write_rich(self.writer, picture)
             self.writer.write(["\n"], utf8=False)
             return
+        before, self._width = self._width, self._console.width
+        if self._live is not None and self._width != before:
+            # The terminal has wrapped the picture differently: its lines can't be replaced.
+            self._stop()
+            self._console.clear()
         if self._live is None:
             self._live = Live(
                 console=self._console,
@@ -305,8 +311,8 @@ class _WriterStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of standard output."""
-        return sys.stdout.encoding
+        """UTF-8, for tables like all others: standard output replaces what it lacks."""
+        return "utf-8"
 
     def write(self, text: str, /) -> int:
         """Write text, flushed."""

@@ -1,9 +1,11 @@
 """``--watch``: pictures on a terminal, JSON lines in a pipe, and nothing held between two."""
 
 import contextlib
+import fcntl
 import json
 import signal
 import sqlite3
+import struct
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from tests.support import Project, process_environment
 
 FAST, NEVER = "0.1s", "1d"
 HIDE_CURSOR, SHOW_CURSOR, CURSOR_UP = "\x1b[?25l", "\x1b[?25h", "\x1b[1A"
+CLEAR_SCREEN = "\x1b[2J"
 WATCHED = ("session stats", "session stats --by user", "session list", "db status")
 OURS = "application_name = 'clarinet' AND datname = $1"
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
@@ -223,6 +226,37 @@ def test_a_dumb_terminal_gets_one_picture_after_another(project: Project, ada: U
         shown.type("q")
         assert shown.end() == 0
     assert "\x1b" not in shown.screen
+
+
+@on_sqlite
+def test_a_picture_fits_a_terminal_of_another_width(project: Project, ada: UUID) -> None:
+    """Enlarged, the terminal is cleared and gets a wider picture."""
+    with watching(project, "session stats", columns=80) as shown:
+        shown.expect("next expiry")
+        size = struct.pack("HHHH", 24, 120, 0, 0)
+        fcntl.ioctl(shown.master, termios.TIOCSWINSZ, size)
+        shown.expect(CLEAR_SCREEN)
+        shown.expect("next expiry")
+        shown.type("q")
+        assert shown.end() == 0
+    assert max(map(len, shown.text.rpartition(CLEAR_SCREEN)[2].split("\n"))) > 80
+
+
+@on_sqlite
+def test_tables_of_a_locale_without_lines_are_those_of_the_listing(
+    project: Project, ada: UUID
+) -> None:
+    """Dashes stand for lines, as without --watch."""
+    env = {"PYTHONIOENCODING": "iso-8859-1"}
+    with terminal(project, "session", "list", env=env) as listed:
+        assert listed.end() == 0
+    with watching(project, "session list", NEVER, env=env) as shown:
+        shown.expect("44444444")
+        shown.type("q")
+        assert shown.end() == 0
+    assert "-----" in shown.text
+    assert "|" not in shown.text
+    assert "|" not in listed.text
 
 
 @on_sqlite
