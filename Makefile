@@ -7,11 +7,11 @@ POOLER := $(VENV)/.pgbouncer
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick lint format types check coverage bench reference \
+.PHONY: help install quickstart test test-quick test-sqlalchemy-2.0 lint format types check coverage bench reference \
         db-upgrade db-downgrade db-migration pins clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -37,6 +37,21 @@ test: $(STAMP) $(POOLER)  ## Run the whole suite, real PostgreSQL included
 coverage: $(STAMP) $(POOLER)  ## Run the suite and show what it does not reach
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=95
+
+# fastapi-users' own adapter wants SQLAlchemy below 2.1: both are in an environment of their own.
+OLD := .venv-sqlalchemy-2.0
+$(OLD)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLD)
+	$(OLD)/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	grep -vi '^sqlalchemy==' constraints.txt > $(OLD)/constraints.txt
+	$(OLD)/bin/python -m pip install --quiet --constraint $(OLD)/constraints.txt --editable . \
+	  --group test 'sqlalchemy<2.1' 'fastapi-users[sqlalchemy]'
+	@touch $@
+
+test-sqlalchemy-2.0: $(OLD)/.installed  ## Test the parts that differ there with SQLAlchemy 2.0
+	$(OLD)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/embed \
+	  tests/mapping/test_documented_application.py tests/mapping/test_inspect.py \
+	  tests/database/test_readable_passwords.py tests/faults/test_commit.py
 
 bench: $(STAMP)  ## Measure against references: make bench ARGS="--full clean-pg"; ARGS=--help
 	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR is not set" -m tests.benchmarks $(ARGS)
@@ -78,4 +93,4 @@ pins:  ## Renew constraints.txt from the newest versions
 	@touch $(STAMP)
 
 clean:  ## Remove the environment and the caches
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(OLD) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,9 +1,11 @@
 """The application of fastapi-users' documentation, with database sessions of one hour.
 
-Its adapter of SQLAlchemy can't be installed beside this tool, as it wants an older release. So
-the statements of the adapter are written down here; all else is the library's own.
+The library's adapter of SQLAlchemy wants a release below 2.1. Beside a newer one its statements
+are those written down here, and all else is the library's own; ``make test-sqlalchemy-2.0`` has
+the adapter itself.
 """
 
+import importlib.util
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -34,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 LIFETIME_SECONDS = 3600
+ADAPTER = "fastapi_users_db_sqlalchemy"
 
 
 class DashedId(TypeDecorator[UUID]):
@@ -134,13 +137,20 @@ class UserManager(UUIDIDMixin, BaseUserManager[Any, UUID]):
 
 def application(engine: AsyncEngine) -> FastAPI:
     """Return the application over a database."""
-    users, sessions = Users(engine), Sessions(engine)
+    get_users, get_sessions = _dependencies(engine)
+
+    def get_strategy(sessions: Annotated[Any, Depends(get_sessions)]) -> Any:
+        return DatabaseStrategy(sessions, lifetime_seconds=LIFETIME_SECONDS)
+
+    async def get_user_manager(users: Annotated[Any, Depends(get_users)]) -> Any:
+        return UserManager(users)
+
     backend: AuthenticationBackend[Any, UUID] = AuthenticationBackend(
         name="database",
         transport=CookieTransport(cookie_secure=False),
-        get_strategy=_provided(DatabaseStrategy(sessions, lifetime_seconds=LIFETIME_SECONDS)),  # type: ignore[arg-type]  # a dependency may be sync
+        get_strategy=get_strategy,
     )
-    library = FastAPIUsers[Any, UUID](_provided(UserManager(users)), [backend])
+    library = FastAPIUsers[Any, UUID](get_user_manager, [backend])
     current = library.current_user(active=True)
     app = FastAPI()
     app.include_router(library.get_auth_router(backend), prefix="/auth")
@@ -152,8 +162,13 @@ def application(engine: AsyncEngine) -> FastAPI:
     return app
 
 
-def _provided(value: Any) -> Callable[[], Any]:
-    return lambda: value
+def _dependencies(engine: AsyncEngine) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the dependencies for accounts and sessions."""
+    if importlib.util.find_spec(ADAPTER) is not None:
+        from tests.mapping.adapter import dependencies
+
+        return dependencies(engine)
+    return lambda: Users(engine), lambda: Sessions(engine)
 
 
 async def _one(engine: AsyncEngine, query: Any) -> Optional[SimpleNamespace]:
