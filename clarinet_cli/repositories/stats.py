@@ -173,7 +173,8 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         Args:
             policy: The reference time of the states.
             by: The column; days and hours are ordered newest first.
-            top: How many groups to return, those with the most sessions; None: all.
+            top: How many groups to return, those with the most sessions, of periods with as
+                many the newest; None: all.
         """
         key, is_period = _GROUP_KEYS[by], by in (GroupBy.DAY, GroupBy.HOUR)
         states = [state.value for state in StateName if state is not StateName.INVALID]
@@ -191,7 +192,8 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             .select_from(AccessToken)
             .outerjoin(User, same_user)
             .group_by(key)
-            .order_by(*([key.desc()] if is_period and top is None else [total.desc(), key]))
+            .order_by(*([] if is_period and top is None else [total.desc()]))
+            .order_by(key.desc() if is_period else key)
             .limit(top)
         )
         if by is GroupBy.ROLE:
