@@ -56,7 +56,7 @@ def fresh(directory: Path, *words: str, **environment: str) -> Ending:
 
 def completed(directory: Path, line: str, **environment: str) -> Ending:
     """Ask for completion as bash does, at the end of a line."""
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    words = {"_CLARINET_LINE": line, "_CLARINET_WORD": line.rpartition(" ")[2]}
     return fresh(directory, **COMPLETE, **words, **environment)
 
 
@@ -90,9 +90,11 @@ def test_completion_loads_nothing(tmp_path: Path, line: str, expected: set[str])
     """Completion answers at once: no library of the commands, and no Rich."""
     ending = completed(tmp_path, line)
     assert (ending.code or 0, ending.stderr) == (0, "")
-    assert expected <= set(ending.stdout.split())
+    kind, *values = ending.stdout.split()
+    assert kind == "values"
+    assert expected <= set(values)
     if not line.endswith(" "):
-        assert set(ending.stdout.split()) == expected
+        assert set(values) == expected
     assert ending.modules & (HEAVY | {"rich"}) == set()
 
 
@@ -100,7 +102,7 @@ def test_completion_works_beside_a_broken_settings_file(tmp_path: Path) -> None:
     """The settings are not read to complete a word."""
     (tmp_path / "settings.toml").write_text("= broken")
     ending = completed(tmp_path, "clarinet ad")
-    assert (ending.code or 0, ending.stdout.split(), ending.stderr) == (0, ["admin"], "")
+    assert (ending.code or 0, ending.stdout.split(), ending.stderr) == (0, ["values", "admin"], "")
 
 
 def test_a_wrong_option_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -19,16 +19,21 @@ from clarinet_cli.cli.options import (
     parse_color,
 )
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.shells import install_completion, show_completion
 from clarinet_cli.cli.writer import ColorMode
 from clarinet_cli.exceptions import INVALID
 
 PROJECT_VARIABLE = "CLARINET_PROJECT"
 
-app = typer.Typer(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,  # Typer's scripts; see clarinet_cli.cli.shells
+)
 
 
-def _show_version(value: bool) -> None:
-    if value:
+def _show_version(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
         typer.echo(f"clarinet {__version__}")
         raise typer.Exit
 
@@ -77,6 +82,24 @@ def root(
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            is_eager=True,
+            callback=install_completion,
+            help="Install completion for the current shell: bash, zsh or fish.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            is_eager=True,
+            callback=show_completion,
+            help="Print the completion script of the current shell.",
+        ),
     ] = False,
 ) -> None:
     """Administer the users, roles and sessions of a Clarinet database."""

@@ -15,12 +15,12 @@ from typer.exceptions import TyperException
 
 from clarinet_cli.cli.commands import GROUPS
 from clarinet_cli.cli.runtime import PROGRAM, Runtime
+from clarinet_cli.cli.shells import COMPLETION_VARIABLE
 from clarinet_cli.cli.writer import discard_stdout
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED, ClarinetError, ExitCode
 from clarinet_cli.signals import SIGNALS, Interrupted
 
 QUIET = re.compile(r"--quiet|-[qv]*q[qv]*")
-COMPLETION_VARIABLE = "_CLARINET_COMPLETE"
 COMMAND_OPTIONS = ("-o", "--output", "-y", "--yes", "--dry-run")
 GROUP_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--color", "--no-input")
 ROOT_OPTIONS = (*GROUP_OPTIONS, "-C", "--project", "--audit-log")

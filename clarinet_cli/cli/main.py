@@ -40,12 +40,14 @@ def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> in
     from clarinet_cli.cli.app import app
     from clarinet_cli.cli.errors import execute
     from clarinet_cli.cli.runtime import Runtime
+    from clarinet_cli.cli.shells import register_shells
     from clarinet_cli.cli.text import ESCAPE_UNENCODABLE
     from clarinet_cli.cli.writer import Writer
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPE_UNENCODABLE)
+    register_shells()
     runtime = Runtime(Writer(stdout_closed=stdout_closed))
     return execute(get_command(app), arguments, runtime)
 

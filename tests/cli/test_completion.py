@@ -1,6 +1,7 @@
 """Shell completion: commands, formats, and values from the database when it answers."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,15 +26,12 @@ main()
 """
 
 
-def complete(shell: str, words: str, env: Mapping[str, str]) -> Result:
-    """Ask for what could stand at the end of *words*, as the shell's script does."""
-    variables = {
-        "bash": {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)},
-        "zsh": {"_TYPER_COMPLETE_ARGS": words},
-        "fish": {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
-    }[shell]
-    variables |= {"_CLARINET_COMPLETE": f"complete_{shell}"}
-    environment = process_environment({**env, **variables})
+def complete(shell: str, line: str, env: Mapping[str, str]) -> Result:
+    """Ask for what could stand at the end of *line*, as the shell's script does."""
+    asked = {"_CLARINET_COMPLETE": f"complete_{shell}", "_CLARINET_LINE": line, **env}
+    if shell == "bash":  # the text that readline replaces
+        asked["_CLARINET_WORD"] = re.split(r"[\s@=:]", line)[-1]
+    environment = process_environment(asked)
     done = forked.run([], program=PATIENT, env=environment)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -64,7 +62,7 @@ def test_nothing_is_completed_and_nothing_said_without_a_database(
     """An unreachable database is no reason to disturb a prompt."""
     words = f"clarinet -C {empty_project.directory} session list-user a"
     done = complete("bash", words, {})
-    assert (done.stdout.strip(), done.stderr) == ("", "")
+    assert (done.stdout.strip(), done.stderr) == ("values", "")
 
 
 def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
@@ -72,7 +70,7 @@ def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
     project.add_user("eve@clarinet.example")
     project.add_user("eve\x1b[31m@clarinet.example")
     words = f"clarinet -C {project.directory} session list-user eve"
-    assert complete("bash", words, {}).stdout.split() == ["eve@clarinet.example"]
+    assert complete("bash", words, {}).stdout.split() == ["values", "eve@clarinet.example"]
 
 
 STRANGER = 54321
@@ -120,11 +118,11 @@ def test_tab_connects_to_nothing_that_others_may_have_named(
         (tmp_path / ".env").write_text(f"CLARINET_DATABASE_PORT={listener.port}\n")
         words = f"clarinet -C {tmp_path} session list-user a"
         env = {"CLARINET_DATABASE_PASSWORD": "CANARY"}
-        assert complete("bash", words, env).stdout.strip() == ""
+        assert complete("bash", words, env).stdout.strip() == "values"
         assert listener.connections  # the caller's own settings are followed
         assert b"CANARY" not in listener.received
         listener.connections = 0
         change(tmp_path / name)
         done = complete("bash", words, env)
-        assert (done.stdout.strip(), done.stderr) == ("", "")
+        assert (done.stdout.strip(), done.stderr) == ("values", "")
         assert listener.connections == 0

@@ -1,7 +1,10 @@
 """The private parts of Typer that the command line uses are where it expects them."""
 
+import inspect
+
 import typer
-from typer import core
+from typer import _completion_shared, core
+from typer._click import shell_completion
 
 from clarinet_cli.cli.app import app
 from clarinet_cli.cli.commands import NoCoercion
@@ -33,3 +36,16 @@ def test_the_named_command_is_kept_in_the_context() -> None:
     context = group.make_context("clarinet", ["help", "exit-codes"])
     assert getattr(context, "_protected_args", None) == ["help"], MOVED.format("_protected_args")
     assert context.args == ["exit-codes"], MOVED.format("the words after the command")
+
+
+def test_completion_finds_the_command_and_the_parameter_of_a_word() -> None:
+    """Two private functions of Typer say what is completed, and two parts of it install scripts."""
+    group = root_command()
+    words = ["session", "list", "-o"]
+    context = shell_completion._resolve_context(group, {}, "clarinet", words)
+    asked, incomplete = shell_completion._resolve_incomplete(context, words, "js")
+    assert context.command_path == "clarinet session list", MOVED.format("_resolve_context")
+    assert (asked.name, incomplete) == ("output", "js"), MOVED.format("_resolve_incomplete")
+    assert {"bash", "zsh", "fish"} <= set(_completion_shared._completion_scripts)
+    parameters = inspect.signature(_completion_shared.install).parameters
+    assert {"shell", "prog_name", "complete_var"} <= set(parameters), MOVED.format("install")

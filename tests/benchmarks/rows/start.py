@@ -15,8 +15,8 @@ LIGHT_TARGET = 1.25
 STATS_START_TARGET = 1.6
 COMPLETE = {
     "_CLARINET_COMPLETE": "complete_bash",
-    "COMP_WORDS": "clarinet session cl",
-    "COMP_CWORD": "2",
+    "_CLARINET_LINE": "clarinet session cl",
+    "_CLARINET_WORD": "cl",
 }
 
 
