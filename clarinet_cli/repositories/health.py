@@ -13,7 +13,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken, User, metadata
 from clarinet_cli.models.functions import is_readable_timestamp
 from clarinet_cli.models.mapped import SESSIONS, USERS, MappedTables, mapped_tables
-from clarinet_cli.repositories.base import quoted_tables
+from clarinet_cli.repositories.base import quoted_table, quoted_tables
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
@@ -38,6 +38,23 @@ WAL_KEPT = text(
     "SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint "
     "FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL "
     "AND NOT pg_is_in_recovery() ORDER BY 1"
+)
+
+
+# Partitions of a table by ranges of one column whose upper bound has passed.
+PASSED_PARTITIONS = text(
+    "SELECT c.oid::regclass::text, "
+    "(SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree(c.oid) t) "
+    "FROM pg_partitioned_table p "
+    "JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] "
+    "AND a.attname = :column JOIN pg_type ON pg_type.oid = a.atttypid "
+    "JOIN pg_inherits i ON i.inhparent = p.partrelid JOIN pg_class c ON c.oid = i.inhrelid "
+    "CROSS JOIN LATERAL (SELECT substring("
+    "pg_get_expr(c.relpartbound, c.oid) FROM 'TO \\(''([^'']*)''\\)$') AS bound) b "
+    "WHERE p.partrelid = to_regclass(:table) AND p.partstrat = 'r' AND p.partnatts = 1 "
+    "AND CASE typname WHEN 'timestamptz' THEN bound::timestamptz "
+    "WHEN 'timestamp' THEN bound::timestamp AT TIME ZONE 'UTC' END <= :until "
+    "AND (SELECT sum(pg_relation_size(t.relid)) FROM pg_partition_tree(c.oid) t) > 0 ORDER BY 1"
 )
 
 
@@ -88,6 +105,20 @@ class HealthRepository:
         count = int(await self.session.scalar(select(func.count()).select_from(some)) or 0)
         oldest = select(EXPIRES).where(expired).order_by(EXPIRES).limit(1)
         return Backlog(count, await self.session.scalar(oldest))
+
+    async def passed_partitions(self, column: str, until: datetime) -> list[tuple[str, int]]:
+        """Return the partitions of sessions whose rows all lie before an instant, with their bytes.
+
+        They are found by their bounds, and no row is read.
+
+        Args:
+            column: The column by whose ranges PostgreSQL partitions the table.
+            until: The instant, which ranges end with or before.
+        """
+        table = quoted_table(self.session, str(AccessToken.__tablename__))
+        values = {"table": table, "column": column, "until": until}
+        rows = await self.session.execute(PASSED_PARTITIONS, values)
+        return [(str(name), int(size)) for name, size in rows]
 
     async def live_sessions(
         self, now: datetime, oldest: Optional[datetime], concurrent_limit: int

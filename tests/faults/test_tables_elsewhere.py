@@ -1,5 +1,6 @@
 """PostgreSQL tables whose rows do not all lie in one heap: each session is counted and met."""
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,12 @@ BY_RANGE = [
     "CREATE TABLE part_old PARTITION OF access_token FOR VALUES FROM (MINVALUE) TO ('2020-01-01')",
     "CREATE TABLE part_rest PARTITION OF access_token DEFAULT",
 ]
+BY_EXPIRY = [
+    f"{PARTITIONED}, PRIMARY KEY (token, expires_at)) PARTITION BY RANGE (expires_at)",
+    "CREATE TABLE part_old PARTITION OF access_token FOR VALUES FROM (MINVALUE) TO ('2015-01-01')",
+    "CREATE TABLE part_later PARTITION OF access_token DEFAULT PARTITION BY RANGE (expires_at)",
+    "CREATE TABLE part_rest PARTITION OF part_later DEFAULT",
+]
 INHERITED = ["CREATE TABLE access_token_old (PRIMARY KEY (token)) INHERITS (access_token)"]
 
 
@@ -55,6 +62,11 @@ def as_partitions_by_hash(project: Project) -> None:
 def as_partitions_by_range(project: Project) -> None:
     """Spread the sessions over two tables by the day of their log-in."""
     move(project, BY_RANGE, anew=True)
+
+
+def as_partitions_by_expiry(project: Project) -> None:
+    """Spread the sessions by their expiry, over partitions and partitions of these."""
+    move(project, BY_EXPIRY, anew=True)
 
 
 def as_parent(project: Project) -> None:
@@ -93,6 +105,7 @@ def as_view(project: Project) -> None:
 KINDS = [
     as_partitions_by_hash,
     as_partitions_by_range,
+    as_partitions_by_expiry,
     as_parent,
     as_half_a_parent,
     as_child,
@@ -189,3 +202,59 @@ async def test_a_distributed_table_is_not_read_by_its_blocks(
 async def cleaned_up(project: Project) -> Any:
     """Clean up once, as the command does."""
     return await clean_up(project.settings, CleanupPlan(1000, older_than=timedelta(days=30)))
+
+
+# --- Partitions by expiry ------------------------------------------------------------------
+
+
+def by_month(project: Project) -> None:
+    """Partition the sessions by their expiry: two ranges that have passed, and later ones."""
+    year = datetime.now(UTC).year
+    kept = f"{PARTITIONED}, PRIMARY KEY (token, expires_at)) PARTITION BY RANGE (expires_at)"
+    ranges = {
+        "before": f"FROM (MINVALUE) TO ('{year - 2}-01-01')",
+        '"Last Year"': f"FROM ('{year - 2}-01-01') TO ('{year - 1}-01-01')",
+        "present": f"FROM ('{year - 1}-01-01') TO ('{year + 2}-01-01')",
+        "later": f"FROM ('{year + 2}-01-01') TO (MAXVALUE)",
+    }
+    parts = (
+        f"CREATE TABLE {name} PARTITION OF access_token FOR VALUES {values}"
+        for name, values in ranges.items()
+    )
+    move(project, [kept, *parts], anew=True)
+    admin = oracle.user_id_of(project, ADMIN)
+    for expired in (year - 3, year - 2, year - 2):
+        long_ago = datetime.now(UTC) - datetime(expired, 6, 1, tzinfo=UTC)
+        project.add_session(admin, created=2 * long_ago, expires=-long_ago, used=2 * long_ago)
+
+
+def partitions(project: Project) -> dict[str, Any]:
+    """Return what the doctor says of partitions."""
+    result = project.run("doctor", "--only", "sessions", "-o", "json")
+    (row,) = [row for row in result.json if row["check"] == "partitions"]
+    return dict(row)
+
+
+def test_expired_partitions_are_named_by_the_doctor(many: Project) -> None:
+    """Those whose whole range has passed, by their bounds; the advised statement drops them."""
+    assert partitions(many)["status"] == "ok"
+    by_month(many)
+    found = partitions(many)
+    assert found["status"] == "warning"
+    assert found["detail"].startswith("each session in 2 partitions (0.")
+    words = shlex.split(found["hint"])
+    assert words == ["clarinet", "db", "shell", "-c", 'DROP TABLE "Last Year", before']
+    many.rows(words[-1])
+    assert partitions(many)["status"] == "ok"
+    assert many.json("session", "cleanup")["complete"] is True
+
+
+def test_the_clean_up_drops_no_partition(many: Project) -> None:
+    """It deletes the rows, and the partitions stay for the operator."""
+    by_month(many)
+    planned = many.json("session", "cleanup", "--dry-run")
+    report = many.json("session", "cleanup")
+    assert planned["matched"] == report["matched"] == report["deleted"] == 63
+    assert many.tokens() == {"live-" + "a" * 30}
+    left = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'access_token'::regclass"
+    assert many.rows(left) == [(4,)]

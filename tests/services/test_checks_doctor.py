@@ -85,7 +85,7 @@ def test_a_database_of_a_server_has_no_error(server_project: Project) -> None:
 def test_a_group_and_a_check_to_leave_out(project: Project) -> None:
     """Only what is asked for is checked."""
     found = findings(project, [CheckGroup.SESSIONS], ["backlog"])
-    assert [item.check for item in found] == ["absolute-limit", "concurrent-limit"]
+    assert [item.check for item in found] == ["partitions", "absolute-limit", "concurrent-limit"]
     with pytest.raises(InvalidInputError, match="there is no check 'nothing'"):
         selected_checks(skip=["nothing"])
 

@@ -1,7 +1,8 @@
 """Checks of sessions, by the index on their expiry."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
+from shlex import quote
 from typing import Final
 
 from clarinet_cli.capabilities import Capabilities
@@ -13,10 +14,13 @@ from clarinet_cli.repositories.health import (
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.clocks import compare_clocks
+from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import MEGABYTE, CheckGroup
 
 OVERDUE: Final = timedelta(days=1)  # a clean-up an hour is usual, one a night common
+EXPIRES_AT: Final = "expires_at"
+MAX_DROPPED: Final = 10  # partitions in a hint
 BACKLOG_HINT = "clarinet session cleanup"
 
 
@@ -39,6 +43,36 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
     elif not context.settings.session_cleanup_enabled:
         why = "session_cleanup_enabled is off"
     return [Problem("warning", f"{text}: {why}, and queries read them all", BACKLOG_HINT)]
+
+
+async def check_partitions(context: DoctorContext) -> list[Problem]:
+    """Find partitions with expired sessions alone, which are faster dropped than cleaned up."""
+    if context.file is not None:
+        return []
+    async with context.session() as session:
+        now = (await compare_clocks(session)).earlier
+        health = HealthRepository(session)
+        found = await health.passed_partitions(*_expiry_column(context.settings, now))
+    if not found:
+        return []
+    names, size = [name for name, _ in found], sum(size for _, size in found)
+    text = (
+        f"each session in {pluralize(len(names), 'partition')} ({size / MEGABYTE:.1f} MB) has "
+        "expired: dropping a partition takes no time, and 'session cleanup' deletes row by row"
+    )
+    statement = f"DROP TABLE {', '.join(names[:MAX_DROPPED])}"
+    return [Problem("warning", text, f"clarinet db shell -c {quote(statement)}")]
+
+
+def _expiry_column(settings: Settings, now: datetime) -> tuple[str, datetime]:
+    """Return a column, and the latest value with which a session has expired for sure."""
+    mapping = settings.table_mapping
+    if mapping is None:
+        return EXPIRES_AT, now
+    if mapping.token_columns.expires_at:
+        return mapping.token_columns.expires_at, now
+    lifetime = timedelta(seconds=int(mapping.session_lifetime_seconds or 0))
+    return mapping.token_columns.created_at, now - lifetime
 
 
 async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
@@ -86,6 +120,13 @@ GROUP = CheckGroup.SESSIONS
 STORED = attrgetter("sessions")
 CHECKS = (
     Check("backlog", GROUP, "no expired session is left", check_backlog, applies=_expire),
+    Check(
+        "partitions",
+        GROUP,
+        "no partition has expired sessions alone",
+        check_partitions,
+        applies=_expire,
+    ),
     Check(
         "absolute-limit", GROUP, "no live session is too old", check_absolute_limit, applies=STORED
     ),
