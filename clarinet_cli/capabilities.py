@@ -20,6 +20,7 @@ class Capabilities:
         role_changes: Roles can be granted and revoked.
         admin_role: Superusers have the role ``admin``.
         soft_delete: Accounts can be marked as deleted.
+        token_digests: Sessions are stored by a digest of the token, which their ids begin.
         verified: Accounts have ``is_verified``.
     """
 
@@ -31,6 +32,7 @@ class Capabilities:
     role_changes: bool = True
     admin_role: bool = True
     soft_delete: bool = False
+    token_digests: bool = False
     verified: bool = True
 
 
@@ -52,5 +54,6 @@ def get_capabilities(mapping: Optional["Mapping"]) -> Capabilities:
         role_changes=mapping.roles != "none",
         admin_role=False,
         soft_delete=bool(mapping.soft_delete),
+        token_digests=bool(mapping.token_digest),
         verified=bool(mapping.user_columns.is_verified),
     )

@@ -17,6 +17,7 @@ PLACEHOLDERS = frozenset({"email", "local_part", "now"})
 
 IdForm = Literal["uuid", "uuid-dashed", "uuid-hex", "integer", "text"]
 SessionStrategy = Literal["database", "jwt", "redis"]
+TokenDigest = Literal["", "sha256", "sha384", "sha512", "other"]
 Lifetime = int | Literal["none"]
 
 
@@ -84,6 +85,8 @@ class Mapping(_Table):
         soft_delete: A column that is NULL unless the account is deleted; empty: there is none.
         create_values: The values of further columns of a new account; ``{email}``,
             ``{local_part}`` and ``{now}``, alone an instant, are replaced.
+        token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
+            of it, or ``other``, a digest that this tool can't compute; empty: the token itself.
         session_strategy: Where the application keeps its sessions.
         session_lifetime_seconds: The lifetime of a session without ``expires_at``; ``none``:
             sessions do not expire; None: unknown.
@@ -100,6 +103,7 @@ class Mapping(_Table):
     roles: Literal["none", "link", "column"] = "none"
     role_column: str = ""
     soft_delete: str = ""
+    token_digest: TokenDigest = ""
     session_strategy: Optional[SessionStrategy] = None
     session_lifetime_seconds: Optional[Lifetime] = None
     user_columns: UserColumns = UserColumns()

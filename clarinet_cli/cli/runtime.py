@@ -142,6 +142,11 @@ class Runtime:
         configure_logging(-1 if self.writer.quiet else self.verbosity)
         use_command(self.command)
 
+    def note_token_digests(self) -> None:
+        """Note what the ids of sessions are where an application stores digests of tokens."""
+        if self.settings.capabilities.token_digests:
+            self.writer.note("an id is the first characters of a token's digest (token_digest)")
+
     def _use_project(self) -> None:
         """Set up logging to standard error, and the project of the settings."""
         from clarinet_cli import settings as module

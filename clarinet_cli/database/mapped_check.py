@@ -1,5 +1,6 @@
 """Checks that a mapping fits the catalogue, before a command reads or writes rows."""
 
+from time import monotonic
 from typing import Any, Optional
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from clarinet_cli.models.mapped import (
     MappedTables,
 )
 
+CHECK_SECONDS = 60.0
 INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
 KEYS = {USERS: "users", SESSIONS: "tokens"}
 COLUMN_KEYS = {USERS: "user_columns", SESSIONS: "token_columns"}
@@ -45,6 +47,8 @@ POSTGRESQL_KEYS = text(
 async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> None:
     """Refuse a mapping that does not match the tables.
 
+    Once it does, the transactions of the engine rely on that for ``CHECK_SECONDS``.
+
     Args:
         session: The session of the command.
         tables: The mapping.
@@ -53,6 +57,8 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
         ConfigurationError: The mapping is incomplete, or a table, a column, its type, the form
             of an id or a foreign key differs; the message has key, expected and found.
     """
+    if tables.checked_at is not None and monotonic() - tables.checked_at < CHECK_SECONDS:
+        return
     _require_complete(tables)
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
     for table in checked:
@@ -64,6 +70,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
         await _require_form(session, tables, USERS, col(User.id), "id")
         if tables.capabilities.sessions:
             await _require_form(session, tables, SESSIONS, col(AccessToken.user_id), "user_id")
+    tables.checked_at = monotonic()
 
 
 async def require_one_form(session: AsyncSession, tables: MappedTables, user: User) -> None:

@@ -1,8 +1,9 @@
 """Engines whose SQL has an application's table names instead of the Clarinet ones."""
 
+import operator
 from typing import Any, Optional
 
-from sqlalchemy import Column
+from sqlalchemy import BindParameter, Column
 from sqlalchemy.engine import Dialect
 
 from clarinet_cli.capabilities import get_capabilities
@@ -10,6 +11,8 @@ from clarinet_cli.mapping import Mapping
 from clarinet_cli.models.mapped import ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
 
 TEMPORARY = "temp"
+CREATED_AT = "created_at"
+COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 
 
 def use_mapping(dialect: Dialect, mapping: Mapping) -> None:
@@ -50,8 +53,42 @@ def _preparer_class(base: Any, tables: MappedTables) -> Any:
     return MappedPreparer
 
 
+def _comparing_class(base: Any, tables: MappedTables) -> Any:
+    class ComparingCompiler(base):  # type: ignore[misc]  # the dialect chooses it
+        """Compiles a comparison of a derived expiry as one of the column that it is derived from.
+
+        An index can serve it then.
+        """
+
+        def visit_binary(self, binary: Any, *args: Any, **options: Any) -> str:
+            """Return an expression of two operands."""
+            sign = _sign_of_expiry(binary) if tables.derives_expiry else None
+            if sign is None or not self._is_mapped(binary.left.table):
+                return str(super().visit_binary(binary, *args, **options))
+            qualified = options.get("include_table", True)
+            created = tables.column(SESSIONS, CREATED_AT, qualified=qualified)
+            instant = self.process(binary.right, **options)
+            return f"{created} {sign} {tables.latest_creation(instant)}"
+
+        def _is_mapped(self, table: Any) -> bool:
+            """Return whether a table is a Clarinet table and is not read from a temporary copy."""
+            translated = (getattr(self, "schema_translate_map", None) or {}).get(None)
+            return is_own(table) and translated != TEMPORARY
+
+    return ComparingCompiler
+
+
+def _sign_of_expiry(binary: Any) -> Optional[str]:
+    """Return the operator by which the expiry of sessions is compared with a parameter."""
+    left = binary.left
+    if not (isinstance(left, Column) and isinstance(binary.right, BindParameter)):
+        return None
+    is_expiry = is_own(left.table) and (left.table.name, left.name) == (SESSIONS, EXPIRES_AT)
+    return COMPARISONS.get(binary.operator) if is_expiry else None
+
+
 def _compiler_class(base: Any, tables: MappedTables) -> Any:
-    class MappedCompiler(base):  # type: ignore[misc]  # the dialect chooses it
+    class MappedCompiler(_comparing_class(base, tables)):  # type: ignore[misc]  # the dialect chooses it
         """Compiles statements."""
 
         _selects_expiry = False
@@ -96,10 +133,5 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
                 return super()._label_select_column(select, column, *args, **options)
             finally:
                 self._selects_expiry = False
-
-        def _is_mapped(self, table: Any) -> bool:
-            """Return whether a table is a Clarinet table and is not read from a temporary copy."""
-            translated = (getattr(self, "schema_translate_map", None) or {}).get(None)
-            return is_own(table) and translated != TEMPORARY
 
     return MappedCompiler

@@ -112,11 +112,13 @@ class MappedTables:
         id_form: How ids are stored on this backend.
         names: The columns that exist, by table.
         stored: The names of the tables.
+        checked_at: When the mapping was found to fit the tables, by ``time.monotonic``.
     """
 
     def __init__(self, mapping: "Mapping", capabilities: "Capabilities", dialect: Dialect) -> None:
         self.mapping = mapping
         self.capabilities = capabilities
+        self.checked_at: Optional[float] = None
         self.stored = stored_tables(mapping, capabilities)
         self.on_sqlite = dialect.name == "sqlite"
         self.id_form = mapping.stored_form(dialect.name)
@@ -135,6 +137,12 @@ class MappedTables:
     def never_expires(self) -> bool:
         """Whether sessions have no expiry at all."""
         return self.capabilities.sessions and not self.capabilities.expiry
+
+    @property
+    def derives_expiry(self) -> bool:
+        """Whether a session expires a fixed time after its creation, without a column for it."""
+        has_lifetime = isinstance(self.mapping.session_lifetime_seconds, int)
+        return bool(self.names[SESSIONS]) and has_lifetime and not self.has(SESSIONS, EXPIRES_AT)
 
     def has(self, table: str, column: str) -> bool:
         """Return whether a column exists in the application's table."""
@@ -197,6 +205,18 @@ class MappedTables:
         if name in IDS:
             kind = POSTGRESQL_IDS.get(self.id_form, "VARCHAR")
         return f"CAST(NULL AS {'BOOLEAN' if name.startswith('is_') else kind})"
+
+    def latest_creation(self, expiry: str) -> str:
+        """Return when a session was created that expires at an instant.
+
+        Args:
+            expiry: The instant as SQL, in the form that the column stores.
+        """
+        seconds = self.mapping.session_lifetime_seconds
+        if self.on_sqlite:
+            whole = f"strftime('%Y-%m-%d %H:%M:%S', substr({expiry}, 1, 19), '-{seconds} seconds')"
+            return f"({whole} || substr({expiry}, 20))"
+        return f"({expiry} - INTERVAL '{seconds} seconds')"
 
     def _expiry(self, created: str) -> str:
         seconds = self.mapping.session_lifetime_seconds

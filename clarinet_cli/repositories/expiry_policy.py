@@ -11,17 +11,29 @@ idle, or older than a limit.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Optional
+from typing import Any, Optional
 
 from sqlalchemy import ColumnElement, and_, case, literal, not_, or_
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import OLDEST, has_readable_timestamps
+from clarinet_cli.models.mapped import mapped_tables
 
 EXPIRES = col(AccessToken.expires_at)
 LAST_ACCESSED = col(AccessToken.last_accessed)
 CREATED = col(AccessToken.created_at)
+
+
+def expiry_order(session: AsyncSession) -> Any:
+    """Return the column that sorts sessions by their expiry, of which an index may exist.
+
+    Args:
+        session: Whose engine may have a mapping.
+    """
+    tables = mapped_tables(session.get_bind().dialect)
+    return CREATED if tables is not None and tables.derives_expiry else EXPIRES
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from clarinet_cli.models.functions import is_readable_timestamp
 from clarinet_cli.models.mapped import SESSIONS, USERS, MappedTables, mapped_tables
 from clarinet_cli.repositories.base import quoted_table, quoted_tables
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
-from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, expiry_order
 from clarinet_cli.repositories.users import EMAIL, HASH, ID
 
 MAX_COUNTED: Final = 100_000
@@ -103,7 +103,7 @@ class HealthRepository:
         expired = and_(EXPIRES <= now, is_readable_timestamp(EXPIRES))
         some = select(literal(1)).where(expired).limit(MAX_COUNTED).subquery()
         count = int(await self.session.scalar(select(func.count()).select_from(some)) or 0)
-        oldest = select(EXPIRES).where(expired).order_by(EXPIRES).limit(1)
+        oldest = select(EXPIRES).where(expired).order_by(expiry_order(self.session)).limit(1)
         return Backlog(count, await self.session.scalar(oldest))
 
     async def passed_partitions(self, column: str, until: datetime) -> list[tuple[str, int]]:

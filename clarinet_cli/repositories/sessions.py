@@ -1,5 +1,6 @@
 """Queries on log-in sessions: finding and revoking them."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -45,6 +46,7 @@ from clarinet_cli.repositories.references import (
 )
 
 ID_LENGTH = 8
+OTHER_DIGEST = "other"
 MATCHES_SHOWN = 10
 TOKEN = col(AccessToken.token)
 USER_ID = col(AccessToken.user_id)
@@ -117,8 +119,20 @@ class SessionRepository(BaseRepository[AccessToken]):
         return await self._found(exact, None, user_id)
 
     async def with_token(self, token: str, *, user_id: Optional[UUID] = None) -> list[FoundSession]:
-        """Return the session with this token, as a list of one or none."""
+        """Return the session with this token, as a list of one or none.
+
+        An application may store a digest of it.
+        """
+        name = self.token_digest
+        if name and name != OTHER_DIGEST:
+            token = hashlib.new(name, token.encode()).hexdigest()
         return await self._found(TOKEN == token, None, user_id)
+
+    @property
+    def token_digest(self) -> str:
+        """The digest that an application stores of a token; empty: the token itself."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        return "" if tables is None else tables.mapping.token_digest
 
     async def revoke_of_user(self, user_id: UUID, *, keep: Sequence[OwnSession] = ()) -> int:
         """Revoke a user's sessions except those to keep; return the number revoked.

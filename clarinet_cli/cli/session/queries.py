@@ -99,6 +99,7 @@ async def list_all(
         return
     pages = list_sessions(runtime.settings, where, identifier=user)
     await render_rows(runtime, pages, output, listing, rows)
+    runtime.note_token_digests()
 
 
 def _list_view(
@@ -159,6 +160,7 @@ async def list_user(
     pages = list_sessions(runtime.settings, where, identifier=user)
     listing = Listing(SessionRow, columns=USER_COLUMNS, empty="no sessions")
     await render_rows(runtime, pages, output, listing)
+    runtime.note_token_digests()
 
 
 async def show(
@@ -174,3 +176,4 @@ async def show(
     async with unit_of_work(runtime.settings, access=Access.REPLICA) as work:
         detail = await show_session(work, session, identifier=user)
     render(runtime, detail, output)
+    runtime.note_token_digests()

@@ -26,7 +26,7 @@ from sqlalchemy.types import UserDefinedType
 
 from clarinet_cli.models import AccessToken
 from clarinet_cli.repositories.base import quoted_table
-from clarinet_cli.repositories.expiry_policy import EXPIRES
+from clarinet_cli.repositories.expiry_policy import expiry_order
 from clarinet_cli.repositories.purge.strategy import (
     INVALID,
     TOKEN,
@@ -220,7 +220,7 @@ async def find_few_expired(
         session: For the query.
         stale: A predicate on ``expires_at`` alone, so that the index can serve it.
     """
-    query = select(TOKEN).where(stale).order_by(EXPIRES).limit(MAX_LISTED_KEYS + 1)
+    query = select(TOKEN).where(stale).order_by(expiry_order(session)).limit(MAX_LISTED_KEYS + 1)
     tokens = list(await session.scalars(query))
     return tokens if len(tokens) <= MAX_LISTED_KEYS else None
 

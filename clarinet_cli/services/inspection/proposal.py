@@ -209,6 +209,11 @@ class _Reading:
         columns = {name: shapes.named(table, *how) or "" for name, how in wanted.items()}
         columns["user_id"] = key.columns[0] if key else ""
         self.values |= {"tokens": table.name, "token_columns": columns}
+        if shapes.may_be_digest(table.columns[columns["token"]]):
+            self.doubts.append(
+                f"token_digest: {table.fullname}.{columns['token']} may hold digests of tokens, "
+                "such as sha256"
+            )
         if len(table.primary_key) > 1:
             self.found.append(
                 f"the primary key of {table.fullname} is composite: {', '.join(table.primary_key)}"

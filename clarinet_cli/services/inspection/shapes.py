@@ -11,7 +11,17 @@ ADDRESSES = ("email", "email_address", "mail", "e_mail")
 ACTIVE = ("is_active", "active", "enabled")
 SUPERUSER = ("is_superuser", "superuser", "is_admin", "admin")
 VERIFIED = ("is_verified", "verified", "email_verified", "is_confirmed")
-TOKENS = ("token", "key", "session_token", "access_token", "token_hash", "hashed_token")
+TOKENS = (
+    "token",
+    "key",
+    "session_token",
+    "access_token",
+    "token_hash",
+    "hashed_token",
+    "token_digest",
+)
+DIGEST_WORDS = ("hash", "digest")
+DIGEST_LENGTHS = (64, 96, 128)  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 CREATED = ("created_at", "created_on", "created", "creation_date", "date_created", "issued_at")
 EXPIRES = ("expires_at", "expires_on", "expires", "expiry", "expiration", "valid_until")
 LAST_ACCESSED = (
@@ -51,6 +61,12 @@ class RoleLink(NamedTuple):
 def is_text(column: CatalogueColumn) -> bool:
     """Return whether a column holds text."""
     return column.kind.startswith(TEXTS)
+
+
+def may_be_digest(column: CatalogueColumn) -> bool:
+    """Return whether the column of a token may hold a digest of it instead."""
+    is_named = any(word in column.name.lower() for word in DIGEST_WORDS)
+    return is_named or column.length in DIGEST_LENGTHS
 
 
 def is_instant(column: CatalogueColumn) -> bool:

@@ -15,6 +15,7 @@ from clarinet_cli.repositories.listing import session_pages, session_row
 from clarinet_cli.repositories.sessions import (
     ID_LENGTH,
     MATCHES_SHOWN,
+    OTHER_DIGEST,
     FoundSession,
     SessionRepository,
 )
@@ -29,6 +30,7 @@ from clarinet_cli.types import ANY_SESSION, GroupBy, SessionFilter
 
 UNKNOWN_HINT = "'clarinet session list' shows the ids"
 OWN_HINT = "'clarinet session list-user USER' shows the ids"
+DIGEST_HINT = "a token is stored as a digest that can't be computed here (token_digest)"
 REVOKE_USER_HINT = "'clarinet session revoke-user' revokes all of a user's sessions"
 REPLACED = "\ufffd"  # stands for bytes that are not UTF-8
 
@@ -63,6 +65,8 @@ async def one_session(
     if not found:
         whose = "the user has no session" if user_id else "no session"
         hint = OWN_HINT if user_id else UNKNOWN_HINT
+        if sessions.token_digest == OTHER_DIGEST:
+            hint = f"{DIGEST_HINT}; {hint}"
         raise NOT_FOUND.with_context(f"{whose} {wanted[:ID_LENGTH]!r}", hint=hint)
     if len(found) > 1:
         listed = [
