@@ -188,12 +188,16 @@ class UserRepository(BaseRepository[User]):
         return found
 
     async def add_all(self, users: Sequence[User]) -> None:
-        """Insert accounts, in batches.
+        """Insert accounts, in batches; those of an application one by one.
 
         Raises:
             IntegrityError: A constraint forbids it.
             PreventedError: A trigger or rule prevented an insertion.
         """
+        if mapped_tables(self.session.get_bind().dialect) is not None:
+            for user in users:
+                await self.add(user)
+            return
         for some in batches(users):
             values = [user.model_dump() for user in some]
             if await execute_dml(self.session, insert(User).values(values)) != len(values):

@@ -38,7 +38,8 @@ MAPPED_COMMANDS = frozenset(
     | {"session revoke", "session revoke-user", "session revoke-all", "session cleanup"}
     | {f"admin {name}" for name in ("list", "show", "export", "promote", "demote", "delete")}
     | {f"admin {name}" for name in ("activate", "deactivate", "reset-password")}
-    | {f"admin {name}" for name in ("create", "ensure", "set-email", "verify", "unverify")}
+    | {f"admin {name}" for name in ("apply", "create", "ensure")}
+    | {f"admin {name}" for name in ("set-email", "verify", "unverify")}
     | ROLE_COMMANDS
 )
 

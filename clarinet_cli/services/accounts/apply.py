@@ -32,6 +32,11 @@ from clarinet_cli.services.accounts.matching import (
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
+from clarinet_cli.services.mapped import (
+    require_role_changes,
+    require_verified_flag,
+    warn_of_other_sessions,
+)
 from clarinet_cli.services.sessions.revoke import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 from clarinet_cli.settings import Settings
@@ -97,6 +102,7 @@ async def apply_accounts(
         states = await UserRepository(work.session).states()
         roles = await RoleRepository(work.session).names()
     # Compared without a transaction: with a rollback journal a reader blocks writers.
+    declared = _supported(declared, database.settings)
     targets, others = match_rows(states, normalise_rows(declared), errors)
     check_roles(declared, roles, errors)
     for target in targets:
@@ -107,11 +113,18 @@ async def apply_accounts(
     async with unit_of_work(database) as work:
         roles_of = await RoleRepository(work.session).of_users(accounts)
     done = _unchanged(targets, roles_of)
+    for target in targets:
+        if target.row.roles is not None:
+            had = set() if target.account is None else roles_of[target.account.id]
+            require_role_changes(database.settings, had ^ set(target.row.roles))
     others = others if plan.prune else []
     changed = [target for target in targets if target.number not in done]
     if not (changed or others):
         return [done[target.number] for target in targets]
     new = [target for target in changed if target.account is None]
+    if new:
+        async with unit_of_work(database) as work:
+            await UserRepository(work.session).require_creatable()
     passwords = await _prepare_passwords(
         database.settings, new, dry_run=plan.dry_run, progress=progress
     )
@@ -127,6 +140,18 @@ async def apply_accounts(
     if concurrent_logins is not None:
         concurrent_logins.accounts |= work.revoked_users
     return reports
+
+
+def _supported(declared: Sequence[AccountEntry], settings: Settings) -> list[AccountEntry]:
+    """Return the rows without a flag that the accounts lack; a row that sets it is refused."""
+    if settings.capabilities.verified:
+        return list(declared)
+    if any(row.flags.get("is_verified") for row in declared):
+        require_verified_flag(settings)
+    return [
+        replace(row, flags={name: row.flags[name] for name in row.flags if name != "is_verified"})
+        for row in declared
+    ]
 
 
 def _unchanged(targets: Iterable[MatchedRow], roles: Roles) -> dict[int, AppliedAccount]:
@@ -174,7 +199,7 @@ class AccountsWriter:
         self.session = work.session
         self.passwords = passwords
         self._revoked_users: set[UUID] = set()
-        self._new: list[User] = []
+        self._new: dict[int, tuple[User, Sequence[str]]] = {}
         self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
         self._granted: list[tuple[UUID, str]] = []
         self._revoked: list[tuple[UUID, str]] = []
@@ -216,6 +241,8 @@ class AccountsWriter:
             changes = ("is_active: true -> false", "not in the file")
             pruned.append(AppliedAccount("~", user.id, user.email, UPDATED, changes, 0))
         await self._flush()
+        for number, (added, _) in self._new.items():  # some ids are given by the database
+            made[number] = replace(made[number], id=added.id)
         if lost := before.lost(await lock_superusers(self.work)):
             gone = before.usable or before.active
             last = ", ".join(sorted(user.email for user in users.values() if user.id in gone))
@@ -223,7 +250,9 @@ class AccountsWriter:
                 f"no {lost} would be left: {last}", hint="the file has to keep one"
             )
         revoked = await SessionRepository(self.session).revoke_of_users(self._revoked_users)
-        if not self.work.dry_run:
+        if self._revoked_users:
+            warn_of_other_sessions(self.work.settings)
+        if not self.work.dry_run and self.work.settings.capabilities.sessions:
             self.work.revoked_users.update(self._revoked_users)
         return (
             {number: self._finish(report, revoked) for number, report in made.items()},
@@ -245,7 +274,8 @@ class AccountsWriter:
     async def _flush(self) -> None:
         """Write the collected changes; the role ``admin`` is created if it does not exist."""
         users = UserRepository(self.session)
-        await users.add_all(self._new)
+        await users.add_all([user for user, _ in self._new.values()])
+        self._granted += [(user.id, name) for user, names in self._new.values() for name in names]
         for flags, user_ids in self._flags.items():
             await users.set_flags(user_ids, dict(flags))
         repository = RoleRepository(self.session)
@@ -264,9 +294,8 @@ class AccountsWriter:
         user = User(email=target.email, hashed_password=password.hashed)
         for name, value in row.flags.items():
             setattr(user, name, value)
-        self._new.append(user)
         roles = row.roles or ()
-        self._granted += [(user.id, name) for name in roles]
+        self._new[target.number] = (user, roles)
         changes = (
             *(name for name, value in row.flags.items() if value),
             *_role_changes("+", roles),
