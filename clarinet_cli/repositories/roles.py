@@ -82,13 +82,21 @@ class RoleRepository(BaseRepository[Role]):
         await self._insert_missing(RoleLink, rows)
 
     async def grant_many(self, links: Sequence[tuple[UUID, str]]) -> None:
-        """Grant roles to many users, as pairs of a user id and a role name."""
+        """Grant roles to many users, as pairs of a user id and a role name; see ``grant``."""
+        if self._mapped is not None:
+            for user_id, name in links:
+                await self.grant(user_id, [name])
+            return
         for some in batches(links):
             rows = [{"user_id": user_id, "role_name": name} for user_id, name in some]
             await self._insert_missing(RoleLink, rows)
 
     async def revoke_many(self, links: Iterable[tuple[UUID, str]]) -> None:
-        """Revoke roles from many users, as pairs of a user id and a role name."""
+        """Revoke roles from many users, as pairs of a user id and a role name; see ``revoke``."""
+        if self._mapped is not None:
+            for user_id, name in links:
+                await self.revoke(user_id, [name])
+            return
         members: dict[str, list[UUID]] = {}
         for user_id, name in links:
             members.setdefault(name, []).append(user_id)

@@ -1,5 +1,6 @@
 """The roles of other applications, and accounts that are marked as deleted."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,24 @@ def test_a_superuser_of_an_application_needs_no_role(jwt: Application) -> None:
     assert jwt.users()[BOB][3] is False
 
 
+def test_a_file_sets_the_roles_of_a_link_table(jwt: Application) -> None:
+    """Of new and of existing accounts; an unknown role is an error of its row."""
+    rows = [
+        {"email": BOB, "roles": ["editor", "admin"]},
+        {"email": "new@example.org", "password": HASH, "roles": ["editor"]},
+    ]
+    words = ("admin", "apply", "-", "-o", "json")
+    result = jwt.project.run(*words, stdin=json.dumps(rows))
+    assert result.code == 0, result
+    assert links(jwt) == {(BOB, "editor"), (BOB, "admin"), ("new@example.org", "editor")}
+    rows = [{"email": BOB, "roles": ["admin"]}, {"email": EVE, "roles": ["auditor"]}]
+    refused = jwt.project.run(*words, stdin=json.dumps(rows))
+    assert refused.code == ExitCode.NOT_FOUND
+    assert len(links(jwt)) == 3
+    assert jwt.project.run(*words, stdin=json.dumps(rows[:1])).code == 0
+    assert links(jwt) == {(BOB, "admin"), ("new@example.org", "editor")}
+
+
 def test_an_account_is_created_with_a_role(jwt: Application) -> None:
     """The link is made in the same transaction."""
     words = ("admin", "create", "--email", "new@example.org", "--role", "editor")
@@ -101,6 +120,14 @@ def test_the_role_in_a_column_is_replaced(shop: Application) -> None:
     words = ("admin", "create", "--email", "new@example.org", "--role", "a", "--role", "b")
     assert shop.project.run(*words, "--password-stdin", stdin=PASSWORD).code == ExitCode.REFUSED
     assert len(stored()) == 3
+    apply = ("admin", "apply", "-", "-o", "json")
+    for roles, left in ((["editor"], "editor"), (["reader"], "reader"), ([], None)):
+        text = json.dumps([{"email": BOB, "roles": roles}])
+        assert shop.project.run(*apply, stdin=text).json[0]["result"] == "updated"
+        assert stored()[BOB] == left
+    text = json.dumps([{"email": BOB, "roles": ["a", "b"]}])
+    assert shop.project.run(*apply, stdin=text).code == ExitCode.REFUSED
+    assert stored()[BOB] is None
 
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "schema-qualified-pg"])

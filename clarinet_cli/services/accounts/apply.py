@@ -26,6 +26,7 @@ from clarinet_cli.services.accounts.matching import (
     MatchedRow,
     check_new_account,
     check_roles,
+    check_single_role,
     match_rows,
     normalise_rows,
 )
@@ -100,11 +101,15 @@ async def apply_accounts(
     async with unit_of_work(database) as work:
         await require_canonical_owners(work.session)
         states = await UserRepository(work.session).states()
-        roles = await RoleRepository(work.session).names()
+        repository = RoleRepository(work.session)
+        roles = await repository.names() | ({ADMIN_ROLE} if repository.creates_admin else set())
     # Compared without a transaction: with a rollback journal a reader blocks writers.
     declared = _supported(declared, database.settings)
     targets, others = match_rows(states, normalise_rows(declared), errors)
-    check_roles(declared, roles, errors)
+    if repository.are_rows:
+        check_roles(declared, roles, errors)
+    if repository.is_single:
+        check_single_role(declared, errors)
     for target in targets:
         if target.account is None:
             check_new_account(target.row, database.settings, errors, generate=plan.generate)
@@ -279,10 +284,11 @@ class AccountsWriter:
         for flags, user_ids in self._flags.items():
             await users.set_flags(user_ids, dict(flags))
         repository = RoleRepository(self.session)
-        if any(name == ADMIN_ROLE for _, name in self._granted):
+        if repository.creates_admin and any(name == ADMIN_ROLE for _, name in self._granted):
             await repository.add_missing([ADMIN_ROLE])
+        replaced = {user_id for user_id, _ in self._granted} if repository.is_single else set()
         await repository.grant_many(self._granted)
-        await repository.revoke_many(self._revoked)
+        await repository.revoke_many([link for link in self._revoked if link[0] not in replaced])
 
     def _created(self, target: MatchedRow) -> AppliedAccount:
         row, password = target.row, self.passwords.get(target.email)

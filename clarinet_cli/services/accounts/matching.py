@@ -10,7 +10,7 @@ from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
-from clarinet_cli.services.accounts.resolve import ADMIN_ROLE, as_stored, normalise_email
+from clarinet_cli.services.accounts.resolve import as_stored, normalise_email
 from clarinet_cli.settings import Settings
 
 SOURCE_HINT = (
@@ -94,14 +94,26 @@ def check_roles(
 
     Args:
         declared: The rows.
-        roles: The names of all roles.
+        roles: The names that can be granted.
         errors: Gets the first such role of each row.
     """
-    known = {*roles, ADMIN_ROLE}
     for row in declared:
-        if missing := [name for name in row.roles or () if name not in known]:
-            hint = f"roles: {', '.join(sorted(known))}"
+        if missing := [name for name in row.roles or () if name not in roles]:
+            hint = f"roles: {', '.join(sorted(roles))}"
             errors.add(row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint))
+
+
+def check_single_role(declared: Iterable[AccountEntry], errors: RowErrors) -> None:
+    """Find the rows with several roles, where an account has one.
+
+    Args:
+        declared: The rows.
+        errors: Gets an error for each.
+    """
+    for row in declared:
+        if len(row.roles or ()) > 1:
+            reason = "an account has one role, and several are given"
+            errors.add(row.field_error("roles", REFUSED, reason))
 
 
 def check_new_account(
