@@ -118,10 +118,7 @@ async def apply_accounts(
     async with unit_of_work(database) as work:
         roles_of = await RoleRepository(work.session).of_users(accounts)
     done = _unchanged(targets, roles_of)
-    for target in targets:
-        if target.row.roles is not None:
-            had = set() if target.account is None else roles_of[target.account.id]
-            require_role_changes(database.settings, had ^ set(target.row.roles))
+    require_role_changes(database.settings, _changed_roles(targets, roles_of))
     others = others if plan.prune else []
     changed = [target for target in targets if target.number not in done]
     if not (changed or others):
@@ -157,6 +154,16 @@ def _supported(declared: Sequence[AccountEntry], settings: Settings) -> list[Acc
         replace(row, flags={name: row.flags[name] for name in row.flags if name != "is_verified"})
         for row in declared
     ]
+
+
+def _changed_roles(targets: Iterable[MatchedRow], roles: Roles) -> set[str]:
+    """Return the roles that rows grant to an account or revoke from it."""
+    changed: set[str] = set()
+    for target in targets:
+        if target.row.roles is not None:
+            had = set() if target.account is None else roles[target.account.id]
+            changed |= had ^ set(target.row.roles)
+    return changed
 
 
 def _unchanged(targets: Iterable[MatchedRow], roles: Roles) -> dict[int, AppliedAccount]:
