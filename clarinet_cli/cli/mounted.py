@@ -1,11 +1,13 @@
 """The groups ``admin`` and ``session`` mounted in the Typer application of another program."""
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -88,7 +90,8 @@ class MountedGroup(Group):
         Raises:
             Exit: With any exit code but 0.
         """
-        with ctx.obj.at_end, _escaped_output():
+        ctx.obj.writer.stdout_closed = sys.stdout is None
+        with ctx.obj.at_end, _opened_streams(), _escaped_output():
             code = run_guarded(partial(super().invoke, ctx), ctx.obj)
         if code:
             raise typer.Exit(code)
@@ -149,6 +152,20 @@ def _find_groups(command: Any, path: str) -> Iterator[tuple[str, str]]:
             yield inner.words, f"{path} {name}"
         else:
             yield from _find_groups(inner, f"{path} {name}")
+
+
+@contextmanager
+def _opened_streams() -> Iterator[None]:
+    """Replace in the block the standard streams that the caller closed by the null device."""
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    with Path(os.devnull).open("w", encoding="utf-8") as null:
+        for name in closed:
+            setattr(sys, name, null)
+        try:
+            yield
+        finally:
+            for name in closed:
+                setattr(sys, name, None)
 
 
 @contextmanager

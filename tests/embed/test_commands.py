@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -314,6 +315,25 @@ def test_a_closed_pipe_is_no_error(shop: Application) -> None:
         os.close(writer)
         assert done.stderr == ""
         assert done.returncode in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [("users list", 1), ("users -q promote bob@example.org", 0)]
+)
+def test_closed_standard_output_is_an_error_for_data_alone(
+    shop: Application, words: str, code: int
+) -> None:
+    """Data that nobody can get is an error; a change without a report is made."""
+    command = shlex.join([*write_program(shop.project), *words.split()])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {command} >&-"],
+        env=process_environment({}),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr == "error: standard output is closed\n" * code
 
 
 def test_the_program_keeps_its_own_commands(app: Application) -> None:
