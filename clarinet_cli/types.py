@@ -47,11 +47,11 @@ ANY_USER = UserFilter()
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Conditions for the sessions to list; all of them must hold.
+    """Conditions for the sessions to list or to revoke; all of them must hold.
 
     Attributes:
         states: Only sessions in one of these states; empty: any state.
-        ip: Only sessions from this address.
+        ip: Only sessions from this address, or from this network in CIDR notation.
         agent: Only sessions whose user agent contains this text, in any case.
         older_than: Only sessions created longer ago than this.
         idle_for: Only sessions that were not used for this long.

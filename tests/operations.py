@@ -46,6 +46,7 @@ find_account = _reading(queries.find_account)
 show_session = _reading(session_queries.show_session)
 session_stats = _reading(session_queries.session_stats)
 count_to_revoke = _reading(revoke.count_to_revoke)
+count_matching_sessions = _reading(revoke.count_matching_sessions)
 
 
 async def change_account(
@@ -158,23 +159,51 @@ async def revoke_for_user(
 
 
 async def revoke_sessions(
-    settings: Settings, wanted: Sequence[str], *, identifier: Optional[str] = None
+    settings: Settings,
+    wanted: Sequence[str],
+    where: SessionFilter = ANY_SESSION,
+    *,
+    identifier: Optional[str] = None,
 ) -> list[SessionChange]:
     """Revoke sessions by their ids."""
     async with unit_of_work(settings, access=Access.WRITE) as work:
-        return await revoke.revoke_sessions(work, wanted, identifier=identifier)
+        return await revoke.revoke_sessions(work, wanted, where, identifier=identifier)
+
+
+async def revoke_matching(
+    settings: Settings,
+    where: SessionFilter,
+    *,
+    identifier: Optional[str] = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = bool,
+) -> list[SessionChange]:
+    """Revoke the sessions that match a filter."""
+    async with open_database(settings) as database:
+        return await revoke.revoke_matching(
+            database,
+            where,
+            identifier=identifier,
+            dry_run=dry_run,
+            progress=progress,
+            stopped=stopped,
+        )
 
 
 async def revoke_all(
     settings: Settings,
     excluded: Sequence[str],
     *,
+    keep_current: Optional[str] = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     stopped: Callable[[], bool] = bool,
 ) -> RevokeAllReport:
     """Revoke all sessions but those of some users."""
     async with open_database(settings) as database:
-        return await revoke.revoke_all(database, excluded, progress=progress, stopped=stopped)
+        return await revoke.revoke_all(
+            database, excluded, keep_current=keep_current, progress=progress, stopped=stopped
+        )
 
 
 async def initialise_database(

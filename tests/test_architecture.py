@@ -205,7 +205,7 @@ def test_entry_points_know_no_command_line(part: str) -> None:
 # What the lower packages may import of this project; the rest is above them.
 LOWER_PACKAGES = {
     "filesystem": {"exceptions", "filesystem"},
-    "models": {"capabilities", "mapping", "models", "timefmt"},
+    "models": {"capabilities", "mapping", "models", "networks", "timefmt"},
     "utils/log": {"exceptions", "filesystem", "settings", "utils.log_file"},
     "database": {
         "capabilities",
@@ -215,6 +215,7 @@ LOWER_PACKAGES = {
         "letter_case",
         "mapping",
         "models",
+        "networks",
         "settings",
         "signals",
         "sources",
@@ -224,6 +225,7 @@ LOWER_PACKAGES = {
         "exceptions",
         "letter_case",
         "models",
+        "networks",
         "repositories",
         "results",
         "timefmt",

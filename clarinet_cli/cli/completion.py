@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clarinet_cli.cli.text import printable
+from clarinet_cli.types import StateName
 
 if TYPE_CHECKING:
     from clarinet_cli.settings import Settings
@@ -44,6 +45,12 @@ def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
         return run_operation(settings, role_names)
 
     return [name for name in _complete(ctx, roles) if name.startswith(incomplete)]
+
+
+def complete_states(incomplete: str) -> list[str]:
+    """Return the states that begin with the last name of a list separated by commas."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in StateName if name.startswith(last)]
 
 
 def _complete(ctx: typer.Context, query: Query) -> list[str]:

@@ -1,17 +1,17 @@
 """Options and arguments with the same meaning on every command, and the parsers of values."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from clarinet_cli.cli.completion import complete_emails, complete_roles
+from clarinet_cli.cli.completion import complete_emails, complete_roles, complete_states
 from clarinet_cli.cli.writer import ColorMode
 from clarinet_cli.exceptions import INVALID
-from clarinet_cli.types import OutputFormat, StatsFormat
+from clarinet_cli.types import OutputFormat, SessionFilter, StateName, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
 MAX_INTEGER = 2**63 - 1  # of an integer in the database
@@ -88,6 +88,37 @@ def parse_color(text: str) -> ColorMode:
     if text not in list(ColorMode):
         raise INVALID.with_context(f"--color: {str(text)!r} is not one of {', '.join(ColorMode)}")
     return ColorMode(text)
+
+
+def parse_network(text: str) -> str:
+    """Return an address or a network in CIDR notation.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    from clarinet_cli import networks
+
+    try:
+        return networks.parse_network(text)
+    except ValueError:
+        message = (
+            f"{text!r} is neither an address nor a network; write 203.0.113.7 or 203.0.113.0/24"
+        )
+        raise typer.BadParameter(message) from None
+
+
+def split_states(values: Optional[list[str]]) -> list[StateName]:
+    """Return the states of an option that is repeatable and takes several, separated by commas.
+
+    Raises:
+        BadParameter: One of them is no state.
+    """
+    names = [name.strip() for value in values or () for name in value.split(",")]
+    for name in names:
+        if name not in list(StateName):
+            message = f"{name!r} is not one of {', '.join(StateName)}"
+            raise typer.BadParameter(message)
+    return [StateName(name) for name in dict.fromkeys(names)]
 
 
 def _output(formats: type[StrEnum]) -> Any:
@@ -188,8 +219,71 @@ OnlyOfUser = Annotated[
         autocompletion=complete_emails,
     ),
 ]
+States = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help=f"Only sessions in one of these states: {', '.join(StateName)}; repeatable, or "
+        "separated by commas.",
+        callback=split_states,
+        autocompletion=complete_states,
+    ),
+]
+FromNetwork = Annotated[
+    Optional[str],
+    typer.Option(
+        "--ip",
+        metavar="ADDRESS",
+        parser=parse_network,
+        help="Only sessions from this IP address, or from a network such as 203.0.113.0/24.",
+    ),
+]
+WithAgent = Annotated[
+    Optional[str],
+    typer.Option(
+        "--agent", metavar="TEXT", help="Only sessions whose user agent contains this text."
+    ),
+]
+OlderThan = Annotated[
+    Optional[float],
+    typer.Option(
+        "--older-than",
+        parser=parse_age,
+        metavar="TIME",
+        help="Only sessions created longer ago: 7d, or before 2026-11-22.",
+    ),
+]
+IdleFor = Annotated[
+    Optional[float],
+    typer.Option(
+        "--idle-for",
+        parser=parse_age,
+        metavar="TIME",
+        help="Only sessions unused for this long.",
+    ),
+]
 SESSION_HELP = (
     "The first 8 characters of the session's token, as in listings and in the server's log."
 )
 SessionArgument = Annotated[str, typer.Argument(metavar="ID", help=SESSION_HELP)]
-SessionArguments = Annotated[list[str], typer.Argument(metavar="ID", help=SESSION_HELP)]
+SessionArguments = Annotated[Optional[list[str]], typer.Argument(metavar="ID", help=SESSION_HELP)]
+
+
+def session_filter(
+    states: Optional[list[str]],
+    ip: Optional[str],
+    agent: Optional[str],
+    older_than: Optional[float],
+    idle_for: Optional[float],
+    limit: Optional[int] = None,
+) -> SessionFilter:
+    """Return the filter of the options above; times are in seconds."""
+    return SessionFilter(
+        states=tuple(map(StateName, states or ())),
+        ip=ip,
+        agent=agent,
+        older_than=None if older_than is None else timedelta(seconds=older_than),
+        idle_for=None if idle_for is None else timedelta(seconds=idle_for),
+        limit=limit,
+    )

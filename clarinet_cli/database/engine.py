@@ -23,6 +23,7 @@ from clarinet_cli.exceptions import STANDBY, UNREACHABLE
 from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
 from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
 from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
+from clarinet_cli.networks import IN_NETWORK_FUNCTION, is_in_network
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
 
@@ -149,6 +150,14 @@ def _sqlite_engine(
             ),
         )
         connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
+        connection.create_function(
+            IN_NETWORK_FUNCTION,
+            2,
+            lambda value, network: (
+                value is not None
+                and is_in_network(value.decode(encoding, errors="replace"), network)
+            ),
+        )
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.execute("PRAGMA journal_mode")

@@ -14,6 +14,7 @@ from sqlmodel import col
 from clarinet_cli.models.mapped import is_own, mapped_tables
 from clarinet_cli.models.tables import AccessToken
 from clarinet_cli.models.types import PYTHON_YEARS, StoredId, dialect_id_form, parse_uuid
+from clarinet_cli.networks import ADDRESS_PATTERN, IN_NETWORK_FUNCTION
 
 OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of a timestamp that can't be read
 CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
@@ -110,6 +111,32 @@ def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(canonical_id, "postgresql")
 def _postgresql_id(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
+
+
+class in_network(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function
+    """Whether a stored address is in a network, which is text in CIDR notation."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(in_network, "sqlite")
+def _sqlite_in_network(element: Any, compiler: Any, **options: Any) -> str:
+    """Return a call of the connection's function, with bytes: the text need not be UTF-8."""
+    address, network = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{IN_NETWORK_FUNCTION}(CAST({address} AS BLOB), {network})"
+
+
+@compiles(in_network, "postgresql")
+def _postgresql_in_network(element: Any, compiler: Any, **options: Any) -> str:
+    """Return a comparison as ``inet``, for values that have this form."""
+    stored, network = (compiler.process(clause, **options) for clause in element.clauses)
+    # Without a zone (after a percent sign) and, in a column of type inet, the prefix length.
+    address = f"split_part(split_part(CAST({stored} AS VARCHAR), '/', 1), chr(37), 1)"
+    return (
+        f"CASE WHEN {address} ~ '{ADDRESS_PATTERN}'"
+        f" THEN CAST({address} AS INET) <<= CAST({network} AS INET) ELSE false END"
+    )
 
 
 def _is_hex(value: str) -> str:

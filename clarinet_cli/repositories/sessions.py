@@ -83,6 +83,13 @@ class FoundSession(NamedTuple):
         return self.token[:ID_LENGTH]
 
 
+def session_key(session: AsyncSession) -> ColumnElement[Any]:
+    """Return the key that ranges of sessions are ordered by; on SQLite the order in the file."""
+    if session.get_bind().dialect.name == "sqlite":
+        return literal_column("access_token.rowid")
+    return cast("ColumnElement[Any]", TOKEN)
+
+
 class SessionRepository(BaseRepository[AccessToken]):
     """Rows of ``access_token``."""
 
@@ -213,21 +220,30 @@ class SessionRepository(BaseRepository[AccessToken]):
                 raise prevented_error(str(AccessToken.__tablename__))
         return gone
 
-    async def count_others(self, users: Collection[UUID]) -> int:
-        """Return the number of sessions of all users except some."""
-        return await self.count(*_except_of(users))
+    async def count_others(self, users: Collection[UUID], keep: Optional[str] = None) -> int:
+        """Return the number of sessions of all users except some, and except one token."""
+        return await self.count(*_except_of(users, keep))
 
     async def count_unless_revoked(self) -> int:
         """Return the number of sessions that were not revoked by expiring; see ``_expire``."""
-        not_ended = EXPIRES > CREATED
-        return await self.count(*([not_ended] if await self._referring() else []))
+        return await self.count(*await self.unless_revoked())
+
+    async def unless_revoked(self) -> list[ColumnElement[bool]]:
+        """Return the condition for sessions that were not revoked by expiring."""
+        return [EXPIRES > CREATED] if await self._referring() else []
 
     async def last_key(self) -> Any:
         """Return the highest key for ``revoke_key_range``; None if there is no session."""
         return await self.session.scalar(select(func.max(self._key)).select_from(AccessToken))
 
     async def revoke_key_range(
-        self, after: Any, last: Any, size: int, *, excluded: Collection[UUID]
+        self,
+        after: Any,
+        last: Any,
+        size: int,
+        *,
+        excluded: Collection[UUID],
+        keep: Optional[str] = None,
     ) -> tuple[Any, int]:
         """Revoke the sessions in the next range of keys.
 
@@ -239,6 +255,7 @@ class SessionRepository(BaseRepository[AccessToken]):
             last: The highest key.
             size: The number of sessions in the range.
             excluded: The users whose sessions are kept.
+            keep: The token of another session that is kept.
 
         Returns:
             The key at which this range ended, None if no key is left; and the number of
@@ -248,7 +265,8 @@ class SessionRepository(BaseRepository[AccessToken]):
             PreventedError: A trigger or rule prevented a deletion.
         """
         ahead = [self._key <= last, *([] if after is None else [self._key > after])]
-        to_revoke = and_(true(), *_except_of(excluded))
+        others = _except_of(excluded, keep)
+        to_revoke = and_(true(), *others)
         inner = (
             select(self._key.label("key"), case((to_revoke, 1), else_=0).label("to_revoke"))
             .select_from(AccessToken)
@@ -261,7 +279,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         end, number = (await self.session.execute(found)).one()
         if end is None:
             return None, 0
-        here = [*ahead, self._key <= end, *_except_of(excluded)]
+        here = [*ahead, self._key <= end, *others]
         revoked = len(await self._expire(*here))
         here += await self._unreferenced()
         revoked += await execute_dml(self.session, delete(AccessToken).where(*here))
@@ -335,10 +353,7 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     @property
     def _key(self) -> ColumnElement[Any]:
-        """The key that ``revoke_key_range`` orders by; on SQLite the order in the file."""
-        if self.session.get_bind().dialect.name == "sqlite":
-            return literal_column("access_token.rowid")
-        return cast("ColumnElement[Any]", TOKEN)
+        return session_key(self.session)
 
     async def _found(
         self,
@@ -382,9 +397,10 @@ class SessionRepository(BaseRepository[AccessToken]):
         return None
 
 
-def _except_of(users: Collection[UUID]) -> list[ColumnElement[bool]]:
-    """Return the condition for the sessions of all users except some."""
-    return [USER_ID.not_in(users)] if users else []
+def _except_of(users: Collection[UUID], keep: Optional[str]) -> list[ColumnElement[bool]]:
+    """Return the condition for the sessions of all users except some, and except one token."""
+    found: list[ColumnElement[bool]] = [USER_ID.not_in(users)] if users else []
+    return found if keep is None else [*found, or_(TOKEN.is_(None), TOKEN.not_in([keep]))]
 
 
 def _successor(start: str) -> Optional[str]:

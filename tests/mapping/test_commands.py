@@ -105,6 +105,25 @@ def test_one_session_is_revoked(shop: Application) -> None:
     assert shop.tokens() == LIVE | DEAD | OTHERS - {token_of("bob-live-1")}
 
 
+def test_sessions_are_revoked_by_a_filter(shop: Application) -> None:
+    """What the dry run lists is revoked, and nothing else."""
+    words = ("session", "revoke", "--state", "active,expired", "--older-than", "20m", "--yes")
+    planned = shop.project.json(*words, "--dry-run")
+    assert [change["result"] for change in planned] == ["would_revoke"] * 3
+    assert shop.tokens() == LIVE | DEAD | OTHERS
+    changes = shop.project.json(*words)
+    assert [change["result"] for change in changes] == ["revoked"] * 3
+    assert shop.tokens() == {token_of("ada-live-1"), token_of("eve-live-1")}
+    assert shop.project.json("session", "revoke", "--user", EVE, "--yes")[0]["email"] == EVE
+
+
+def test_a_session_is_kept_when_all_are_revoked(shop: Application) -> None:
+    """By its id."""
+    words = ("session", "revoke-all", "--keep-current", "bob-live", "--yes")
+    assert shop.project.json(*words)["sessions_revoked"] == 4
+    assert shop.tokens() == {token_of("bob-live-1")}
+
+
 def test_the_sessions_of_a_user_are_revoked(shop: Application) -> None:
     """All of that user's rows are gone, in whatever form the id is stored."""
     report = shop.project.json("session", "revoke-user", ADA)

@@ -288,6 +288,45 @@ def test_optional_columns_of_a_session_are_used(shop: Application) -> None:
     assert len(shop.project.json("session", "list", "--ip", "10.0.0.1")) == 5
 
 
+@pytest.mark.parametrize("kind", ["varchar(45)", "inet"])
+@pytest.mark.parametrize("session_name", ["plural-int-pg"])
+def test_networks_are_found_in_columns_of_either_type(shop: Application, kind: str) -> None:
+    """The address may be text or ``inet``; it is shown and compared alike."""
+    table = shop.layout.tokens
+    shop.project.rows(f"ALTER TABLE {table} ADD COLUMN ip_address {kind}")
+    shop.project.rows(f"UPDATE {table} SET ip_address = '203.0.113.7' WHERE token LIKE 'ada%'")
+    shop.project.rows(f"UPDATE {table} SET ip_address = '2001:db8::1' WHERE token LIKE 'bob%'")
+    result = shop.project.run("db", "inspect", "--write", "--force", env=ANSWERS)
+    assert result.code == 0, result
+    rows = shop.project.json("session", "list", "--ip", "203.0.113.0/24")
+    assert [row["ip_address"] for row in rows] == ["203.0.113.7"] * 3
+    (row,) = shop.project.json("session", "list", "--ip", "2001:DB8::/32")
+    assert row["ip_address"] == "2001:db8::1"
+    changes = shop.project.json("session", "revoke", "--ip", "203.0.113.7", "--yes")
+    assert [change["result"] for change in changes] == ["revoked"] * 3
+    assert shop.tokens() == {token_of("bob-live-1"), token_of("eve-live-1")}
+
+
+@pytest.mark.parametrize("command", ["list", "revoke"])
+@pytest.mark.parametrize(
+    ("option", "column"),
+    [
+        ("--ip=10.0.0.1", "ip_address"),
+        ("--agent=curl", "user_agent"),
+        ("--idle-for=1h", "last_accessed"),
+    ],
+)
+def test_a_filter_by_a_column_that_is_not_stored_is_refused(
+    shop: Application, command: str, option: str, column: str
+) -> None:
+    """Exit 5 names the column: no session would match, which is not what was meant."""
+    before = shop.tokens()
+    result = shop.project.run("session", command, option)
+    assert result.code == ExitCode.REFUSED
+    assert f"no column {column}" in result.stderr
+    assert shop.tokens() == before
+
+
 def test_an_account_without_a_password_is_shown_and_changed(jwt: Application) -> None:
     """OAuth accounts have no hash; a promotion warns that no password lets them in."""
     jwt.project.rows("UPDATE users SET hashed_password = NULL WHERE email = ?", BOB)

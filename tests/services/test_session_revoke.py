@@ -8,8 +8,15 @@ import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
 from clarinet_cli.services.sessions import revoke as module
+from clarinet_cli.types import SessionFilter, StateName
 from tests.cli.scenes import ADA, ADMIN, admin_id, populate
-from tests.operations import count_to_revoke, revoke_all, revoke_sessions
+from tests.operations import (
+    count_matching_sessions,
+    count_to_revoke,
+    revoke_all,
+    revoke_matching,
+    revoke_sessions,
+)
 from tests.oracle import apart
 from tests.support import Project
 
@@ -127,6 +134,29 @@ class TestEverybody:
         assert planned.sessions_kept == 2
         assert tokens(project) == {"44444444-admin", "bobbobbo-b"}
 
+    @pytest.mark.parametrize("size", [1, 5000])
+    async def test_a_session_is_kept_by_its_id(
+        self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The operator's own session stays, in addition to those of the users excluded."""
+        monkeypatch.setattr(module, "BATCH_SIZE", size)
+        project, _ = populated
+        planned = await count_to_revoke(project.settings, [], keep_current="11111111")
+        assert (planned.sessions_revoked, planned.sessions_kept) == (3, 1)
+        report = await revoke_all(project.settings, [], keep_current="11111111")
+        assert (report.sessions_revoked, report.sessions_kept) == (3, 1)
+        assert tokens(project) == {"11111111-active"}
+
+    async def test_an_unknown_session_to_keep_saves_all(
+        self, populated: tuple[Project, UUID]
+    ) -> None:
+        """A typing mistake must not revoke the session that was to be kept."""
+        project, _ = populated
+        before = tokens(project)
+        with pytest.raises(NotFoundError, match="no session '99999999'"):
+            await revoke_all(project.settings, [], keep_current="99999999")
+        assert tokens(project) == before
+
     async def test_an_empty_table_is_unchanged(self, project: Project) -> None:
         """Nothing to end is no change."""
         report = await revoke_all(project.settings, [])
@@ -156,7 +186,115 @@ class TestEverybody:
         assert tokens(project) == before
 
 
+FILTERS = [
+    (SessionFilter(states=(StateName.IDLE, StateName.EXPIRED)), {"22222222", "33333333"}),
+    (SessionFilter(older_than=timedelta(hours=5)), {"22222222", "33333333"}),
+    (SessionFilter(idle_for=timedelta(hours=5), ip="127.0.0.0/8"), {"22222222"}),
+    (SessionFilter(agent="hyperlink"), {"44444444"}),
+    (SessionFilter(agent="\0"), set[str]()),
+    (SessionFilter(ip="127.0.0.1"), {"11111111", "22222222", "44444444"}),
+    (SessionFilter(ip="10.0.0.0/8"), set[str]()),
+]
+
+
+class TestMatching:
+    """``revoke_matching``."""
+
+    @pytest.mark.parametrize(("where", "expected"), FILTERS)
+    @pytest.mark.parametrize("size", [1, 5000])
+    async def test_revokes_what_matches_and_nothing_else(
+        self,
+        populated: tuple[Project, UUID],
+        where: SessionFilter,
+        expected: set[str],
+        size: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The dry run, the count and the revocation agree, whatever the size of a batch."""
+        for name in ("BATCH_SIZE", "PAGE_SIZE"):
+            monkeypatch.setattr(module, name, size)
+        project, _ = populated
+        before = tokens(project)
+        planned = await revoke_matching(project.settings, where, dry_run=True)
+        assert {change.result for change in planned} <= {"would_revoke"}
+        assert tokens(project) == before
+        sessions, users = await count_matching_sessions(project.settings, where)
+        assert (sessions, users) == (len(planned), len({change.user_id for change in planned}))
+        changes = await revoke_matching(project.settings, where)
+        assert {change.id for change in changes} == {change.id for change in planned} == expected
+        assert {change.result for change in changes} <= {"revoked"}
+        assert {token[:8] for token in before - tokens(project)} == expected
+
+    async def test_a_user_narrows_it(self, populated: tuple[Project, UUID]) -> None:
+        """Only that user's sessions are revoked."""
+        project, _ = populated
+        changes = await revoke_matching(
+            project.settings, SessionFilter(ip="127.0.0.1"), identifier=ADA
+        )
+        assert {change.id for change in changes} == {"11111111", "22222222"}
+        with pytest.raises(NotFoundError, match="nobody"):
+            await revoke_matching(project.settings, SessionFilter(), identifier="nobody@x.org")
+
+    async def test_a_filter_narrows_ids(self, populated: tuple[Project, UUID]) -> None:
+        """A named session that does not match is an error, and none is revoked."""
+        project, _ = populated
+        idle = SessionFilter(states=(StateName.IDLE,))
+        before = tokens(project)
+        with pytest.raises(NotFoundError, match="'11111111' does not match the filter"):
+            await revoke_sessions(project.settings, ["22222222", "11111111"], idle)
+        assert tokens(project) == before
+        (change,) = await revoke_sessions(project.settings, ["22222222"], idle)
+        assert (change.id, change.result) == ("22222222", "revoked")
+
+    async def test_concurrent_logins_are_revoked_too(self, populated: tuple[Project, UUID]) -> None:
+        """A session that is created during the run is revoked at its end."""
+        project, ada = populated
+        created = iter([True])
+
+        def log_in(done: int, total: int) -> None:
+            if next(created, False):
+                apart(lambda: project.add_session(ada, token="00000000-late"))
+
+        changes = await revoke_matching(
+            project.settings, SessionFilter(), identifier=ADA, progress=log_in
+        )
+        assert {change.id for change in changes} >= {"00000000"}
+        assert tokens(project) == {"44444444-admin"}
+
+    async def test_it_stops_between_two_transactions(
+        self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On request it reports what is done."""
+        monkeypatch.setattr(module, "BATCH_SIZE", 1)
+        project, _ = populated
+        requested = iter([False, True])
+        changes = await revoke_matching(
+            project.settings, SessionFilter(ip="127.0.0.1"), stopped=lambda: next(requested)
+        )
+        assert len(changes) == 1
+        assert len(tokens(project)) == 3
+
+    async def test_a_session_of_another_tables_row_is_expired(
+        self, populated: tuple[Project, UUID]
+    ) -> None:
+        """It is not deleted, and the next run leaves it alone."""
+        project, _ = populated
+        apart(
+            lambda: project.rows(
+                "CREATE TABLE visits (token varchar(43) REFERENCES access_token (token))"
+            )
+        )
+        apart(lambda: project.rows("INSERT INTO visits VALUES ('11111111-active')"))
+        where = SessionFilter(agent="mozilla")
+        (change,) = await revoke_matching(project.settings, where)
+        assert (change.id, change.result) == ("11111111", "revoked")
+        assert "11111111-active" in tokens(project)
+        assert await revoke_matching(project.settings, where) == []
+
+
 RECORDS = [
+    ("session revoke --ip 127.0.0.1 --agent html --yes", []),
+    (f"session revoke --user {ADA} --ip 127.0.0.0/8 --yes", [("11111111", {}), ("22222222", {})]),
     ("session revoke 11111111 44444444", [("11111111", {}), ("44444444", {})]),
     (f"session revoke-user {ADA}", [("ada", {"sessions_revoked": 3})]),
     ("session revoke-all --yes", [(None, {}), (None, {"sessions_revoked": 4})]),
@@ -174,7 +312,7 @@ def test_each_end_is_recorded(
     assert project.run(*words, "--dry-run").code == 0
     assert not log.exists()
     assert project.run(*words).code == 0
-    records = [json.loads(text) for text in log.read_text().splitlines()]
+    records = [json.loads(text) for text in log.read_text().splitlines()] if expected else []
     names = {"ada": str(ada)}
     assert [record.get("target") for record in records] == [
         names.get(str(target), target) for target, _ in expected

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 from contextlib import aclosing
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -11,12 +10,17 @@ from clarinet_cli.cli.changes import MARKS, compare_rows
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
+    FromNetwork,
+    IdleFor,
+    OlderThan,
     OnlyOfUser,
     Output,
     SessionArgument,
+    States,
     UserArgument,
     Watch,
-    parse_age,
+    WithAgent,
+    session_filter,
 )
 from clarinet_cli.cli.render import Listing, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
@@ -37,32 +41,11 @@ TERMINAL_LIMIT = 100
 async def list_all(
     runtime: Runtime,
     user: OnlyOfUser = None,
-    state: Annotated[
-        Optional[list[StateName]],
-        typer.Option("--state", help="Only sessions in this state; repeatable."),
-    ] = None,
-    ip: Annotated[
-        Optional[str],
-        typer.Option("--ip", metavar="ADDRESS", help="Only sessions from this IP address."),
-    ] = None,
-    agent: Annotated[
-        Optional[str],
-        typer.Option(
-            "--agent", metavar="TEXT", help="Only sessions whose user agent contains this text."
-        ),
-    ] = None,
-    older_than: Annotated[
-        Optional[float],
-        typer.Option(
-            parser=parse_age,
-            metavar="TIME",
-            help="Only sessions created longer ago: 7d, or before 2026-11-22.",
-        ),
-    ] = None,
-    idle_for: Annotated[
-        Optional[float],
-        typer.Option(parser=parse_age, metavar="TIME", help="Only sessions unused for this long."),
-    ] = None,
+    state: States = None,
+    ip: FromNetwork = None,
+    agent: WithAgent = None,
+    older_than: OlderThan = None,
+    idle_for: IdleFor = None,
     limit: Annotated[
         Optional[int],
         typer.Option(
@@ -83,14 +66,7 @@ async def list_all(
     from clarinet_cli.services.sessions.queries import list_sessions
 
     rows = RowLimit(limit, TERMINAL_LIMIT)
-    where = SessionFilter(
-        states=tuple(state or ()),
-        ip=ip,
-        agent=agent,
-        older_than=None if older_than is None else timedelta(seconds=older_than),
-        idle_for=None if idle_for is None else timedelta(seconds=idle_for),
-        limit=rows.fetched,
-    )
+    where = session_filter(state, ip, agent, older_than, idle_for, rows.fetched)
     listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
     if interval is not None:
         from clarinet_cli.cli.watch import watch

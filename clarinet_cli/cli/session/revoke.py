@@ -7,45 +7,108 @@ import typer
 from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
     DryRun,
+    FromNetwork,
+    IdleFor,
+    OlderThan,
     OnlyOfUser,
     Output,
     SessionArguments,
+    States,
     UserArgument,
+    WithAgent,
     Yes,
+    session_filter,
 )
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.cli.text import plural
+from clarinet_cli.exceptions import INVALID
+from clarinet_cli.types import ANY_SESSION, UNCHANGED, SessionFilter
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import RevokeAllReport
+    from clarinet_cli.results import RevokeAllReport, SessionChange
 
 REVOKED = "revoked"
 
 
 async def revoke(
     runtime: Runtime,
-    sessions: SessionArguments,
+    sessions: SessionArguments = None,
     user: OnlyOfUser = None,
+    state: States = None,
+    ip: FromNetwork = None,
+    agent: WithAgent = None,
+    older_than: OlderThan = None,
+    idle_for: IdleFor = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Revoke sessions by their ids: all of them, or none if one is not found.
+    """Revoke sessions by their ids, or all that match a filter.
+
+    By ids: all of them, or none if one is not found or does not match the filter. Without
+    ids: every session that matches, after a confirmation. Many sessions are revoked in several
+    transactions; if it is interrupted, run it again.
 
     A session that rows of other tables refer to is expired instead of deleted.
 
     Example: clarinet session revoke 8f3kQ2xZ --user ada@example.org
+
+    Example: clarinet session revoke --ip 203.0.113.0/24 --older-than 7d --dry-run
     """
     from clarinet_cli.results import SessionChange
     from clarinet_cli.services.sessions.revoke import revoke_sessions
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
-        changes = await revoke_sessions(work, sessions, identifier=user)
-    render_list(runtime, changes, output, Listing(SessionChange), changed=not dry_run)
+    where = session_filter(state, ip, agent, older_than, idle_for)
+    if sessions:
+        async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
+            changes = await revoke_sessions(work, sessions, where, identifier=user)
+    elif user is None and where == ANY_SESSION:
+        raise INVALID.with_context(
+            "no session is named, and no filter is given",
+            hint="'clarinet session list' shows the ids; "
+            "'clarinet session revoke-all' revokes all sessions",
+        )
+    else:
+        changes = await _revoke_matching(runtime, where, user, yes=yes, dry_run=dry_run)
+    listing = Listing(SessionChange, empty="no session matches", complete=True)
+    render_list(runtime, changes, output, listing, changed=not dry_run)
     if any(change.result == REVOKED for change in changes):
         runtime.note_stale_cache()
+
+
+async def _revoke_matching(
+    runtime: Runtime, where: SessionFilter, user: Optional[str], *, yes: bool, dry_run: bool
+) -> "list[SessionChange]":
+    """Revoke what matches a filter, after a prompt with the target and the counts."""
+    from clarinet_cli.services.sessions.revoke import count_matching_sessions, revoke_matching
+    from clarinet_cli.services.unit_of_work import open_database, unit_of_work
+
+    async with open_database(runtime.settings) as database:
+        if not (dry_run or yes):
+            async with unit_of_work(database) as work:
+                count, users = await count_matching_sessions(work, where, identifier=user)
+            await database.disconnect()
+            if count:
+                matching = f"{plural(count, 'session')} of {plural(users, 'user')}"
+                confirm(runtime, f"Revoke {matching} in {_target(runtime)}?")
+        with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
+            changes = await revoke_matching(
+                database,
+                where,
+                identifier=user,
+                dry_run=dry_run,
+                progress=update,
+                stopped=lambda: stop.requested,
+            )
+    if changes:
+        revoked = sum(change.result != UNCHANGED for change in changes)
+        verb = "would be revoked" if dry_run else "revoked"
+        runtime.writer.note(f"{plural(revoked, 'session')} {verb}")
+    return changes
 
 
 async def revoke_user(
@@ -90,6 +153,10 @@ async def revoke_all(
             autocompletion=complete_emails,
         ),
     ] = None,
+    keep_current: Annotated[
+        Optional[str],
+        typer.Option("--keep-current", metavar="ID", help="Keep the session with this id too."),
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,
@@ -110,14 +177,18 @@ async def revoke_all(
     async with open_database(runtime.settings, writes=True) as database:
         if dry_run or not yes:
             async with unit_of_work(database) as work:
-                report = await revoke.count_to_revoke(work, users)
+                report = await revoke.count_to_revoke(work, users, keep_current=keep_current)
         if not dry_run:
             if not yes:
                 await database.disconnect()
                 _confirm_revoke_all(runtime, report)
             with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
                 report = await revoke.revoke_all(
-                    database, users, progress=update, stopped=lambda: stop.requested
+                    database,
+                    users,
+                    keep_current=keep_current,
+                    progress=update,
+                    stopped=lambda: stop.requested,
                 )
     render(runtime, report, output, changed=not dry_run)
     if report.result == REVOKED:
@@ -126,11 +197,15 @@ async def revoke_all(
 
 def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
     """Prompt with the target and the number of sessions, unless there is nothing to do."""
+    if planned.result == UNCHANGED:
+        return
+    kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
+    count = plural(planned.sessions_revoked, "session")
+    confirm(runtime, f"Revoke {count}{kept} in {_target(runtime)}?")
+
+
+def _target(runtime: Runtime) -> str:
+    """Return the database's address, without the password."""
     from clarinet_cli.database.url import database_url, display_url
 
-    if planned.result == "unchanged":
-        return
-    target = display_url(database_url(runtime.settings))
-    count = planned.sessions_revoked
-    kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
-    confirm(runtime, f"Revoke {count} session{'s' if count != 1 else ''}{kept} in {target}?")
+    return display_url(database_url(runtime.settings))

@@ -121,7 +121,7 @@ async def list_sessions(
             user_id = await resolve_user_id(session, identifier)
             policy = await current_policy(session, database.settings, now, warn=warn)
             pages = await session_pages(session, policy, where, user_id=user_id)
-            if not all(storable(text) for text in (where.ip, where.agent) if text is not None):
+            if where.agent is not None and not storable(where.agent):
                 return
             await pages.prepare()
         while True:

@@ -6,26 +6,43 @@ The server may accept a revoked token until its cache entry expires
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.session import transaction
-from clarinet_cli.exceptions import PreventedError
+from clarinet_cli.exceptions import NOT_FOUND, PreventedError
+from clarinet_cli.repositories.base import batches
+from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
+from clarinet_cli.repositories.listing import count_matching, matching_sessions
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.sessions import FoundSession, OwnSession, SessionRepository
+from clarinet_cli.repositories.sessions import (
+    TOKEN,
+    FoundSession,
+    OwnSession,
+    SessionRepository,
+)
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport, RevokeReport, SessionChange
-from clarinet_cli.services.accounts.resolve import resolve_user
+from clarinet_cli.services.accounts.resolve import resolve_user, storable
 from clarinet_cli.services.audit import JobRecord, audited_job
-from clarinet_cli.services.sessions.queries import one_session, resolve_user_id
+from clarinet_cli.services.clocks import current_policy
+from clarinet_cli.services.sessions.queries import UNKNOWN_HINT, one_session, resolve_user_id
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
-from clarinet_cli.types import SETTLE_SECONDS, UNCHANGED, ProgressCallback, planned_result
+from clarinet_cli.types import (
+    ANY_SESSION,
+    SETTLE_SECONDS,
+    UNCHANGED,
+    ProgressCallback,
+    SessionFilter,
+    planned_result,
+)
 from clarinet_cli.utils.logger import logger
 
 REVOKED = "revoked"
+PAGE_SIZE = 40_000  # sessions of one query, which may scan the table
 BATCH_SIZE = 5000  # sessions in one transaction: some 100 ms, so that log-ins wait no longer
 
 
@@ -62,17 +79,22 @@ async def revoke_for_user(
 
 
 async def revoke_sessions(
-    work: UnitOfWork, wanted: Sequence[str], *, identifier: Optional[str] = None
+    work: UnitOfWork,
+    wanted: Sequence[str],
+    where: SessionFilter = ANY_SESSION,
+    *,
+    identifier: Optional[str] = None,
 ) -> list[SessionChange]:
     """Revoke the named sessions: all of them, or none when one is not found.
 
     Args:
         work: A unit of work for writing.
         wanted: Their ids; one that is named twice counts once.
+        where: Only among the sessions that match.
         identifier: Only among this user's sessions.
 
     Raises:
-        NotFoundError: There is no such user, or one of the sessions does not exist.
+        NotFoundError: There is no such user, or one of the sessions does not exist or match.
         RefusedError: Several match.
     """
     repository = SessionRepository(work.session)
@@ -81,28 +103,165 @@ async def revoke_sessions(
     for text in wanted:
         one = await one_session(repository, text, user_id=user_id)
         found[one.token] = one
-    revoked = await repository.revoke(found.values())
+    if where != ANY_SESSION:
+        policy = await current_policy(work.session, work.settings)
+        matching = await _still_matching(work, policy, where, list(found.values()))
+        for token, one in found.items():
+            if token not in matching:
+                raise NOT_FOUND.with_context(
+                    f"session {one.id!r} does not match the filter", hint=UNKNOWN_HINT
+                )
+    return await _revoke(work, list(found.values()))
+
+
+async def _revoke(work: UnitOfWork, sessions: Sequence[FoundSession]) -> list[SessionChange]:
+    """Revoke sessions, with a record for each."""
+    revoked = await SessionRepository(work.session).revoke(sessions)
     changes: list[SessionChange] = []
-    for one in found.values():
+    for one in sessions:
         result = REVOKED if one.token in revoked else UNCHANGED
         work.record_change(one.id, result, user_id=str(one.user_id))
         changes.append(SessionChange(one.id, one.user_id, one.email, work.result(result)))
     return changes
 
 
-async def count_to_revoke(work: UnitOfWork, excluded: Sequence[str]) -> RevokeAllReport:
+async def count_matching_sessions(
+    work: UnitOfWork, where: SessionFilter, *, identifier: Optional[str] = None
+) -> tuple[int, int]:
+    """Return the number of sessions that ``revoke_matching`` would revoke, and of their users.
+
+    Args:
+        work: A unit of work.
+        where: The conditions.
+        identifier: Only the sessions of this user, as ``resolve_user`` reads it.
+
+    Raises:
+        NotFoundError: There is no such user.
+        RefusedError: Several users match, or an application does not store such a column.
+    """
+    user_id = await resolve_user_id(work.session, identifier)
+    if where.agent is not None and not storable(where.agent):
+        return 0, 0
+    policy = await current_policy(work.session, work.settings)
+    unless_revoked = await SessionRepository(work.session).unless_revoked()
+    return await count_matching(work.session, policy, where, *unless_revoked, user_id=user_id)
+
+
+async def revoke_matching(
+    database: Database,
+    where: SessionFilter,
+    *,
+    identifier: Optional[str] = None,
+    dry_run: bool = False,
+    progress: ProgressCallback = lambda done, total: None,
+    stopped: Callable[[], bool] = bool,
+) -> list[SessionChange]:
+    """Revoke all sessions that match a filter, with a record for each.
+
+    Up to ``BATCH_SIZE`` sessions are revoked in one transaction, more of them in several. All
+    are compared with the time of the start; one that does not match any more in its
+    transaction is kept. At the end those that concurrent log-ins created are revoked too.
+
+    Args:
+        database: Where.
+        where: The conditions.
+        identifier: Only the sessions of this user, as ``resolve_user`` reads it.
+        dry_run: Revoke nothing.
+        progress: Called after each transaction.
+        stopped: Called between two transactions; whether to stop.
+
+    Raises:
+        NotFoundError: There is no such user.
+        RefusedError: Several users match, or an application does not store such a column.
+    """
+    changes: list[SessionChange] = []
+    async with unit_of_work(database) as work:
+        user_id = await resolve_user_id(work.session, identifier)
+        policy = await current_policy(work.session, work.settings)
+        pause = await ServerRepository(work.session).pause_between_batches()
+    if where.agent is not None and not storable(where.agent):
+        return changes
+    for _ in range(1 if dry_run else 2):  # the second time for sessions created concurrently
+        async for page in _matching_pages(database, policy, where, user_id):
+            for start in range(0, len(page), BATCH_SIZE):
+                if stopped():
+                    return changes
+                some = page[start : start + BATCH_SIZE]
+                try:
+                    changes += await _revoke_batch(database, policy, where, some, dry_run=dry_run)
+                except PreventedError as error:
+                    hint = f"{len(changes)} sessions were revoked"
+                    logger.bind(reported=True).error(f"{error.message}; {hint}")
+                    raise error.with_context(error.message, hint=hint) from error
+                progress(len(changes), len(changes) + len(page) - start - len(some))
+                if len(page) > BATCH_SIZE:
+                    await asyncio.sleep(pause)
+    return changes
+
+
+async def _matching_pages(
+    database: Database, policy: ExpiryPolicy, where: SessionFilter, user_id: Optional[UUID]
+) -> AsyncGenerator[list[FoundSession], None]:
+    """Yield the sessions that match a filter, each page read in a transaction of its own."""
+    limited, after = replace(where, limit=PAGE_SIZE), None
+    while True:
+        async with unit_of_work(database) as work:
+            unless_revoked = await SessionRepository(work.session).unless_revoked()
+            page, after = await matching_sessions(
+                work.session, policy, limited, *unless_revoked, user_id=user_id, after=after
+            )
+        if page:
+            yield page
+        if after is None:
+            return
+
+
+async def _revoke_batch(
+    database: Database,
+    policy: ExpiryPolicy,
+    where: SessionFilter,
+    sessions: Sequence[FoundSession],
+    *,
+    dry_run: bool,
+) -> list[SessionChange]:
+    """Revoke those of some sessions that still match, in one transaction."""
+    if dry_run:
+        result = planned_result(REVOKED)
+        return [SessionChange(one.id, one.user_id, one.email, result) for one in sessions]
+    async with unit_of_work(database, access=Access.WRITE) as work:
+        matching = await _still_matching(work, policy, where, sessions)
+        return await _revoke(work, [one for one in sessions if one.token in matching])
+
+
+async def _still_matching(
+    work: UnitOfWork, policy: ExpiryPolicy, where: SessionFilter, sessions: Sequence[FoundSession]
+) -> set[str]:
+    """Return the tokens of those sessions that match a filter."""
+    found: set[str] = set()
+    for tokens in batches([one.token for one in sessions]):
+        some, _ = await matching_sessions(work.session, policy, where, TOKEN.in_(tokens))
+        found |= {one.token for one in some}
+    return found
+
+
+async def count_to_revoke(
+    work: UnitOfWork, excluded: Sequence[str], *, keep_current: Optional[str] = None
+) -> RevokeAllReport:
     """Return what ``revoke_all`` would do.
 
     Args:
         work: A unit of work.
         excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
+        keep_current: The id of another session to keep.
 
     Raises:
-        NotFoundError: There is no such user.
-        RefusedError: Several users match.
+        NotFoundError: There is no such user or session.
+        RefusedError: Several match.
     """
     repository = SessionRepository(work.session)
-    to_revoke = await repository.count_others(await _resolve_user_ids(work.session, excluded))
+    users = await _resolve_user_ids(work.session, excluded)
+    keep = keep_current and (await one_session(repository, keep_current)).token
+    to_revoke = await repository.count_others(users, keep)
     kept = await repository.count() - to_revoke
     result = planned_result(REVOKED) if to_revoke else UNCHANGED
     return RevokeAllReport(result, to_revoke, kept)
@@ -112,6 +271,7 @@ async def revoke_all(
     database: Database,
     excluded: Sequence[str],
     *,
+    keep_current: Optional[str] = None,
     progress: ProgressCallback = lambda done, total: None,
     stopped: Callable[[], bool] = bool,
 ) -> RevokeAllReport:
@@ -124,19 +284,22 @@ async def revoke_all(
     Args:
         database: Where.
         excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
+        keep_current: The id of another session to keep.
         progress: Called after each batch.
         stopped: Called between two batches; whether to stop.
 
     Raises:
-        NotFoundError: There is no such user.
-        RefusedError: Several users match.
+        NotFoundError: There is no such user or session; nothing was revoked.
+        RefusedError: Several match.
     """
     async with audited_job(REVOKED, count="sessions_revoked") as record:
         async with unit_of_work(database) as work:
             excluded_ids = await _resolve_user_ids(work.session, excluded)
-            to_revoke = await SessionRepository(work.session).count_others(excluded_ids)
+            repository = SessionRepository(work.session)
+            keep = keep_current and (await one_session(repository, keep_current)).token
+            to_revoke = await repository.count_others(excluded_ids, keep)
         try:
-            async for done in _revoke_batches(database, excluded_ids, record, stopped):
+            async for done in _revoke_batches(database, excluded_ids, keep, record, stopped):
                 progress(done, max(to_revoke, done))
         except PreventedError as error:
             hint = f"{record.done} sessions were revoked"
@@ -151,6 +314,7 @@ async def revoke_all(
 async def _revoke_batches(
     database: Database,
     excluded: Collection[UUID],
+    keep: Optional[str],
     record: JobRecord,
     stopped: Callable[[], bool],
 ) -> AsyncGenerator[int, None]:
@@ -164,7 +328,7 @@ async def _revoke_batches(
         while last is not None and not stopped():
             async with transaction(session, Access.WRITE):
                 after, removed = await repository.revoke_key_range(
-                    after, last, BATCH_SIZE, excluded=excluded
+                    after, last, BATCH_SIZE, excluded=excluded, keep=keep
                 )
                 record.before_commit(removed)
             record.committed()
