@@ -69,10 +69,15 @@ def require_password(runtime: Runtime, given: Optional["NewPassword"], email: st
         email: The account's address; ``admin_password`` is for that of the settings only.
 
     Raises:
-        InvalidInputError: Prompting is impossible; the hint names the options.
+        InvalidInputError: Prompting is impossible; the hint names the options. Or no
+            acceptable password was entered.
         RefusedError: Nothing was entered at the prompt.
     """
-    from clarinet_cli.services.accounts.passwords import NewPassword
+    from clarinet_cli.services.accounts.passwords import (
+        NewPassword,
+        describe_policy,
+        require_acceptable,
+    )
 
     if given is not None:
         return given
@@ -82,7 +87,12 @@ def require_password(runtime: Runtime, given: Optional["NewPassword"], email: st
         return NewPassword(configured)
     if not interactive(runtime):
         raise INVALID.with_context(f"no password is given for {email}", hint=OPTIONS_HINT)
-    return NewPassword(prompt_new_password(runtime, email))
+
+    def check(text: str) -> None:
+        require_acceptable(NewPassword(text), email, runtime.settings)
+
+    policy = describe_policy(runtime.settings)
+    return NewPassword(prompt_new_password(runtime, email, policy, check))
 
 
 def _configured_password(settings: "Settings", email: str) -> Optional[str]:

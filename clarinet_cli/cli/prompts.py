@@ -1,7 +1,7 @@
 """Prompts on the terminal."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getpass
 from typing import Optional
@@ -9,7 +9,7 @@ from typing import Optional
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
-from clarinet_cli.exceptions import INVALID, REFUSED
+from clarinet_cli.exceptions import INVALID, REFUSED, InvalidInputError
 from clarinet_cli.signals import SIGNALS, Interrupted
 
 PASSWORD_ATTEMPTS = 3
@@ -88,26 +88,40 @@ def prompt(runtime: Runtime, question: str, *, choices: Sequence[str] = ()) -> s
         return Prompt.ask(Text(printable(question)), console=console, choices=list(choices) or None)
 
 
-def prompt_new_password(runtime: Runtime, email: str) -> str:
-    """Prompt for a new password and its confirmation.
+def prompt_new_password(
+    runtime: Runtime, email: str, policy: str, check: Callable[[str], None]
+) -> str:
+    """Prompt for a new password and its confirmation, three times at most.
 
     Args:
         runtime: The context of the run.
         email: The account's address.
+        policy: The rules for passwords, shown before the first prompt.
+        check: Raises ``InvalidInputError`` for a password that breaks them.
 
     Raises:
-        InvalidInputError: The two entries differed several times.
+        InvalidInputError: The entries differed, or the password was refused, each time.
         RefusedError: Nothing was entered.
         Interrupted: A signal arrived at the prompt.
     """
-    for _ in range(PASSWORD_ATTEMPTS):
+    problem = INVALID
+    runtime.writer.note(f"Password: {policy}.")
+    for attempt in range(PASSWORD_ATTEMPTS):
+        if attempt:
+            runtime.writer.note(f"{problem.message}; try again")
         with _prompting(runtime.writer, "no password was entered, nothing was changed"):
-            first = getpass(f"New password for {printable(email)}: ")
-            second = getpass("Confirm password: ")
-        if first == second:
-            return first
-        runtime.writer.note("passwords do not match, try again")
-    raise INVALID.with_context(f"passwords did not match {PASSWORD_ATTEMPTS} times")
+            password = getpass(f"New password for {printable(email)}: ")
+        try:
+            check(password)
+        except InvalidInputError as error:
+            problem = error
+            continue
+        with _prompting(runtime.writer, "no password was entered, nothing was changed"):
+            confirmed = password == getpass("Confirm password: ")
+        if confirmed:
+            return password
+        problem = INVALID.with_context("the passwords do not match")
+    raise problem.with_context(f"{problem.message} ({PASSWORD_ATTEMPTS} attempts)")
 
 
 @contextmanager

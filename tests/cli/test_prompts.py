@@ -98,15 +98,53 @@ def test_ctrl_c_at_the_password_changes_nothing(project: Project) -> None:
 
 
 @on_sqlite
-def test_a_weak_password_at_the_prompt_is_refused(project: Project) -> None:
-    """A refused password ends with 2 and is not repeated in the message."""
-    before = everything(project)
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ("", "at least 8 characters, hard to guess"),
+        (
+            "admin_require_strong_password = true\n",
+            "at least 12 characters with upper-case and lower-case letters and digits",
+        ),
+    ],
+)
+def test_the_rules_are_shown_before_the_first_prompt(
+    project: Project, setting: str, rule: str
+) -> None:
+    """They are those that the settings ask for."""
+    project.write_settings(setting)
+    with terminal(project, *CREATE, columns=120) as shown:
+        shown.expect(f"Password: {rule}")
+        shown.expect(FIRST)
+        shown.type(CTRL_C)
+        shown.end()
+    assert shown.text.index("Password: at least") < shown.text.index(FIRST)
+
+
+@on_sqlite
+def test_a_refused_password_is_prompted_for_again(project: Project) -> None:
+    """With the reason, and before it is to be confirmed."""
     with terminal(project, *CREATE) as shown:
         shown.answer(FIRST, "admin123")
-        shown.answer(SECOND, "admin123")
+        shown.expect("well-known default; try again")
+        shown.answer(FIRST, PASSWORD)
+        shown.answer(SECOND, PASSWORD)
+        assert shown.end() == 0
+    assert "admin123" not in shown.screen
+    assert VERIFIER.verify(PASSWORD, stored_hash(project, ADA))
+
+
+@on_sqlite
+def test_a_password_that_is_refused_three_times_ends_the_command(project: Project) -> None:
+    """A usage error; the password is not repeated in any message."""
+    before = everything(project)
+    with terminal(project, *CREATE) as shown:
+        for password in ("admin123", "short", "admin123"):
+            shown.answer(FIRST, password)
         assert shown.end() == 2
     assert "admin123" not in shown.screen
-    assert "well-known" in shown.screen
+    assert SECOND not in shown.screen
+    assert "well-known default (3 attempts)" in shown.screen
     assert everything(project) == before
 
 

@@ -102,6 +102,16 @@ def require_acceptable(password: NewPassword, email: str, settings: Settings) ->
     check_password(password.text, email=email, strong=strong, words=words)
 
 
+def describe_policy(settings: Settings) -> str:
+    """Return the rules that ``require_acceptable`` applies, to be shown before a prompt."""
+    if not settings.admin_require_strong_password:
+        return f"at least {MINIMUM_LENGTH} characters, hard to guess"
+    return (
+        f"at least {STRONG_MINIMUM_LENGTH} characters with upper-case and lower-case letters and "
+        "digits, hard to guess"
+    )
+
+
 def generate_password() -> NewPassword:
     """Return a random password that also meets the strong policy (140 bits)."""
     while True:
