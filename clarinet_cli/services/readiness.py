@@ -17,7 +17,7 @@ from clarinet_cli.exceptions import (
     UnreachableError,
 )
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.results import DatabaseStatus, WaitReport
+from clarinet_cli.results import DatabaseStatus, MigrationStatus, WaitReport
 from clarinet_cli.services.schema import (
     FOREIGN,
     current_heads,
@@ -31,6 +31,7 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
 
+APPLICATION = "the application"
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 
@@ -58,9 +59,16 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
         size_bytes=size,
         revision=", ".join(migrations.current) or None,
         head=(", ".join(migrations.heads) or None) if own else None,
-        managed_by=FOREIGN if migrations.unknown or not own else migrations.environment,
+        managed_by=_manager(migrations, own=own),
         tables=rows,
     )
+
+
+def _manager(migrations: MigrationStatus, *, own: bool) -> str:
+    """Return whose migrations change the schema."""
+    if not own:
+        return APPLICATION
+    return FOREIGN if migrations.unknown else migrations.environment
 
 
 async def wait_until_ready(

@@ -39,7 +39,7 @@ def test_the_status_counts_the_mapped_tables(shop: Application) -> None:
     users, tokens = names_of(shop)
     assert status["tables"] == {users: 3, tokens: 5}
     assert (status["revision"], status["head"]) == (None, None)
-    assert status["managed_by"] == "another Alembic environment migrates this database"
+    assert status["managed_by"] == "the application"
 
 
 def test_the_check_reads_the_mapped_tables(shop: Application) -> None:
@@ -126,6 +126,35 @@ def test_a_copy_of_the_accounts_is_refused(shop: Application, tmp_path: Path) ->
     assert result.code == ExitCode.REFUSED, result
     assert "--accounts-only" in result.stderr
     assert not target.exists()
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "plural-int-pg"])
+def test_accounts_of_a_backup_are_not_restored_alone(shop: Application, tmp_path: Path) -> None:
+    """Exit 5 before anything is changed."""
+    target = str(tmp_path / "whole.backup")
+    assert shop.project.run("db", "backup", target).code == 0
+    shop.project.json("session", "revoke-user", ADA)
+    before = (shop.users(), shop.tokens())
+    result = shop.project.run("db", "restore", target, "--accounts-only", "--yes")
+    assert result.code == ExitCode.REFUSED, result
+    assert (shop.users(), shop.tokens()) == before
+
+
+@pytest.mark.parametrize("session_name", ["official-sqlite", "plural-int-pg", "official-pg"])
+def test_accounts_that_are_marked_as_deleted_are_sound(shop: Application) -> None:
+    """A session of one refers to a row that exists, and its rows are checked by queries."""
+    users = shop.layout.users
+    kind = "timestamptz" if shop.project.server else "timestamp"
+    shop.project.rows(f"ALTER TABLE {users} ADD COLUMN deleted_at {kind}")
+    shop.project.rows(f"UPDATE {users} SET deleted_at = CURRENT_TIMESTAMP WHERE email = ?", BOB)
+    file = shop.project.directory / "settings.toml"
+    text = file.read_text().replace("[mapping]", '[mapping]\nsoft_delete = "deleted_at"')
+    file.write_text(text)
+    result = shop.project.run("db", "check", "-o", "json")
+    assert result.code == 0, result
+    assert {row["status"] for row in result.json} == {"ok"}
+    assert doctor(shop.project)["mapping"][0]["status"] == "ok"
+    assert shop.project.json("db", "status")["tables"][names_of(shop)[0]] == 3
 
 
 def test_an_archive_without_the_tables_is_refused(

@@ -380,9 +380,10 @@ async def delete(editor: AccountEditor, *, soft: bool = False) -> None:
         ConflictError: Rows of other tables refer to it and do not cascade.
         RefusedError: It is the last active superuser, or there is no such column.
     """
-    await require_another_superuser(editor.work, editor.user)
     if soft:
         require_soft_delete(editor.work.settings)
+    await require_another_superuser(editor.work, editor.user)
+    if soft:
         await editor.mark_deleted()
         return
     editor.cascaded = await _count_cascaded(editor.session, editor.user)
