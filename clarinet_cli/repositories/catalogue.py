@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from sqlalchemy import Connection, Enum, inspect
+from sqlalchemy import Connection, Enum, inspect, text
 from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession
 
 FOLDED = re.compile(r"(?:lower\()*\(*\"?(\w+)\"?\)*(?:::\w+)?\)*$")
+PARTITIONS = text(
+    "SELECT nspname::text, relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE relispartition AND relkind <> 'i'"
+)
 SYSTEM_SCHEMAS = ("information_schema", "pg_")
 
 
@@ -92,7 +96,7 @@ def table_named(
 
 
 async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
-    """Return all tables of the database that are not the database system's own.
+    """Return all tables of the database but partitions and the database system's own.
 
     Args:
         session: The session for the queries; no row of a table is read.
@@ -110,7 +114,10 @@ def _tables(connection: Connection) -> list[CatalogueTable]:
         for name in inspector.get_schema_names():
             if not name.startswith(SYSTEM_SCHEMAS):
                 found += _of_schema(inspector, None if name == default else name)
-    return found
+    if connection.dialect.name == "sqlite":
+        return found
+    partitions = {(schema, name) for schema, name in connection.execute(PARTITIONS)}
+    return [item for item in found if (item.schema or default, item.name) not in partitions]
 
 
 def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:

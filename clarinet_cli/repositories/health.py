@@ -26,9 +26,12 @@ REPLICA = text(
     "THEN 0 ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END"
 )
 DEAD_TUPLES = text(
-    "SELECT relname::text, n_live_tup, n_dead_tup FROM pg_stat_user_tables "
-    "WHERE relid = ANY (SELECT to_regclass(name)::oid "
-    "FROM unnest(CAST(:names AS text[])) t(name)) ORDER BY relname"
+    "WITH RECURSIVE part (root, oid) AS (SELECT to_regclass(name)::oid, to_regclass(name)::oid "
+    "FROM unnest(CAST(:names AS text[])) t(name) UNION "
+    "SELECT root, inhrelid FROM pg_inherits JOIN part ON inhparent = part.oid) "
+    "SELECT c.relname::text, sum(n_live_tup), sum(n_dead_tup) FROM part "
+    "JOIN pg_class c ON c.oid = root JOIN pg_stat_user_tables s ON s.relid = part.oid "
+    "GROUP BY c.relname ORDER BY c.relname"
 )
 UNIQUE_INDEXES = text(
     "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :name "

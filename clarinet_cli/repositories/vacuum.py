@@ -78,8 +78,12 @@ async def _execute_each(driver: Any, statements: Sequence[str]) -> None:
 
 
 async def postgresql_tables(connection: AsyncConnection) -> dict[str, int]:
-    """Return the quoted names of the tables, and the bytes of each with its indexes."""
-    query = text("SELECT pg_total_relation_size(to_regclass(:name))")
+    """Return the quoted names of the tables, and the bytes of each with indexes and partitions."""
+    query = text(
+        "WITH RECURSIVE part (oid) AS (SELECT to_regclass(:name)::oid UNION "
+        "SELECT inhrelid FROM pg_inherits JOIN part ON inhparent = part.oid) "
+        "SELECT sum(pg_total_relation_size(oid)) FROM part"
+    )
     sizes = {
         name: (await connection.execute(query, {"name": name})).scalar_one()
         for name in quoted_tables(connection.dialect).values()
