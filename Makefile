@@ -51,7 +51,7 @@ $(OLD)/.installed: pyproject.toml constraints.txt
 test-sqlalchemy-2.0: $(OLD)/.installed  ## Test the parts that differ there with SQLAlchemy 2.0
 	$(OLD)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/embed \
 	  tests/mapping/test_documented_application.py tests/mapping/test_inspect.py \
-	  tests/database/test_readable_passwords.py tests/faults/test_commit.py
+	  tests/database/test_readable_passwords.py tests/faults/test_commit.py tests/cli/test_exit_codes.py
 
 bench: $(STAMP)  ## Measure against references: make bench ARGS="--full clean-pg"; ARGS=--help
 	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR is not set" -m tests.benchmarks $(ARGS)

@@ -184,7 +184,7 @@ def explain_driver_error(
         table = _quoted_name(str(error))
         return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
     if isinstance(error, DBAPIError):
-        found = _explain_names(error.orig)
+        found = _explain_names(driver_exception(error))
         found = found or (
             _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
         )
