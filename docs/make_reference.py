@@ -22,6 +22,19 @@ Made from the program's own help by `make reference`; don't edit it by hand.
 
 Root options stand before the group: `clarinet -C /srv/clarinet session stats`.
 """
+ENVIRONMENT = """\
+## Environment variables
+
+| variable | meaning |
+| --- | --- |
+| `CLARINET_PROJECT` | The project directory, as `-C`. |
+| `CLARINET_OUTPUT` | The format of standard output, as `-o`; `-o` overrides it. |
+| `CLARINET_SETTLE` | How long to wait for log-ins in progress, as `--settle`. |
+| `CLARINET_SAFE_DIRECTORY` | Directories whose code is run whoever owns it, with colons between. |
+| `CLARINET_DATABASE_HOST`, … | The setting of that name, whatever the files say. |
+| `NO_COLOR`, `FORCE_COLOR`, `TERM` | Colour, where `--color` is `auto`. |
+| `COLUMNS`, `LINES` | The size of the terminal, instead of its own. |
+"""
 
 
 def reference() -> str:
@@ -37,7 +50,7 @@ def reference() -> str:
                 " ".join(path),
             )
         )
-    parts.append(_exit_codes())
+    parts += [ENVIRONMENT, _exit_codes()]
     return "\n".join(parts)
 
 
@@ -80,7 +93,10 @@ def _row(parameter: Any, context: Any) -> str:
     default = (
         parameter.show_default if isinstance(parameter.show_default, str) else _default(parameter)
     )
-    return f"| `{names}` | {default} | {(parameter.help or '').replace('|', ' or ')} |"
+    text = (parameter.help or "").replace("|", " or ")
+    if parameter.envvar and parameter.show_envvar:
+        text += f" Variable: `{parameter.envvar}`."
+    return f"| `{names}` | {default} | {text} |"
 
 
 def _default(parameter: Any) -> str:

@@ -75,8 +75,8 @@ def root(
         typer.Option(
             "--audit-log",
             metavar="FILE",
-            help="Append a record of each change to this file.",
-            show_default="audit_log",
+            help="Append a record of each change to this file. By default audit_log of the "
+            "settings.",
         ),
     ] = None,
     version: Annotated[
@@ -102,7 +102,10 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Administer the users, roles and sessions of a Clarinet database."""
+    """Administer the users, roles and sessions of a Clarinet database.
+
+    Example: clarinet -C /srv/clarinet session stats
+    """
     runtime = ctx.ensure_object(Runtime)
     runtime.writer.quiet = quiet
     runtime.writer.color = parse_color(color)
@@ -116,7 +119,10 @@ def root(
 async def init_migrations(
     runtime: Runtime, force: Force = False, dry_run: DryRun = False, output: Output = None
 ) -> None:
-    """Create an Alembic environment in the project directory ('migrate init')."""
+    """Create an Alembic environment in the project directory ('migrate init').
+
+    Example: clarinet init-migrations
+    """
     from clarinet_cli.cli.migrate import init
 
     await init(runtime, force=force, dry_run=dry_run, output=output)
@@ -134,7 +140,10 @@ def show_help(
     ] = None,
     output: Output = None,
 ) -> Any:
-    """Explain the exit codes or a command."""
+    """Explain the exit codes or a command.
+
+    Example: clarinet help exit-codes
+    """
     if topic == ["exit-codes"]:
         from clarinet_cli.cli.render import Listing, render_list
         from clarinet_cli.exceptions import ExitCode

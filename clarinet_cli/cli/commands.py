@@ -1,6 +1,7 @@
 """Subclasses of Typer's groups and commands, and the registration of coroutine functions.
 
-Two attributes are private to Typer: ``_runtime_param`` and ``_protected_args``.
+Private to Typer are ``_runtime_param``, ``_protected_args``, ``display_type_rich`` and
+``_get_number_range_help_str``.
 ``tests/cli/test_typer.py`` checks that they are where they are expected.
 """
 
@@ -44,8 +45,30 @@ class NoCoercion:
             parameter._runtime_param = cls()  # noqa: SLF001 - Typer has no public way
 
 
+class NoTypes:
+    """Removes the types and ranges of parameters from their help; values keep their metavar."""
+
+    @classmethod
+    def apply(cls, parameters: Iterable[Any]) -> None:
+        """Show no types in the help of these parameters."""
+        for parameter in parameters:
+            value = isinstance(parameter, core.TyperOption) and not parameter.is_flag
+            shown = parameter.metavar if value and not parameter.count else ""
+            parameter.display_type_rich = functools.partial(cls._show, shown)
+            parameter._get_number_range_help_str = functools.partial(cls._show, None)  # noqa: SLF001
+
+    @staticmethod
+    def _show(text: Optional[str], **_: object) -> Optional[str]:
+        return text
+
+
 class Command(core.TyperCommand):
     """A command; completing its words does not coerce them."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        NoTypes.apply(self.get_params(ctx))
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command."""
@@ -104,6 +127,11 @@ class Group(core.TyperGroup):
     """
 
     words = ""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        NoTypes.apply(self.get_params(ctx))
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without a command write the help to standard error and exit with 2."""

@@ -17,7 +17,11 @@ async def doctor(
     runtime: Runtime,
     only: Annotated[
         Optional[list[CheckGroup]],
-        typer.Option("--only", help="Only the checks of this group; repeatable."),
+        typer.Option(
+            "--only",
+            metavar="GROUP",
+            help=f"Only the checks of {', '.join(CheckGroup)}; repeatable.",
+        ),
     ] = None,
     skip: Annotated[
         Optional[list[str]],

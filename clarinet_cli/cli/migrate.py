@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from clarinet_cli.cli.commands import RelativeRevisionCommand, command, group
-from clarinet_cli.cli.options import DryRun, Force, LockTimeout, Output, SchemaAnyway, Strict, Yes
+from clarinet_cli.cli.options import (
+    LOCK_TIMEOUT,
+    DryRun,
+    Force,
+    LockTimeout,
+    Output,
+    SchemaAnyway,
+    Strict,
+    Yes,
+)
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import Listing, render, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
@@ -48,7 +57,7 @@ async def upgrade(
     ] = "head",
     sql: Sql = False,
     schema_anyway: SchemaAnyway = False,
-    lock_timeout: LockTimeout = 60.0,
+    lock_timeout: LockTimeout = LOCK_TIMEOUT,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -80,7 +89,7 @@ async def downgrade(
         str, typer.Argument(metavar="REV|-N", help="A revision, its prefix, 'base', or '-N'.")
     ],
     sql: Sql = False,
-    lock_timeout: LockTimeout = 60.0,
+    lock_timeout: LockTimeout = LOCK_TIMEOUT,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,
@@ -140,7 +149,9 @@ async def history(runtime: Runtime, output: Output = None) -> None:
 @command(app)
 async def create(
     runtime: Runtime,
-    message: Annotated[str, typer.Option("--message", "-m", help="What the revision does.")],
+    message: Annotated[
+        str, typer.Option("--message", "-m", metavar="TEXT", help="What the revision does.")
+    ],
     empty: Annotated[
         bool, typer.Option("--empty", help="Without operations, to be edited by hand.")
     ] = False,
@@ -186,7 +197,7 @@ async def stamp(
     force: Annotated[
         bool, typer.Option("--force", help="Don't compare the tables with the revision.")
     ] = False,
-    lock_timeout: LockTimeout = 60.0,
+    lock_timeout: LockTimeout = LOCK_TIMEOUT,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:

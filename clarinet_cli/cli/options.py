@@ -11,13 +11,25 @@ import typer
 from clarinet_cli.cli.completion import complete_emails, complete_roles, complete_states
 from clarinet_cli.cli.writer import ColorMode
 from clarinet_cli.exceptions import INVALID
-from clarinet_cli.types import OutputFormat, SessionFilter, StateName, StatsFormat
+from clarinet_cli.types import SETTLE_SECONDS, OutputFormat, SessionFilter, StateName, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
 MAX_INTEGER = 2**63 - 1  # of an integer in the database
 MAX_SECONDS = 366 * 86400
 MIN_INTERVAL_SECONDS = 0.1
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Seconds(float):
+    """A default of an option, which help shows as a duration is typed: ``60s``."""
+
+    def __str__(self) -> str:
+        """Return the seconds with their unit."""
+        return f"{self:g}s"
+
+
+LOCK_TIMEOUT = Seconds(60)
+SETTLE_TIME = Seconds(SETTLE_SECONDS)
 
 
 def parse_duration(text: str | float) -> float:
@@ -123,14 +135,14 @@ def split_states(values: Optional[list[str]]) -> list[StateName]:
 
 def _output(formats: type[StrEnum]) -> Any:
     """Return the option that chooses one of some formats, named in its help."""
+    *names, last = formats
     return typer.Option(
         "--output",
         "-o",
         envvar="CLARINET_OUTPUT",
         show_envvar=True,
         metavar="FORMAT",  # all of them in this column would leave 80 columns no room
-        help=f"The format of the data on standard output: {', '.join(formats)}.",
-        show_default="table",
+        help=f"The format of standard output: {' or '.join([', '.join(names), last])}.",
         case_sensitive=False,
     )
 
@@ -139,9 +151,14 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing on success, one line on failure.")
 ]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for debugging.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Log more; twice for debugging.", show_default=False
+    ),
 ]
-Color = Annotated[ColorMode, typer.Option(help="When to colour.")]
+Color = Annotated[
+    ColorMode, typer.Option(metavar="WHEN", help="Colour the output: auto, always or never.")
+]
 NoInput = Annotated[bool, typer.Option("--no-input", help="Never prompt.")]
 Output = Annotated[Optional[OutputFormat], _output(OutputFormat)]
 StatsOutput = Annotated[Optional[StatsFormat], _output(StatsFormat)]

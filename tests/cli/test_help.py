@@ -4,11 +4,12 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from uuid import UUID
 
 import pytest
 import typer
+from typer import core
 from typer.testing import CliRunner
 
 from clarinet_cli.cli.app import app
@@ -60,6 +61,41 @@ def test_no_option_is_cut_in_80_columns(name: str) -> None:
     assert "…" not in result.stdout
 
 
+@pytest.mark.parametrize("columns", ["80", "120", None])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_shows_what_an_operator_types(name: str, columns: Optional[str]) -> None:
+    """No type of Python, no value that can't be typed, no escape sequence, no markup lost.
+
+    Without a width it is the help in a pipe.
+    """
+    words = [*name.split(), "--help"]
+    shown = CliRunner().invoke(app, words, env={"COLUMNS": columns}).stdout
+    assert not re.findall(r"<\w+|\[\d*<?=?x|default: \(|default: \d+\.\d|…|\x1b", shown)
+    parameters = COMMANDS[name].params if name else []
+    texts = [COMMANDS[name].help if name else "", *(item.help for item in parameters)]
+    assert not [text for text in texts if "[" in (text or "")]  # Rich takes it for a style
+    options = [item for item in parameters if isinstance(item, core.TyperOption)]
+    valued = [item for item in options if not item.is_flag and not item.count]
+    assert not [item.name for item in valued if not item.metavar]
+    assert not [item.metavar for item in valued if str(item.metavar) not in shown]
+    assert max(map(len, shown.splitlines())) <= int(columns or 80)
+
+
+def test_the_reference_names_each_variable_that_an_option_reads() -> None:
+    """The options' variables are in their rows and in the table of variables."""
+    text = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    table = text.partition("## Environment variables")[2]
+    variables = {
+        item.envvar
+        for command in [typer.main.get_command(app), *COMMANDS.values()]
+        for item in command.params
+        if item.envvar
+    }
+    assert variables == {"CLARINET_OUTPUT", "CLARINET_PROJECT", "CLARINET_SETTLE"}
+    assert not [name for name in variables if f"| `{name}` |" not in table]
+    assert not [name for name in variables if f"Variable: `{name}`" not in text]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_terminal_wraps_each_paragraph(name: str) -> None:
     """No line of the help is broken where the source breaks it."""
@@ -67,8 +103,8 @@ def test_the_terminal_wraps_each_paragraph(name: str) -> None:
     assert not [part for part in paragraphs if "\n" in part.strip()]
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if " " in name])
-def test_each_command_of_a_group_has_an_example(name: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_an_example(name: str) -> None:
     """The help of each command shows it in use."""
     assert EXAMPLE.search(COMMANDS[name].help or ""), name
 

@@ -49,3 +49,11 @@ def test_completion_finds_the_command_and_the_parameter_of_a_word() -> None:
     assert {"bash", "zsh", "fish"} <= set(_completion_shared._completion_scripts)
     parameters = inspect.signature(_completion_shared.install).parameters
     assert {"shell", "prog_name", "complete_var"} <= set(parameters), MOVED.format("install")
+
+
+def test_the_help_of_a_parameter_asks_for_its_type_and_range() -> None:
+    """The help of Typer calls two methods of a parameter, which are replaced."""
+    parameter = next(item for item in root_command().params if item.name == "color")
+    assert hasattr(parameter, "display_type_rich"), MOVED.format("display_type_rich")
+    range_of = getattr(parameter, "_get_number_range_help_str", None)
+    assert callable(range_of), MOVED.format("_get_number_range_help_str")

@@ -8,6 +8,7 @@ import typer
 from clarinet_cli.cli.admin.report import report_change
 from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
+    SETTLE_TIME,
     USER_HELP,
     DryRun,
     GeneratePassword,
@@ -22,7 +23,7 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import SETTLE_SECONDS, OutputFormat
+from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.services.accounts.changes import AccountOperation
@@ -43,7 +44,7 @@ async def promote(
 async def demote(
     runtime: Runtime,
     user: UserArgument,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -71,7 +72,7 @@ async def activate(
 async def deactivate(
     runtime: Runtime,
     user: UserArgument,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -88,7 +89,7 @@ async def set_email(
     runtime: Runtime,
     user: UserArgument,
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new e-mail address.")],
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -142,11 +143,11 @@ async def delete(
     soft: Annotated[
         bool,
         typer.Option(
-            "--soft", help="Set the column soft_delete of [mapping], and keep the account's row."
+            "--soft", help="Set the mapped column soft_delete, and keep the account's row."
         ),
     ] = False,
     yes: Yes = False,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -171,8 +172,7 @@ async def reset_password(
         Optional[str],
         typer.Argument(
             metavar="USER",
-            help=USER_HELP,
-            show_default="admin_email",
+            help=f"{USER_HELP} By default that of admin_email in the settings.",
             autocompletion=complete_emails,
         ),
     ] = None,
@@ -182,7 +182,7 @@ async def reset_password(
     keep_sessions: Annotated[
         bool, typer.Option("--keep-sessions", help="Don't revoke the account's sessions.")
     ] = False,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,

@@ -7,6 +7,7 @@ import typer
 from clarinet_cli.cli.admin.report import report_change
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import (
+    SETTLE_TIME,
     DryRun,
     GeneratePassword,
     Output,
@@ -17,7 +18,6 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
-from clarinet_cli.types import SETTLE_SECONDS
 
 
 async def create(
@@ -25,7 +25,8 @@ async def create(
     address: Annotated[
         Optional[str],
         typer.Argument(
-            metavar="[USER]", help="The e-mail address of the account.", show_default="admin_email"
+            metavar="USER",
+            help="The e-mail address of the account. By default admin_email of the settings.",
         ),
     ] = None,
     email: Annotated[
@@ -53,7 +54,7 @@ async def create(
     update: Annotated[
         bool, typer.Option("--update", help="Make an existing account an active superuser.")
     ] = False,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,
@@ -113,7 +114,7 @@ async def create(
 
 async def ensure(
     runtime: Runtime,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     password_stdin: PasswordStdin = False,
     password_file: PasswordFile = None,
     generate_password: GeneratePassword = False,

@@ -7,12 +7,12 @@ import typer
 
 from clarinet_cli.cli.admin.report import report_changes
 from clarinet_cli.cli.inputs import read_file
-from clarinet_cli.cli.options import DryRun, GeneratePassword, Output, SettleTime
+from clarinet_cli.cli.options import SETTLE_TIME, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import PasswordOutput
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import Listing, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import SETTLE_SECONDS, STDIO, OutputFormat
+from clarinet_cli.types import STDIO, OutputFormat
 
 APPLIED_COLUMNS = ("mark", "email", "changes", "sessions_revoked", "password")
 
@@ -38,7 +38,7 @@ async def apply(
         bool, typer.Option("--prune", help="Deactivate the accounts that are not in the file.")
     ] = False,
     generate_password: GeneratePassword = False,
-    settle: SettleTime = SETTLE_SECONDS,
+    settle: SettleTime = SETTLE_TIME,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.options import DryRun, LockTimeout, Output, Yes
+from clarinet_cli.cli.options import LOCK_TIMEOUT, DryRun, LockTimeout, Output, Yes
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
@@ -30,7 +30,7 @@ async def backup(
     runtime: Runtime,
     file: Annotated[
         Optional[Path],
-        typer.Argument(metavar="[FILE]", help="The file to write, or - for standard output."),
+        typer.Argument(metavar="FILE", help="The file to write, or - for standard output."),
     ] = None,
     directory: Annotated[
         Optional[Path],
@@ -125,8 +125,8 @@ async def restore(
         Optional[bool],
         typer.Option(
             "--revoke-sessions/--keep-sessions",
-            help="Don't restore sessions: one revoked after the backup would become valid again.",
-            show_default="prompt; revoke with --yes",
+            help="Don't restore sessions: one revoked after the backup would become valid again. "
+            "By default it asks; with --yes they are revoked.",
         ),
     ] = None,
     safety_copy: Annotated[
@@ -136,7 +136,7 @@ async def restore(
             help="Back up the current database first, next to it or in the project directory.",
         ),
     ] = True,
-    lock_timeout: LockTimeout = 60.0,
+    lock_timeout: LockTimeout = LOCK_TIMEOUT,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,

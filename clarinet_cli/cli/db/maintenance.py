@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from clarinet_cli.cli.options import (
+    LOCK_TIMEOUT,
     DryRun,
     GeneratePassword,
     LockTimeout,
@@ -47,8 +48,8 @@ async def init(
 
     Creates the database, applies the migrations, adds missing roles and (admin_auto_create)
     the first superuser. The schema of a database that a server migrates is not changed; where
-    the project has that server's migrations, they have to run first. The schema of an
-    application ([mapping]) is never changed: there --admin-only is required.
+    the project has that server's migrations, they have to run first. The schema of a
+    mapped application is never changed: there --admin-only is required.
 
     Example: clarinet db init --generate-password
     """
@@ -173,7 +174,7 @@ async def shell(
 
 async def reset(
     runtime: Runtime,
-    lock_timeout: LockTimeout = 60.0,
+    lock_timeout: LockTimeout = LOCK_TIMEOUT,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,

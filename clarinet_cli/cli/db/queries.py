@@ -7,7 +7,7 @@ import typer
 
 from clarinet_cli.cli.changes import field_changes
 from clarinet_cli.cli.formats import as_fields
-from clarinet_cli.cli.options import Output, Strict, Watch, parse_duration
+from clarinet_cli.cli.options import Output, Seconds, Strict, Watch, parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import interactive, prompt
 from clarinet_cli.cli.render import render, render_findings
@@ -50,12 +50,13 @@ async def status(runtime: Runtime, interval: Watch = None, output: Output = None
 async def wait(
     runtime: Runtime,
     readiness: Annotated[
-        Readiness, typer.Option("--for", help="What counts as ready.")
+        Readiness,
+        typer.Option("--for", metavar="WHAT", help="What has to be ready: connection or schema."),
     ] = Readiness.CONNECTION,
     timeout: Annotated[
         float,
         typer.Option(parser=parse_duration, metavar="TIME", help="Fail after this time."),
-    ] = 60.0,
+    ] = Seconds(60),
     output: Output = None,
 ) -> None:
     """Wait until the database is ready.

@@ -68,8 +68,7 @@ async def cleanup(
         typer.Option(
             parser=parse_duration,
             metavar="TIME",
-            help="Pause between two transactions.",
-            show_default="depends on the database",
+            help="Pause between two transactions. By default as the database needs it.",
         ),
     ] = None,
     every: Annotated[

@@ -51,8 +51,9 @@ async def list_all(
         typer.Option(
             min=1,
             max=MAX_INTEGER,
-            help="Maximum number of sessions, newest first.",
-            show_default=f"{TERMINAL_LIMIT} on a terminal, else all",
+            metavar="N",
+            help="Maximum number of sessions, newest first. By default "
+            f"{TERMINAL_LIMIT} on a terminal, else all.",
         ),
     ] = None,
     interval: Watch = None,

@@ -23,7 +23,10 @@ MORE_HINT = "'-o plain' or '-o jsonl' shows all"
 
 async def stats(
     runtime: Runtime,
-    by: Annotated[Optional[GroupBy], typer.Option("--by", help="Group by this column.")] = None,
+    by: Annotated[
+        Optional[GroupBy],
+        typer.Option("--by", metavar="KEY", help=f"Group by this key: {', '.join(GroupBy)}."),
+    ] = None,
     top: Annotated[
         Optional[int],
         typer.Option(
