@@ -62,7 +62,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
     _require_complete(tables)
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
     for table in checked:
-        found = await _columns(session, tables, table)
+        found = await _columns(session, tables, KEYS[table], tables.physical(table)[1])
         _require_columns(tables, table, found)
     if tables.capabilities.sessions:
         await _require_key(session, tables)
@@ -70,6 +70,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
         await _require_form(session, tables, USERS, col(User.id), "id")
         if tables.capabilities.sessions:
             await _require_form(session, tables, SESSIONS, col(AccessToken.user_id), "user_id")
+    await _require_role_links(session, tables)
     tables.checked_at = monotonic()
 
 
@@ -109,20 +110,40 @@ def _require_complete(tables: MappedTables) -> None:
         raise _mismatch("schema", "none on SQLite", mapping.schema_name)
 
 
-async def _columns(session: AsyncSession, tables: MappedTables, table: str) -> dict[str, str]:
-    """Return the types of an application's columns by name.
+async def _require_role_links(session: AsyncSession, tables: MappedTables) -> None:
+    """Refuse a mapping whose tables of roles do not exist or lack a column."""
+    link = tables.mapping.role_link
+    if link is None or not tables.capabilities.roles:
+        return
+    places = {
+        "table": (link.table, ("user_id", "role")),
+        "role_table": (link.role_table, ("role_key", "role_name")),
+    }
+    for key, (name, columns) in places.items():
+        if not name:
+            continue
+        found = await _columns(session, tables, f"role_link.{key}", name)
+        for column in columns:
+            wanted = getattr(link, column)
+            if wanted not in found:
+                raise _mismatch(f"role_link.{column}", f"a column {wanted}", "none")
+
+
+async def _columns(
+    session: AsyncSession, tables: MappedTables, key: str, name: str
+) -> dict[str, str]:
+    """Return the types of the columns of a table by name; *key* is that of the mapping.
 
     Raises:
         ConfigurationError: There is no such table.
     """
-    _, name = tables.physical(table)
     if tables.on_sqlite:
         rows = await session.execute(SQLITE_COLUMNS, {"name": name})
     else:
         rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.place(name)})
     found: dict[str, str] = {column: str(kind) for column, kind in rows}
     if not found:
-        raise _mismatch(KEYS[table], f"a table {tables.place(name)}", "none")
+        raise _mismatch(key, f"a table {tables.place(name)}", "none")
     return found
 
 
@@ -138,6 +159,8 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
         elif key.startswith("is_") and not found[name].startswith(("bool", "tinyint")):
             raise _mismatch(place, "boolean", found[name])
     extra = [("soft_delete", tables.mapping.soft_delete)]
+    if tables.mapping.roles == "column":
+        extra.append(("role_column", tables.mapping.role_column))
     if tables.mapping.login != "email":
         extra.append(("login", tables.mapping.login))
     for key, name in extra if table == USERS else ():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 
 from clarinet_cli.exceptions import ExitCode
 from tests.mapping.applications import ADA, BOB, EVE, HASH, Application, application, populated
@@ -196,3 +197,35 @@ def test_an_account_is_marked_as_deleted(shop: Application) -> None:
     assert [row["email"] for row in run("admin", "list", "--all")] == [ADA, EVE]
     assert shop.project.run("admin", "show", BOB).code == ExitCode.NOT_FOUND
     assert shop.project.run("admin", "delete", ADA, "--soft", "--yes").code == ExitCode.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("role_link.table", "a table gone"),
+        ("role_link.role", "a column gone"),
+        ("role_link.role_table", "a table gone"),
+    ],
+)
+def test_tables_of_roles_that_do_not_fit_are_refused(
+    jwt: Application, key: str, expected: str
+) -> None:
+    """Exit 78 with key, expected and found."""
+    file = jwt.project.directory / "settings.toml"
+    name = key.rpartition(".")[2]
+    document = tomlkit.parse(file.read_text())
+    mapping: Any = document["mapping"]
+    mapping["role_link"] = {**mapping["role_link"], name: "gone"}
+    file.write_text(tomlkit.dumps(document))
+    result = jwt.project.run("admin", "list")
+    assert result.code == ExitCode.CONFIGURATION, result
+    assert f"mapping.{key}: expected {expected}, found none" in result.stderr
+
+
+@pytest.mark.parametrize("session_name", ["plural-int-pg", "official-sqlite"])
+def test_a_role_column_that_does_not_exist_is_refused(shop: Application) -> None:
+    """Exit 78 with key, expected and found."""
+    add_to_mapping(shop, 'roles = "column"', 'role_column = "rank"')
+    result = shop.project.run("admin", "list")
+    assert result.code == ExitCode.CONFIGURATION, result
+    assert "mapping.role_column: expected a column rank, found none" in result.stderr
