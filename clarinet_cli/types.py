@@ -35,11 +35,15 @@ class UserFilter:
         inactive_only: Only inactive accounts.
         role: Only accounts with this role.
         search: Only accounts whose e-mail address contains this text, in any case.
+        sort: The order, by a field of ``UserRow``; None: by address.
+        limit: The maximum number, the first in the order; None: all.
     """
 
     inactive_only: bool = False
     role: Optional[str] = None
     search: Optional[str] = None
+    sort: Optional["SortKey"] = None
+    limit: Optional[int] = None
 
 
 ANY_USER = UserFilter()
@@ -55,7 +59,8 @@ class SessionFilter:
         agent: Only sessions whose user agent contains this text, in any case.
         older_than: Only sessions created longer ago than this.
         idle_for: Only sessions that were not used for this long.
-        limit: The maximum number, newest first; None: all.
+        limit: The maximum number, the first in the order; None: all.
+        sort: The order, by a field of ``SessionRow``; None: newest first.
     """
 
     states: tuple["StateName", ...] = ()
@@ -64,15 +69,30 @@ class SessionFilter:
     older_than: Optional[timedelta] = None
     idle_for: Optional[timedelta] = None
     limit: Optional[int] = None
+    sort: Optional["SortKey"] = None
 
 
 ANY_SESSION = SessionFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """The order of a listing.
+
+    Attributes:
+        name: The field; rows with the same value are ordered by their id.
+        descending: The highest value first.
+    """
+
+    name: str
+    descending: bool = False
 
 
 class OutputFormat(StrEnum):
     """The format of a command's data on standard output."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
@@ -83,6 +103,7 @@ class StatsFormat(StrEnum):
     """How ``session stats`` writes its data: as all commands do, or as metrics."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Optional, TypeVar
 
+from clarinet_cli.cli.cells import format_cell
 from clarinet_cli.cli.formats import Fields, flatten
-from clarinet_cli.cli.tables import format_cell
 
 RowT = TypeVar("RowT")
 

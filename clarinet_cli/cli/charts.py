@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Optional
 
-from clarinet_cli.cli.tables import (
-    COLUMN_GAP,
-    column_title,
-    display_width,
-    format_cell,
-    relative_time,
-    rich_table,
-)
+from clarinet_cli.cli.cells import column_title, format_cell, relative_time
+from clarinet_cli.cli.tables import COLUMN_GAP, rich_table
+from clarinet_cli.cli.text import display_width
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy
 

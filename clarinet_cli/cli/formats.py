@@ -70,11 +70,15 @@ class Document:
     Args:
         output: JSON, JSONL, CSV or PLAIN.
         header: The names of the columns.
+        selected: Write only these fields, in this order; else all.
     """
 
-    def __init__(self, output: OutputFormat, header: list[str]) -> None:
+    def __init__(
+        self, output: OutputFormat, header: Sequence[str], *, selected: bool = False
+    ) -> None:
         self.output = output
         self.header = header
+        self.selected = selected
         self.rows = 0
 
     def begin(self) -> str:
@@ -94,12 +98,14 @@ class Document:
         each row.
         """
         if self.output is OutputFormat.JSONL and isinstance(rows, SessionPage):
-            return columns_as_jsonl(self.header, rows.columns)
+            return columns_as_jsonl(self.header, rows.select(self.header))
         return "".join([self.row(as_fields(row)) for row in rows])
 
     def row(self, values: Fields) -> str:
         """Return one row."""
         self.rows += 1
+        if self.selected:
+            values = {name: values.get(name) for name in self.header}
         match self.output:
             case OutputFormat.JSON:
                 separator = "\n" if self.rows == 1 else ",\n"
@@ -168,7 +174,7 @@ def _csv_cell(value: object) -> str:
     return text if isinstance(value, (int, float, datetime)) else spreadsheet_safe(text)
 
 
-def _csv_line(cells: list[str]) -> str:
+def _csv_line(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()

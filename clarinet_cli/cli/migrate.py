@@ -7,20 +7,29 @@ import typer
 from clarinet_cli.cli.commands import RelativeRevisionCommand, command, group
 from clarinet_cli.cli.options import (
     LOCK_TIMEOUT,
+    Columns,
     DryRun,
     Force,
+    Limit,
     LockTimeout,
     Output,
     SchemaAnyway,
+    Sort,
     Strict,
     Yes,
 )
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import Listing, render, render_findings, render_list
+from clarinet_cli.cli.render import (
+    TABLE_FORMATS,
+    Listing,
+    RowLimit,
+    render,
+    render_findings,
+    render_list,
+)
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import row_counts
 from clarinet_cli.exceptions import ExitCode
-from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import MigrationRun
@@ -134,7 +143,13 @@ async def status(
 
 
 @command(app)
-async def history(runtime: Runtime, output: Output = None) -> None:
+async def history(
+    runtime: Runtime,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = None,
+    output: Output = None,
+) -> None:
     """List the revisions, newest first, with marks for current and head.
 
     Example: clarinet migrate history
@@ -142,8 +157,9 @@ async def history(runtime: Runtime, output: Output = None) -> None:
     from clarinet_cli.results import RevisionRow
     from clarinet_cli.services import schema
 
+    listing = Listing(RevisionRow, chosen=columns, order=sort)
     revisions = await schema.history(runtime.settings)
-    render_list(runtime, revisions, output, Listing(RevisionRow))
+    render_list(runtime, revisions, output, listing, RowLimit(limit))
 
 
 @command(app)
@@ -170,7 +186,7 @@ async def create(
     files = await create_revision(runtime.settings, message, empty=empty, dry_run=dry_run)
     if not files:
         runtime.writer.note("nothing to do: the database matches the models")
-    if files or output not in (None, OutputFormat.TABLE):
+    if files or output not in TABLE_FORMATS:
         render_list(runtime, files, output, Listing(FileChange), changed=not dry_run)
 
 

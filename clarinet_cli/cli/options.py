@@ -1,6 +1,7 @@
 """Options and arguments with the same meaning on every command, and the parsers of values."""
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -133,6 +134,31 @@ def split_states(values: Optional[list[str]]) -> list[StateName]:
     return [StateName(name) for name in dict.fromkeys(names)]
 
 
+def require_known(
+    option: str, names: Iterable[str], known: Sequence[str], noun: str = "column"
+) -> None:
+    """Require that an option names only what there is.
+
+    Args:
+        option: The option, for the message.
+        names: What it names.
+        known: What there is.
+        noun: What the names are.
+
+    Raises:
+        InvalidInputError: A name is unknown; the hint has the known ones.
+    """
+    for name in names:
+        if name not in known:
+            from clarinet_cli.spelling import find_misspellings
+
+            meant = " or ".join(map(repr, find_misspellings(name, known)))
+            question = f"; did you mean {meant}?" if meant else ""
+            raise INVALID.with_context(
+                f"{option}: no {noun} {name!r}{question}", hint=f"{noun}s: {', '.join(known)}"
+            )
+
+
 def _output(formats: type[StrEnum]) -> Any:
     """Return the option that chooses one of some formats, named in its help."""
     *names, last = formats
@@ -171,6 +197,26 @@ Watch = Annotated[
         help="Show it again after each interval, 2s by default, until Ctrl-C or q; in a pipe as "
         "JSON lines.",
     ),
+]
+Columns = Annotated[
+    Optional[str],
+    typer.Option(
+        "--columns",
+        metavar="A,B,...",
+        help="Only these fields, in this order, in every format; named as in -o json.",
+    ),
+]
+Sort = Annotated[
+    Optional[str],
+    typer.Option(
+        "--sort",
+        metavar="KEY[:asc|desc]",
+        help="Order by this field, named as in -o json.",
+    ),
+]
+Limit = Annotated[
+    Optional[int],
+    typer.Option("--limit", metavar="N", min=1, max=MAX_INTEGER, help="At most this many rows."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")

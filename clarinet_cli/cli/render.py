@@ -3,11 +3,12 @@
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, field, fields
+from typing import Any, Optional, get_origin
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.formats import RowChunk
+from clarinet_cli.cli.options import require_known
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
     WHOLE_TABLE_ROWS,
@@ -21,9 +22,11 @@ from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import CHECK_FAILED, ClarinetError
 from clarinet_cli.results import Finding, SessionPage
-from clarinet_cli.types import OutputFormat
+from clarinet_cli.types import OutputFormat, SortKey
 
 FINDING_COLUMNS = ("check", "status", "detail")
+DIRECTIONS = ("asc", "desc")
+TABLE_FORMATS = (None, OutputFormat.TABLE, OutputFormat.WIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,65 @@ class Listing:
 
     Attributes:
         row_type: The type of the rows, for the header of an empty CSV document.
-        columns: The fields of a table on a terminal; all by default.
+        columns: The fields of a table on a terminal, those that matter most first; elsewhere
+            the others follow. All by default.
+        kept: How many of the first columns are shown even if the terminal is too narrow for
+            them; None: all.
         empty: The note for an empty table.
         complete: Show all rows on a terminal too, since they can't be queried again.
         titles: The titles of some columns of a table, by field.
+        chosen: The value of ``--columns``.
+        order: The value of ``--sort``.
+
+    Raises:
+        InvalidInputError: *chosen* or *order* names a field that the rows don't have.
     """
 
     row_type: type
     columns: Sequence[str] = ()
+    kept: Optional[int] = None
     empty: str = "nothing to show"
     complete: bool = False
     titles: Mapping[str, str] = field(default_factory=dict)
+    chosen: Optional[str] = None
+    order: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        known = [item.name for item in fields(self.row_type)]
+        require_known("--columns", self.selected, known)
+        if self.sort is not None:
+            lists = [item.name for item in fields(self.row_type) if get_origin(item.type) is tuple]
+            sortable = [name for name in known if name not in lists]
+            require_known("--sort", [self.sort.name], sortable, "key")
+
+    @property
+    def selected(self) -> Sequence[str]:
+        """The fields to write in every format, each once; empty: all."""
+        if self.chosen is None:
+            return ()
+        return tuple(dict.fromkeys(name.strip() for name in self.chosen.split(",")))
+
+    @property
+    def sort(self) -> Optional[SortKey]:
+        """The order; None: that of the listing."""
+        if self.order is None:
+            return None
+        name, _, direction = self.order.partition(":")
+        require_known("--sort", [direction or "asc"], DIRECTIONS, "direction")
+        return SortKey(name.strip(), descending=direction == "desc")
+
+    def sorted(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Return rows in the order of ``--sort``; missing values come before all others."""
+        key = self.sort
+        if key is None:
+            return rows
+        found = [(getattr(row, key.name), row) for row in rows]
+        found.sort(
+            key=lambda pair: (pair[0] is not None, pair[0]) if pair[0] is not None else (False,),
+            reverse=key.descending,
+        )
+        return [row for _, row in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +110,21 @@ class RowLimit:
 
     @property
     def fetched(self) -> Optional[int]:
-        """How many rows to query: one more than the default, to know whether there are more."""
+        """How many rows to query: one more than are shown, to know whether there are more."""
         shown = self.shown
-        return self.given if shown is None else shown + 1
+        return None if shown is None else shown + 1
 
     @property
     def shown(self) -> Optional[int]:
-        """The default limit where it applies."""
-        return self.default if self.given is None and sys.stdout.isatty() else None
+        """How many rows to show; None: all, or those of a table."""
+        if self.given is not None:
+            return self.given
+        return self.default if sys.stdout.isatty() else None
+
+    @property
+    def note(self) -> str:
+        """The advice when there are more rows."""
+        return "there are more" if self.given is not None else "'--limit N' shows more"
 
 
 def shows_table(runtime: Runtime, output: Optional[OutputFormat]) -> bool:
@@ -95,8 +153,8 @@ def render(
         if output is None and writer.quiet:
             if values.get("password"):
                 writer.write([formats.password_line(values, listed=False)])
-        elif output in (None, OutputFormat.TABLE):
-            write_record(writer, values)
+        elif output in TABLE_FORMATS:
+            write_record(writer, values, wide=output is OutputFormat.WIDE)
         elif output is OutputFormat.JSON:
             writer.write([formats.as_json(values)])
         elif output is OutputFormat.PLAIN:
@@ -110,6 +168,7 @@ def render_list(
     rows: Sequence[Any],
     output: Optional[OutputFormat],
     listing: Listing,
+    limit: RowLimit = RowLimit(),
     *,
     changed: bool = False,
 ) -> None:
@@ -119,14 +178,15 @@ def render_list(
         runtime: See there.
         rows: Dataclasses of one type.
         output: See there.
-        listing: The presentation.
+        listing: The presentation; with ``--sort`` its order.
+        limit: How many rows to show.
         changed: See there.
 
     Raises:
         ClarinetError: Standard output can't be written.
     """
     with _tolerate_write_errors(runtime.writer, enabled=changed):
-        _RowRenderer(runtime, output, listing).write_all(rows)
+        _RowRenderer(runtime, output, listing, limit).write_all(listing.sorted(rows))
 
 
 async def render_rows(
@@ -204,23 +264,18 @@ class _RowRenderer:
     ) -> None:
         self._writer = writer = runtime.writer
         self._sink: Sink
-        self._remaining, self._advice = limit.shown, "'--limit N' shows more"
+        self._remaining, self._advice = limit.shown, limit.note
         if output is None and writer.quiet:
             self._sink = PasswordSink(writer)
-        elif output in (None, OutputFormat.TABLE):
+        elif output in TABLE_FORMATS:
             terminal = sys.stdout.isatty()
-            self._sink = TableSink(
-                writer,
-                listing.columns,
-                listing.empty,
-                terminal=terminal,
-                titles=listing.titles,
-            )
+            fitted = terminal and output is not OutputFormat.WIDE
+            self._sink = TableSink(writer, listing, writer.console().width if fitted else None)
             if terminal and limit == RowLimit() and not listing.complete:
                 self._remaining = WHOLE_TABLE_ROWS
                 self._advice = "'-o plain' or '-o jsonl' shows all"
-        else:
-            self._sink = DocumentSink(writer, output, listing.row_type)
+        elif output is not None:
+            self._sink = DocumentSink(writer, output, listing)
         self._limit = self._remaining
         self._pipe_closed = self._truncated = False
 

@@ -2,15 +2,20 @@
 
 import io
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
+from clarinet_cli.cli.fitting import wrap_words
 from clarinet_cli.cli.formats import Document, Fields, RowChunk
+from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
-WHOLE_TABLE_ROWS = 500  # Rich takes about 0.9 s for 1000 rows
+if TYPE_CHECKING:
+    from clarinet_cli.cli.render import Listing
+
+WHOLE_TABLE_ROWS = 500  # these determine the widths of the columns
 
 
 class Sink(Protocol):
@@ -26,10 +31,10 @@ class Sink(Protocol):
 class DocumentSink:
     """Writes a document in a machine-readable format."""
 
-    def __init__(self, writer: Writer, output: OutputFormat, row_type: type) -> None:
+    def __init__(self, writer: Writer, output: OutputFormat, listing: "Listing") -> None:
         self._writer = writer
         self._output = output
-        self._row_type = row_type
+        self._listing = listing
         self._document: Optional[Document] = None
 
     def add(self, rows: RowChunk) -> bool:
@@ -37,8 +42,7 @@ class DocumentSink:
         start, first = "", self._document is None
         if self._document is None:
             # Started by the first row: a failed query leaves no incomplete document.
-            header = formats.header(self._row_type, rows)
-            self._document = Document(self._output, header)
+            self._document = self._make_document(rows)
             start = self._document.begin()
         text = start + self._document.chunk(rows)
         return self._writer.write([text], flush=first or len(rows) > 1)
@@ -47,59 +51,81 @@ class DocumentSink:
         """Write the end of the document."""
         start = ""
         if self._document is None:
-            self._document = Document(self._output, formats.header(self._row_type))
+            self._document = self._make_document(())
             start = self._document.begin()
         self._writer.write([start, self._document.end()])
 
+    def _make_document(self, rows: RowChunk) -> Document:
+        selected = self._listing.selected
+        header = selected or formats.header(self._listing.row_type, rows)
+        return Document(self._output, header, selected=bool(selected))
+
 
 class TableSink:
-    """Writes a table: as a whole when it is short, else row by row."""
+    """Writes a table row by row; the first rows determine the widths of its columns.
 
-    def __init__(
-        self,
-        writer: Writer,
-        columns: Sequence[str],
-        empty: str,
-        *,
-        terminal: bool,
-        titles: Mapping[str, str],
-    ) -> None:
+    Args:
+        writer: Writes to standard output.
+        listing: The presentation.
+        width: The columns of the terminal, to choose columns that fit; None: all columns,
+            as wide as their content.
+    """
+
+    def __init__(self, writer: Writer, listing: "Listing", width: Optional[int]) -> None:
         self._writer = writer
-        self._columns = columns
-        self._empty = empty
-        self._titles = titles
-        self._terminal = terminal
+        self._listing = listing
+        self._width = width
         self._first: list[Fields] = []
-        self._aligned: Optional[tables.AlignedRows] = None
+        self._table: Optional[tables.AlignedRows | tables.FittedRows] = None
+        self._passwords: list[Fields] = []
 
     def add(self, rows: RowChunk) -> bool:
         """Write some rows; the first ones are buffered, since they determine the widths."""
         values = [formats.as_fields(row) for row in rows]
-        if self._aligned is None:
+        if self._width is not None:
+            self._passwords += [row for row in values if row.get("password")]
+        if self._table is None:
             self._first += values
             return len(self._first) <= WHOLE_TABLE_ROWS or self._begin()
-        return self._writer.write(map(self._aligned.row, values), utf8=False, flush=False)
+        return self._writer.write(map(self._table.row, values), utf8=False, flush=False)
 
     def end(self) -> None:
-        """Write the buffered rows."""
-        if self._aligned is not None:
-            self._writer.write([], utf8=False)
-        elif not self._first:
-            self._writer.note(self._empty)
-        elif self._terminal:
-            width = self._writer.console().width
-            write_rich(self._writer, tables.rich_rows(self._first, self._columns, width))
-        else:
+        """Write the buffered rows; on a terminal also passwords and which columns are hidden."""
+        if not self._first:
+            self._writer.note(self._listing.empty)
+            return
+        if self._table is None:
             self._begin()
+        for row in self._passwords:
+            whose = f" of {printable(row['email'])}" if "email" in row else ""
+            self._writer.write([f"\npassword{whose}:\n{row['password']}\n"], utf8=False)
+        if self._width is not None and isinstance(self._table, tables.FittedRows):
+            hidden = ", ".join(self._table.hidden)
+            text = f"hidden: {hidden}; '-o wide' shows all columns" if hidden else ""
+            for line in filter(None, wrap_words(text, self._width)):
+                self._writer.note(line)
 
     def _begin(self) -> bool:
-        columns = self._columns if self._terminal else ()
         styled = self._writer.is_styled(sys.stdout)
-        rows = tables.AlignedRows(
-            self._first, columns, compact=self._terminal, styled=styled, titles=self._titles
-        )
-        self._aligned = rows
-        return self._writer.write([rows.header(), *map(rows.row, self._first)], utf8=False)
+        listing, first = self._listing, self._first
+        present = formats.column_names(first)
+        preferred = [name for name in listing.columns if name in present]
+        if self._width is None:
+            columns = listing.selected or list(dict.fromkeys([*preferred, *present]))
+            self._table = tables.AlignedRows(first, columns, styled=styled, titles=listing.titles)
+        else:
+            # On lines of their own passwords are neither cut nor wrapped.
+            columns = [name for name in preferred or present if name != "password"]
+            self._table = tables.FittedRows(
+                first,
+                listing.selected or columns,
+                width=self._width,
+                kept=None if listing.selected else listing.kept,
+                styled=styled,
+                titles=listing.titles,
+            )
+        rows = map(self._table.row, first)
+        return self._writer.write([self._table.header(), *rows], utf8=False)
 
 
 class PasswordSink:
@@ -120,13 +146,22 @@ class PasswordSink:
         """Write nothing."""
 
 
-def write_record(writer: Writer, values: Fields) -> None:
-    """Write one result as a table with a line for each field."""
-    if sys.stdout.isatty():
-        write_rich(writer, tables.rich_record(values))
-    else:
-        styled = writer.is_styled(sys.stdout)
-        writer.write(tables.aligned_record(values, styled=styled), utf8=False)
+def write_record(
+    writer: Writer, values: Fields, titles: Optional[Mapping[str, str]] = None, *, wide: bool
+) -> None:
+    """Write one result as a table with a line for each field.
+
+    Args:
+        writer: Writes to standard output.
+        values: The fields.
+        titles: The titles of some fields.
+        wide: Don't wrap values on a terminal.
+    """
+    styled, width = writer.is_styled(sys.stdout), None
+    if sys.stdout.isatty() and not wide:
+        width = writer.console().width
+    lines = tables.aligned_record(values, styled=styled, width=width, titles=titles)
+    writer.write(lines, utf8=False)
 
 
 def write_rich(writer: Writer, table: Any) -> None:

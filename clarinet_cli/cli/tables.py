@@ -1,22 +1,26 @@
-"""Tables for display: values as words, aligned text for pipes, Rich tables for terminals."""
+"""Tables for display: values as words, aligned text for pipes, fitted text for terminals."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Optional
 from uuid import UUID
 
+from clarinet_cli.cli.cells import (
+    BOLD,
+    RESET,
+    cell_style,
+    column_title,
+    format_cell,
+    is_numeric,
+    relative_time,
+)
+from clarinet_cli.cli.fitting import Column, fit_columns, wrap_words
 from clarinet_cli.cli.formats import Fields, column_names, flatten
-from clarinet_cli.cli.text import printable
-from clarinet_cli.timefmt import iso_text
+from clarinet_cli.cli.text import display_width
 
-SHORT_ID = 8
-SHORT_AGENT = 15  # so that the sessions of a user fit into 80 columns
-TIME_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-KIBI = 1024.0
-TITLES = {"last_accessed": "last used", "ip_address": "address", "user_agent": "agent"}
 COLUMN_GAP = "  "
-BOLD, RESET = "\x1b[1m", "\x1b[0m"
+UNBROKEN = ("id", "email", "ip_address", "user_agent")
+"""Text that is one value even with spaces in it."""
 
 
 class AlignedRows:
@@ -28,7 +32,6 @@ class AlignedRows:
         first: The rows that determine the widths; a wider cell in a later row widens its
             column from there on.
         columns: The fields to show; all those of the first rows when empty.
-        compact: Short ids and relative times, for a terminal.
         styled: Whether the header is bold.
         titles: The titles of some columns, by field; the others' are made of the names.
     """
@@ -38,12 +41,10 @@ class AlignedRows:
         first: Sequence[Fields],
         columns: Sequence[str],
         *,
-        compact: bool,
         styled: bool,
         titles: Optional[Mapping[str, str]] = None,
     ) -> None:
         self._names = columns or column_names(first)
-        self._compact = compact
         self._styled = styled
         flattened = [flatten(row) for row in first]
         self._right = [is_numeric([row.get(name) for row in flattened]) for name in self._names]
@@ -57,7 +58,7 @@ class AlignedRows:
         """Return the titles and a line below them."""
         titles = self._line(self._titles)
         rule = "─" * (sum(self._widths) + len(COLUMN_GAP) * (len(self._widths) - 1))
-        return f"{_bold(titles) if self._styled else titles}\n{rule}\n"
+        return f"{_styled(titles, BOLD) if self._styled else titles}\n{rule}\n"
 
     def row(self, values: Fields) -> str:
         """Return the line of one row."""
@@ -67,9 +68,7 @@ class AlignedRows:
 
     def _cells(self, values: Fields) -> list[str]:
         flattened = flatten(values)
-        return [
-            format_cell(name, flattened.get(name), compact=self._compact) for name in self._names
-        ]
+        return [format_cell(name, flattened.get(name), compact=False) for name in self._names]
 
     def _widen(self, cells: Iterable[str]) -> None:
         self._widths = [
@@ -78,19 +77,150 @@ class AlignedRows:
 
     def _line(self, cells: Sequence[str]) -> str:
         columns = zip(cells, self._widths, self._right, strict=True)
-        return COLUMN_GAP.join([_pad(*column) for column in columns]).rstrip()
+        return COLUMN_GAP.join([_align(*column) for column in columns]).rstrip()
 
 
-def aligned_record(record: Fields, *, styled: bool) -> Iterator[str]:
-    """Yield a line for each field: its title and its value."""
+class FittedRows:
+    """Rows as text for a terminal: the columns that fit, cells wrapped between words.
+
+    What tells rows apart is never cut: when a cell has a word that is wider than its column,
+    the other cells of the row continue on the next line.
+
+    Args:
+        first: The rows that determine columns and widths; not empty.
+        columns: The fields to show, those that matter most first; all when empty.
+        width: The columns that the terminal has.
+        kept: How many of the first columns are shown even if they don't fit; None: all.
+        styled: Whether to colour states and print the header bold.
+        titles: The titles of some columns, by field.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[Fields],
+        columns: Sequence[str],
+        *,
+        width: int,
+        kept: Optional[int] = None,
+        styled: bool,
+        titles: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        self._width = width
+        self._styled = styled
+        flattened = [flatten(row) for row in first]
+        described = [
+            _describe_column(name, (titles or {}).get(name), flattened)
+            for name in columns or column_names(first)
+        ]
+        self._columns = fit_columns(described, width, len(COLUMN_GAP), kept)
+        shown = {column.name for column in self._columns}
+        self.hidden = [column.name for column in described if column.name not in shown]
+
+    def header(self) -> str:
+        """Return the titles and a line below them."""
+        cells = ((column.title, BOLD if self._styled else "") for column in self._columns)
+        gaps = len(COLUMN_GAP) * (len(self._columns) - 1)
+        rule = "─" * min(sum(column.width for column in self._columns) + gaps, self._width)
+        return f"{self._lines(list(cells))}{rule}\n"
+
+    def row(self, values: Fields) -> str:
+        """Return the lines of one row."""
+        flattened = flatten(values)
+        return self._lines(
+            [
+                (
+                    format_cell(column.name, flattened.get(column.name), compact=True),
+                    cell_style(column.name, flattened.get(column.name)) if self._styled else "",
+                )
+                for column in self._columns
+            ]
+        )
+
+    def _lines(self, cells: Sequence[tuple[str, str]]) -> str:
+        """Return the lines of some cells, each a text and its style."""
+        blocks: list[list[tuple[Column, list[str], str]]] = [[]]
+        for column, (text, style) in zip(self._columns, cells, strict=True):
+            lines = wrap_words(text, column.width)
+            blocks[-1].append((column, lines, style))
+            if any(display_width(line) > column.width for line in lines):
+                blocks.append([])
+        if len(blocks) > 1 and (line := self._single_line(blocks)):
+            return line
+        indent = 0
+        shown = ""
+        for block in filter(None, blocks):
+            for number in range(max(len(lines) for _, lines, _ in block)):
+                parts = [
+                    _pad(lines[number] if number < len(lines) else "", column, style)
+                    for column, lines, style in block
+                ]
+                shown += f"{' ' * indent}{COLUMN_GAP.join(parts)}".rstrip() + "\n"
+            indent += sum(column.width + len(COLUMN_GAP) for column, _, _ in block)
+        return shown
+
+    def _single_line(self, blocks: list[list[tuple[Column, list[str], str]]]) -> Optional[str]:
+        """Return a row whose columns are shifted by a wide cell, if it fits into one line."""
+        cells = [cell for block in blocks for cell in block]
+        if any(len(lines) > 1 for _, lines, _ in cells):
+            return None
+        widths = [max(column.width, display_width(lines[0])) for column, lines, _ in cells]
+        if sum(widths) + len(COLUMN_GAP) * (len(widths) - 1) > self._width:
+            return None
+        parts = [_pad(lines[0], column, style) for column, lines, style in cells]
+        return COLUMN_GAP.join(parts).rstrip() + "\n"
+
+
+def _describe_column(name: str, title: Optional[str], rows: Sequence[Fields]) -> Column:
+    """Return a column with the widths that its cells need."""
+    values = [row.get(name) for row in rows]
+    cells = [format_cell(name, value, compact=True) for value in values]
+    title = title or column_title(name)
+    wraps = name not in UNBROKEN and any(
+        isinstance(value, (tuple, list)) or (isinstance(value, str) and " " in value)
+        for value in values
+    )
+    words = [word for text in cells for word in text.split()] if wraps else cells
+    return Column(
+        name,
+        title,
+        right=is_numeric(values),
+        width=max(map(display_width, [title, *cells])),
+        least=max(map(display_width, [title, *words])),
+    )
+
+
+def aligned_record(
+    record: Fields,
+    *,
+    styled: bool,
+    width: Optional[int] = None,
+    titles: Optional[Mapping[str, str]] = None,
+) -> Iterator[str]:
+    """Yield the lines of each field: its title and its value.
+
+    Args:
+        record: The fields.
+        styled: Whether titles are bold and states coloured.
+        width: The columns of a terminal, where values are wrapped between words and a time is
+            also shown relative to now; None: neither.
+        titles: The titles of some fields.
+    """
     named = [
-        (column_title(name), format_cell(name, value, compact=False))
+        (name, (titles or {}).get(name) or column_title(name), value)
         for name, value in flatten(record).items()
     ]
-    widest = max(display_width(name) for name, _ in named)
-    for name, value in named:
-        padded = _pad(name, widest, right=False)
-        yield f"{_bold(padded) if styled else padded}{COLUMN_GAP}{value}\n"
+    widest = max(display_width(title) for _, title, _ in named)
+    room = None if width is None else max(width - widest - len(COLUMN_GAP), 1)
+    for name, title, value in named:
+        text = format_cell(name, value, compact=False)
+        if room is not None and isinstance(value, datetime):
+            text = f"{text} ({relative_time(value, datetime.now(UTC))})"
+        style = cell_style(name, value) if styled else ""
+        padded = f"{title}{' ' * (widest - display_width(title))}"
+        before = f"{_styled(padded, BOLD) if styled else padded}{COLUMN_GAP}"
+        for line in [text] if room is None else wrap_words(text, room):
+            yield f"{before}{_styled(line, style)}\n"
+            before = " " * (widest + len(COLUMN_GAP))
 
 
 def rich_table() -> Any:
@@ -111,66 +241,32 @@ def rich_rows(
     rows: list[Fields],
     columns: Sequence[str],
     screen_width: int,
-    marks: Sequence[str] = (),
+    marks: Sequence[str],
+    kept: Optional[int] = None,
 ) -> Any:
-    """Return a Rich table with a header and a line for each row.
+    """Return rows as a Rich text with a header, for a picture that is shown again.
 
     Args:
         rows: The fields of each row; not empty.
-        columns: The fields to show; all when empty.
+        columns: See ``FittedRows``.
         screen_width: The columns that the terminal has.
         marks: For each row the character before it; the row is bold unless it is a space.
+        kept: See ``FittedRows``.
     """
     from rich.text import Text
 
-    flattened = [flatten(row) for row in rows]
-    shown = columns or column_names(rows)
-    table = rich_table()
-    if marks:
-        table.add_column("", width=1)
-        screen_width -= 1 + len(COLUMN_GAP)
-    cells = [
-        [format_cell(name, row.get(name), compact=True) for name in shown] for row in flattened
-    ]
-    titled = [[column_title(name) for name in shown], *cells]
-    widths = _fit_widths([list(column) for column in zip(*titled, strict=True)], screen_width)
-    for name, wanted in zip(shown, widths, strict=True):
-        right = is_numeric([row.get(name) for row in flattened])
-        table.add_column(
-            Text(column_title(name)),
-            justify="right" if right else "left",
-            overflow="fold",
-            width=wanted,
-        )
-    for number, row in enumerate(cells):
-        mark = [Text(marks[number])] if marks else []
-        changed = bool(marks) and not marks[number].isspace()
-        table.add_row(*mark, *map(Text, row), style="bold" if changed else None)
-    return table
-
-
-def _fit_widths(columns: Sequence[Sequence[str]], screen_width: int) -> list[int]:
-    """Return the widths of columns: the widest are wrapped first, and words broken last.
-
-    Args:
-        columns: The cells of each column, its title included.
-        screen_width: The columns that the terminal has.
-    """
-    widths = [max(map(display_width, cells)) for cells in columns]
-    words = [
-        max((display_width(word) for text in cells for word in text.split()), default=0)
-        for cells in columns
-    ]
-    # The first column is what a row is named by: its words are broken last of all.
-    for least in (words, [words[0], *(1 for _ in words[1:])], [1 for _ in words]):
-        while sum(widths) + len(COLUMN_GAP) * (len(widths) - 1) > screen_width:
-            wider = [
-                number for number, least_width in enumerate(least) if widths[number] > least_width
-            ]
-            if not wider:
-                break
-            widths[max(wider, key=widths.__getitem__)] -= 1
-    return widths
+    indent = 1 + len(COLUMN_GAP)
+    table = FittedRows(rows, columns, width=screen_width - indent, kept=kept, styled=True)
+    shown = Text(no_wrap=True)
+    texts = [(" ", table.header()), *zip(marks, map(table.row, rows), strict=True)]
+    for number, (mark, text) in enumerate(texts):
+        for line in text.splitlines():
+            content = Text.assemble(mark, COLUMN_GAP, Text.from_ansi(line), "\n")
+            content.stylize("bold" if number and not mark.isspace() else "")
+            shown.append_text(content)
+            mark = " "
+    shown.rstrip()
+    return shown
 
 
 def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> Any:
@@ -194,86 +290,16 @@ def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> 
     return table
 
 
-def column_title(name: str) -> str:
-    """Return a field's name as words, short enough for a column's head."""
-    if name in TITLES:
-        return TITLES[name]
-    for suffix in ("_seconds", "_bytes", "_at"):
-        name = name.removesuffix(suffix)
-    return name.removeprefix("is_").replace("_", " ").replace(".", " ")
+def _styled(text: str, style: str) -> str:
+    return f"{style}{text}{RESET}" if style and text else text
 
 
-def relative_time(then: datetime, now: datetime) -> str:
-    """Return a timestamp relative to another, such as ``3 h ago`` or ``in 2 d``."""
-    seconds = (then - now).total_seconds()
-    text = format_duration(abs(seconds))
-    return f"in {text}" if seconds > 0 else f"{text} ago"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time span, which may be negative, in its largest whole unit."""
-    if seconds < 0:
-        return f"-{format_duration(-seconds)}"
-    for unit, length in TIME_UNITS:
-        if seconds >= length or unit == "s":
-            return f"{seconds / length:.0f} {unit}"
-    return "0 s"
-
-
-def is_numeric(values: Sequence[object]) -> bool:
-    """Return whether a column has only numbers, which are aligned to the right."""
-    present = [value for value in values if value is not None]
-    return bool(present) and all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in present
-    )
-
-
-def format_cell(name: str, value: Any, *, compact: bool) -> str:
-    """Return the value of a field for display, untrusted text escaped."""
-    match value:
-        case None | ():
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case datetime():
-            return relative_time(value, datetime.now(UTC)) if compact else iso_text(value)
-        case UUID():
-            return str(value)[:SHORT_ID] if compact else str(value)
-        case tuple() | list():
-            return ", ".join(printable(str(item)) for item in value)
-        case int() if name.endswith("_bytes"):
-            return _format_size(value)
-        case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
-            return str(format_duration(timedelta(seconds=value).total_seconds()))
-        case str() if compact and name == "user_agent":
-            # It only distinguishes rows; pipes get all of it.
-            text = printable(value)
-            return text if len(text) <= SHORT_AGENT else f"{text[: SHORT_AGENT - 1]}…"
-        case _:
-            return printable(str(value))
-
-
-def display_width(text: str) -> int:
-    """Return the columns that a terminal needs for a text."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _bold(text: str) -> str:
-    return f"{BOLD}{text}{RESET}"
-
-
-def _pad(text: str, wanted: int, right: bool) -> str:
+def _align(text: str, wanted: int, right: bool) -> str:
     space = " " * (wanted - display_width(text))
     return f"{space}{text}" if right else f"{text}{space}"
 
 
-def _format_size(count: float) -> str:
-    for unit in BYTE_UNITS:
-        if count < KIBI or unit == BYTE_UNITS[-1]:
-            return f"{count:.0f} {unit}"
-        count /= KIBI
-    return str(count)
+def _pad(text: str, column: Column, style: str) -> str:
+    space = " " * (column.width - display_width(text))
+    shown = _styled(text, style)
+    return f"{space}{shown}" if column.right else f"{shown}{space}"

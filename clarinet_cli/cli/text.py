@@ -42,6 +42,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def display_width(text: str) -> int:
+    """Return the columns that a terminal needs for a text."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
 def row_counts(rows: Mapping[str, int]) -> str:
     """Return the number of rows of each table, such as ``2 in user, 5 in access_token``."""
     return ", ".join(f"{count} in {table}" for table, count in rows.items())

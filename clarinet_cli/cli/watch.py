@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, Self, TextIO, TypeVar, cast
 
 from clarinet_cli.cli import formats
+from clarinet_cli.cli.cells import format_duration
 from clarinet_cli.cli.charts import Canvas
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import write_rich
-from clarinet_cli.cli.tables import format_duration
 from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, ClarinetError

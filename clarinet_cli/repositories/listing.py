@@ -1,4 +1,4 @@
-"""Listing of sessions in pages, newest first, in constant memory.
+"""Listing of sessions in pages, in constant memory.
 
 The reader of a listing may be slow (``| less``), so no transaction stays open between two pages.
 There is no index on ``created_at``; each backend has its own strategy.
@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     any_,
     case,
+    cast,
     func,
     literal,
     or_,
@@ -34,7 +35,14 @@ from clarinet_cli.models.mapped import SESSIONS, mapped_tables
 from clarinet_cli.networks import network_forms
 from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
-from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT, CopiedPages, page_of
+from clarinet_cli.repositories.listing_sqlite import (
+    ADDRESS,
+    AGENT,
+    NEWEST_FIRST,
+    PUBLIC_ID,
+    CopiedPages,
+    page_of,
+)
 from clarinet_cli.repositories.sessions import (
     ID_LENGTH,
     SAME_USER,
@@ -45,14 +53,11 @@ from clarinet_cli.repositories.sessions import (
 )
 from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.timefmt import iso_text
-from clarinet_cli.types import SessionFilter
+from clarinet_cli.types import SessionFilter, SortKey
 
 FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
-CREATED_OR_OLDEST: ColumnElement[datetime] = case(
-    (is_readable_timestamp(CREATED), CREATED), else_=OLDEST
-)
 ITS_USER = col(User.id) == USER_ID
 KEY_BATCH = 40_000  # keys of one scan of the table; a key takes about 100 bytes
 
@@ -86,10 +91,16 @@ async def session_pages(
         user_id: Only sessions of this user.
     """
     query = session_rows(policy).where(*await _conditions(session, policy, where, user_id))
+    sort = where.sort or SortKey("created_at", descending=True)
+    key, descending = _sort_key(policy, sort.name), sort.descending
     if session.get_bind().dialect.name == "sqlite":
         sizes = (FIRST_PAGE, SORTED_PAGE)
-        return CopiedPages(session, session_rows(policy), query, where.limit, sizes=sizes)
-    return KeysetPages(session, query, where.limit)
+        rows = session_rows(policy)
+        order: tuple[ColumnElement[Any], ...] = NEWEST_FIRST
+        if where.sort is not None:
+            order = key.desc() if descending else key, PUBLIC_ID
+        return CopiedPages(session, rows, query, where.limit, order=order, sizes=sizes)
+    return KeysetPages(session, query, where.limit, key, descending=descending)
 
 
 def session_rows(policy: ExpiryPolicy, same_user: ColumnElement[bool] = ITS_USER) -> Select[Any]:
@@ -129,15 +140,27 @@ class KeysetPages:
         session: The session for all pages.
         query: The unordered query for the rows.
         limit: The maximum number of sessions; None: all.
+        key: The expression to order by, never NULL; sessions with the same one by their token.
+        descending: The highest key first.
     """
 
-    def __init__(self, session: AsyncSession, query: Select[Any], limit: Optional[int]) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        query: Select[Any],
+        limit: Optional[int],
+        key: ColumnElement[Any],
+        *,
+        descending: bool,
+    ) -> None:
         self.session = session
-        self.query = query.add_columns(TOKEN.label("token")).order_by(
-            CREATED_OR_OLDEST.desc(), TOKEN
+        self.key = key
+        self.descending = descending
+        self.query = query.add_columns(TOKEN.label("token"), key.label("sort_key")).order_by(
+            key.desc() if descending else key, TOKEN
         )
         self.left = limit
-        self.last: Optional[tuple[datetime, str]] = None
+        self.last: Optional[tuple[Any, str]] = None
         self.tokens: list[str] = []
         self.more = True
 
@@ -163,6 +186,8 @@ class KeysetPages:
         size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
         rows = await self._rows(self.query.limit(size))
         self.more = len(rows) == size
+        if rows:
+            self.last = rows[-1].sort_key, rows[-1].token
         return self._page(rows)
 
     async def _next_tokens(self, last: tuple[datetime, str]) -> bool:
@@ -170,15 +195,20 @@ class KeysetPages:
         size = KEY_BATCH if self.left is None else min(self.left, KEY_BATCH)
         if not self.more or not size:
             return False
-        created, token = last
-        following = or_(
-            CREATED_OR_OLDEST < created, and_(CREATED_OR_OLDEST == created, token < TOKEN)
-        )
-        query = self.query.where(CREATED_OR_OLDEST <= created, following).limit(size)
-        keys = query.with_only_columns(TOKEN, maintain_column_froms=True).subquery()
-        # One array: an object for each row would take more memory than the tokens.
-        found = await self.session.scalar(select(func.array_agg(keys.c.token)))
+        reached, token = last
+        beyond = self.key < reached if self.descending else self.key > reached
+        following = or_(beyond, and_(self.key == reached, token < TOKEN))
+        within = self.key <= reached if self.descending else self.key >= reached
+        query = self.query.where(within, following).limit(size)
+        columns = TOKEN, self.key.label("sort_key")
+        keys = query.with_only_columns(*columns, maintain_column_froms=True).subquery()
+        # One array: an object for each row would take more memory than the tokens. The last key
+        # is that of now: a session that is used meanwhile may have another one in its page.
+        end = func.min(keys.c.sort_key) if self.descending else func.max(keys.c.sort_key)
+        found, key = (await self.session.execute(select(func.array_agg(keys.c.token), end))).one()
         self.tokens = found or []
+        if self.tokens:
+            self.last = key, self.tokens[-1]
         self.more = len(self.tokens) == size
         return bool(self.tokens)
 
@@ -187,12 +217,27 @@ class KeysetPages:
         return rows
 
     def _page(self, rows: Sequence[Row[Any]]) -> SessionPage:
-        """Return rows as a page, and record the last row and the remaining number."""
+        """Return rows as a page, and record the remaining number."""
         if self.left is not None:
             self.left -= len(rows)
-        if rows:
-            self.last = rows[-1].created_at or OLDEST, rows[-1].token
         return page_of(rows, as_id=str, as_instants=_iso_texts, as_texts=list)
+
+
+def _sort_key(policy: ExpiryPolicy, name: str) -> ColumnElement[Any]:
+    """Return the value of a field to order by; a missing one is the lowest."""
+    timestamps = {"created_at": CREATED, "expires_at": EXPIRES, "last_accessed": LAST_ACCESSED}
+    if name in timestamps:
+        timestamp = timestamps[name]
+        return case((is_readable_timestamp(timestamp), timestamp), else_=OLDEST)
+    texts: dict[str, Any] = {
+        "id": func.substr(TOKEN, 1, ID_LENGTH),
+        "user_id": USER_ID,
+        "email": col(User.email),
+        "state": policy.state,
+        "ip_address": ADDRESS,
+        "user_agent": AGENT,
+    }
+    return func.coalesce(cast(texts[name], String), "")
 
 
 async def matching_sessions(

@@ -19,6 +19,7 @@ from typing import Any, Final, Optional
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Integer,
     MetaData,
     Select,
@@ -92,13 +93,14 @@ LISTING: Final = Table(
 
 
 class CopiedPages:
-    """The pages of a listing, newest first.
+    """The pages of a listing.
 
     Args:
         session: The session for all pages, on one connection.
         rows: The unordered query for the fields of all sessions.
         wanted: The unordered query for the sessions to list.
         limit: The maximum number of sessions; None: all.
+        order: The order, without whole tokens in it.
         sizes: The sizes of the first page and of the others.
     """
 
@@ -109,11 +111,12 @@ class CopiedPages:
         wanted: Select[Any],
         limit: Optional[int],
         *,
+        order: Sequence[ColumnElement[Any]],
         sizes: tuple[int, int],
     ) -> None:
         self.session = session
-        self.rows = rows.order_by(*NEWEST_FIRST)
-        self.wanted = wanted if limit is None else wanted.order_by(*NEWEST_FIRST).limit(limit)
+        self.rows = rows.order_by(*order)
+        self.wanted = wanted if limit is None else wanted.order_by(*order).limit(limit)
         self.all_wanted = limit is None and wanted.whereclause is None
         self.first, self.others = sizes
         self.read = 0

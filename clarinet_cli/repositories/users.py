@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     String,
     Subquery,
+    case,
     cast,
     event,
     func,
@@ -44,7 +45,7 @@ from clarinet_cli.repositories.base import (
 )
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.results import DeclaredAccount, UserRow
-from clarinet_cli.types import ANY_USER, StateName, UserFilter
+from clarinet_cli.types import ANY_USER, SortKey, StateName, UserFilter
 
 ID = col(User.id)
 EMAIL = col(User.email)
@@ -327,7 +328,8 @@ class UserRepository(BaseRepository[User]):
             .select_from(User)
             .outerjoin(used, used.c.user_id == canonical_id(ID))
             .outerjoin(roles, roles.c.user_id == canonical_id(ID))
-            .order_by(EMAIL)
+            .order_by(*_order(where.sort, used))
+            .limit(where.limit)
         )
         if superusers_only:
             query = query.where(col(User.is_superuser))
@@ -378,6 +380,18 @@ class UserRepository(BaseRepository[User]):
         """Return the rows of ``stream`` as a list."""
         found = self.stream(policy, superusers_only=superusers_only, where=where, user_id=user_id)
         return [row async for some in found for row in some]
+
+
+def _order(sort: Optional[SortKey], used: Subquery) -> list[Any]:
+    """Return the order of accounts: missing values lowest, then by address, then by id."""
+    if sort is None:
+        return [EMAIL]
+    counted = case((col(User.is_active), func.coalesce(used.c.live, 0)), else_=0)
+    others = {"sessions": counted, "last_accessed": used.c.last_accessed}
+    key: Any = others.get(sort.name)
+    key = col(getattr(User, sort.name)) if key is None else key
+    ordered = key.desc().nulls_last() if sort.descending else key.asc().nulls_first()
+    return [ordered, EMAIL, ID]
 
 
 def _role_names() -> Subquery:

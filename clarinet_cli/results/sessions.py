@@ -1,7 +1,7 @@
 """Results about log-in sessions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Optional, Self
 from uuid import UUID
@@ -54,6 +54,11 @@ class SessionPage:
             yield SessionRow(
                 name, _id(user_id), email, state, created, expires, accessed, address, agent
             )
+
+    def select(self, names: Sequence[str]) -> tuple[Sequence[Any], ...]:
+        """Return the columns of these fields of ``SessionRow``."""
+        every = [item.name for item in fields(SessionRow)]
+        return tuple(self.columns[every.index(name)] for name in names)
 
     def first(self, number: int) -> Self:
         """Return a page of at most the first *number* sessions."""

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clarinet_cli.cli.tables import AlignedRows, display_width
+from clarinet_cli.cli.tables import AlignedRows
+from clarinet_cli.cli.text import display_width
 from tests import oracle
 from tests.cli.scenes import ADA, admin_id
 from tests.cli.terminal import STYLES, terminal
@@ -167,7 +168,7 @@ def test_a_command_without_data_still_has_its_table() -> None:
 
 def lines_of(rows: list[dict[str, object]], *, first: int) -> list[str]:
     """Return the lines of a table whose first rows give the widths."""
-    table = AlignedRows(rows[:first], (), compact=False, styled=False)
+    table = AlignedRows(rows[:first], (), styled=False)
     return (table.header() + "".join(map(table.row, rows))).splitlines()
 
 

@@ -63,7 +63,9 @@ async def apply(
     declared = read_accounts(read_file(file), source, errors)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
-    listing = Listing(AppliedAccount, APPLIED_COLUMNS, "no accounts in the file", complete=True)
+    listing = Listing(
+        AppliedAccount, APPLIED_COLUMNS, empty="no accounts in the file", complete=True
+    )
     display = None if dry_run else PasswordOutput(runtime, output, listing)
 
     def show(rows: list[AppliedAccount]) -> None:

@@ -1,15 +1,25 @@
 """Commands that query accounts."""
 
+from dataclasses import replace
 from typing import Annotated, Optional
 
 import typer
 
 from clarinet_cli.cli.completion import complete_roles
-from clarinet_cli.cli.options import Output, UserArgument
-from clarinet_cli.cli.render import Listing, render, render_list, render_rows
+from clarinet_cli.cli.options import Columns, Limit, Output, Sort, UserArgument
+from clarinet_cli.cli.render import Listing, RowLimit, render, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 
-USER_COLUMNS = ("id", "email", "is_active", "roles", "sessions", "last_accessed")
+USER_COLUMNS = (
+    "id",
+    "email",
+    "is_active",
+    "is_superuser",
+    "roles",
+    "sessions",
+    "last_accessed",
+    "is_verified",
+)
 
 
 async def list_accounts(
@@ -30,9 +40,12 @@ async def list_accounts(
         Optional[str],
         typer.Option(metavar="TEXT", help="Accounts whose address contains this text."),
     ] = None,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = None,
     output: Output = None,
 ) -> None:
-    """List the superusers, or all accounts.
+    """List the superusers, or all accounts, by address unless --sort says otherwise.
 
     --role, --inactive and --search apply to all accounts, superusers or not.
 
@@ -42,11 +55,15 @@ async def list_accounts(
     from clarinet_cli.services.accounts.queries import stream_accounts
     from clarinet_cli.types import ANY_USER, UserFilter
 
+    most = RowLimit(limit)
+    listing = Listing(
+        UserRow, USER_COLUMNS, kept=2, empty="no accounts", chosen=columns, order=sort
+    )
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     every = all_users or where != ANY_USER
+    where = replace(where, sort=listing.sort, limit=most.fetched)
     rows = stream_accounts(runtime.settings, all_users=every, where=where)
-    listing = Listing(UserRow, columns=USER_COLUMNS, empty="no accounts")
-    await render_rows(runtime, rows, output, listing)
+    await render_rows(runtime, rows, output, listing, most)
 
 
 async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> None:
@@ -62,7 +79,13 @@ async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> N
     render(runtime, detail, output)
 
 
-async def roles(runtime: Runtime, output: Output = None) -> None:
+async def roles(
+    runtime: Runtime,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = None,
+    output: Output = None,
+) -> None:
     """List the roles, with the number of accounts that have each.
 
     Example: clarinet admin roles
@@ -73,5 +96,6 @@ async def roles(runtime: Runtime, output: Output = None) -> None:
 
     own = runtime.settings.capabilities.own_schema
     empty = "no roles: 'clarinet db init' creates them" if own else "no roles"
-    listing = Listing(RoleRow, empty=empty)
-    render_list(runtime, await run_operation(runtime.settings, roles_with_members), output, listing)
+    listing = Listing(RoleRow, empty=empty, chosen=columns, order=sort)
+    rows = await run_operation(runtime.settings, roles_with_members)
+    render_list(runtime, rows, output, listing, RowLimit(limit))

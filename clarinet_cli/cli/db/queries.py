@@ -10,10 +10,10 @@ from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import Output, Seconds, Strict, Watch, parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import interactive, prompt
-from clarinet_cli.cli.render import render, render_findings
+from clarinet_cli.cli.render import TABLE_FORMATS, render, render_findings
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_record
-from clarinet_cli.types import OutputFormat, Readiness
+from clarinet_cli.types import Readiness
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
@@ -115,7 +115,7 @@ async def inspect(
     if interactive(runtime) and proposal.values:
         proposal = _prompt_for_session_settings(runtime, proposal)
     result = write_proposal(settings, proposal, force=force) if write else describe(proposal)
-    if output in (None, OutputFormat.TABLE):
+    if output in TABLE_FORMATS:
         render(runtime, replace(result, settings=None), output, changed=write)
         if not runtime.writer.quiet and result.settings:
             runtime.writer.write([f"\n{result.settings}\n"], utf8=False)

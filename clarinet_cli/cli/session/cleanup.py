@@ -7,7 +7,7 @@ import typer
 
 from clarinet_cli.cli.options import DryRun, Output, parse_duration
 from clarinet_cli.cli.progress import progress
-from clarinet_cli.cli.render import render
+from clarinet_cli.cli.render import TABLE_FORMATS, render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import row_counts
 from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
@@ -187,7 +187,7 @@ async def _serve(
     lines = OutputFormat.JSONL if output is OutputFormat.JSON else output
 
     def report(run: "CleanupReport") -> None:
-        if lines not in (None, OutputFormat.TABLE):
+        if lines not in TABLE_FORMATS:
             render(runtime, run, lines, changed=True)
         elif not runtime.verbosity:  # else the log has it already
             runtime.writer.note(

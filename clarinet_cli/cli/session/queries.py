@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -10,12 +11,15 @@ from clarinet_cli.cli.changes import MARKS, compare_rows
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
+    Columns,
     FromNetwork,
     IdleFor,
+    Limit,
     OlderThan,
     OnlyOfUser,
     Output,
     SessionArgument,
+    Sort,
     States,
     UserArgument,
     Watch,
@@ -33,8 +37,9 @@ if TYPE_CHECKING:
     from clarinet_cli.results import SessionRow
     from clarinet_cli.services.unit_of_work import Database
 
-USER_COLUMNS = ("id", "state", "created_at", "last_accessed", "ip_address", "user_agent")
-ALL_COLUMNS = ("id", "email", "state", "created_at", "last_accessed", "ip_address")
+USE_COLUMNS = ("state", "ip_address", "last_accessed", "user_agent", "created_at", "expires_at")
+ALL_COLUMNS = ("id", "email", *USE_COLUMNS, "user_id")
+USER_COLUMNS = ("id", *USE_COLUMNS, "email", "user_id")
 TERMINAL_LIMIT = 100
 
 
@@ -52,14 +57,15 @@ async def list_all(
             min=1,
             max=MAX_INTEGER,
             metavar="N",
-            help="Maximum number of sessions, newest first. By default "
-            f"{TERMINAL_LIMIT} on a terminal, else all.",
+            help=f"At most this many rows. By default {TERMINAL_LIMIT} on a terminal, else all.",
         ),
     ] = None,
+    sort: Sort = None,
+    columns: Columns = None,
     interval: Watch = None,
     output: Output = None,
 ) -> None:
-    """List sessions, newest first.
+    """List sessions, newest first unless --sort says otherwise.
 
     Example: clarinet session list --state idle --older-than 7d -o jsonl
     """
@@ -67,8 +73,11 @@ async def list_all(
     from clarinet_cli.services.sessions.queries import list_sessions
 
     rows = RowLimit(limit, TERMINAL_LIMIT)
+    listing = Listing(
+        SessionRow, ALL_COLUMNS, kept=2, empty="no sessions", chosen=columns, order=sort
+    )
     where = session_filter(state, ip, agent, older_than, idle_for, rows.fetched)
-    listing = Listing(SessionRow, columns=ALL_COLUMNS, empty="no sessions")
+    where = replace(where, sort=listing.sort)
     if interval is not None:
         from clarinet_cli.cli.watch import watch
 
@@ -99,7 +108,7 @@ def _list_view(
 
         most = limit.shown
         shown, earlier = result[:most], (result if before is None else before)[:most]
-        compared = list(compare_rows(earlier, shown, _identity, limit=most or limit.given))
+        compared = list(compare_rows(earlier, shown, _identity, limit=most))
         if not compared:
             return Text(listing.empty)
         rows = [as_fields(row) for row, _ in compared]
@@ -107,9 +116,10 @@ def _list_view(
         # Above the table, whose end may be below that of the screen.
         notes = [Text(MARKS)]
         if len(result) > len(shown):
-            notes.append(Text(f"only the first {most} rows are shown; '--limit N' shows more"))
-        table = rich_rows(rows, listing.columns, canvas.width, marks)
-        return Group(*notes, Text(), table)
+            notes.append(Text(f"only the first {most} rows are shown; {limit.note}"))
+        columns = listing.selected or listing.columns
+        kept = None if listing.selected else listing.kept
+        return Group(*notes, Text(), rich_rows(rows, columns, canvas.width, marks, kept))
 
     return View(read, draw)
 
@@ -124,19 +134,26 @@ async def list_user(
     active: Annotated[
         bool, typer.Option("--active", help="Only sessions that the server accepts.")
     ] = False,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = None,
     output: Output = None,
 ) -> None:
-    """List a user's sessions, newest first.
+    """List a user's sessions, newest first unless --sort says otherwise.
 
     Example: clarinet session list-user ada@example.org --active
     """
     from clarinet_cli.results import SessionRow
     from clarinet_cli.services.sessions.queries import list_sessions
 
-    where = SessionFilter(states=(StateName.ACTIVE,) if active else ())
+    rows = RowLimit(limit)
+    listing = Listing(
+        SessionRow, USER_COLUMNS, kept=2, empty="no sessions", chosen=columns, order=sort
+    )
+    states = (StateName.ACTIVE,) if active else ()
+    where = SessionFilter(states=states, limit=rows.fetched, sort=listing.sort)
     pages = list_sessions(runtime.settings, where, identifier=user)
-    listing = Listing(SessionRow, columns=USER_COLUMNS, empty="no sessions")
-    await render_rows(runtime, pages, output, listing)
+    await render_rows(runtime, pages, output, listing, rows)
     runtime.note_token_digests()
 
 

@@ -1,0 +1,106 @@
+"""Values of fields as words: for tables, records and pictures."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from clarinet_cli.cli.text import printable
+from clarinet_cli.timefmt import iso_text
+
+SHORT_ID = 8
+TIME_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+KIBI = 1024.0
+TITLES = {
+    "last_accessed": "last used",
+    "ip_address": "address",
+    "user_agent": "agent",
+}
+BOLD, RESET = "\x1b[1m", "\x1b[0m"
+GREEN, YELLOW, RED, MAGENTA, DIM = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[35m", "\x1b[2m"
+STYLES: dict[str, dict[object, str]] = {
+    "state": {
+        "active": GREEN,
+        "idle": YELLOW,
+        "expired": DIM,
+        "blocked": RED,
+        "invalid": MAGENTA,
+    },
+    "status": {"ok": GREEN, "warning": YELLOW, "error": RED},
+    "is_active": {False: RED},
+    "is_superuser": {True: BOLD},
+}
+
+
+def column_title(name: str) -> str:
+    """Return a field's name as words, short enough for a column's head."""
+    if name in TITLES:
+        return TITLES[name]
+    for suffix in ("_seconds", "_bytes", "_at"):
+        name = name.removesuffix(suffix)
+    return name.removeprefix("is_").replace("_", " ").replace(".", " ")
+
+
+def relative_time(then: datetime, now: datetime) -> str:
+    """Return a timestamp relative to another, such as ``3 h ago`` or ``in 2 d``."""
+    seconds = (then - now).total_seconds()
+    text = format_duration(abs(seconds))
+    return f"in {text}" if seconds > 0 else f"{text} ago"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time span, which may be negative, in its largest whole unit."""
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
+    for unit, length in TIME_UNITS:
+        if seconds >= length or unit == "s":
+            return f"{seconds / length:.0f} {unit}"
+    return "0 s"
+
+
+def is_numeric(values: Sequence[object]) -> bool:
+    """Return whether a column has only numbers, which are aligned to the right."""
+    present = [value for value in values if value is not None]
+    return bool(present) and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) for value in present
+    )
+
+
+def format_cell(name: str, value: Any, *, compact: bool) -> str:
+    """Return the value of a field for display, untrusted text escaped."""
+    match value:
+        case None | ():
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return relative_time(value, datetime.now(UTC)) if compact else iso_text(value)
+        case UUID():
+            return str(value)[:SHORT_ID] if compact else str(value)
+        case tuple() | list():
+            return ", ".join(printable(str(item)) for item in value)
+        case int() if name.endswith("_bytes"):
+            return _format_size(value)
+        case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
+            return str(format_duration(timedelta(seconds=value).total_seconds()))
+        case str() if compact and name == "user_agent":
+            from clarinet_cli.cli.agents import describe_agent
+
+            return describe_agent(value)
+        case _:
+            return printable(str(value))
+
+
+def cell_style(name: str, value: object) -> str:
+    """Return the escape sequence before a value; empty for plain text."""
+    known = STYLES.get(name)
+    return known.get(value, "") if known and isinstance(value, (str, bool)) else ""
+
+
+def _format_size(count: float) -> str:
+    for unit in BYTE_UNITS:
+        if count < KIBI or unit == BYTE_UNITS[-1]:
+            return f"{count:.0f} {unit}"
+        count /= KIBI
+    return str(count)

@@ -1,0 +1,88 @@
+"""Fitting columns of text into the width of a terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from clarinet_cli.cli.text import display_width
+
+MIN_TEXT = 24  # a column that is wrapped gets this width, unless others need the room
+MIN_WIDTH = 12  # a column is not narrowed below this
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: The field.
+        title: Its title.
+        right: Whether it is aligned to the right.
+        width: The columns of the terminal that its longest cell takes.
+        least: Those that its longest word takes; equal to *width* if cells are not wrapped.
+    """
+
+    name: str
+    title: str
+    right: bool
+    width: int
+    least: int
+
+
+def fit_columns(
+    columns: Sequence[Column], room: int, gap: int, kept: Optional[int] = None
+) -> list[Column]:
+    """Return the columns that fit, with the widths to show them in.
+
+    Columns with several words are wrapped before others are left out. Columns that must be
+    shown are narrowed if they don't fit: their longest cells do not fit then.
+
+    Args:
+        columns: The columns, those that matter most first; not empty.
+        room: The columns that the terminal has.
+        gap: The space between two columns.
+        kept: How many of the first columns must be shown; None: all.
+    """
+    shown: list[Column] = []
+    used = -gap
+    for number, column in enumerate(columns):
+        wanted = max(column.least, min(column.width, MIN_TEXT))
+        if kept is None or number < kept or used + gap + wanted <= room:
+            shown.append(column)
+            used += gap + wanted
+    room -= gap * (len(shown) - 1)
+    widths = [max(column.least, min(column.width, MIN_TEXT)) for column in shown]
+    spare = room - sum(widths)
+    for number, column in enumerate(shown):
+        more = max(min(column.width - widths[number], spare), 0)
+        widths[number] += more
+        spare -= more
+    for floors in (
+        [column.least for column in shown],
+        [min(column.least, max(MIN_WIDTH, display_width(column.title))) for column in shown],
+    ):
+        while sum(widths) > room:
+            wider = [number for number, floor in enumerate(floors) if widths[number] > floor]
+            if not wider:
+                break
+            widths[max(wider, key=widths.__getitem__)] -= 1
+    return [replace(column, width=width) for column, width in zip(shown, widths, strict=True)]
+
+
+def wrap_words(text: str, width: int) -> list[str]:
+    """Return the lines of a text, broken between words only.
+
+    Args:
+        text: The text, in one line.
+        width: The columns for it; a longer word has a line for itself and is not broken.
+    """
+    if display_width(text) <= width:
+        return [text]
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and display_width(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
