@@ -356,7 +356,7 @@ async def clean_up_sessions(
     max_seconds: Optional[float] = None,
     dry_run: bool = False,
 ) -> CleanupReport:
-    """Delete expired and idle sessions in short transactions, beside a running server.
+    """Delete expired and idle sessions in short transactions, while a server runs.
 
     Args:
         settings: Which database, and the lifetime of sessions.

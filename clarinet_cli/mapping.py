@@ -84,7 +84,7 @@ class Mapping(_Table):
         role_link: The link table, for ``roles = "link"``.
         soft_delete: A column that is NULL unless the account is deleted; empty: there is none.
         create_values: The values of further columns of a new account; ``{email}``,
-            ``{local_part}`` and ``{now}``, alone an instant, are replaced.
+            ``{local_part}`` and ``{now}``, alone a timestamp, are replaced.
         token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
             of it, or ``other``, a digest that this tool can't compute; empty: the token itself.
         session_strategy: Where the application keeps its sessions.

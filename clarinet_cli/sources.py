@@ -117,12 +117,12 @@ def _builders(
 
 
 class WrittenKey(NamedTuple):
-    """A key in a source, whether it is one of ours or not.
+    """A key in a source, whether it is a known one or not.
 
     Attributes:
         source: The name of the source for messages.
         written: The key as it is written there.
-        key: The key, inside a table as ``table.key``; None for a variable without our prefix.
+        key: The key, inside a table as ``table.key``; None for a variable without the prefix.
     """
 
     source: str
@@ -152,7 +152,7 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
 
 
 class GivenValue(NamedTuple):
-    """A value that a source gives one of our keys.
+    """A value that a source gives one of the known keys.
 
     Attributes:
         key: The key.

@@ -261,7 +261,7 @@ def with_empty_periods(
 
 
 def _period_number(key: Optional[str], by: GroupBy) -> Optional[int]:
-    """Return the number of a period since the epoch; None if the key is no instant."""
+    """Return the number of a period since the epoch; None if the key is no timestamp."""
     try:
         start = datetime.fromisoformat(key or "")
     except ValueError:

@@ -67,8 +67,8 @@ def _comparing_class(base: Any, tables: MappedTables) -> Any:
                 return str(super().visit_binary(binary, *args, **options))
             qualified = options.get("include_table", True)
             created = tables.column(SESSIONS, CREATED_AT, qualified=qualified)
-            instant = self.process(binary.right, **options)
-            return f"{created} {sign} {tables.latest_creation(instant)}"
+            timestamp = self.process(binary.right, **options)
+            return f"{created} {sign} {tables.latest_creation(timestamp)}"
 
         def _is_mapped(self, table: Any) -> bool:
             """Return whether a table is a Clarinet table and is not read from a temporary copy."""

@@ -207,10 +207,10 @@ class MappedTables:
         return f"CAST(NULL AS {'BOOLEAN' if name.startswith('is_') else kind})"
 
     def latest_creation(self, expiry: str) -> str:
-        """Return when a session was created that expires at an instant.
+        """Return when a session was created that expires at a timestamp.
 
         Args:
-            expiry: The instant as SQL, in the form that the column stores.
+            expiry: The timestamp as SQL, in the form that the column stores.
         """
         seconds = self.mapping.session_lifetime_seconds
         if self.on_sqlite:

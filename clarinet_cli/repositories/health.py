@@ -110,13 +110,13 @@ class HealthRepository:
         return Backlog(count, await self.session.scalar(oldest))
 
     async def passed_partitions(self, column: str, until: datetime) -> list[tuple[str, int]]:
-        """Return the partitions of sessions whose rows all lie before an instant, with their bytes.
+        """Return the partitions of sessions whose rows are all older than a timestamp, with sizes.
 
         They are found by their bounds, and no row is read.
 
         Args:
             column: The column by whose ranges PostgreSQL partitions the table.
-            until: The instant, which ranges end with or before.
+            until: The timestamp, which ranges end with or before.
         """
         table = quoted_table(self.session, str(AccessToken.__tablename__))
         values = {"table": table, "column": column, "until": until}

@@ -1,7 +1,7 @@
 """The results of commands. Their field names are a public contract.
 
 Scripts read these names from ``-o json``, ``jsonl`` and ``csv``; a snapshot test checks them. All
-instants are timezone-aware UTC, all durations are in seconds.
+timestamps are timezone-aware UTC, all durations are in seconds.
 """
 
 from clarinet_cli.results.accounts import (

@@ -17,7 +17,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """The state of the database; ``tables`` has the number of rows of each of our tables."""
+    """The state of the database; ``tables`` has the number of rows of each Clarinet table."""
 
     backend: str
     server_version: str
@@ -103,7 +103,7 @@ class ExitCodeRow:
 
 @dataclass(frozen=True, slots=True)
 class VacuumReport:
-    """What a vacuum gave back; PostgreSQL: the bytes are those of our tables and indexes.
+    """What a vacuum gave back; PostgreSQL: the bytes are those of the Clarinet tables and indexes.
 
     Attributes:
         full: Whether the tables were rewritten; on SQLite they always are.
@@ -140,7 +140,7 @@ class BackupReport:
         file: Its path, or ``-`` for standard output.
         bytes: Its size.
         seconds: How long it took, the verification included.
-        rows: The rows of each of our tables at the moment of the snapshot.
+        rows: The rows of each of the Clarinet tables at the moment of the snapshot.
         revision: The Alembic revision of the snapshot.
         verified: Whether the file was read back whole and found sound.
         removed: Older backups that ``--keep`` removed.
@@ -169,9 +169,9 @@ class BackupContents:
         kind: ``sqlite``, ``postgresql`` or ``accounts``.
         bytes: Its size.
         revision: The Alembic revision.
-        rows: The rows of each of our tables.
+        rows: The rows of each of the Clarinet tables.
         made_at: When it was made; of a plain SQLite file, when it was last written.
-        other_tables: How many tables are not ours.
+        other_tables: How many tables are not Clarinet's.
         dangling_references: Rows that refer to rows that do not exist.
     """
 
@@ -194,11 +194,11 @@ class RestoreReport:
         kind: As in ``BackupContents``.
         bytes: The size of the backup.
         seconds: How long it took, the checks included.
-        rows: The rows of each of our tables after it.
+        rows: The rows of each of the Clarinet tables after it.
         revision: The revision after it.
         verified: Whether the database was checked afterwards.
         made_at: When the backup was made.
-        replaced: The rows of each of our tables before it.
+        replaced: The rows of each of the Clarinet tables before it.
         sessions_revoked: Sessions of the backup that were not brought back.
         safety_copy: The backup of what was there before.
     """

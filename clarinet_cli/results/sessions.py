@@ -13,7 +13,7 @@ from clarinet_cli.results.accounts import UserRow
 class SessionRow:
     """A log-in session; ``id`` is the first eight characters of its token.
 
-    An instant that can't be read is None, and the state is ``invalid`` then. The class is not
+    A timestamp that can't be read is None, and the state is ``invalid`` then. The class is not
     frozen, since listings create many and a frozen one takes twice the time.
     """
 
@@ -34,7 +34,7 @@ class SessionPage:
 
     Attributes:
         columns: The values of each field of ``SessionRow``, in the order of the fields. Ids
-            are text, and instants are ISO 8601 in UTC with ``Z``, or None if unreadable.
+            are text, and timestamps are ISO 8601 in UTC with ``Z``, or None if unreadable.
     """
 
     columns: tuple[Sequence[Any], ...]
@@ -45,11 +45,11 @@ class SessionPage:
 
     def __iter__(self) -> Iterator[SessionRow]:
         """Yield the sessions one by one."""
-        for name, user_id, email, state, *instants, address, agent in zip(
+        for name, user_id, email, state, *timestamps, address, agent in zip(
             *self.columns, strict=True
         ):
             created, expires, accessed = (
-                None if text is None else datetime.fromisoformat(text) for text in instants
+                None if text is None else datetime.fromisoformat(text) for text in timestamps
             )
             yield SessionRow(
                 name, _id(user_id), email, state, created, expires, accessed, address, agent
@@ -117,7 +117,7 @@ class SessionDetail:
 class SessionStats:
     """Statistics of all sessions; a life is the time from creation to expiry.
 
-    ``invalid`` is set only if there are sessions with an unreadable instant. They are in none of
+    ``invalid`` is set only if there are sessions with an unreadable timestamp. They are in none of
     the other states, and have neither life nor age.
     """
 
@@ -161,7 +161,7 @@ class CleanupReport:
         protected: Stale sessions that can't be deleted: rows of other tables refer to them.
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
             negative: behind.
-        invalid: The sessions that are kept because of an unreadable instant; None if 0.
+        invalid: The sessions that are kept because of an unreadable timestamp; None if 0.
         protected_by: The number of rows that refer to protected sessions, by
             ``table.column``; None if there are none.
         cascaded: The number of rows of other tables that were deleted with the sessions, or

@@ -72,7 +72,7 @@ async def initialise_database(
         database: Which; its settings have the roles and the first administrator.
         password: For the first superuser, if there is none.
         dry_run: Change nothing, report what would be done.
-        schema_anyway: Create our tables also in the empty database of a project with
+        schema_anyway: Create the Clarinet tables also in the empty database of a project with
             migrations of another program.
         progress: Gets the steps that are done, to be reported after an interruption.
         on_password: Shows the steps with a generated password before the last commit.

@@ -47,7 +47,7 @@ class Clocks:
 
     @property
     def earlier(self) -> datetime:
-        """The instant to judge by."""
+        """The reference time."""
         return min(self.database, self.after)
 
     def warn(self, used: str = "the earlier clock") -> None:
@@ -80,7 +80,7 @@ async def compare_clocks(session: AsyncSession) -> Clocks:
 
 
 def expiry_policy(settings: Settings, now: datetime) -> ExpiryPolicy:
-    """Return the policy at an instant, with the idle limit of the settings."""
+    """Return the policy at a timestamp, with the idle limit of the settings."""
     idle = settings.capabilities.idle
     minutes = settings.server_rule("session_idle_timeout_minutes") if idle else 0
     return ExpiryPolicy(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
@@ -89,12 +89,12 @@ def expiry_policy(settings: Settings, now: datetime) -> ExpiryPolicy:
 async def current_policy(
     session: AsyncSession, settings: Settings, now: Optional[datetime] = None, *, warn: bool = True
 ) -> ExpiryPolicy:
-    """Return the policy that judges all sessions of a command, at one instant.
+    """Return the policy for all sessions of a command, with one reference time.
 
     Args:
         session: Whose clock to ask.
         settings: The idle limit.
-        now: Another instant, aware UTC; by default that of the database's host or of this
+        now: Another timestamp, aware UTC; by default that of the database's host or of this
             machine, whichever is earlier.
         warn: Warn when the clocks differ.
     """

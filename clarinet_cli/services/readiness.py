@@ -37,7 +37,7 @@ MAX_PAUSE_SECONDS = 2.0
 
 
 async def database_status(source: Settings | Database) -> DatabaseStatus:
-    """Return backend, size, revision, and the number of rows in each of our tables.
+    """Return backend, size, revision, and the number of rows in each of the Clarinet tables.
 
     Args:
         source: Which database and which project directory; see ``unit_of_work``.

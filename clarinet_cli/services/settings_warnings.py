@@ -38,7 +38,7 @@ def settings_warnings(settings: Settings) -> list[str]:
 
 
 def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
-    """Return the keys that resemble one of ours: source, key, and the keys it may stand for.
+    """Return the keys that resemble a known one: source, key, and the keys it may stand for.
 
     Args:
         project: The directory of the settings files; unreadable files are skipped.
@@ -82,7 +82,7 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 
 @lru_cache(1024)
 def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys that a key may be a misspelling of; names below our tables are free."""
+    """Return the keys that a key may be a misspelling of; names within tables are free."""
     return () if key.partition(".")[0] in ours else tuple(find_misspellings(key, ours))
 
 

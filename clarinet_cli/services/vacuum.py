@@ -56,7 +56,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
 
     Raises:
         NoSpaceError: The disk of the SQLite file has too little free space.
-        ClarinetError: None of our tables exists, or SQLite can make no file beside the database.
+        ClarinetError: No Clarinet table exists, or SQLite can't create a file next to the database.
     """
     url = database_url(settings)
     file = sqlite_file(url)
@@ -74,7 +74,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
 
 
 async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
-    """Vacuum the SQLite file, or our tables of a PostgreSQL database.
+    """Vacuum the SQLite file, or the Clarinet tables of a PostgreSQL database.
 
     Args:
         settings: Which database.

@@ -27,7 +27,7 @@ async def list_admin_users(
     Args:
         settings: Which database; the project's settings by default.
         all_users: Also those that are not superusers.
-        now: When to judge their sessions; the database's clock by default.
+        now: The reference time; the database's clock by default.
     """
     source = settings or configured_settings()
     rows = stream_accounts(source, all_users=all_users, now=now)

@@ -84,7 +84,7 @@ async def account_detail(
     Args:
         work: A unit of work.
         identifier: See ``resolve_user``.
-        now: When to judge its sessions; the database's clock by default.
+        now: The reference time; the database's clock by default.
 
     Raises:
         NotFoundError: There is no such account.
@@ -137,7 +137,7 @@ async def stream_accounts(
         source: Which database, and the idle limit.
         all_users: Also those that are not superusers.
         where: Only those that match.
-        now: When to judge their sessions; the database's clock by default.
+        now: The reference time; the database's clock by default.
 
     Raises:
         NotFoundError: The role of *where* does not exist.

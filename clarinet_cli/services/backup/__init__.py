@@ -1,1 +1,1 @@
-"""Backups of the database: made beside a running server, verified, and restored."""
+"""Backups of the database: made while a server runs, verified, and restored."""

@@ -137,7 +137,7 @@ async def read_rows(
     Args:
         program: A ``pg_restore``.
         path: The archive.
-        clarinet_only: Read our four tables and nothing else.
+        clarinet_only: Read the four Clarinet tables and nothing else.
 
     Raises:
         CheckFailedError: The archive is damaged.

@@ -72,7 +72,7 @@ class BackupPlan:
         directory: Where a new file of a series is made.
         keep: How many files of the series stay there; None: all.
         replace: Take the place of an existing file.
-        accounts_only: Our four tables alone, as a portable copy.
+        accounts_only: The four Clarinet tables alone, as a portable copy.
         compress: PostgreSQL: method and level for ``pg_dump``.
         quick: SQLite: leave out whether each row is found by each index.
         lock_timeout: Seconds to wait for locks of others.
@@ -170,7 +170,7 @@ async def _verified(
 
 
 async def _copy_accounts(settings: Settings, new: NewFile) -> Snapshot:
-    """Write the portable copy of our four tables."""
+    """Write the portable copy of the four Clarinet tables."""
     file = sqlite_file(database_url(settings))
     details: dict[str, Optional[str]] = {
         "made_at": iso_text(datetime.now(UTC)),

@@ -68,7 +68,7 @@ class RestorePlan:
     """How a backup is to be restored.
 
     Attributes:
-        accounts_only: Our four tables alone; other tables stay as they are.
+        accounts_only: The four Clarinet tables alone; other tables stay as they are.
         clean: PostgreSQL: replace what the database has.
         create: Make the database if there is none.
         safety_copy: Back up first what is there.
@@ -90,9 +90,9 @@ class PreparedRestore:
 
     Attributes:
         backup: The backup.
-        accounts_only: Only our four tables are restored.
+        accounts_only: Only the four Clarinet tables are restored.
         target: The redacted URL of the database.
-        rows: The rows of each of our tables there.
+        rows: The rows of each of the Clarinet tables there.
         revision: The revision there.
         exists: Whether the database exists.
         empty: Whether there is nothing in it.

@@ -30,7 +30,7 @@ async def restore_accounts(
     revoke_sessions: bool,
     lock_timeout: float,
 ) -> None:
-    """Make our four tables those of a backup, in one transaction.
+    """Make the four Clarinet tables those of a backup, in one transaction.
 
     Args:
         settings: Which database.
@@ -71,7 +71,7 @@ async def restore_accounts(
 
 
 async def _read_backup_rows(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
-    """Yield the rows of our tables in a backup of any kind."""
+    """Yield the rows of the Clarinet tables in a backup of any kind."""
     if backup.reader is not None:
         async for _, table, columns, lines in read_rows(
             backup.reader, backup.path, clarinet_only=True

@@ -41,7 +41,7 @@ class Snapshot:
     """What a copy is of.
 
     Attributes:
-        rows: The rows of each of our tables.
+        rows: The rows of each of the Clarinet tables.
         revision: The Alembic revision.
         lock_seconds: The longest time that the copy may have kept a commit waiting; None in WAL
             mode, where none waits.
@@ -189,7 +189,7 @@ def verify_copy(
 
     Args:
         path: The file.
-        rows: How many rows our tables must have.
+        rows: How many rows the Clarinet tables must have.
         quick: Leave out whether each row is found by each index.
         about: The database that it is a copy of, for messages.
         tables: Those whose rows are counted.
@@ -300,7 +300,7 @@ def restore_database(
 def read_live(
     file: Path, *, lock_timeout: float, tables: StoredTables
 ) -> tuple[dict[str, int], Optional[str]]:
-    """Return the rows of our tables and the revision of a database.
+    """Return the rows of the Clarinet tables and the revision of a database.
 
     Args:
         file: The database, which others may use.
@@ -318,7 +318,7 @@ def read_live(
 def check_live(
     file: Path, *, lock_timeout: float, tables: StoredTables
 ) -> tuple[dict[str, int], Optional[str]]:
-    """Check a database, and return the rows of our tables and the revision.
+    """Check a database, and return the rows of the Clarinet tables and the revision.
 
     With a rollback journal writers wait for it: only the structure is checked there.
 

@@ -88,11 +88,11 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
     Args:
         settings: Which database, and which revisions are known.
         backup: The backup.
-        accounts_only: Only our four tables are to be restored.
+        accounts_only: Only the four Clarinet tables are to be restored.
 
     Raises:
         RefusedError: It is another backend's, or of a revision that is not known here.
-        CheckFailedError: It lacks one of our tables: another program's, or an empty database.
+        CheckFailedError: A Clarinet table is missing: another program's, or an empty database.
     """
     if accounts_only:
         require_accounts_copy(settings)

@@ -21,7 +21,7 @@ RESET_HINT = "clarinet admin reset-password --any-user USER"
 
 
 async def check_superuser(context: DoctorContext) -> list[Problem]:
-    """Find that nobody can administer the server."""
+    """Check that a superuser can log in."""
     async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
     superusers = [stored for _, stored, is_superuser in accounts if is_superuser]
@@ -29,10 +29,10 @@ async def check_superuser(context: DoctorContext) -> list[Problem]:
     if able:
         return [Problem("ok", f"{pluralize(len(able), 'active superuser')} can log in")]
     if superusers:
-        text = f"{pluralize(len(superusers), 'active superuser')}, and no hash of theirs verifies: "
-        text += "nobody can administer the server"
+        text = f"{pluralize(len(superusers), 'active superuser')}, but no usable password hash: "
+        text += "no one can administer the server"
         return [Problem("error", text, "clarinet admin reset-password USER --generate-password")]
-    text = "there is no active superuser: nobody can administer the server"
+    text = "there is no active superuser: no one can administer the server"
     return [Problem("error", text, "clarinet admin ensure --generate-password")]
 
 
@@ -45,7 +45,7 @@ async def check_unused_superusers(context: DoctorContext) -> list[Problem]:
     if not unused:
         return []
     text = f"{pluralize(len(unused), 'superuser')} not used for {UNUSED.days} days: "
-    text += f"{join_ids(unused, len(unused))}; nobody would miss them, or see that they are misused"
+    text += f"{join_ids(unused, len(unused))}; unused accounts are misused unnoticed"
     return [Problem("warning", text, f"clarinet admin demote {unused[0]}")]
 
 
@@ -85,8 +85,8 @@ async def check_hashes(context: DoctorContext) -> list[Problem]:
     old = Counter(info.scheme for info in infos if not info.current and info.scheme != "unknown")
     found = []
     if unusable:
-        text = f"{pluralize(len(unusable), 'active account')} with a hash that nobody can log in "
-        text += f"with: {join_ids(unusable, len(unusable))}"
+        text = f"{pluralize(len(unusable), 'active account')} whose password hash can't be "
+        text += f"verified: {join_ids(unusable, len(unusable))}"
         found.append(Problem("warning", text, RESET_HINT))
     if old:
         counts = ", ".join(f"{count} {scheme}" for scheme, count in old.most_common())
@@ -105,7 +105,9 @@ async def check_roles(context: DoctorContext) -> list[Problem]:
     missing = [name for name in wanted_roles(context.settings) if name not in known]
     if not missing:
         return []
-    text = f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}; nobody can get them"
+    text = (
+        f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}, so they can't be granted"
+    )
     return [Problem("warning", text, "clarinet doctor --fix")]
 
 

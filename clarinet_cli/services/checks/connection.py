@@ -109,7 +109,7 @@ async def check_clocks(context: DoctorContext) -> list[Problem]:
 
 
 async def check_time_zone(context: DoctorContext) -> list[Problem]:
-    """Say which time zone the server shows instants in; they are stored in UTC."""
+    """Say which time zone the server shows timestamps in; they are stored in UTC."""
     if context.file is not None:
         return []
     async with context.session() as session:

@@ -62,7 +62,7 @@ async def check_indexes(context: DoctorContext) -> list[Problem]:
 
 
 async def check_other_tables(context: DoctorContext) -> list[Problem]:
-    """Say how many tables are not ours."""
+    """Say how many tables are not Clarinet's."""
     async with context.session() as session:
         names = await ServerRepository(session).table_names()
     others = names - set(TABLE_NAMES) - {"alembic_version"}
@@ -72,7 +72,7 @@ async def check_other_tables(context: DoctorContext) -> list[Problem]:
 
 
 async def missing_indexes(context: DoctorContext) -> list[str]:
-    """Return the names of the indexes of our models that are missing, while the tables exist.
+    """Return the names of the indexes of the models that are missing, while the tables exist.
 
     Args:
         context: The project.
@@ -82,7 +82,7 @@ async def missing_indexes(context: DoctorContext) -> list[str]:
 
 
 async def owns_schema(context: DoctorContext) -> bool:
-    """Return whether our own revisions made the schema, so that it may be changed.
+    """Return whether Clarinet's own revisions made the schema, so that it may be changed.
 
     Args:
         context: The project.

@@ -31,7 +31,7 @@ async def check_disk(context: DoctorContext) -> list[Problem]:
     text = f"the database has {_megabytes(size)}, and its disk {_megabytes(free)} free"
     hint = f"make room on the disk of {context.file.parent}"
     if free < MIN_FREE_BYTES:
-        return [Problem("error", f"{text}: soon nobody can log in", hint)]
+        return [Problem("error", f"{text}: log-ins will soon fail", hint)]
     if free < 2 * size:
         return [Problem("warning", f"{text}: neither a backup nor a vacuum may fit", hint)]
     return [Problem("ok", text)]

@@ -70,7 +70,7 @@ def may_be_digest(column: CatalogueColumn) -> bool:
 
 
 def is_instant(column: CatalogueColumn) -> bool:
-    """Return whether a column holds instants."""
+    """Return whether a column holds timestamps."""
     return column.kind.startswith(INSTANTS)
 
 
@@ -110,7 +110,7 @@ def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
 def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
     """Return the foreign key of a table of sessions to the accounts; None if it is no such table.
 
-    Its token is in the primary key or unique, and it has the instant of the log-in.
+    Its token is in the primary key or unique, and it has the time of the log-in.
     """
     token = named(table, TOKENS, TEXTS)
     keys = table.refers_to(users)

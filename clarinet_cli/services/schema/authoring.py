@@ -54,7 +54,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
         dry_run: Only report what would be done.
 
     Raises:
-        RefusedError: The project has an environment that is not ours.
+        RefusedError: The project has an environment that is not Clarinet's.
         ConflictError: A file exists already with other content, and *force* is off; nothing
             was written.
     """

@@ -28,7 +28,7 @@ REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
 
 async def require_schema_order(settings: Settings, *, creates: bool = False) -> None:
-    """Refuse to create our tables in a database that a server's own migrations will create.
+    """Refuse to create the Clarinet tables where a server's own migrations will create them.
 
     Args:
         settings: The database and the project directory.
@@ -71,7 +71,7 @@ async def require_runnable(settings: Settings) -> None:
 
 
 def require_no_tables(connection: Connection) -> None:
-    """Refuse to run the first revision if one of our tables exists already.
+    """Refuse to run the first revision if one of the Clarinet tables exists already.
 
     Args:
         connection: A connection to a database without a revision.
@@ -84,7 +84,7 @@ def require_no_tables(connection: Connection) -> None:
 
 
 def unversioned_error(found: Sequence[str]) -> ConflictError:
-    """Return the error for tables of ours in a database without a revision.
+    """Return the error for Clarinet tables in a database without a revision.
 
     Args:
         found: How the tables differ from the models; see ``differences``.
@@ -238,7 +238,7 @@ def _findings(environment: Environment, connection: Connection) -> list[Finding]
 
 
 def _models(connection: Connection, status: MigrationStatus) -> Iterator[Finding]:
-    """Yield what distinguishes our tables from the models."""
+    """Yield what distinguishes the Clarinet tables from the models."""
     if not our_tables(connection):
         yield Finding(
             "models",

@@ -54,7 +54,7 @@ async def upgrade(
         settings: The database and the project directory.
         target: A revision, a prefix of one, ``head``, or a relative one such as ``+1``.
         dry_run: Only report what would be done.
-        schema_anyway: Create our tables even in the empty database of a project that has
+        schema_anyway: Create the Clarinet tables even in the empty database of a project that has
             another program's migrations.
         lock_timeout: Seconds to wait for another migration or writer.
 

@@ -1,4 +1,4 @@
-"""Comparing the tables of a database with our models, and describing the differences."""
+"""Comparing the tables of a database with the models, and describing the differences."""
 
 import warnings
 from collections.abc import Iterable
@@ -53,11 +53,11 @@ EXTRA = "extra "
 def differences(
     connection: Connection, expected: MetaData = metadata, *, types: bool = True
 ) -> tuple[str, ...]:
-    """Return how the tables differ from our models, such as ``missing column t.c``.
+    """Return how the tables differ from the models, such as ``missing column t.c``.
 
     Args:
         connection: A connection to the database.
-        expected: The tables to compare with, by default our models.
+        expected: The tables to compare with, by default the models.
         types: Compare the types of columns, which differ between backends.
     """
     options = {
@@ -67,7 +67,7 @@ def differences(
     }
     context = MigrationContext.configure(connection, opts=options)
     with warnings.catch_warnings():
-        # About indexes on expressions, of which our models have none.
+        # About indexes on expressions, of which the models have none.
         warnings.simplefilter("ignore", SAWarning)
         found = compare_metadata(context, expected)
     flat = [part for item in found for part in (item if isinstance(item, list) else [item])]

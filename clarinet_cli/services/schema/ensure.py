@@ -35,8 +35,8 @@ async def ensure_schema(
     """Bring the schema to head, unless another program manages it.
 
     Tables that another Alembic environment migrates, or that another program created together
-    with tables of its own, are not changed. Our four tables without a revision are stamped
-    with head if they are what our revisions create.
+    with tables of its own, are not changed. The four Clarinet tables without a revision are stamped
+    with head if they are what Clarinet's revisions create.
 
     Args:
         settings: The database and the project directory.
@@ -44,7 +44,7 @@ async def ensure_schema(
         schema_anyway: See ``upgrade``.
 
     Raises:
-        ConflictError: Some of our tables exist, but not as our revisions create them.
+        ConflictError: Some Clarinet tables exist, but not as Clarinet's revisions create them.
         RefusedError: The database is empty and the project has another program's environment.
     """
     found = await _inspect(settings)
@@ -80,7 +80,7 @@ async def require_known_schema(settings: Settings) -> None:
         settings: The database and the project directory.
 
     Raises:
-        ConflictError: Some of our tables exist, but not as our revisions create them.
+        ConflictError: Some Clarinet tables exist, but not as Clarinet's revisions create them.
         RefusedError: Another program's migrations come first.
     """
     if await database_exists(settings):
@@ -94,7 +94,7 @@ class _Schema:
     Attributes:
         environment: The environment that the revision was compared with.
         status: The revision.
-        ours: Those of our tables that exist.
+        ours: Those of the Clarinet tables that exist.
         foreign: Whether another program created all of them.
     """
 

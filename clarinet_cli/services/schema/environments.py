@@ -137,10 +137,10 @@ def packaged_location() -> Path:
 
 
 def find_environment(project: Path) -> Environment:
-    """Return the project's own environment if it has one of ours, else the packaged one.
+    """Return the project's environment of Clarinet if it has one, else the packaged one.
 
-    An environment is ours if it contains our first revision. A server's environment in the
-    same directory is ignored, and none of its code is run.
+    It contains Clarinet's first revision. A server's environment in the same directory is
+    ignored, and none of its code is run.
 
     Args:
         project: The project directory.

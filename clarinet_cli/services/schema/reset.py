@@ -39,7 +39,7 @@ async def reset(
     dry_run: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> ResetReport:
-    """Drop our four tables and recreate them by the migrations, in one transaction.
+    """Drop the four Clarinet tables and recreate them by the migrations, in one transaction.
 
     Args:
         settings: Which database and which project directory.
@@ -47,7 +47,7 @@ async def reset(
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
-        RefusedError: The database has tables or views that are not ours, or another program
+        RefusedError: The database has tables or views that are not Clarinet's, or another program
             migrates it; or the project's revisions belong to others.
         BusyError: The lock was not free in time.
     """

@@ -1,4 +1,4 @@
-"""Running an Alembic environment: our four tables, in one transaction, on one connection.
+"""Running an Alembic environment: the four Clarinet tables, in one transaction, on one connection.
 
 ``clarinet migrate`` and ``clarinet db init`` pass their connection (with the lock held and a
 transaction begun); the ``alembic`` command connects to the database of the project's settings.

@@ -56,7 +56,7 @@ def is_readable(file: Path) -> bool:
 
 
 def has_our_base(location: Path) -> bool:
-    """Return whether an environment contains our first revision.
+    """Return whether an environment contains Clarinet's first revision.
 
     Args:
         location: The directory of ``env.py``.

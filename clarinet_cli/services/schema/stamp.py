@@ -94,7 +94,7 @@ def write_revisions(
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """Requires that our tables match some revisions."""
+    """Requires that the Clarinet tables match some revisions."""
 
     environment: Environment
     revisions: tuple[str, ...]

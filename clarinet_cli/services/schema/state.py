@@ -39,7 +39,7 @@ async def migration_status(settings: Settings, *, compare: bool = False) -> Migr
 
     Args:
         settings: The database and the project directory.
-        compare: Also compare the tables with our models, if there are any.
+        compare: Also compare the tables with the models, if there are any.
     """
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection:
@@ -71,7 +71,7 @@ async def history(settings: Settings) -> list[RevisionRow]:
 
 
 def our_tables(connection: Connection) -> set[str]:
-    """Return which of our tables exist."""
+    """Return which of the Clarinet tables exist."""
     return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
 
 
@@ -104,7 +104,7 @@ def require_known_revisions(status: MigrationStatus) -> None:
     """Refuse to change a schema that another Alembic environment migrates.
 
     Raises:
-        RefusedError: The database is at a revision that our environment does not have.
+        RefusedError: The database is at a revision that Clarinet's environment does not have.
     """
     if status.unknown:
         raise REFUSED.with_context(
@@ -135,7 +135,7 @@ def parent_revisions(script: Script) -> tuple[str, ...]:
 
 
 async def database_has_tables(settings: Settings) -> bool:
-    """Return whether all of our tables exist."""
+    """Return whether all of the Clarinet tables exist."""
     async with get_connection(settings) as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     return set(TABLE_NAMES) <= set(tables)

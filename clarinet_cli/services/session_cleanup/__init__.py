@@ -1,4 +1,4 @@
-"""Deleting stale sessions beside a running server, once or at an interval."""
+"""Deleting stale sessions while a server runs, once or at an interval."""
 
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupDisconnectedError,

@@ -38,7 +38,7 @@ class Selection:
 
     Attributes:
         plan: What to delete.
-        policy: The instant to judge all sessions by.
+        policy: The reference time and the limits for all sessions.
         references: The foreign keys to sessions.
         clock_difference: Seconds that the database's clock is ahead of this machine's.
         protected: Stale sessions that rows of other tables protect.
@@ -62,13 +62,13 @@ class Selection:
         plan: CleanupPlan,
         now: Optional[datetime] = None,
     ) -> Self:
-        """Freeze the instant and read the foreign keys, in the caller's transaction.
+        """Freeze the reference time and read the foreign keys, in the caller's transaction.
 
         Args:
             session: Of the transaction.
             settings: The idle limit.
             plan: What to delete.
-            now: The instant; by default that of the clocks.
+            now: The reference time; by default that of the clocks.
 
         Raises:
             ClocksDifferError: The clocks differ too much to delete by one of them.
@@ -82,7 +82,7 @@ class Selection:
 
     @property
     def stale_if_valid(self) -> ColumnElement[bool]:
-        """The stale sessions, among those whose instants can be read."""
+        """The stale sessions, among those whose timestamps can be read."""
         return self.policy.stale_if_valid(
             expired_only=self.plan.expired_only, older_than=self.plan.older_than
         )
@@ -150,7 +150,7 @@ async def choose_counting_strategy(session: AsyncSession) -> PurgeStrategy:
 
 
 async def _reference_time(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, float]:
-    """Return the instant to judge by, and the difference of the clocks."""
+    """Return the reference time, and the difference of the clocks."""
     clocks = await compare_clocks(session)
     if plan.trust_clock:
         clocks.warn("the database's clock")
@@ -172,7 +172,7 @@ class Scanner:
         transactions: Runs the steps.
         strategy: What to scan with.
         found: Stale sessions found so far.
-        invalid: Sessions with an unreadable instant so far; None if the scan does not read all.
+        invalid: Sessions with an unreadable timestamp so far; None if the scan does not read all.
         complete: Whether all sessions were scanned.
         finished: Whether nothing more will be found: complete, stopped or failed.
     """

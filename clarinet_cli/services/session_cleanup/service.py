@@ -66,19 +66,19 @@ async def clean_up(
 ) -> CleanupReport:
     """Delete stale sessions in batches, each in a transaction of its own.
 
-    All batches judge by one frozen instant, and each repeats the predicate in its delete:
+    All batches use one frozen reference time, and each repeats the predicate in its delete:
     a session that the server extends in between survives. However the run ends, committed
     batches stay committed and are in the audit log, and the next run continues.
 
     In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
-    is still stale by the same instant. A run that was stopped, or ran out of time, does not
+    is still stale by the same timestamp. A run that was stopped, or ran out of time, does not
     count again: there it is what was found and not yet visited. Stale sessions that rows of
     other tables protect are kept and count as ``protected`` alone.
 
     Args:
         settings: Which database, and the idle limit.
         plan: What to delete, and how fast.
-        now: The instant to judge by; that of the clocks by default.
+        now: The reference time; that of the clocks by default.
         stop: On request the run ends after the current batch.
         progress: Called after each batch.
 

@@ -105,7 +105,7 @@ async def list_sessions(
         source: Which database, and the idle limit; see ``unit_of_work``.
         where: Only those that match.
         identifier: Only those of this user, as ``resolve_user`` reads it.
-        now: When to judge them; the database's clock by default.
+        now: The reference time; the database's clock by default.
         warn: Warn when the clocks differ.
 
     Raises:
@@ -147,7 +147,7 @@ async def show_session(
         work: A unit of work.
         wanted: The session's id.
         identifier: Only among this user's sessions.
-        now: When to judge it; the database's clock by default.
+        now: The reference time; the database's clock by default.
 
     Raises:
         NotFoundError: There is no such user, or no such session.
@@ -169,7 +169,7 @@ async def session_stats(
 
     Args:
         work: A unit of work.
-        now: When to judge them; the database's clock by default.
+        now: The reference time; the database's clock by default.
         warn: Warn when the clocks differ.
     """
     policy = await current_policy(work.session, work.settings, now, warn=warn)
@@ -190,7 +190,7 @@ async def grouped_stats(
         work: A unit of work.
         by: What to group by.
         top: How many groups to return, those with the most sessions; None: all.
-        now: When to judge them; the database's clock by default.
+        now: The reference time; the database's clock by default.
         warn: Warn when the clocks differ.
     """
     policy = await current_policy(work.session, work.settings, now, warn=warn)
