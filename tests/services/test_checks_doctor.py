@@ -319,8 +319,8 @@ def test_no_superuser(project: Project) -> None:
 def test_a_superuser_who_cant_log_in(project: Project) -> None:
     """A hash that nothing verifies is as good as no superuser."""
     project.rows('UPDATE "user" SET hashed_password = ?', "!")
-    assert "no hash of theirs verifies" in finding(project, "superuser").detail
-    assert "1 active account with a hash that nobody can log in with" in (
+    assert "no usable password hash" in finding(project, "superuser").detail
+    assert "1 active account whose password hash can't be verified" in (
         finding(project, "hashes").detail
     )
     result = project.run("admin", "reset-password", "admin@clarinet.ru", "--generate-password")
@@ -360,7 +360,7 @@ def test_a_missing_role(project: Project) -> None:
     """A role of the settings that nobody has made."""
     project.write_settings('extra_roles = ["reader"]\n')
     found = finding(project, "roles")
-    assert "1 role missing: reader;" in found.detail
+    assert "1 role missing: reader," in found.detail
     run_remedy(project, found, "--yes")
     assert finding(project, "roles").status == "ok"
 
