@@ -53,7 +53,7 @@ class ReplicaPair:
 
     def catch_up(self) -> None:
         """Wait until the standby has all that the primary has committed."""
-        ((position,),) = self.primary.rows("postgres", "SELECT pg_current_wal_lsn()::text")
+        ((position,),) = self.primary.rows("postgres", "SELECT pg_current_wal_insert_lsn()::text")
         wait_for(
             lambda: self.standby.rows(
                 "postgres", "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,15 +37,21 @@ def project(pair: ReplicaPair, tmp_path: Path) -> Project:
     return project
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    """Start a clean-up in a process of its own."""
-    return subprocess.Popen(
+@contextmanager
+def start(project: Project, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a clean-up in a process of its own, which does not outlive the block."""
+    process = subprocess.Popen(
         project.process("session", "cleanup", *arguments, "-o", "json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=process_environment({}),
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def fail_over_midway(pair: ReplicaPair, project: Project) -> None:
