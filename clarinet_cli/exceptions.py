@@ -64,6 +64,7 @@ __all__ = [
     "CONFLICT",
     "FAILURE",
     "INVALID",
+    "JOB_RUNNING",
     "LOGIN_REFUSED",
     "NOT_FOUND",
     "NO_SPACE",
@@ -80,6 +81,7 @@ __all__ = [
     "ConflictError",
     "ExitCode",
     "InvalidInputError",
+    "JobRunningError",
     "LoginRefusedError",
     "NoSpaceError",
     "NotFoundError",
@@ -199,6 +201,10 @@ class BusyError(ClarinetError):
     exit_code = ExitCode.BUSY
 
 
+class JobRunningError(BusyError):
+    """Another process runs the same job on this database."""
+
+
 class ConfigurationError(ClarinetError):
     """A settings file or an environment variable is invalid."""
 
@@ -227,4 +233,5 @@ CLOCKS_DIFFER = ClocksDifferError(
     hint="fix the clock, or use --trust-clock to use the database's",
 )
 BUSY = BusyError("the database is busy", hint="try again in a moment")
+JOB_RUNNING = JobRunningError("the job is running already", hint=BUSY.hint)
 CONFIGURATION = ConfigurationError("the configuration is invalid")

@@ -1,16 +1,30 @@
-"""Session counts in Prometheus' text format, for the node exporter's textfile collector.
+"""Session counts and clean-ups in Prometheus' text format, for the node exporter's textfiles.
 
 The format: https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4.
 """
 
+import os
+import re
+import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkstemp
+from typing import TYPE_CHECKING, Optional
 
 from clarinet_cli.cli.text import printable
+from clarinet_cli.exceptions import FAILURE, INVALID, ClarinetError, JobRunningError
+from clarinet_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import SessionGroup, SessionStats
+    from clarinet_cli.results import CleanupReport, SessionGroup, SessionStats
 
+PUBLIC_MODE = 0o644  # the node exporter is another user
+SUCCESS, FAILED, SKIPPED = "success", "failed", "skipped"
+LAST_SUCCESS = "clarinet_cleanup_last_success_timestamp_seconds"
+LAST_SUCCESS_SAMPLE = re.compile(rf"^{LAST_SUCCESS} ([0-9.e+]+)$", re.MULTILINE)
+CLEANUP_COUNTS = ("matched", "deleted", "remaining", "protected")
 STATES = ("active", "idle", "expired", "blocked", "invalid")
 
 
@@ -48,6 +62,124 @@ def group_metrics(groups: Iterable["SessionGroup"], by: str) -> Iterator[str]:
         for state in STATES:
             if (number := getattr(group, state)) is not None:
                 yield _sample(name, number, **{by: group.key or "", "state": state})
+
+
+@dataclass(slots=True)
+class CleanupMetrics:
+    """The file with the metrics of the last clean-up.
+
+    Attributes:
+        file: Where it is; None: nowhere.
+        started: When the first run began, in seconds since the epoch; None after it.
+    """
+
+    file: Optional[Path]
+    started: Optional[float] = field(default_factory=time.time)
+
+    def write(self, outcome: "CleanupReport | ClarinetError | None") -> None:
+        """Replace the file; the time of the last success is kept unless this run is one.
+
+        Args:
+            outcome: The report of the run, or the error that ended it; None: another end. A
+                run that a signal stopped has failed.
+
+        Raises:
+            ClarinetError: It can't be written.
+        """
+        if self.file is None:
+            return
+        now = time.time()
+        if outcome is None or isinstance(outcome, ClarinetError):
+            result = SKIPPED if isinstance(outcome, JobRunningError) else FAILED
+            report = getattr(outcome, "report", None)
+        else:
+            result, report = FAILED if SIGNALS.number is not None else SUCCESS, outcome
+        success = now if result == SUCCESS else _previous_success(self.file)
+        seconds = None if self.started is None else now - self.started
+        if report is not None:
+            seconds = report.seconds
+        lines = cleanup_metrics(result, report, seconds=seconds, ended=now)
+        last = _gauge(LAST_SUCCESS, "When a clean-up succeeded for the last time.", success)
+        try:
+            _replace_file(self.file, "".join((*last, *lines)))
+        except OSError as error:
+            raise FAILURE.with_context(f"can't write {self.file}: {error.strerror}") from error
+        self.started = None
+
+    @contextmanager
+    def of_failure(self) -> Iterator[None]:
+        """Write the file when the block fails."""
+        failed, failure = True, None
+        try:
+            yield
+            failed = False
+        except ClarinetError as error:
+            failure = error
+            raise
+        finally:
+            if failed:
+                with suppress(ClarinetError):  # the first error is the one to show
+                    self.write(failure)
+
+    def require_directory(self) -> None:
+        """Refuse a file whose directory does not exist.
+
+        Raises:
+            InvalidInputError: There is no such directory, or the file is one.
+        """
+        if self.file is None or (self.file.parent.is_dir() and not self.file.is_dir()):
+            return
+        found = f"{self.file} is a directory"
+        missing = f"there is no directory {self.file.parent}"
+        reason = found if self.file.is_dir() else missing
+        raise INVALID.with_context(f"--metrics-file: {reason}")
+
+
+def cleanup_metrics(
+    result: str, report: "Optional[CleanupReport]", *, seconds: Optional[float], ended: float
+) -> Iterator[str]:
+    """Yield the lines of a clean-up, without that of the last success.
+
+    Args:
+        result: ``success``, ``failed`` or ``skipped``.
+        report: What the run did; None: unknown, and left out.
+        seconds: How long it took; None: unknown, and left out.
+        ended: When it ended, in seconds since the epoch.
+    """
+    yield from _gauge(
+        "clarinet_cleanup_last_run_timestamp_seconds", "When the last clean-up ended.", ended
+    )
+    yield from _gauge(
+        "clarinet_cleanup_duration_seconds", "How long the last clean-up took.", seconds
+    )
+    yield from _header("clarinet_cleanup_result", "The result of the last clean-up.")
+    for name in (SUCCESS, FAILED, SKIPPED):
+        yield _sample("clarinet_cleanup_result", int(name == result), result=name)
+    if report is not None:
+        yield from _header("clarinet_cleanup_sessions", "Stale sessions of the last clean-up.")
+        for name in CLEANUP_COUNTS:
+            yield _sample("clarinet_cleanup_sessions", getattr(report, name), outcome=name)
+
+
+def _previous_success(file: Path) -> Optional[float]:
+    """Return the time of the last success in a file, if there is one."""
+    try:
+        found = LAST_SUCCESS_SAMPLE.search(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return float(found[1]) if found else None
+
+
+def _replace_file(file: Path, text: str) -> None:
+    """Write a file atomically; a reader sees the whole old or the whole new one."""
+    descriptor, made = mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            os.fchmod(descriptor, PUBLIC_MODE)
+        Path(made).replace(file)
+    finally:
+        Path(made).unlink(missing_ok=True)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[str]:

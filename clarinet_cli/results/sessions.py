@@ -166,6 +166,9 @@ class CleanupReport:
             ``table.column``; None if there are none.
         cascaded: The number of rows of other tables that were deleted with the sessions, or
             would be, by ``table.column``; None if there are none.
+        matched_by: In a dry run the number of matched sessions by reason: ``expired``, else
+            ``idle``, else ``old`` (created more than so many days ago).
+        oldest: In a dry run the creation of the oldest session with each reason.
     """
 
     matched: int
@@ -180,6 +183,10 @@ class CleanupReport:
     invalid: Optional[int] = field(default=None, metadata={"omit_none": True})
     protected_by: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
     cascaded: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
+    matched_by: Optional[dict[str, int]] = field(default=None, metadata={"omit_none": True})
+    oldest: Optional[dict[str, Optional[datetime]]] = field(
+        default=None, metadata={"omit_none": True}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.url import database_url, sqlite_file
-from clarinet_cli.exceptions import BUSY, FAILURE, UNREACHABLE, ClarinetError
+from clarinet_cli.exceptions import FAILURE, JOB_RUNNING, UNREACHABLE, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, repair_commands, sudo_hint
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.unit_of_work import open_database, unit_of_work
@@ -60,7 +60,7 @@ async def job_lock(
         A function that a long job awaits periodically; it fails if the lock was lost.
 
     Raises:
-        BusyError: Another process held the lock during that time.
+        JobRunningError: Another process held the lock during that time.
         StandbyError: The server accepts no writes.
     """
     file = sqlite_file(database_url(settings))
@@ -152,4 +152,4 @@ async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> Non
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:
     logger.bind(reported=True).error(f"lock of the {job.label} not free: {cause or 'advisory'}")
-    return BUSY.with_context(f"another {job.label} is running on this database")
+    return JOB_RUNNING.with_context(f"another {job.label} is running on this database")

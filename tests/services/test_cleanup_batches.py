@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -123,6 +123,7 @@ async def served(
     monkeypatch: pytest.MonkeyPatch,
     outcomes: list[ClarinetError | None],
     chance: float = 0.5,
+    finished: Callable[[CleanupReport | ClarinetError], None] = lambda outcome: None,
 ) -> tuple[list[float], list[CleanupReport]]:
     """Run the service through these outcomes; return its waits and its reports."""
     stop, reports = StopRequest(), list[CleanupReport]()
@@ -135,6 +136,7 @@ async def served(
             interval=600.0,
             stop=stop,
             report=reports.append,
+            finished=finished,
             random_float=lambda: chance,
         )
     return waits, reports
@@ -164,6 +166,19 @@ async def test_failures_are_retried_ever_later(
     assert waits[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
     assert waits[12:] == [600, 1, 600]
     assert len(reports) == 2
+
+
+@on_sqlite
+async def test_each_run_is_reported_with_its_outcome(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures too, also the one that ends the service."""
+    outcomes: list[CleanupReport | ClarinetError] = []
+    await served(project, monkeypatch, [BUSY, None], finished=outcomes.append)
+    assert outcomes == [BUSY, DONE]
+    with pytest.raises(ClarinetError):
+        await served(project, monkeypatch, [FAILURE, None], finished=outcomes.append)
+    assert outcomes[2:] == [FAILURE]
 
 
 @on_sqlite

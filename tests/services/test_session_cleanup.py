@@ -242,6 +242,38 @@ class TestBatches:
         assert (report.batches, report.complete, report.dry_run) == (0, False, True)
         assert oracle.snapshot(server_project) == before
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"expired_only": True},
+            {"older_than": DAY},
+            {"older_than": DAY, "expired_only": True},
+        ],
+        ids=str,
+    )
+    async def test_dry_run_counts_each_session_under_one_reason(
+        self, server_project: Project, options: dict[str, Any]
+    ) -> None:
+        """Expired before idle before old; with the creation of the oldest of each."""
+        idle_limit = None if options.get("expired_only") else IDLE_LIMIT
+        expected: dict[str, list[datetime]] = {"expired": []}
+        expected |= {} if options.get("expired_only") else {"idle": []}
+        expected |= {"old": []} if "older_than" in options else {}
+        for item in oracle.raw_sessions(server_project):
+            if item.is_dead(FIXTURE_NOW, **options):
+                state = item.state(FIXTURE_NOW, idle_limit)
+                reason = state if state in ("expired", "idle") else "old"
+                expected[reason].append(item.created_at)
+        report = await clean_up(
+            server_project.settings, plan(dry_run=True, **options), now=FIXTURE_NOW
+        )
+        assert report.matched_by == {name: len(found) for name, found in expected.items()}
+        assert sum(report.matched_by.values()) == report.matched
+        assert report.oldest == {name: min(found, default=None) for name, found in expected.items()}
+        done = await clean_up(server_project.settings, plan(**options), now=FIXTURE_NOW)
+        assert (done.deleted, done.matched_by, done.oldest) == (report.matched, None, None)
+
     async def test_stop_ends_the_run_after_the_batch_at_hand(self, project: Project) -> None:
         """Asked to stop in the first batch, the run ends with it and reports the truth."""
         add_dead(project, 10)

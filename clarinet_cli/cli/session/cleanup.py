@@ -1,16 +1,18 @@
 """The command that removes stale sessions, once or as a service."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from clarinet_cli.cli.metrics import CleanupMetrics
 from clarinet_cli.cli.options import DryRun, Output, parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import TABLE_FORMATS, render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import row_counts
-from clarinet_cli.exceptions import INVALID, BusyError, ExitCode
+from clarinet_cli.cli.text import plural, row_counts
+from clarinet_cli.exceptions import INVALID, ClarinetError, ExitCode, JobRunningError
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
@@ -92,8 +94,17 @@ async def cleanup(
     ] = False,
     skip_if_locked: Annotated[
         bool,
-        typer.Option("--skip-if-locked", help="Exit with 0 when the database is busy."),
+        typer.Option("--skip-if-locked", help="Exit with 0 when another clean-up is running."),
     ] = False,
+    metrics_file: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--metrics-file",
+            metavar="FILE",
+            help="Write the result of each run to this file, for the textfile collector of the "
+            "node exporter, also when it fails or is skipped.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> Optional[int]:
@@ -115,9 +126,14 @@ async def cleanup(
         CleanupPlan,
     )
 
-    settings = runtime.settings
+    metrics = CleanupMetrics(metrics_file)
+    metrics.require_directory()
+    with metrics.of_failure():
+        settings = runtime.settings
     if expired_only and days is not None:
         raise INVALID.with_context("--expired-only and --days exclude each other")
+    if metrics_file is not None and dry_run:
+        raise INVALID.with_context("--metrics-file and --dry-run exclude each other")
     old = settings.server_rule("session_cleanup_retention_days") if days is None else days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
@@ -131,20 +147,23 @@ async def cleanup(
         dry_run=dry_run,
     )
     if every is not None:
-        await _serve(runtime, plan, every, output)
+        await _serve(runtime, plan, every, output, metrics)
         return None
     try:
-        report = await _clean_up_once(runtime, plan)
+        with metrics.of_failure():
+            report = await _clean_up_once(runtime, plan)
     except (CleanupDisconnectedError, CleanupOutOfSpaceError) as error:
         _show(runtime, error.report, output, dry_run=dry_run)
         raise
-    except BusyError as error:
+    except JobRunningError as error:
         if not skip_if_locked:
             raise
         runtime.writer.note(f"skipped: {error.message}")
         return None
+    failed = fail_incomplete and not report.complete
     _show(runtime, report, output, dry_run=dry_run)
-    return ExitCode.CHECK_FAILED if fail_incomplete and not report.complete else None
+    metrics.write(None if failed else report)
+    return ExitCode.CHECK_FAILED if failed else None
 
 
 async def _clean_up_once(runtime: Runtime, plan: "CleanupPlan") -> "CleanupReport":
@@ -168,11 +187,19 @@ def _show(
         counts = row_counts(report.cascaded)
         runtime.writer.note(f"rows of other tables deleted by cascade: {counts}")
     if dry_run:
-        runtime.writer.note(f"dry run: {report.matched} sessions would be deleted")
+        by_reason = (
+            f"{count} {name}" for name, count in (report.matched_by or {}).items() if count
+        )
+        counts = f"{plural(report.matched, 'session')} would be deleted"
+        runtime.writer.note(": ".join(filter(None, (f"dry run: {counts}", ", ".join(by_reason)))))
 
 
 async def _serve(
-    runtime: Runtime, plan: "CleanupPlan", every: float, output: Optional[OutputFormat]
+    runtime: Runtime,
+    plan: "CleanupPlan",
+    every: float,
+    output: Optional[OutputFormat],
+    metrics: CleanupMetrics,
 ) -> None:
     """Clean up at an interval until a signal arrives."""
     from clarinet_cli.services.session_cleanup import serve
@@ -195,5 +222,11 @@ async def _serve(
                 f"remaining {run.remaining}, {run.seconds} s"
             )
 
+    def finished(outcome: "CleanupReport | ClarinetError") -> None:
+        try:
+            metrics.write(outcome)
+        except ClarinetError as error:
+            runtime.writer.warn(error.message)
+
     with runtime.stop_on_signal() as stop:
-        await serve(settings, plan, interval=interval, stop=stop, report=report)
+        await serve(settings, plan, interval=interval, stop=stop, report=report, finished=finished)

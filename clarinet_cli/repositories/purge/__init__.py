@@ -17,10 +17,11 @@ from clarinet_cli.repositories.purge.strategy import (
     Batch,
     KeysetPurge,
     PurgeStrategy,
+    ReasonCount,
     ScanResult,
 )
 
-__all__ = ["Batch", "PurgeStrategy", "ScanResult", "choose_purge_strategy"]
+__all__ = ["Batch", "PurgeStrategy", "ReasonCount", "ScanResult", "choose_purge_strategy"]
 
 
 async def choose_purge_strategy(

@@ -131,6 +131,8 @@ class BlockRangePurge(PurgeStrategy):
         counts = (func.count().filter(self._stale), func.count().filter(INVALID))
         query = select(*counts).select_from(AccessToken).where(criteria)
         found, invalid = (await self._scan_session.execute(query)).one()
+        if found and self.reasons:
+            found = await self._count_reasons(self._scan_session, and_(criteria, self._stale))
         if found:
             blocks = _Blocks(low, high, found)
             self._ranges.append(blocks)
@@ -198,7 +200,11 @@ class KeyListPurge(PurgeStrategy):
 
     async def scan(self, size: int) -> ScanResult:
         """Return the number of keys."""
-        return ScanResult(len(self._tokens), done=True, invalid=None)
+        number = len(self._tokens)
+        if self.reasons:
+            keys = and_(TOKEN.in_(self._tokens), self._stale)
+            number = await self._count_reasons(self._session, keys)
+        return ScanResult(number, done=True, invalid=None)
 
     async def next_batch(self, size: int) -> Optional[Batch]:
         """Return the next *size* keys, by their positions in the list."""

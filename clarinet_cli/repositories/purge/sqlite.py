@@ -113,7 +113,10 @@ class RowidPurge(PurgeStrategy):
         criteria = and_(ROWID > self._scanned, ROWID <= high, self._stale)
         if invalid:  # otherwise the timestamps need not be tested again
             criteria = and_(criteria, VALID)
-        found = await self._store(criteria)
+        if self.reasons:
+            found = await self._count_reasons(self._session, criteria)
+        else:
+            found = await self._store(criteria)
         self._scanned = high
         return ScanResult(found, done=number < size, invalid=invalid)
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Optional
 
@@ -23,6 +24,7 @@ from sqlmodel import col
 from clarinet_cli.models import AccessToken
 from clarinet_cli.models.functions import has_readable_timestamps
 from clarinet_cli.repositories.base import execute_dml
+from clarinet_cli.repositories.expiry_policy import CREATED
 
 TOKEN = col(AccessToken.token)
 VALID = has_readable_timestamps()
@@ -62,6 +64,18 @@ class Batch(NamedTuple):
     full: bool
 
 
+class ReasonCount(NamedTuple):
+    """The stale sessions with one reason.
+
+    Attributes:
+        sessions: Their number.
+        oldest: When the first of them was created; None if there is none.
+    """
+
+    sessions: int = 0
+    oldest: Optional[datetime] = None
+
+
 class PurgeStrategy(ABC):
     """Finds and deletes stale sessions on one kind of engine.
 
@@ -83,6 +97,9 @@ class PurgeStrategy(ABC):
         stable_keys: Whether an updated row keeps its key. If so, a purge that reached its end
             has processed every stale session that the scan found.
         scans_concurrently: Whether the scan can run on its own session during the deletes.
+        reasons: Conditions by which the scan counts stale sessions; each has one of them. Empty:
+            it counts their total only.
+        by_reason: What the scan has counted so far.
     """
 
     first_scan_size: ClassVar[int] = 5000
@@ -102,6 +119,8 @@ class PurgeStrategy(ABC):
         self._session = session
         self._stale = stale
         self._key = key
+        self.reasons: Mapping[str, ColumnElement[bool]] = {}
+        self.by_reason: dict[str, ReasonCount] = {}
 
     @abstractmethod
     async def scan(self, size: int) -> ScanResult:
@@ -160,6 +179,28 @@ class PurgeStrategy(ABC):
         """
         del last
 
+    async def _count_reasons(self, session: AsyncSession, criteria: ColumnElement[bool]) -> int:
+        """Count the stale sessions of a scan step by reason; return their total.
+
+        Args:
+            session: The session of the scan.
+            criteria: The condition for the step's stale sessions.
+        """
+        counts = [
+            column
+            for reason in self.reasons.values()
+            for column in (func.count().filter(reason), func.min(CREATED).filter(reason))
+        ]
+        query = select(*counts).select_from(AccessToken).where(criteria)
+        found = iter((await session.execute(query)).one())
+        total = 0
+        for name, number, oldest in zip(self.reasons, found, found, strict=True):
+            before = self.by_reason.get(name, ReasonCount())
+            first = min(filter(None, (before.oldest, oldest)), default=None)
+            self.by_reason[name] = ReasonCount(before.sessions + number, first)
+            total += number
+        return total
+
     @abstractmethod
     def _criteria(self, batch: Batch) -> ColumnElement[bool]:
         """Return the condition for the stale sessions of a batch."""
@@ -188,6 +229,9 @@ class KeysetPurge(PurgeStrategy):
         sums = (func.sum(step.c.stale), func.sum(step.c.invalid))
         query = select(func.max(step.c.token), func.count(), *sums).select_from(step)
         high, number, found, invalid = (await self._session.execute(query)).one()
+        if self.reasons and high is not None:
+            here = and_(_after(self._scanned), high >= TOKEN, self._stale)
+            found = await self._count_reasons(self._session, here)
         self._scanned = high or self._scanned
         return ScanResult(int(found or 0), done=number < size, invalid=int(invalid or 0))
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.models.functions import has_readable_timestamps
-from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
+from clarinet_cli.repositories.expiry_policy import CREATED, ExpiryPolicy
 from clarinet_cli.repositories.purge import PurgeStrategy, choose_purge_strategy
 from clarinet_cli.repositories.references import (
     SESSION_TABLE,
@@ -88,6 +88,18 @@ class Selection:
         )
 
     @property
+    def reasons(self) -> dict[str, ColumnElement[bool]]:
+        """Conditions of which each stale session meets one: why it is deleted."""
+        plan, policy = self.plan, self.policy
+        found: dict[str, ColumnElement[bool]] = {"expired": policy.expired}
+        others = not_(policy.expired)
+        if not plan.expired_only and policy.idle_after is not None:
+            found["idle"], others = policy.idle, policy.live
+        if plan.older_than is not None:
+            found["old"] = and_(others, policy.ago(plan.older_than) > CREATED)
+        return found
+
+    @property
     def deletable_if_valid(self) -> ColumnElement[bool]:
         """The stale sessions that no other table protects, under the same condition."""
         if not can_protect(self.references):
@@ -103,7 +115,7 @@ class Selection:
     ) -> PurgeStrategy:
         """Return the strategy for these sessions; see ``choose_purge_strategy``."""
         plan = self.plan
-        return await choose_purge_strategy(
+        strategy = await choose_purge_strategy(
             session,
             self.deletable_if_valid,
             by_expiry=plan.older_than is None
@@ -112,6 +124,8 @@ class Selection:
             count_only=count_only,
             extra_sessions=extra_sessions,
         )
+        strategy.reasons = self.reasons if plan.dry_run else {}
+        return strategy
 
     async def count_before(self, transactions: TransactionRunner) -> None:
         """Count the rows that would be deleted along with the sessions."""

@@ -83,7 +83,8 @@ async def clean_up(
         progress: Called after each batch.
 
     Raises:
-        BusyError: Another clean-up is running, or a lock was held all the time.
+        JobRunningError: Another clean-up is running.
+        BusyError: A lock was held all the time.
         CleanupDisconnectedError: The connection was lost; it has the report of what was done.
         CleanupOutOfSpaceError: The disk is full; the same.
     """
@@ -151,6 +152,7 @@ async def serve(
     interval: float,
     stop: StopRequest,
     report: Callable[[CleanupReport], None],
+    finished: Callable[[CleanupReport | ClarinetError], None] = lambda outcome: None,
     random_float: RandomFloat = random.random,
 ) -> None:
     """Clean up at an interval, until a request to stop.
@@ -168,6 +170,7 @@ async def serve(
         interval: Seconds between the starts of two runs.
         stop: Ends the service.
         report: Called after each run.
+        finished: Called after each run with its report, or with the error that ended it.
         random_float: Returns a random number from 0 to below 1.
     """
     clock = asyncio.get_running_loop().time
@@ -179,6 +182,7 @@ async def serve(
             try:
                 result = await clean_up(settings, plan, stop=stop)
             except ClarinetError as error:
+                finished(error)
                 if not schedule.is_retryable(error):
                     raise
                 seconds = schedule.after_failure()
@@ -190,6 +194,7 @@ async def serve(
             else:
                 seconds = max(started + schedule.after_success() - clock(), 0)
                 report(result)
+                finished(result)
                 notifier.notify(
                     STATUS=f"deleted {result.deleted} of {result.matched} stale sessions, "
                     f"next run in {seconds:.0f} s"
@@ -314,6 +319,7 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
 
 def _report_of(run: CleanupRun, started: float, *, remaining: int) -> CleanupReport:
     """Return the report of a run, without sessions that have an unreadable timestamp."""
+    reasons = run.strategy.by_reason
     return CleanupReport(
         matched=run.scanner.found,
         deleted=run.deleted,
@@ -326,6 +332,8 @@ def _report_of(run: CleanupRun, started: float, *, remaining: int) -> CleanupRep
         clock_difference_seconds=run.selection.clock_difference,
         protected_by=run.selection.protected_by or None,
         cascaded=run.selection.cascaded or None,
+        matched_by={name: count.sessions for name, count in reasons.items()} or None,
+        oldest={name: count.oldest for name, count in reasons.items()} or None,
     )
 
 
