@@ -99,7 +99,7 @@ class TestReading:
     def test_dry_run_says_that_the_real_run_would_be_refused(self, own: Project) -> None:
         """A dry run shows the plan, and on standard error that root would not run it."""
         result = own.run("migrate", "upgrade", "--dry-run")
-        assert (result.code, "would_update" in result.stdout) == (0, True), result
+        assert (result.code, "would update" in result.stdout) == (0, True), result
         assert "would be refused" in result.stderr
         by_owner = run_as(SERVICE, own, "migrate", "upgrade", "--dry-run")
         assert (by_owner.code, by_owner.stderr) == (0, "")

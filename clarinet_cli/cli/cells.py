@@ -84,6 +84,8 @@ def format_cell(name: str, value: Any, *, compact: bool) -> str:
             return _format_size(value)
         case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
             return str(format_duration(timedelta(seconds=value).total_seconds()))
+        case str() if name == "result":
+            return printable(value.replace("_", " "))
         case str() if compact and name == "user_agent":
             from clarinet_cli.cli.agents import describe_agent
 

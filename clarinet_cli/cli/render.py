@@ -9,6 +9,7 @@ from typing import Any, Optional, get_origin
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.formats import RowChunk
 from clarinet_cli.cli.options import require_known
+from clarinet_cli.cli.records import table_record
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
     WHOLE_TABLE_ROWS,
@@ -134,7 +135,12 @@ def shows_table(runtime: Runtime, output: Optional[OutputFormat]) -> bool:
 
 
 def render(
-    runtime: Runtime, result: Any, output: Optional[OutputFormat], *, changed: bool = False
+    runtime: Runtime,
+    result: Any,
+    output: Optional[OutputFormat],
+    *,
+    changed: bool = False,
+    outcome: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Write one result to standard output.
 
@@ -144,6 +150,7 @@ def render(
         output: The format; None: a table, and with ``-q`` only a generated password.
         changed: The result reports a committed change: failing to write it is a warning and
             does not change the exit code.
+        outcome: What has changed, for a table: see ``table_record``.
 
     Raises:
         ClarinetError: Standard output can't be written.
@@ -154,7 +161,8 @@ def render(
             if values.get("password"):
                 writer.write([formats.password_line(values, listed=False)])
         elif output in TABLE_FORMATS:
-            write_record(writer, values, wide=output is OutputFormat.WIDE)
+            shown, titles = table_record(result, values, outcome)
+            write_record(writer, shown, titles, wide=output is OutputFormat.WIDE)
         elif output is OutputFormat.JSON:
             writer.write([formats.as_json(values)])
         elif output is OutputFormat.PLAIN:

@@ -73,7 +73,7 @@ def test_a_dry_run_is_not_asked_about(project: Project) -> None:
     with terminal(project, *DELETE, "--dry-run") as shown:
         assert shown.end() == 0, shown.screen
     assert "[y/n]" not in shown.screen
-    assert "would_delete" in shown.screen
+    assert "would delete" in shown.screen
     assert everything(project) == before
 
 

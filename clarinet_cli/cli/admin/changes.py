@@ -1,5 +1,6 @@
 """Commands that change one account."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -38,7 +39,9 @@ async def promote(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.promote, output, dry_run=dry_run)
+    await _change(
+        runtime, user, changes.promote, output, dry_run=dry_run, outcome={"superuser": "yes"}
+    )
 
 
 async def demote(
@@ -54,7 +57,15 @@ async def demote(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.demote, output, dry_run=dry_run, settle=settle)
+    await _change(
+        runtime,
+        user,
+        changes.demote,
+        output,
+        dry_run=dry_run,
+        settle=settle,
+        outcome={"superuser": "no"},
+    )
 
 
 async def activate(
@@ -66,7 +77,9 @@ async def activate(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.activate, output, dry_run=dry_run)
+    await _change(
+        runtime, user, changes.activate, output, dry_run=dry_run, outcome={"active": "yes"}
+    )
 
 
 async def deactivate(
@@ -82,7 +95,15 @@ async def deactivate(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.deactivate, output, dry_run=dry_run, settle=settle)
+    await _change(
+        runtime,
+        user,
+        changes.deactivate,
+        output,
+        dry_run=dry_run,
+        settle=settle,
+        outcome={"active": "no"},
+    )
 
 
 async def set_email(
@@ -122,7 +143,9 @@ async def verify(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.verify, output, dry_run=dry_run)
+    await _change(
+        runtime, user, changes.verify, output, dry_run=dry_run, outcome={"verified": "yes"}
+    )
 
 
 async def unverify(
@@ -134,7 +157,9 @@ async def unverify(
     """
     from clarinet_cli.services.accounts import changes
 
-    await _change(runtime, user, changes.unverify, output, dry_run=dry_run)
+    await _change(
+        runtime, user, changes.unverify, output, dry_run=dry_run, outcome={"verified": "no"}
+    )
 
 
 async def delete(
@@ -222,7 +247,14 @@ async def reset_password(
                     display(change)
         late.accounts |= work.revoked_users
         await report_change(
-            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
+            runtime,
+            database,
+            change,
+            output,
+            late,
+            shown=display.shown,
+            changed=not dry_run,
+            outcome={"password": "changed"},
         )
 
 
@@ -278,8 +310,9 @@ async def _change(
     *,
     dry_run: bool,
     settle: float = 0.0,
+    outcome: Optional[Mapping[str, str]] = None,
 ) -> None:
-    """Change one account and report it."""
+    """Change one account and report it; see ``report_change``."""
     from clarinet_cli.services.accounts.changes import change_account
     from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
@@ -289,7 +322,9 @@ async def _change(
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
             change = await change_account(work, user, operation)
         late.accounts |= work.revoked_users
-        await report_change(runtime, database, change, output, late, changed=not dry_run)
+        await report_change(
+            runtime, database, change, output, late, changed=not dry_run, outcome=outcome
+        )
 
 
 async def _confirm_deletion(runtime: Runtime, user: str, *, soft: bool) -> str:

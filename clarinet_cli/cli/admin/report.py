@@ -1,6 +1,6 @@
 """The report of changed accounts, shared by all commands that change them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Optional, TypeVar
 
@@ -28,6 +28,7 @@ async def report_change(
     *,
     changed: bool,
     shown: bool = False,
+    outcome: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Report the change of one account, as ``report_changes`` does.
 
@@ -39,11 +40,12 @@ async def report_change(
         late: See ``report_changes``.
         changed: False for a dry run.
         shown: The change was written already.
+        outcome: What has changed, for a table.
     """
 
     def show(changes: "list[AccountChange]") -> None:
         if not shown:
-            render(runtime, changes[0], output, changed=changed)
+            render(runtime, changes[0], output, changed=changed, outcome=outcome)
 
     await report_changes(runtime, database, [change], late, show, shown=shown)
 

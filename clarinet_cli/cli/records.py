@@ -1,0 +1,47 @@
+"""Results as records for tables: what happened, in words.
+
+The names and values of fields in data formats are a contract; tables may say it better.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from clarinet_cli.cli.formats import Fields
+from clarinet_cli.cli.text import plural
+from clarinet_cli.results import SessionDetail
+
+PLANNED = "would_"
+OF_THE_ACCOUNT = {
+    "is_active": "account active",
+    "is_superuser": "account superuser",
+    "is_verified": "account verified",
+    "roles": "account roles",
+    "sessions": "account sessions",
+}
+
+
+def table_record(
+    result: Any, values: Fields, outcome: Optional[Mapping[str, str]] = None
+) -> tuple[Fields, Mapping[str, str]]:
+    """Return the fields of a table for one result, and the titles of some of them.
+
+    Args:
+        result: The result.
+        values: Its fields.
+        outcome: What has changed, such as ``{"active": "no"}``; shown behind the result.
+    """
+    titles = OF_THE_ACCOUNT if isinstance(result, SessionDetail) else {}
+    planned = str(values.get("result", "")).startswith(PLANNED)
+    shown: Fields = {}
+    for name, value in values.items():
+        if name == "sessions_revoked" and planned:
+            shown["would revoke"] = plural(value, "session")
+            continue
+        shown[name] = value
+        if name == "result":
+            shown |= {
+                key: f"would be {value}" if planned else value
+                for key, value in (outcome or {}).items()
+                if not values.get(key)
+            }
+    return shown, titles
