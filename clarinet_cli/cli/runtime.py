@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from clarinet_cli.cli.writer import Writer
@@ -52,9 +53,12 @@ class Runtime:
         from clarinet_cli import settings as module
         from clarinet_cli.services.settings_warnings import settings_warnings
 
+        started = perf_counter()
         self._use_project()
         settings: Settings = module.settings
         self.configure_log_files(settings)
+        if self.verbosity > 0:
+            self._log_settings_files(settings, perf_counter() - started)
         if not self.writer.quiet and (warnings := settings_warnings(settings)):
             self.writer.note(f"warning: {'; '.join(warnings)}")
         if settings.mapping != module.DEFAULT_MAPPING:
@@ -105,12 +109,28 @@ class Runtime:
             with SIGNALS.cancelling(task):
                 return await work
 
+        started = perf_counter()
         try:
             # With a factory the runner leaves the current event loop of the thread alone.
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 return runner.run(interruptible())
         except asyncio.CancelledError:
             SIGNALS.interrupt()
+        finally:
+            if self.verbosity > 0:
+                from clarinet_cli.utils.logger import logger
+
+                logger.info(
+                    f"{self.command or 'the command'} took {perf_counter() - started:.2f} s"
+                )
+
+    def _log_settings_files(self, settings: "Settings", seconds: float) -> None:
+        from clarinet_cli.services.configuration import list_settings_files
+        from clarinet_cli.utils.logger import logger
+
+        files = [file.path for file in list_settings_files(settings.project_dir) if file.exists]
+        named = ", ".join(files) or f"no file in {settings.project_dir}"
+        logger.info(f"read settings from {named} in {seconds * 1000:.0f} ms")
 
     @contextmanager
     def stop_on_signal(self) -> Iterator["StopRequest"]:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from clarinet_cli.database.activity import log_activity
 from clarinet_cli.database.sqlite import BUSY_ERRORS, prepare_sqlite_file
 from clarinet_cli.database.url import create_sqlite_file, display_url, require_sqlite_file
 from clarinet_cli.exceptions import STANDBY, UNREACHABLE
@@ -99,13 +100,16 @@ def make_engine(
         return engine
     if url.get_backend_name() == "sqlite":
         pragmas = [f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}"]
-        return _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)
-    return _postgresql_engine(
-        url,
-        Access.WRITE if writes else access,
-        busy_timeout=busy_timeout,
-        statement_timeout=statement_timeout + busy_timeout,
-    )
+        engine = _sqlite_engine(url, access, pragmas, busy_timeout=busy_timeout, durable=durable)
+    else:
+        engine = _postgresql_engine(
+            url,
+            Access.WRITE if writes else access,
+            busy_timeout=busy_timeout,
+            statement_timeout=statement_timeout + busy_timeout,
+        )
+    log_activity(engine.sync_engine, url)
+    return engine
 
 
 @contextmanager

@@ -44,6 +44,7 @@ __all__ = [
     "host_logging",
     "logger",
     "logging_is_configured",
+    "stderr_verbosity",
     "traceback_without_values",
     "use_command",
 ]
@@ -80,6 +81,7 @@ _PACKAGES = ("builtins", "socket", "ssl", "clarinet_cli")
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _sinks: dict[str, int] = {}
+_verbosity = ContextVar("verbosity", default=0)
 HOST_DEPTH = 5  # frames between the call of a logger and its sink
 
 _untyped: Any = Logger, Core
@@ -151,6 +153,7 @@ def _log_to_stderr(verbosity: int, rewrite: Callable[[str], str] = str) -> None:
     _sinks.clear()
     logger.remove()
     verbose = min(verbosity, VERY_VERBOSE)
+    _verbosity.set(max(verbose, 0))
 
     def patch(record: "Record") -> None:
         _hide_values(record)
@@ -177,8 +180,14 @@ def _log_to_stderr(verbosity: int, rewrite: Callable[[str], str] = str) -> None:
     )
 
 
+def stderr_verbosity() -> int:
+    """Return how much is logged to standard error: 0, 1 or 2 by the number of ``-v``."""
+    return _verbosity.get()
+
+
 def _pass_on() -> None:
     """Replace all sinks by the logger of the host program, which decides what is shown."""
+    _verbosity.set(0)
     _sinks.clear()
     logger.remove()
     logger.configure(patcher=_hide_values)
