@@ -7,7 +7,7 @@ POOLER := $(VENV)/.pgbouncer
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick test-sqlalchemy-2.0 lint format types check coverage bench reference \
+.PHONY: help install quickstart test test-quick test-sqlalchemy-2.0 lint format types check coverage bench reference pictures \
         db-upgrade db-downgrade db-migration pins clean
 
 help:  ## Show this list
@@ -71,6 +71,9 @@ check: lint types test  ## What CI runs
 
 reference: $(STAMP)  ## Write docs/reference.md from the program's help
 	$(BIN)/python docs/make_reference.py
+
+pictures: $(STAMP)  ## Write docs/pictures from the tests' database
+	$(BIN)/python docs/make_pictures.py
 
 db-upgrade: $(STAMP)  ## Bring the schema to head
 	$(BIN)/alembic upgrade head

@@ -1,12 +1,12 @@
 """Values of fields as words: for tables, records and pictures."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from clarinet_cli.cli.text import printable
-from clarinet_cli.timefmt import iso_text
+from clarinet_cli.timefmt import iso_text, machine_now
 
 SHORT_ID = 8
 TIME_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
@@ -75,7 +75,7 @@ def format_cell(name: str, value: Any, *, compact: bool) -> str:
         case bool():
             return "yes" if value else "no"
         case datetime():
-            return relative_time(value, datetime.now(UTC)) if compact else iso_text(value)
+            return relative_time(value, machine_now()) if compact else iso_text(value)
         case UUID():
             return str(value)[:SHORT_ID] if compact else str(value)
         case tuple() | list():

@@ -1,7 +1,7 @@
 """Tables for display: values as words, aligned text for pipes, fitted text for terminals."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Optional
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from clarinet_cli.cli.cells import (
 from clarinet_cli.cli.fitting import Column, fit_columns, wrap_words
 from clarinet_cli.cli.formats import Fields, column_names, flatten
 from clarinet_cli.cli.text import display_width
+from clarinet_cli.timefmt import machine_now
 
 COLUMN_GAP = "  "
 UNBROKEN = ("id", "email", "ip_address", "user_agent")
@@ -214,7 +215,7 @@ def aligned_record(
     for name, title, value in named:
         text = format_cell(name, value, compact=False)
         if room is not None and isinstance(value, datetime):
-            text = f"{text} ({relative_time(value, datetime.now(UTC))})"
+            text = f"{text} ({relative_time(value, machine_now())})"
         style = cell_style(name, value) if styled else ""
         padded = f"{title}{' ' * (widest - display_width(title))}"
         before = f"{_styled(padded, BOLD) if styled else padded}{COLUMN_GAP}"

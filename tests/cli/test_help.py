@@ -165,16 +165,28 @@ def test_each_example_runs(example: str, project: Project) -> None:
         assert "unchanged" not in result.stdout, result
 
 
-def test_the_reference_is_current() -> None:
-    """``make reference`` would change nothing."""
-    specification = importlib.util.spec_from_file_location(
-        "make_reference", ROOT / "docs" / "make_reference.py"
-    )
+def script(name: str) -> Any:
+    """Return a script of ``docs`` as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_current() -> None:
+    """``make reference`` would change nothing."""
+    module = script("make_reference")
     assert module.REFERENCE.read_text("utf-8") == module.reference()
+
+
+@pytest.mark.parametrize("command", ["session stats", "session list"])
+def test_the_pictures_are_current(command: str) -> None:
+    """``make pictures`` would change nothing."""
+    module = script("make_pictures")
+    assert command in module.COMMANDS
+    assert module.file_of(command).read_text("utf-8") == module.picture(command)
 
 
 def test_the_readme_has_the_exit_codes() -> None:
@@ -182,14 +194,3 @@ def test_the_readme_has_the_exit_codes() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     for code in ExitCode:
         assert f"| {code.value} | {code.meaning} |" in readme
-
-
-def test_the_readme_names_only_commands_that_exist() -> None:
-    """Each ``clarinet …`` in a code block of the README is a command."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    blocks = re.findall(r"```(?:sh|cron|ini)\n(.*?)```", readme, re.DOTALL)
-    named = re.findall(
-        r"clarinet (?:-\S+ (?:/\S+ )?)*((?:db|admin|session|migrate) [a-z-]+)", "\n".join(blocks)
-    )
-    assert len(named) > 10
-    assert set(named) <= set(COMMANDS)
