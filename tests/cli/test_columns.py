@@ -24,6 +24,7 @@ on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:131.0) Gecko/20100101 Firefox/131.0"
 IPV6 = "2001:db8:85a3:8d3:1319:8a2e:370:7348"
 LISTINGS = ["session list", f"session list-user {ADA}", "admin list --all", "admin roles"]
+GROUPS = "session stats --by ip"
 
 
 @pytest.fixture
@@ -164,6 +165,7 @@ KEYS = {
     ),
     "admin roles": ("name", "members"),
     "migrate history": ("revision", "current"),
+    GROUPS: ("key", "total", "idle"),
 }
 
 
@@ -203,7 +205,7 @@ def test_many_sessions_are_sorted_in_pages(project: Project) -> None:
 @on_sqlite
 def test_a_limit_says_that_there_is_more(clinic: Project) -> None:
     """On standard error in every format, and not when nothing is left out."""
-    for line in [*LISTINGS, "migrate history"]:
+    for line in [*LISTINGS, "migrate history", GROUPS]:
         number = len(clinic.json(*line.split()))
         for form in ("table", "json", "csv"):
             whole = clinic.run(*line.split(), "--limit", str(number), "-o", form)
@@ -214,6 +216,19 @@ def test_a_limit_says_that_there_is_more(clinic: Project) -> None:
             assert some.stderr == "only the first 1 rows are shown; there are more\n"
             quiet = clinic.run("-q", *line.split(), "--limit", "1", "-o", "json")
             assert quiet.stderr == ""
+
+
+@on_sqlite
+def test_groups_are_drawn_in_order(clinic: Project) -> None:
+    """The bars of session stats obey --sort and --limit; --columns shows a table of these."""
+    shown = screen_of(clinic, f"{GROUPS} --sort total --limit 2", 120)
+    lines = [line.split()[0] for line in shown.splitlines() if line]
+    every = clinic.json(*GROUPS.split(), "--sort", "total", "--limit", "2")
+    assert lines[2:4] == [row["key"] or "-" for row in every]
+    assert "there are more" in shown
+    assert screen_of(clinic, f"{GROUPS} --columns key,total", 80).split()[:2] == ["ip", "total"]
+    for option in ("--sort=total", "--limit=2", "--columns=total"):
+        assert clinic.run("session", "stats", option).code == 2
 
 
 @on_sqlite

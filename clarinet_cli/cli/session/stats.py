@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from clarinet_cli.cli.options import MAX_INTEGER, StatsOutput, Watch
+from clarinet_cli.cli.options import MAX_INTEGER, Columns, Limit, Sort, StatsOutput, Watch
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import WHOLE_TABLE_ROWS, write_rich
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
+    from clarinet_cli.cli.render import Listing, RowLimit
     from clarinet_cli.cli.watch import View
     from clarinet_cli.results import SessionGroup, SessionStats
     from clarinet_cli.services.unit_of_work import Database
@@ -37,21 +38,31 @@ async def stats(
             help="With --by: only the N groups with the most sessions.",
         ),
     ] = None,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = None,
     interval: Watch = None,
     output: StatsOutput = None,
 ) -> None:
     """Count sessions by state and age.
 
-    A session's life is the time from log-in to expiry. Days and hours are in UTC. Use -o
-    prometheus with the textfile collector of the node exporter.
+    A session's life is the time from log-in to expiry. Days and hours are in UTC. --top,
+    --limit, --sort and --columns apply to the groups of --by. Use -o prometheus with the
+    textfile collector of the node exporter.
 
     Example: clarinet session stats --by user --top 10
     """
+    from clarinet_cli.cli.render import Listing, RowLimit
     from clarinet_cli.exceptions import INVALID
+    from clarinet_cli.results import SessionGroup
 
-    if top is not None and by is None:
-        raise INVALID.with_context("--top selects groups: give --by too")
-    view = _total_view() if by is None else _group_view(by, top)
+    given = {"--top": top, "--limit": limit, "--sort": sort, "--columns": columns}
+    if by is None and (needless := [name for name, value in given.items() if value is not None]):
+        raise INVALID.with_context(f"{needless[0]} selects groups: give --by too")
+    listing = Listing(
+        SessionGroup, empty=EMPTY, titles={"key": by or "key"}, chosen=columns, order=sort
+    )
+    view = _total_view() if by is None else _group_view(by, top, listing, limit)
     if interval is not None:
         from clarinet_cli.cli.watch import watch
 
@@ -61,7 +72,7 @@ async def stats(
 
     async with open_database(runtime.settings) as database:
         result = await view.read(database, warn=True)
-    _show(runtime, result, by, output, view)
+    _show(runtime, result, by, output, view, listing, RowLimit(limit))
 
 
 def _show(
@@ -70,17 +81,18 @@ def _show(
     by: Optional[GroupBy],
     output: Optional[StatsFormat],
     view: "View[Any]",
+    listing: "Listing",
+    limit: "RowLimit",
 ) -> None:
     """Write the statistics once: as a picture on a terminal, else as all commands do."""
     from clarinet_cli.cli.metrics import group_metrics, stats_metrics
-    from clarinet_cli.cli.render import Listing, render, render_list, shows_table
-    from clarinet_cli.results import SessionGroup
+    from clarinet_cli.cli.render import render, render_list, shows_table
 
     if output is StatsFormat.PROMETHEUS:
         runtime.writer.write(stats_metrics(result) if by is None else group_metrics(result, by))
         return
     shown = OutputFormat(output) if output else None
-    if result != [] and shows_table(runtime, shown):
+    if result != [] and not listing.selected and shows_table(runtime, shown):
         from clarinet_cli.cli.charts import Canvas
         from clarinet_cli.timefmt import machine_now
 
@@ -90,8 +102,7 @@ def _show(
     elif by is None:
         render(runtime, result, shown)
     else:
-        listing = Listing(SessionGroup, empty=EMPTY, titles={"key": by})
-        render_list(runtime, result, shown, listing)
+        render_list(runtime, result, shown, listing, limit)
 
 
 def _total_view() -> "View[SessionStats]":
@@ -114,7 +125,9 @@ def _total_view() -> "View[SessionStats]":
     return View(read, draw)
 
 
-def _group_view(by: GroupBy, top: Optional[int]) -> "View[list[SessionGroup]]":
+def _group_view(
+    by: GroupBy, top: Optional[int], listing: "Listing", limit: Optional[int]
+) -> "View[list[SessionGroup]]":
     """Return the sessions of each group, to be read and drawn."""
     from clarinet_cli.cli.watch import View
     from clarinet_cli.services.sessions.queries import grouped_stats
@@ -122,7 +135,7 @@ def _group_view(by: GroupBy, top: Optional[int]) -> "View[list[SessionGroup]]":
 
     async def read(database: "Database", *, warn: bool) -> "list[SessionGroup]":
         async with unit_of_work(database, access=Access.REPLICA) as work:
-            return await grouped_stats(work, by, top=top, warn=warn)
+            return list(listing.sorted(await grouped_stats(work, by, top=top, warn=warn)))
 
     def draw(
         result: "list[SessionGroup]", before: "Optional[list[SessionGroup]]", canvas: "Canvas"
@@ -134,15 +147,16 @@ def _group_view(by: GroupBy, top: Optional[int]) -> "View[list[SessionGroup]]":
 
         earlier = result if before is None else before
         groups, changes = _compare(earlier, result, top)
-        if by in PERIODS and top is None:
+        if by in PERIODS and top is None and limit is None and listing.sort is None:
             groups = list(with_empty_periods(groups, by, canvas.now))
         if not groups:
             return Text(EMPTY)
-        shown = groups[:WHOLE_TABLE_ROWS]
+        shown = groups[: limit or WHOLE_TABLE_ROWS]
         chart = group_chart(shown, by, canvas, None if before is None else changes)
         if len(groups) == len(shown):
             return chart
-        return Group(chart, Text(f"only the first {len(shown)} rows are shown; {MORE_HINT}"))
+        advice = "there are more" if limit else MORE_HINT
+        return Group(chart, Text(f"only the first {len(shown)} rows are shown; {advice}"))
 
     return View(read, draw)
 
