@@ -228,6 +228,7 @@ LOWER_PACKAGES = {
         "networks",
         "repositories",
         "results",
+        "spelling",
         "timefmt",
         "types",
         "utils.logger",

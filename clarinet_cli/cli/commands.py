@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "config": ("clarinet_cli.cli.config", "Show and check the settings."),
 }
 WATCH, WATCH_INTERVAL = "--watch", "2s"
+KEEP_CURRENT = "--keep-current"
 CommandFunction = Callable[..., Coroutine[Any, Any, Optional[int]]]
 
 
@@ -119,6 +120,27 @@ class WatchCommand(Command):
         return super().parse_args(ctx, words)
 
 
+class RevokeUserCommand(Command):
+    """A command whose option ``--keep-current`` may stand without its value, as it once did."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, with ``--keep-newest 1`` where ``--keep-current`` has no value."""
+        if KEEP_CURRENT in args and not ctx.resilient_parsing:
+            place = args.index(KEEP_CURRENT)
+            after, others = args[place + 1 : place + 2], args[:place] + args[place + 2 :]
+            is_id = all(
+                not word.startswith("-") or SessionIdCommand.dashed.fullmatch(word)
+                for word in after
+            )
+            has_user = any(not word.startswith("-") for word in others)
+            if not (after and is_id and has_user):
+                args = [*args[:place], "--keep-newest=1", *args[place + 1 :]]
+                ctx.obj.writer.note(
+                    "--keep-current without an ID keeps the newest session: use --keep-newest 1"
+                )
+        return super().parse_args(ctx, args)
+
+
 class Group(core.TyperGroup):
     """A group that without a command shows its help as a usage error.
 
@@ -148,6 +170,8 @@ class Group(core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name; record its words in the runtime."""
         self.suggest_commands = False  # Typer's suggestions include commands that do more
+        if args and args[0] not in self.commands and (former := self._former(ctx, args)):
+            return former
         try:
             name, command, rest = super().resolve_command(ctx, args)
         except TyperException as error:
@@ -156,6 +180,25 @@ class Group(core.TyperGroup):
         if (self.words or ctx.parent is not None) and ctx.obj is not None:
             ctx.obj.command = f"{self.words or ctx.info_name} {name}"
         return name, command, rest
+
+    def _former(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that a former name stands for, with a note of its present one."""
+        from clarinet_cli.cli.suggestions import former_command
+
+        group = self.words or ctx.command_path.partition(" ")[2]
+        found = former_command(group, args)
+        if found is None:
+            return None
+        place, (name, *rest) = found
+        module = importlib.import_module(GROUPS[place][0])
+        command = typer.main.get_group(module.app).commands[name]
+        if ctx.obj is not None and not ctx.resilient_parsing:
+            ctx.obj.command = f"{place} {name}"
+            revision = [word for word in rest[:1] if RelativeRevisionCommand.dashed.fullmatch(word)]
+            program = ctx.obj.program
+            present = " ".join([program, place, name, *revision])
+            ctx.obj.writer.note(f"'{program} {group} {args[0]}' is now '{present}'")
+        return (name if place == group else f"{place} {name}"), command, rest
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
         """Add the probable command to the error."""

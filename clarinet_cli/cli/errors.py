@@ -118,6 +118,11 @@ def _usage_error(error: TyperException, program: str) -> ClarinetError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else program
     option = getattr(error, "option_name", "")
+    if option == "--password":
+        return INVALID.with_context(
+            "--password is refused: all users of this machine see it in the list of processes",
+            hint="use --password-stdin, --password-file PATH, --generate-password or the prompt",
+        )
     options = ROOT_OPTIONS if program == PROGRAM else GROUP_OPTIONS
     if path != program and option in options:
         return INVALID.with_context(

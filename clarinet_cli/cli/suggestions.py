@@ -15,8 +15,21 @@ ALIASES: dict[str, dict[str, str]] = {
         "account": "admin",
         "accounts": "admin",
         "createsuperuser": "admin create",
+        "enable": "admin activate",
+        "disable": "admin deactivate",
+        "changepassword": "admin reset-password",
+        "passwd": "admin reset-password",
+        "roles": "admin roles",
+        "dumpdata": "admin export",
+        "export": "admin export",
+        "loaddata": "admin apply",
+        "import": "admin apply",
         "login": "session",
         "logins": "session",
+        "sessions": "session",
+        "logout": "session revoke-user",
+        "stats": "session stats",
+        "clearsessions": "session cleanup",
         "token": "session",
         "tokens": "session",
         "migration": "migrate",
@@ -28,6 +41,14 @@ ALIASES: dict[str, dict[str, str]] = {
         "init": "db init",
         "status": "db status",
         "cleanup": "session cleanup",
+        "cleanup-once": "session cleanup",
+        "cleanup-all": "session revoke-all",
+        "flush": "db reset",
+        "dbshell": "db shell",
+        "inspectdb": "db inspect",
+        "makemigrations": "migrate create",
+        "showmigrations": "migrate history",
+        "check": "doctor",
         "settings": "config show",
         "configuration": "config show",
         "backup": "db backup",
@@ -44,7 +65,6 @@ ALIASES: dict[str, dict[str, str]] = {
     "db": {
         "create": "db init",
         "setup": "db init",
-        "migrate": "migrate",
         "upgrade": "migrate upgrade",
         "downgrade": "migrate downgrade",
         "info": "db status",
@@ -71,7 +91,6 @@ ALIASES: dict[str, dict[str, str]] = {
     },
     "session": {
         "clean": "session cleanup",
-        "cleanup-once": "session cleanup",
         "purge": "session cleanup",
         "prune": "session cleanup",
         "delete": "session revoke",
@@ -91,12 +110,35 @@ ALIASES: dict[str, dict[str, str]] = {
         "log": "migrate history",
     },
 }
-AMBIGUOUS = {
-    ("session", "cleanup-all"): (
-        "'clarinet session cleanup' removes stale sessions, "
-        "'clarinet session revoke-all' revokes all sessions"
-    ),
-}
+MIGRATE_COMMANDS = ("init", "upgrade", "downgrade", "status", "history", "create", "check", "stamp")
+
+
+def former_command(group: str, words: list[str]) -> Optional[tuple[str, list[str]]]:
+    """Return the present form of a command of the tool that this one replaces.
+
+    Args:
+        group: The group that it was given to.
+        words: The command and its arguments.
+
+    Returns:
+        The group and the words to use instead; None if it is no such command.
+    """
+    match [group, *words]:
+        case ["session", "cleanup-once", *rest]:
+            return "session", ["cleanup", *rest]
+        case ["session", "cleanup-all", *rest]:
+            return "session", ["revoke-all", *rest]
+        case ["db", "migrate", "up", *rest]:
+            return "migrate", ["upgrade", *rest]
+        case ["db", "migrate", "down", number, *rest] if number.isdecimal():
+            return "migrate", ["downgrade", f"-{number}", *rest]
+        case ["db", "migrate", "down", *rest]:
+            return "migrate", ["downgrade", "-1", *rest]
+        case ["db", "migrate", name, *_] if name in MIGRATE_COMMANDS:
+            return "migrate", words[1:]
+        case ["db", "migrate", *rest]:
+            return "migrate", ["upgrade", *rest]
+    return None
 
 
 def alias_hint(group: str, word: str) -> Optional[str]:
@@ -106,8 +148,6 @@ def alias_hint(group: str, word: str) -> Optional[str]:
         group: The group that it was given to; empty for the root.
         word: The command.
     """
-    if (group, word) in AMBIGUOUS:
-        return AMBIGUOUS[group, word]
     target = ALIASES.get(group, {}).get(word)
     return target and f"use 'clarinet {target}'"
 

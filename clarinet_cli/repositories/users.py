@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     String,
     Subquery,
+    and_,
     case,
     cast,
     event,
@@ -45,6 +46,7 @@ from clarinet_cli.repositories.base import (
 )
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.results import DeclaredAccount, UserRow
+from clarinet_cli.spelling import edit_distance
 from clarinet_cli.types import ANY_USER, SortKey, StateName, UserFilter
 
 ID = col(User.id)
@@ -52,6 +54,8 @@ EMAIL = col(User.email)
 HASH: Any = col(User.hashed_password)
 STATE = (ID, EMAIL, col(User.is_active), col(User.is_superuser), col(User.is_verified))
 UUID_DIGITS = 32
+MAX_EDITS = 2  # of a misspelled address
+MAX_CANDIDATES = 5000
 DASHED_FORMS = ("uuid-dashed", "uuid-hex")  # as text, with or without dashes
 NUMBER_DIGITS = 19  # of a larger number than any id
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
@@ -238,6 +242,28 @@ class UserRepository(BaseRepository[User]):
         return list(
             await self.session.scalars(select(EMAIL).where(begins).order_by(EMAIL).limit(limit))
         )
+
+    async def similar_addresses(self, address: str, *, limit: int) -> list[str]:
+        """Return at most *limit* addresses that an address may be a misspelling of, best first.
+
+        They have the same name before the ``@``, or the same first letter and two edits at most.
+        """
+        name, length = address.partition("@")[0], func.length(EMAIL)
+        first = {name[:1].lower(), name[:1].upper()} - {""}
+        alike = [EMAIL.startswith(letter, autoescape=True) for letter in sorted(first)]
+        near = and_(or_(*alike), length.between(len(address) - 2, len(address) + 2))
+        same = EMAIL.startswith(f"{name}@", autoescape=True)
+        query = select(EMAIL).where(or_(near, same) if alike else same).limit(MAX_CANDIDATES)
+        found = {
+            str(other): edit_distance(address.casefold(), str(other).casefold(), limit=MAX_EDITS)
+            for other in await self.session.scalars(query)
+        }
+        meant = [
+            other
+            for other, edits in found.items()
+            if edits <= MAX_EDITS or fold_case(other.partition("@")[0]) == fold_case(name)
+        ]
+        return sorted(meant, key=lambda other: (found[other], other))[:limit]
 
     async def active_superusers(self) -> Sequence[User]:
         """Return the active superusers."""

@@ -170,7 +170,7 @@ class TestCreate:
 
     @pytest.mark.parametrize(
         "words",
-        [(ADA, "--email", NEW), (ADA, "--username", "ada"), ("--email", ADA, "--username", "ada")],
+        [(ADA, "--email", NEW), (ADA, "--username", "ada"), ("--email", ADA, "--username", NEW)],
     )
     def test_different_addresses_are_refused(
         self, project: Project, words: tuple[str, ...]

@@ -208,7 +208,7 @@ CASES: list[tuple[str, int, Prepare]] = [
     ("db wait --timeout soon", 2, nothing),
     ("db wait --for ever", 2, nothing),
     ("admin create --email nobody --generate-password", 2, nothing),
-    ("admin create --email a@b.org --username c --generate-password", 2, nothing),
+    ("admin create --email a@b.org --username c@b.org --generate-password", 2, nothing),
     (f"{NEW} --update --if-not-exists", 2, nothing),
     ("admin create --email new@example.org", 2, nothing),
     ("admin reset-password", 2, nothing),

@@ -75,7 +75,7 @@ def test_help_shows_what_an_operator_types(name: str, columns: Optional[str]) ->
     texts = [COMMANDS[name].help if name else "", *(item.help for item in parameters)]
     assert not [text for text in texts if "[" in (text or "")]  # Rich takes it for a style
     options = [item for item in parameters if isinstance(item, core.TyperOption)]
-    valued = [item for item in options if not item.is_flag and not item.count]
+    valued = [item for item in options if not (item.is_flag or item.count or item.hidden)]
     assert not [item.name for item in valued if not item.metavar]
     assert not [item.metavar for item in valued if str(item.metavar) not in shown]
     assert max(map(len, shown.splitlines())) <= int(columns or 80)

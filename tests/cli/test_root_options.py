@@ -477,8 +477,6 @@ def test_a_misspelt_command_is_suggested(
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (("session", "cleanup-all"), "Did you mean"),
-        (("session", "cleanup-once"), "Did you mean"),
         (("admin", "reactivate"), "deactivate"),
         (("admin", "eactivate"), "deactivate"),
         (("admin", "revoke"), "'revoke-role'"),
@@ -494,14 +492,6 @@ def test_nothing_of_another_meaning_is_suggested(
     assert_failed(result, 2)
     assert f"No such command {words[1]!r}" in result.stderr
     assert wrong not in result.stderr.replace("'clarinet admin activate'", "")
-
-
-def test_a_clean_up_of_all_names_both_meanings(project: Project) -> None:
-    """Dead sessions, or everybody's: the two differ too much to guess."""
-    result = project.run("session", "cleanup-all")
-    assert_failed(result, 2)
-    assert "'clarinet session cleanup' removes stale sessions" in result.stderr
-    assert "'clarinet session revoke-all' revokes all sessions" in result.stderr
 
 
 @pytest.mark.parametrize(

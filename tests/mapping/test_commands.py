@@ -41,6 +41,8 @@ def test_an_account_is_shown_by_address_and_id(shop: Application) -> None:
     assert shop.project.json("admin", "show", str(shop.ids[ADA])) == shown
     assert shop.project.json("admin", "show", ADA.upper()) == shown
     assert shop.project.run("admin", "show", "nobody@example.org").code == ExitCode.NOT_FOUND
+    misspelt = shop.project.run("admin", "show", ADA.replace("ada", "adda"))
+    assert f"did you mean {ADA!r}?" in misspelt.stderr
 
 
 def test_accounts_are_exported(shop: Application) -> None:

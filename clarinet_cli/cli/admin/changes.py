@@ -24,6 +24,7 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.runtime import Runtime
+from clarinet_cli.exceptions import INVALID
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ async def reset_password(
             autocompletion=complete_emails,
         ),
     ] = None,
+    username: Annotated[
+        Optional[str], typer.Option(metavar="NAME", help="The former form of USER.", hidden=True)
+    ] = None,
     any_user: Annotated[
         bool, typer.Option("--any-user", help="Allow accounts that are not superusers.")
     ] = False,
@@ -223,9 +227,17 @@ async def reset_password(
     from clarinet_cli.services.accounts.queries import resettable_account
     from clarinet_cli.services.sessions.revoke import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
+    from clarinet_cli.settings import username_to_email
 
     settings, late = runtime.settings, ConcurrentLogins(settle)
     display = PasswordOutput(runtime, output)
+    if username is not None:
+        if user is not None:
+            raise INVALID.with_context("USER and --username exclude each other")
+        user = username_to_email(username)
+        runtime.writer.note(
+            f"--username is now USER: use '{runtime.program} admin reset-password {user}'"
+        )
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings, writes=True) as database:
         async with unit_of_work(database) as work:

@@ -1,6 +1,12 @@
 """``clarinet session``: log-in sessions."""
 
-from clarinet_cli.cli.commands import SessionIdCommand, WatchCommand, command, group
+from clarinet_cli.cli.commands import (
+    RevokeUserCommand,
+    SessionIdCommand,
+    WatchCommand,
+    command,
+    group,
+)
 from clarinet_cli.cli.session import cleanup, queries, revoke, stats
 
 app = group("session")
@@ -10,6 +16,6 @@ command(app, "list", cls=WatchCommand)(queries.list_all)
 command(app)(queries.list_user)
 command(app, cls=SessionIdCommand)(queries.show)
 command(app, cls=SessionIdCommand)(revoke.revoke)
-command(app)(revoke.revoke_user)
+command(app, cls=RevokeUserCommand)(revoke.revoke_user)
 command(app)(revoke.revoke_all)
 command(app)(cleanup.cleanup)

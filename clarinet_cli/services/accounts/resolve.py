@@ -62,7 +62,10 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
     else:
         raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=WHO_HINT)
     if not found:
-        raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=LIST_HINT)
+        similar = await users.similar_addresses(identifier, limit=3) if "@" in identifier else []
+        named = " or ".join(map(repr, similar))
+        hint = f"did you mean {named}? {LIST_HINT} shows all" if similar else LIST_HINT
+        raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=hint)
     return await require_one(users.session, found, identifier)
 
 
