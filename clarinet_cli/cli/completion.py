@@ -6,7 +6,7 @@ directory of another user nothing is read and no connection is made.
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_origin
 
 import typer
 
@@ -51,6 +51,47 @@ def complete_states(incomplete: str) -> list[str]:
     """Return the states that begin with the last name of a list separated by commas."""
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in StateName if name.startswith(last)]
+
+
+def complete_columns(row: str) -> Callable[[str], list[str]]:
+    """Return the completion of field names separated by commas.
+
+    Args:
+        row: The name of the rows' class in ``clarinet_cli.results``.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        chosen = before.split(",")
+        names = [name for name, _ in _fields(row) if name not in chosen]
+        return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+    return complete
+
+
+def complete_sort(row: str) -> Callable[[str], list[str]]:
+    """Return the completion of a field to sort by, with a direction after the colon.
+
+    Args:
+        row: The name of the rows' class in ``clarinet_cli.results``.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        names = [name for name, kind in _fields(row) if get_origin(kind) is not tuple]
+        if ":" in incomplete:
+            names = [f"{name}:{direction}" for name in names for direction in ("asc", "desc")]
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def _fields(row: str) -> list[tuple[str, Any]]:
+    """Return the names and types of the fields of a class of results."""
+    from dataclasses import fields
+
+    from clarinet_cli import results
+
+    return [(item.name, item.type) for item in fields(getattr(results, row))]
 
 
 def _complete(ctx: typer.Context, query: Query) -> list[str]:

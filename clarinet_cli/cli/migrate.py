@@ -7,16 +7,16 @@ import typer
 from clarinet_cli.cli.commands import RelativeRevisionCommand, command, group
 from clarinet_cli.cli.options import (
     LOCK_TIMEOUT,
-    Columns,
     DryRun,
     Force,
     Limit,
     LockTimeout,
     Output,
     SchemaAnyway,
-    Sort,
     Strict,
     Yes,
+    columns_option,
+    sort_option,
 )
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import (
@@ -146,8 +146,8 @@ async def status(
 async def history(
     runtime: Runtime,
     limit: Limit = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("RevisionRow")] = None,
+    columns: Annotated[Optional[str], columns_option("RevisionRow")] = None,
     output: Output = None,
 ) -> None:
     """List the revisions, newest first, with marks for current and head.

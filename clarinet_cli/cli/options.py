@@ -9,7 +9,13 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from clarinet_cli.cli.completion import complete_emails, complete_roles, complete_states
+from clarinet_cli.cli.completion import (
+    complete_columns,
+    complete_emails,
+    complete_roles,
+    complete_sort,
+    complete_states,
+)
 from clarinet_cli.cli.writer import ColorMode
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.types import SETTLE_SECONDS, OutputFormat, SessionFilter, StateName, StatsFormat
@@ -159,6 +165,26 @@ def require_known(
             )
 
 
+def columns_option(row: str) -> Any:
+    """Return the option that selects fields of rows; *row* is their class in the results."""
+    return typer.Option(
+        "--columns",
+        metavar="A,B,...",
+        help="Only these fields, in this order, in every format; named as in -o json.",
+        autocompletion=complete_columns(row),
+    )
+
+
+def sort_option(row: str) -> Any:
+    """Return the option that orders rows by a field; *row* is their class in the results."""
+    return typer.Option(
+        "--sort",
+        metavar="KEY[:asc|desc]",
+        help="Order by this field, named as in -o json.",
+        autocompletion=complete_sort(row),
+    )
+
+
 def _output(formats: type[StrEnum]) -> Any:
     """Return the option that chooses one of some formats, named in its help."""
     *names, last = formats
@@ -196,22 +222,6 @@ Watch = Annotated[
         metavar="[TIME]",
         help="Show it again after each interval, 2s by default, until Ctrl-C or q; in a pipe as "
         "JSON lines.",
-    ),
-]
-Columns = Annotated[
-    Optional[str],
-    typer.Option(
-        "--columns",
-        metavar="A,B,...",
-        help="Only these fields, in this order, in every format; named as in -o json.",
-    ),
-]
-Sort = Annotated[
-    Optional[str],
-    typer.Option(
-        "--sort",
-        metavar="KEY[:asc|desc]",
-        help="Order by this field, named as in -o json.",
     ),
 ]
 Limit = Annotated[

@@ -61,6 +61,9 @@ CASES = {
     "session list --user=clara@": "--user=clara@clarinet.example",
     "admin list --role ward:n": "ward:night",
     "admin list --role on": "on call",
+    "session list --sort created_at:d": "created_at:desc",
+    "session list --columns id,em": "id,email",
+    "session list --state active,id": "active,idle",
     "session list --older-than 2026-11-22T10:": "2026-11-22T10:",
     # No file is offered where none is expected.
     "session list-user clara@clarinet.example ": "clara@clarinet.example",

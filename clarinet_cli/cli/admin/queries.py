@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from clarinet_cli.cli.completion import complete_roles
-from clarinet_cli.cli.options import Columns, Limit, Output, Sort, UserArgument
+from clarinet_cli.cli.options import Limit, Output, UserArgument, columns_option, sort_option
 from clarinet_cli.cli.render import Listing, RowLimit, render, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 
@@ -41,8 +41,8 @@ async def list_accounts(
         typer.Option(metavar="TEXT", help="Accounts whose address contains this text."),
     ] = None,
     limit: Limit = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("UserRow")] = None,
+    columns: Annotated[Optional[str], columns_option("UserRow")] = None,
     output: Output = None,
 ) -> None:
     """List the superusers, or all accounts, by address unless --sort says otherwise.
@@ -82,8 +82,8 @@ async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> N
 async def roles(
     runtime: Runtime,
     limit: Limit = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("RoleRow")] = None,
+    columns: Annotated[Optional[str], columns_option("RoleRow")] = None,
     output: Output = None,
 ) -> None:
     """List the roles, with the number of accounts that have each.

@@ -11,7 +11,6 @@ from clarinet_cli.cli.changes import MARKS, compare_rows
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
-    Columns,
     FromNetwork,
     IdleFor,
     Limit,
@@ -19,12 +18,13 @@ from clarinet_cli.cli.options import (
     OnlyOfUser,
     Output,
     SessionArgument,
-    Sort,
     States,
     UserArgument,
     Watch,
     WithAgent,
+    columns_option,
     session_filter,
+    sort_option,
 )
 from clarinet_cli.cli.render import Listing, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
@@ -60,8 +60,8 @@ async def list_all(
             help=f"At most this many rows. By default {TERMINAL_LIMIT} on a terminal, else all.",
         ),
     ] = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("SessionRow")] = None,
+    columns: Annotated[Optional[str], columns_option("SessionRow")] = None,
     interval: Watch = None,
     output: Output = None,
 ) -> None:
@@ -135,8 +135,8 @@ async def list_user(
         bool, typer.Option("--active", help="Only sessions that the server accepts.")
     ] = False,
     limit: Limit = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("SessionRow")] = None,
+    columns: Annotated[Optional[str], columns_option("SessionRow")] = None,
     output: Output = None,
 ) -> None:
     """List a user's sessions, newest first unless --sort says otherwise.
