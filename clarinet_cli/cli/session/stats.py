@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from clarinet_cli.cli.options import MAX_INTEGER, Columns, Limit, Sort, StatsOutput, Watch
+from clarinet_cli.cli.options import (
+    MAX_INTEGER,
+    Limit,
+    StatsOutput,
+    Watch,
+    columns_option,
+    sort_option,
+)
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import WHOLE_TABLE_ROWS, write_rich
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
@@ -39,8 +46,8 @@ async def stats(
         ),
     ] = None,
     limit: Limit = None,
-    sort: Sort = None,
-    columns: Columns = None,
+    sort: Annotated[Optional[str], sort_option("SessionGroup")] = None,
+    columns: Annotated[Optional[str], columns_option("SessionGroup")] = None,
     interval: Watch = None,
     output: StatsOutput = None,
 ) -> None:
