@@ -59,7 +59,9 @@ def fit_columns(
         spare -= more
     for floors in (
         [column.least for column in shown],
-        [min(column.least, max(MIN_WIDTH, display_width(column.title))) for column in shown],
+        # What a row is named by is narrowed last of all.
+        [min(shown[0].least, room // 2), *map(_narrowest, shown[1:])],
+        list(map(_narrowest, shown)),
     ):
         while sum(widths) > room:
             wider = [number for number, floor in enumerate(floors) if widths[number] > floor]
@@ -67,6 +69,10 @@ def fit_columns(
                 break
             widths[max(wider, key=widths.__getitem__)] -= 1
     return [replace(column, width=width) for column, width in zip(shown, widths, strict=True)]
+
+
+def _narrowest(column: Column) -> int:
+    return min(column.least, max(MIN_WIDTH, display_width(column.title)))
 
 
 def wrap_words(text: str, width: int) -> list[str]:

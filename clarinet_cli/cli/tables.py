@@ -81,6 +81,9 @@ class AlignedRows:
         return COLUMN_GAP.join([_align(*column) for column in columns]).rstrip()
 
 
+_Cell = tuple[Column, list[str], str]  # the lines of a cell, and its style
+
+
 class FittedRows:
     """Rows as text for a terminal: the columns that fit, cells wrapped between words.
 
@@ -139,29 +142,36 @@ class FittedRows:
 
     def _lines(self, cells: Sequence[tuple[str, str]]) -> str:
         """Return the lines of some cells, each a text and its style."""
-        blocks: list[list[tuple[Column, list[str], str]]] = [[]]
-        for column, (text, style) in zip(self._columns, cells, strict=True):
-            lines = wrap_words(text, column.width)
-            blocks[-1].append((column, lines, style))
-            if any(display_width(line) > column.width for line in lines):
-                blocks.append([])
-        if len(blocks) > 1 and (line := self._single_line(blocks)):
+        row = [
+            (column, wrap_words(text, column.width), style)
+            for column, (text, style) in zip(self._columns, cells, strict=True)
+        ]
+        blocks: list[tuple[int, list[_Cell]]] = [(0, [])]
+        offset = 0
+        for cell in row:
+            column, lines, _ = cell
+            longest = max(map(display_width, lines))
+            too_wide = longest > column.width
+            if too_wide and blocks[-1][1] and longest <= self._width < offset + longest:
+                blocks.append((self._width - longest, []))
+            blocks[-1][1].append(cell)
+            offset += column.width + len(COLUMN_GAP)
+            if too_wide:
+                blocks.append((offset, []))
+        if len(blocks) > 1 and (line := self._single_line(row)):
             return line
-        indent = 0
         shown = ""
-        for block in filter(None, blocks):
-            for number in range(max(len(lines) for _, lines, _ in block)):
+        for indent, block in blocks:
+            for number in range(max((len(lines) for _, lines, _ in block), default=0)):
                 parts = [
                     _pad(lines[number] if number < len(lines) else "", column, style)
                     for column, lines, style in block
                 ]
                 shown += f"{' ' * indent}{COLUMN_GAP.join(parts)}".rstrip() + "\n"
-            indent += sum(column.width + len(COLUMN_GAP) for column, _, _ in block)
         return shown
 
-    def _single_line(self, blocks: list[list[tuple[Column, list[str], str]]]) -> Optional[str]:
+    def _single_line(self, cells: "Sequence[_Cell]") -> Optional[str]:
         """Return a row whose columns are shifted by a wide cell, if it fits into one line."""
-        cells = [cell for block in blocks for cell in block]
         if any(len(lines) > 1 for _, lines, _ in cells):
             return None
         widths = [max(column.width, display_width(lines[0])) for column, lines, _ in cells]

@@ -254,6 +254,8 @@ def table_word(name: str, value: Any) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case str() if name == "result":
+            return value.replace("_", " ")
         case float() | int() if name.endswith("_seconds"):
             return ""  # a table rounds spans of time
         case _:
