@@ -22,6 +22,20 @@ Made from the program's own help by `make reference`; don't edit it by hand.
 
 Root options stand before the group: `clarinet -C /srv/clarinet session stats`.
 """
+VALUES = """\
+## Values
+
+| value | form |
+| --- | --- |
+| TIME | A number with a unit: `500ms`, `90s`, `15m`, `12h`, `30d`, `2w`; a fraction as `1.5h` \
+too. A bare number is seconds, in every option and in `CLARINET_SETTLE`. A year at most. Settings \
+are whole numbers of the unit in their name; `session_cleanup_interval` is in seconds. |
+| TIME of `--older-than` and `--idle-for` | The same, or a timestamp: `2026-11-22`, \
+`2026-11-22T18:00Z`, `2026-11-22T18:00+03:00`; without a zone it is UTC. |
+| ADDRESS of `--ip` | An IPv4 or IPv6 address, or a network: `203.0.113.0/24`, `2001:db8::/32`. An \
+IPv4 network includes its IPv4-mapped IPv6 addresses. |
+| STATE | `active`, `idle`, `expired`, `blocked` or `invalid`; several are separated by commas. |
+"""
 ENVIRONMENT = """\
 ## Environment variables
 
@@ -50,7 +64,7 @@ def reference() -> str:
                 " ".join(path),
             )
         )
-    parts += [ENVIRONMENT, _exit_codes()]
+    parts += [VALUES, ENVIRONMENT, _exit_codes()]
     return "\n".join(parts)
 
 

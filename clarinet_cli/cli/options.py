@@ -21,6 +21,7 @@ from clarinet_cli.exceptions import INVALID
 from clarinet_cli.types import SETTLE_SECONDS, OutputFormat, SessionFilter, StateName, StatsFormat
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.ASCII)
+BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
 MAX_INTEGER = 2**63 - 1  # of an integer in the database
 MAX_SECONDS = 366 * 86400
 MIN_INTERVAL_SECONDS = 0.1
@@ -72,19 +73,17 @@ def parse_interval(text: str | float) -> float:
 
 
 def parse_age(text: str | float) -> float:
-    """Return the seconds of a duration with a unit, or since a timestamp.
+    """Return the seconds of a duration, or since a timestamp.
 
-    A bare number is rejected: it would be seconds, where days are meant.
+    Eight digits are a date, as in ``20261122``, and not a number of seconds.
 
     Raises:
-        BadParameter: It is neither a duration with a unit nor a timestamp.
+        BadParameter: It is neither a duration nor a timestamp.
     """
     if isinstance(text, float):
         return text
-    if re.fullmatch(r"[0-9.]+", text.strip()):
-        message = f"{text!r} has no unit; write {text}d or {text}h"
-        raise typer.BadParameter(message)
-    return parse_duration(text) if DURATION.fullmatch(text.strip()) else _seconds_since(text)
+    is_duration = DURATION.fullmatch(text.strip()) and not BASIC_DATE.fullmatch(text.strip())
+    return parse_duration(text) if is_duration else _seconds_since(text)
 
 
 def _seconds_since(text: str) -> float:

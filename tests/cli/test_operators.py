@@ -50,11 +50,17 @@ def test_all_that_is_given_of_an_id_has_to_match(project: Project, words: tuple[
     assert project.run("session", *words, "11111111-act").code == 0
 
 
-def test_an_age_needs_a_unit_or_is_an_instant(project: Project) -> None:
-    """A bare 7 would be seconds; a day means since then."""
+def test_an_age_is_a_duration_or_a_timestamp(project: Project) -> None:
+    """A bare number is seconds, as in every option; a day means since then."""
     populate(project)
-    for text in ("7", "1.5", "soon", "2026-13-01"):
+    for text in ("soon", "2026-13-01", "20261301", "-1"):
         assert_failed(project.run("session", "list", "--older-than", text), 2)
+    for text in ("86400", "1440m", "24H", "1d", "86400.0"):
+        rows = project.json("session", "list", "--older-than", text)
+        assert [row["id"] for row in rows] == ["33333333"]
+        assert_failed(project.run("db", "wait", "--timeout", f"{text}x"), 2)
+        assert project.run("db", "wait", "--timeout", text).code == 0
+    assert project.json("session", "list", "--older-than", "20200229") == []
     now = datetime.now(UTC)
     yesterday = (now - timedelta(days=1)).isoformat(timespec="minutes").replace("+00:00", "Z")
     tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
