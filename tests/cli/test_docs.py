@@ -129,6 +129,7 @@ def in_project(project: Project, word: str) -> str:
     places = {
         "/srv/clarinet": ".",
         "/var/backups/clarinet": "backups",
+        "/var/lib/node_exporter/clarinet_cleanup.prom": "clarinet_cleanup.prom",
         "$latest": "backups/latest",
         "drill": "drill",
         "accounts.csv": "accounts.csv",
