@@ -97,6 +97,9 @@ __all__ = [
 _HASH = re.compile(r"\$(?:argon2\w*|2[abxy]?|scrypt|pbkdf2[\w-]*)\$[^\s'\"]{16,}")
 
 
+_CONSTRAINT = re.compile(r"\(constraint (.+)\)$")
+
+
 class ClarinetError(Exception):
     """An error that is reported to the operator; password hashes are removed from its message.
 
@@ -151,6 +154,12 @@ class ConflictError(ClarinetError):
     """The object exists already, or other rows depend on it."""
 
     exit_code = ExitCode.CONFLICT
+
+    @property
+    def constraint(self) -> Optional[str]:
+        """The name of the violated constraint, if the message has one."""
+        found = _CONSTRAINT.search(self.message)
+        return found and found[1]
 
 
 class RefusedError(ClarinetError):

@@ -50,6 +50,12 @@ _POSTGRESQL = text(
     " (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = t.oid))"
     " AND has_table_privilege(c.oid, 'SELECT') ORDER BY n.nspname, c.relname, con.conname"
 )
+_CONSTRAINT = text(
+    "SELECT c.relname || '.' || a.attname FROM pg_constraint con"
+    " JOIN pg_class c ON c.oid = con.conrelid"
+    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = con.conkey[1]"
+    " WHERE con.contype = 'f' AND con.conname = :name LIMIT 1"
+)
 _OID = text("SELECT CAST(CAST(:name AS regclass) AS oid)::bigint")
 _SQLITE = text(
     'SELECT m.name, k.id, k."from" AS source, k."to" AS target, k.on_delete AS action'
@@ -284,6 +290,17 @@ class ReferenceRepository:
         of_user = col(AccessToken.user_id) == user_id
         await self._count(to_sessions, SESSION_TABLE, of_user, blocking, cascading)
         return blocking, cascading
+
+    async def name_of(self, constraint: str) -> str:
+        """Return ``table.column`` of a foreign key; its own name if the catalogue has none.
+
+        Args:
+            constraint: The name of the foreign key, also of a table that can't be read.
+        """
+        if self.session.get_bind().dialect.name == "sqlite":
+            return constraint
+        found: Optional[str] = await self.session.scalar(_CONSTRAINT, {"name": constraint})
+        return found or constraint
 
     async def to_sessions(
         self, references: Sequence[Reference], condition: ColumnElement[bool]

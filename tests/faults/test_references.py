@@ -1,7 +1,9 @@
 """Rows of other tables that refer to accounts and sessions: counted, kept, or lost knowingly."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -104,6 +106,32 @@ class TestCleanup:
         assert (report["deleted"], report["cascaded"]) == (4, expected)
         assert "protected_by" not in report
         assert (ada.count("login_note"), ada.count("note_copy")) == (1, 1)
+
+    @OPTIONS
+    @pytest.mark.parametrize("backend", ["postgresql"])
+    def test_a_table_that_can_not_be_read_protects_too(
+        self, ada: Project, options: tuple[str, ...]
+    ) -> None:
+        """Only the server knows its rows: these sessions stay, the others go, with its name."""
+        create(ada, "audit_entry")
+        first, second, *_ = dead_of(ada)
+        refer(ada, "audit_entry", first, second)
+        role = f"clerk_{uuid4().hex}"
+        ada.rows(f"CREATE ROLE {role} LOGIN")
+        ada.rows(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        ada.rows(f"REVOKE ALL ON audit_entry FROM {role}")
+        try:
+            clerk = replace(ada, environment={"CLARINET_DATABASE_USERNAME": role})
+            result = clerk.run("session", "cleanup", *options, "-o", "json")
+        finally:
+            ada.rows(f"DROP OWNED BY {role}")
+            ada.rows(f"DROP ROLE {role}")
+        assert result.code == 0, result
+        report = result.json
+        assert (report["deleted"], report["remaining"], report["protected"]) == (2, 0, 2)
+        assert report["protected_by"] == {"audit_entry.token": 2}
+        assert "protected by other tables and kept: 2 (audit_entry.token)" in result.stderr
+        assert ada.tokens() == {LIVE, first, second}
 
     def test_rows_that_would_go_along_may_be_protected_themselves(self, ada: Project) -> None:
         """Then their session is."""

@@ -1,7 +1,7 @@
 """The interface of a purge (scan, then delete batch by batch), and the form for any database."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Optional
@@ -141,6 +141,16 @@ class PurgeStrategy(ABC):
         if skip_locked:
             unlocked = select(self._key).select_from(AccessToken).where(criteria)
             criteria = and_(self._key.in_(unlocked.with_for_update(skip_locked=True)), self._stale)
+        return await execute_dml(self._session, delete(AccessToken).where(criteria))
+
+    async def tokens(self, batch: Batch) -> Sequence[str]:
+        """Return the tokens of the stale sessions of a batch."""
+        query = select(TOKEN).where(self._criteria(batch))
+        return (await self._session.scalars(query)).all()
+
+    async def delete_tokens(self, tokens: Sequence[str]) -> int:
+        """Delete those of some sessions that are stale; return their number."""
+        criteria = and_(TOKEN.in_(tokens), self._stale)
         return await execute_dml(self._session, delete(AccessToken).where(criteria))
 
     async def count(self, batch: Batch) -> int:

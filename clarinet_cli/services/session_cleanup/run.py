@@ -1,14 +1,18 @@
 """One run of a clean-up: scan all sessions, then delete the stale ones batch by batch."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Optional
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import driver_errors
-from clarinet_cli.exceptions import BusyError, NoSpaceError
+from clarinet_cli.exceptions import BusyError, ConflictError, NoSpaceError
+from clarinet_cli.repositories.base import batches
 from clarinet_cli.repositories.purge import Batch, PurgeStrategy
+from clarinet_cli.repositories.references import ReferenceRepository
 from clarinet_cli.services.audit import JobRecord
 from clarinet_cli.services.locks import CheckLock
 from clarinet_cli.services.session_cleanup.plan import CleanupPlan
@@ -61,6 +65,8 @@ class CleanupRun:
         reached_end: Whether all batches were processed.
         out_of_space: The error of the full disk that ended the run.
         locked_batches: Batches with rows that another transaction has locked.
+        protected_by: Sessions that the server refused to delete, by the ``table.column`` that
+            refers to them: this role can't read it.
     """
 
     plan: CleanupPlan
@@ -80,6 +86,7 @@ class CleanupRun:
     reached_end: bool = False
     out_of_space: Optional[NoSpaceError] = None
     locked_batches: deque[Batch] = field(default_factory=deque)
+    protected_by: Counter[str] = field(default_factory=Counter)
     _lock_checked: float = 0.0
 
     async def execute(self) -> None:
@@ -186,6 +193,9 @@ class CleanupRun:
             result = await self._delete_once(batch, skip_locked=True)
             self.locked_batches.append(batch._replace(number=batch.number - result.deleted))
             self._add(result, processed=result.deleted)
+        except ConflictError as error:
+            logger.debug(f"clean-up: {error.message}")
+            await self._delete_unprotected(batch)
         except NoSpaceError as error:
             logger.debug(f"clean-up: {error.message}")
             if not self.sizer.shrink() or not await self._rewind(batch):
@@ -194,6 +204,40 @@ class CleanupRun:
             if batch.full:
                 self.sizer.observe(self.transactions.seconds)
             self._add(result, processed=batch.number)
+
+    async def _delete_unprotected(self, batch: Batch) -> None:
+        """Delete the sessions of a batch but those that foreign keys protect, found by halving."""
+        run = self.transactions.run_with_retry
+        tokens = await run(Access.READ, partial(self.strategy.tokens, batch))
+        pending = list(batches(tokens))
+        while pending and not self.transactions.stopped:
+            some = pending.pop()
+            try:
+                deleted = await self._delete_tokens(some)
+            except ConflictError as error:
+                logger.debug(f"clean-up: {error.message}")
+                half = len(some) // 2
+                if half:
+                    pending += [some[:half], some[half:]]
+                    continue
+                references = ReferenceRepository(self.transactions.session)
+                name = partial(references.name_of, error.constraint or "another table")
+                self.protected_by[await run(Access.READ, name)] += 1
+            else:
+                self._add(DeleteResult(deleted, 0), processed=0)
+        self.processed += batch.number
+
+    async def _delete_tokens(self, tokens: Sequence[str]) -> int:
+        """Delete sessions in one transaction, with its audit record before the commit."""
+
+        async def delete() -> int:
+            deleted = await self.strategy.delete_tokens(tokens)
+            self.record.before_commit(deleted)
+            return deleted
+
+        deleted = await self.transactions.run_with_retry(Access.WRITE, delete)
+        self.record.committed()
+        return deleted
 
     async def _rewind(self, batch: Batch) -> bool:
         with driver_errors(self.transactions.url):

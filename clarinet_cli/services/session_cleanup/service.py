@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -320,17 +321,19 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
 def _report_of(run: CleanupRun, started: float, *, remaining: int) -> CleanupReport:
     """Return the report of a run, without sessions that have an unreadable timestamp."""
     reasons = run.strategy.by_reason
+    protected = run.protected_by.total()
+    protected_by = run.protected_by + Counter(run.selection.protected_by)
     return CleanupReport(
-        matched=run.scanner.found,
+        matched=run.scanner.found - protected,
         deleted=run.deleted,
         remaining=remaining,
-        protected=run.selection.protected,
+        protected=run.selection.protected + protected,
         batches=run.batches,
         seconds=round(asyncio.get_running_loop().time() - started, 3),
         complete=run.scanner.complete and remaining == 0,
         dry_run=run.plan.dry_run,
         clock_difference_seconds=run.selection.clock_difference,
-        protected_by=run.selection.protected_by or None,
+        protected_by=dict(protected_by) or None,
         cascaded=run.selection.cascaded or None,
         matched_by={name: count.sessions for name, count in reasons.items()} or None,
         oldest={name: count.oldest for name, count in reasons.items()} or None,
@@ -345,7 +348,8 @@ async def _count_remaining(run: CleanupRun) -> int:
     if not (run.plan.dry_run or run.transactions.stopped or run.out_of_space is not None):
         choose = partial(run.selection.choose_strategy, run.transactions.session, count_only=True)
         with suppress(CleanupStopped):
-            return (await _scan(run.transactions, choose)).found
+            found = (await _scan(run.transactions, choose)).found
+            return max(found - run.protected_by.total(), 0)
     return unvisited + run.undeleted
 
 
