@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 CLARINET: Literal["clarinet"] = "clarinet"
 FASTAPI_USERS: Literal["fastapi-users"] = "fastapi-users"
-PLACEHOLDER = re.compile(r"\{(\w*)\}")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset({"email", "local_part", "now"})
 
 IdForm = Literal["uuid", "uuid-dashed", "uuid-hex", "integer", "text"]
@@ -83,6 +83,7 @@ class Mapping(_Table):
         role_column: The column, for ``roles = "column"``.
         role_link: The link table, for ``roles = "link"``.
         soft_delete: A column that is NULL unless the account is deleted; empty: there is none.
+        soft_delete_flag: That column is a flag instead, true if the account is deleted.
         create_values: The values of further columns of a new account; ``{email}``,
             ``{local_part}`` and ``{now}``, alone a timestamp, are replaced.
         token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
@@ -103,6 +104,7 @@ class Mapping(_Table):
     roles: Literal["none", "link", "column"] = "none"
     role_column: str = ""
     soft_delete: str = ""
+    soft_delete_flag: bool = False
     token_digest: TokenDigest = ""
     session_strategy: Optional[SessionStrategy] = None
     session_lifetime_seconds: Optional[Lifetime] = None

@@ -21,6 +21,12 @@ from clarinet_cli.models.mapped import (
 )
 
 CHECK_SECONDS = 60.0
+TIMESTAMP_FORM = "YYYY-MM-DD HH:MM:SS.ffffff in UTC"
+TIMESTAMP_HINT = "sessions are compared in the form in which SQLAlchemy's DateTime stores them"
+SQLITE_READABLE = (
+    "{0} GLOB '[0-9]???-??-?? ??:??:??*' AND (substr({0}, 20) NOT GLOB '*[^.0-9]*'"
+    " OR {0} GLOB '*+00:00' OR {0} GLOB '*Z')"
+)
 INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
 KEYS = {USERS: "users", SESSIONS: "tokens"}
 COLUMN_KEYS = {USERS: "user_columns", SESSIONS: "token_columns"}
@@ -28,7 +34,16 @@ POSTGRESQL_IDS = {
     "uuid": ("uuid",),
     "integer": ("smallint", "integer", "bigint"),
 }
+FLAGS = ("bool", "tinyint")
 POSTGRESQL_TEXTS = ("text", "character varying", "character", "citext")
+SQLITE_KIND = text(
+    "SELECT CASE WHEN type = 'table' AND upper(sql) LIKE '%WITHOUT ROWID%' THEN 'WITHOUT ROWID'"
+    " WHEN type = 'view' THEN type END FROM sqlite_master WHERE lower(name) = lower(:name)"
+)
+POSTGRESQL_KIND = text(
+    "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'"
+    " WHEN 'f' THEN 'foreign table' END FROM pg_class WHERE oid = to_regclass(:name)"
+)
 SQLITE_COLUMNS = text("SELECT name, lower(type) FROM pragma_table_info(:name)")
 SQLITE_KEYS = text('SELECT "from", "table" FROM pragma_foreign_key_list(:name)')
 POSTGRESQL_COLUMNS = text(
@@ -63,13 +78,17 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
     for table in checked:
         found = await _columns(session, tables, KEYS[table], tables.physical(table)[1])
+        await _require_ordinary(session, tables, table)
         _require_columns(tables, table, found)
     if tables.capabilities.sessions:
         await _require_key(session, tables)
-    if tables.on_sqlite:
+    if tables.on_sqlite or tables.id_form in ("uuid-dashed", "uuid-hex"):
         await _require_form(session, tables, USERS, col(User.id), "id")
         if tables.capabilities.sessions:
             await _require_form(session, tables, SESSIONS, col(AccessToken.user_id), "user_id")
+    if tables.on_sqlite and tables.capabilities.sessions:
+        for key in sorted(INSTANTS & tables.names[SESSIONS].keys()):
+            await _require_timestamps(session, tables, key)
     await _require_role_links(session, tables)
     tables.checked_at = monotonic()
 
@@ -147,6 +166,17 @@ async def _columns(
     return found
 
 
+async def _require_ordinary(session: AsyncSession, tables: MappedTables, table: str) -> None:
+    """Refuse a view, whose rows have no address, and a table of sessions without rowids."""
+    name = tables.physical(table)[1]
+    if tables.on_sqlite:
+        kind = await session.scalar(SQLITE_KIND, {"name": name})
+    else:
+        kind = await session.scalar(POSTGRESQL_KIND, {"name": tables.place(name)})
+    if kind is not None and (table == SESSIONS or kind != "WITHOUT ROWID"):
+        raise _mismatch(KEYS[table], f"an ordinary table {tables.place(name)}", kind)
+
+
 def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) -> None:
     for key, name in tables.names[table].items():
         place = f"{COLUMN_KEYS[table]}.{key}"
@@ -156,16 +186,26 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
             _require_id_type(tables, place, found[name])
         elif key in INSTANTS and not tables.on_sqlite and found[name] != TIMESTAMP:
             raise _mismatch(place, TIMESTAMP, found[name])
-        elif key.startswith("is_") and not found[name].startswith(("bool", "tinyint")):
+        elif key.startswith("is_") and not found[name].startswith(FLAGS):
             raise _mismatch(place, "boolean", found[name])
-    extra = [("soft_delete", tables.mapping.soft_delete)]
-    if tables.mapping.roles == "column":
-        extra.append(("role_column", tables.mapping.role_column))
-    if tables.mapping.login != "email":
-        extra.append(("login", tables.mapping.login))
-    for key, name in extra if table == USERS else ():
+    if table == USERS:
+        _require_further_columns(tables, found)
+
+
+def _require_further_columns(tables: MappedTables, found: dict[str, str]) -> None:
+    """Refuse accounts that lack the column of deletion, role or log-in."""
+    mapping = tables.mapping
+    wanted = {"soft_delete": mapping.soft_delete}
+    if mapping.roles == "column":
+        wanted["role_column"] = mapping.role_column
+    if mapping.login != "email":
+        wanted["login"] = mapping.login
+    for key, name in wanted.items():
         if name and name not in found:
             raise _mismatch(key, f"a column {name}", "none")
+    is_flag = found.get(mapping.soft_delete, "").startswith(FLAGS)
+    if mapping.soft_delete and is_flag != mapping.soft_delete_flag:
+        raise _mismatch("soft_delete_flag", str(is_flag).lower(), str(not is_flag).lower())
 
 
 def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
@@ -208,7 +248,22 @@ async def _require_form(
     )
     if first is None:
         place = f"{COLUMN_KEYS[table]}.{key}"
-        raise _mismatch(place, f"id_form {tables.id_form}", repr(found))
+        hint = f'{INSPECT_HINT}; id_form = "text" takes ids of any form'
+        raise _mismatch(place, f"id_form {tables.id_form}", repr(found), hint=hint)
+
+
+async def _require_timestamps(session: AsyncSession, tables: MappedTables, key: str) -> None:
+    """Refuse timestamps that can't be compared, unless another row has one that can.
+
+    Those that fastapi-users writes are text with a space between date and time, in UTC.
+    """
+    name = tables.column(SESSIONS, key)
+    stored: Any = literal_column(name)
+    rows = select(stored).select_from(AccessToken).where(stored.is_not(None)).limit(1)
+    found = await session.scalar(rows)
+    readable: Any = literal_column(SQLITE_READABLE.format(name))
+    if found is not None and await session.scalar(rows.where(readable)) is None:
+        raise _mismatch(f"token_columns.{key}", TIMESTAMP_FORM, repr(found), hint=TIMESTAMP_HINT)
 
 
 def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
@@ -218,7 +273,9 @@ def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
     return select(stored).select_from(model).where(*criteria).limit(1)
 
 
-def _mismatch(key: str, expected: str, found: Optional[str]) -> ConfigurationError:
+def _mismatch(
+    key: str, expected: str, found: Optional[str], *, hint: str = INSPECT_HINT
+) -> ConfigurationError:
     return CONFIGURATION.with_context(
-        f"mapping.{key}: expected {expected}, found {found}", hint=INSPECT_HINT
+        f"mapping.{key}: expected {expected}, found {found}", hint=hint
     )

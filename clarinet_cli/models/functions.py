@@ -90,7 +90,9 @@ def _sqlite_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(is_canonical_id, "postgresql")
 def _postgresql_is_canonical(element: Any, compiler: Any, **options: Any) -> str:
-    return f"({compiler.process(element.clauses, **options)} IS NOT NULL)"
+    value = compiler.process(element.clauses, **options)
+    pattern = _PATTERNS.get(dialect_id_form(compiler.dialect) or "")
+    return f"({value} ~ '^{pattern}$')" if pattern else f"({value} IS NOT NULL)"
 
 
 class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
@@ -144,6 +146,10 @@ def _is_hex(value: str) -> str:
     return f"{is_text} AND {value} NOT GLOB '*[^0-9a-f]*'"
 
 
+_PATTERNS = {  # of PostgreSQL, where the ids of other forms are no text
+    "uuid-hex": "[0-9a-f]{32} *",
+    "uuid-dashed": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} *",
+}
 _FORMS = {
     "uuid-hex": _is_hex("{0}"),
     "uuid-dashed": "typeof({0}) = 'text' AND length({0}) = 36 AND {0} NOT GLOB '*[^0-9a-f-]*'",

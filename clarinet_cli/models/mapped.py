@@ -235,7 +235,8 @@ class MappedTables:
         mapping = self.mapping
         if table == USERS and mapping.soft_delete:
             deleted = self.quote(mapping.soft_delete)
-            return f"SELECT * FROM {self.place(mapping.users)} WHERE {deleted} IS NULL"
+            present = "IS NOT TRUE" if mapping.soft_delete_flag else "IS NULL"
+            return f"SELECT * FROM {self.place(mapping.users)} WHERE {deleted} {present}"
         if table == SESSIONS and not self.capabilities.sessions:
             return self._empty(table)
         if table in (ROLES, ROLE_LINKS):

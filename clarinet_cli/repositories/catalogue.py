@@ -29,6 +29,7 @@ class CatalogueColumn:
         length: The length of a text, where it is limited.
         required: Whether an INSERT has to give it a value.
         nullable: Whether it can be NULL.
+        has_default: Whether the database gives it a value.
     """
 
     name: str
@@ -36,6 +37,7 @@ class CatalogueColumn:
     length: Optional[int]
     required: bool
     nullable: bool
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,10 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
     columns = inspector.get_multi_columns(schema)
     primary = inspector.get_multi_pk_constraint(schema)
     constraints = inspector.get_multi_unique_constraints(schema)
-    indexes = inspector.get_multi_indexes(schema)
+    # Of a constraint UNIQUE beside a type with a length SQLite shows only the index.
+    on_sqlite = inspector.dialect.name == "sqlite"
+    automatic: dict[str, Any] = {"include_auto_indexes": True} if on_sqlite else {}
+    indexes = inspector.get_multi_indexes(schema, **automatic)
     keys = inspector.get_multi_foreign_keys(schema)
     tables: list[CatalogueTable] = []
     for place, described in columns.items():
@@ -137,7 +142,7 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
         ordered: list[Sequence[Optional[str]]] = [key]
         ordered += [item["column_names"] for item in constraints.get(place) or ()]
         ordered += [item["column_names"] for item in indexes.get(place) or ()]
-        generated = key[0] if len(key) == 1 else None
+        generated = key[0] if on_sqlite and len(key) == 1 else None
         tables.append(
             CatalogueTable(
                 schema,
@@ -164,12 +169,14 @@ def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:
     automatic = item.get("identity") or item.get("computed")
     # SQLite numbers the rows of an integer primary key itself.
     automatic = automatic or (item["name"] == generated and kind.startswith("int"))
+    has_default = item["default"] is not None or bool(automatic)
     return CatalogueColumn(
         item["name"],
         kind.partition("(")[0],
         getattr(item["type"], "length", None),
-        not (item["nullable"] or item["default"] is not None or automatic),
+        not (item["nullable"] or has_default),
         item["nullable"],
+        has_default,
     )
 
 

@@ -4,9 +4,9 @@ import re
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, column, func, insert, table, update
+from sqlalchemy import bindparam, column, func, insert, literal, table, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, String
 
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import User, metadata
@@ -17,6 +17,7 @@ from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, 
 from clarinet_cli.timefmt import machine_now
 
 NOW = "{now}"
+UUID_LENGTH = 36  # of the text, with dashes
 PLACEHOLDER = re.compile(r"\{(email|local_part)\}")
 HINT = "[mapping.create_values] gives further columns a value"
 
@@ -41,7 +42,8 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
             f"the rows of {found.fullname} extend those of another table: "
             "only the application can create accounts"
         )
-    given = {*tables.names[USERS].values(), *tables.mapping.create_values}
+    given = {name for key, name in tables.names[USERS].items() if key != "id"}
+    given |= set(tables.mapping.create_values)
     if missing := _required(found, tables) - given:
         listed = ", ".join(
             f"{found.fullname}.{column} (create_values.{column})" for column in sorted(missing)
@@ -52,8 +54,24 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
 
 
 def _required(found: CatalogueTable, tables: MappedTables) -> set[str]:
+    """Return the columns that require a value; not the id where one can be generated."""
     required = {name for name, described in found.columns.items() if described.required}
-    return required - {tables.mapping.user_columns.id}
+    key = found.columns.get(tables.mapping.user_columns.id)
+    if key is None:
+        return required
+    too_short = tables.id_form == "text" and key.length is not None and key.length < UUID_LENGTH
+    needs_value = not key.has_default and (too_short or tables.id_form == "integer")
+    return required | {key.name} if needs_value else required - {key.name}
+
+
+async def _generates_id(session: AsyncSession, tables: MappedTables) -> bool:
+    """Return whether the database generates the id of a new account."""
+    if tables.id_form != "text":
+        return tables.id_form == "integer"
+    schema, name = tables.physical(USERS)
+    found = table_named(await read_catalogue(session), schema, name)
+    key = found.columns.get(tables.mapping.user_columns.id) if found else None
+    return key is not None and key.has_default
 
 
 async def insert_account(session: AsyncSession, tables: MappedTables, user: User) -> None:
@@ -69,13 +87,15 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
         PreventedError: A trigger or rule prevented it.
     """
     names, columns = tables.names[USERS], metadata.tables[USERS].columns
-    numbered = tables.id_form == "integer"
-    written = [key for key in names if not (key == "id" and numbered)]
+    given = tables.mapping.create_values
+    generated = names["id"] in given or await _generates_id(session, tables)
+    written = [key for key in names if not (key == "id" and generated)]
     values: dict[str, Any] = {names[key]: getattr(user, key) for key in written}
     typed = [column(names[key], columns[key].type) for key in names]
-    for name, template in tables.mapping.create_values.items():
+    for name, template in given.items():
         is_now = template == NOW and tables.on_sqlite
-        typed.append(column(name, UTCDateTime() if is_now else NullType()))
+        if name not in names.values():
+            typed.append(column(name, UTCDateTime() if is_now else NullType()))
         values[name] = _value(template, user.email, on_sqlite=tables.on_sqlite)
     schema, place = tables.physical(USERS)
     target = table(place, *typed, schema=schema)
@@ -87,7 +107,7 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
 
 
 async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUID) -> None:
-    """Set the soft-delete column of an account to the present.
+    """Set the soft-delete column of an account to the present, or to true if it is a flag.
 
     Args:
         session: For the statement.
@@ -100,6 +120,8 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
     schema, place = tables.physical(USERS)
     key, deleted = tables.mapping.user_columns.id, tables.mapping.soft_delete
     now: Any = bindparam("now", machine_now(), UTCDateTime()) if tables.on_sqlite else func.now()
+    if tables.mapping.soft_delete_flag:
+        now = true()
     target = table(place, column(key, StoredId()), column(deleted), schema=schema)
     query = update(target).where(target.c[key] == user_id).values({deleted: now})
     if await execute_dml(session, query) != 1:
@@ -107,10 +129,14 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
 
 
 def _value(template: Any, email: str, *, on_sqlite: bool) -> Any:
-    """Return the value of a further column; other types than text are constants."""
+    """Return the value of a further column.
+
+    PostgreSQL gets constants as literals, which take the type of the column: a date or an array
+    too, of which a parameter is no text.
+    """
     if template == NOW:
         return machine_now() if on_sqlite else func.now()
-    if not isinstance(template, str):
-        return template
+    if not isinstance(template, str) or not PLACEHOLDER.search(template):
+        return template if on_sqlite else literal(str(template), String(), literal_execute=True)
     parts = {"email": email, "local_part": email.rpartition("@")[0]}
     return PLACEHOLDER.sub(lambda match: parts[match[1]], template)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from uuid import UUID, uuid4
 
 from tests.postgres import PostgresServer
@@ -26,28 +26,32 @@ MAPPINGS: dict[str, str] = {}  # what 'db inspect --write' adds for each schema,
 @contextmanager
 def application(name: str, directory: Path, postgres: PostgresServer) -> Iterator[Project]:
     """Yield a project whose database has the schema of an application."""
-    on_sqlite = name.endswith("sqlite")
-    database = "app" if on_sqlite else f"app_{uuid4().hex}"
-    directory.mkdir()
-    project = Project(
-        directory,
-        "sqlite" if on_sqlite else "postgresql",
-        database,
-        None if on_sqlite else postgres,
-    )
-    project.write_settings()
     schema = (SCHEMAS / f"{name}.sql").read_text("utf-8")
-    if on_sqlite:
+    with database(schema, directory, None if name.endswith("sqlite") else postgres) as project:
+        yield project
+
+
+@contextmanager
+def database(
+    schema: str, directory: Path, postgres: Optional[PostgresServer] = None
+) -> Iterator[Project]:
+    """Yield a project whose database a script has filled; SQLite without a server."""
+    name = "app" if postgres is None else f"app_{uuid4().hex}"
+    directory.mkdir()
+    backend = "sqlite" if postgres is None else "postgresql"
+    project = Project(directory, backend, name, postgres)
+    project.write_settings()
+    if postgres is None:
         with contextlib.closing(sqlite3.connect(project.file)) as connection:
             connection.executescript(schema)
     else:
-        postgres.create(database)
-        asyncio.run(_execute(postgres, database, schema))
+        postgres.create(name)
+        asyncio.run(_execute(postgres, name, schema))
     try:
         yield project
     finally:
-        if not on_sqlite:
-            postgres.drop(database)
+        if postgres is not None:
+            postgres.drop(name)
 
 
 def mapped(project: Project, **answers: str) -> None:

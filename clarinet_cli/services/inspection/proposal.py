@@ -54,7 +54,7 @@ class Proposal:
         found = list(self.obstacles)
         if self.lacks_strategy:
             found.append("session_strategy: is it database, jwt or redis?")
-        elif self.session_strategy == DATABASE and not self.own and not self.values.get("tokens"):
+        elif self.session_strategy == DATABASE and self.values.get("tokens") == "" and not found:
             found.append("tokens: there is no table of sessions for session_strategy = database")
         if self.lacks_lifetime:
             found.append(
@@ -171,6 +171,9 @@ class _Reading:
         if name := shapes.named(users, shapes.DELETED, shapes.INSTANTS):
             self.values["soft_delete"] = name
             self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
+        elif name := shapes.named(users, shapes.DELETED_FLAGS, shapes.FLAGS):
+            self.values |= {"soft_delete": name, "soft_delete_flag": True}
+            self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
 
     def _id_form(self) -> None:
         column = self.users.columns[self.users.primary_key[0]]
@@ -197,6 +200,10 @@ class _Reading:
         (table,) = candidates
         if table.schema != self.users.schema:
             self.obstacles.append(f"schema: {table.fullname} is in another one than the accounts")
+        if shapes.may_be_other_token(table):
+            self.obstacles.append(
+                f"tokens: {table.fullname} may be for another purpose than log-in"
+            )
         key = keys[table.fullname]
         wanted: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "token": (shapes.TOKENS, shapes.TEXTS),
@@ -221,7 +228,7 @@ class _Reading:
 
     def _roles(self) -> None:
         links = shapes.role_links(self.tables, self.users)
-        column = shapes.named(self.users, shapes.ROLE_COLUMNS)
+        column = shapes.named(self.users, shapes.ROLE_COLUMNS, shapes.ROLE_KINDS)
         if len(links) > 1:
             listed = ", ".join(link.table.fullname for link in links)
             self.doubts.append(f"roles: several tables look like links to roles: {listed}")
@@ -239,12 +246,16 @@ class _Reading:
 
     def _further_columns(self) -> None:
         known = set(self.values["user_columns"].values())
-        created: dict[str, str] = {}
+        created: dict[str, str | bool] = {}
         for name, column in self.users.columns.items():
             if name in known or not column.required:
                 continue
             place = f"{self.users.fullname}.{name}"
-            template = self._template(name) if shapes.is_text(column) else None
+            template: Optional[str | bool] = None
+            if shapes.is_text(column):
+                template = self._template(name)
+            elif name == self.values.get("soft_delete"):
+                template = False
             if shapes.is_instant(column):
                 template = "{now}"
             if template is None:
@@ -254,7 +265,8 @@ class _Reading:
                 )
             else:
                 created[name] = template
-                self.found.append(f"{place} has no default: create_values sets it to {template!r}")
+                shown = repr(template) if isinstance(template, str) else str(template).lower()
+                self.found.append(f"{place} has no default: create_values sets it to {shown}")
         if created:
             self.values["create_values"] = created
 

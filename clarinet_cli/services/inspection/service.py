@@ -13,6 +13,7 @@ from clarinet_cli.settings import Settings
 SETTINGS_FILE = "settings.toml"
 OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
+TABLE_HINT = "write the table [mapping] into settings.toml; the keys are in docs/reference.md"
 
 
 async def inspect_database(work: UnitOfWork) -> Proposal:
@@ -64,8 +65,10 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
         ClarinetError: The file can't be written.
     """
     if proposal.unknown:
+        is_asked = proposal.lacks_strategy or proposal.lacks_lifetime
         raise REFUSED.with_context(
-            f"uncertain, nothing was written: {'; '.join(proposal.unknown)}", hint=ANSWERS_HINT
+            f"uncertain, nothing was written: {'; '.join(proposal.unknown)}",
+            hint=ANSWERS_HINT if is_asked else TABLE_HINT,
         )
     path = settings.project_dir / SETTINGS_FILE
     changed = write_mapping(path, None if proposal.own else proposal.keys, force=force)

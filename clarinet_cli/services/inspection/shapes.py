@@ -20,6 +20,7 @@ TOKENS = (
     "hashed_token",
     "token_digest",
 )
+OTHER_TOKENS = ("reset", "refresh", "verif", "confirm", "invit", "api", "magic", "otp", "oauth")
 DIGEST_WORDS = ("hash", "digest")
 DIGEST_LENGTHS = (64, 96, 128)  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 CREATED = ("created_at", "created_on", "created", "creation_date", "date_created", "issued_at")
@@ -37,12 +38,14 @@ IP_ADDRESSES = ("ip_address", "ip", "client_ip", "remote_addr", "remote_address"
 USER_AGENTS = ("user_agent", "useragent", "agent")
 ROLE_NAMES = ("name", "role", "role_name", "code", "slug", "title")
 ROLE_COLUMNS = ("role", "user_role", "role_name")
-DELETED = ("deleted_at", "deleted_on")
+DELETED = ("deleted_at", "deleted_on", "date_deleted")
+DELETED_FLAGS = ("is_deleted", "deleted", "soft_deleted")
 ROLE_WORDS = ("role", "group")
 TEXTS = ("char", "varchar", "text", "citext", "character", "nvarchar", "nchar", "string")
 INSTANTS = ("timestamp", "datetime")
 INTEGERS = ("integer", "bigint", "smallint", "int")
 FLAGS = ("bool", "tinyint")
+ROLE_KINDS = (*TEXTS, "enum")
 DASHED_LENGTH = 36
 HEX_LENGTH = 32
 
@@ -77,10 +80,13 @@ def is_instant(column: CatalogueColumn) -> bool:
 def named(
     table: CatalogueTable, names: Sequence[str], kinds: tuple[str, ...] = ()
 ) -> Optional[str]:
-    """Return the first of some names that a column of these types has; case is ignored."""
-    present = {name.lower(): name for name in table.columns}
+    """Return the first of some names that a column of these types has.
+
+    Case and underscores are ignored: ``hashedPassword`` is ``hashed_password``.
+    """
+    present = {name.lower().replace("_", ""): name for name in table.columns}
     for name in names:
-        column = table.columns.get(present.get(name, ""))
+        column = table.columns.get(present.get(name.replace("_", ""), ""))
         if column is not None and (not kinds or column.kind.startswith(kinds)):
             return column.name
     return None
@@ -118,6 +124,11 @@ def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[Catalogu
         return None
     is_key = token in table.primary_key or frozenset((token,)) in table.unique
     return keys[0] if is_key else None
+
+
+def may_be_other_token(table: CatalogueTable) -> bool:
+    """Return whether a table may hold tokens of another purpose, such as a new password."""
+    return any(word in table.name.lower() for word in OTHER_TOKENS)
 
 
 def id_form(column: CatalogueColumn) -> Optional[str]:

@@ -1,0 +1,323 @@
+"""Applications whose tables differ more from the documented ones than the fixtures do."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clarinet_cli.exceptions import ExitCode
+from tests.mapping.applications import ADA, ANSWERS, BOB, HASH, database, mapped, token_of
+from tests.postgres import PostgresServer
+from tests.support import Project
+
+FLAGS = "is_active boolean NOT NULL, is_superuser boolean NOT NULL, is_verified boolean NOT NULL"
+ACCOUNT = "email varchar(320) NOT NULL UNIQUE, hashed_password varchar(1024) NOT NULL, " + FLAGS
+TOKEN = "token varchar(43) PRIMARY KEY, created_at {instant} NOT NULL, user_id {id} NOT NULL"
+IDS = ("3f0c5f5e-0000-4000-8000-00000000000a", "3f0c5f5e-0000-4000-8000-00000000000b")
+Made = Callable[..., Project]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def made(backend: str, tmp_path: Path, postgres: PostgresServer) -> Iterator[Made]:
+    """Create the project of a schema; ``{id}`` and ``{instant}`` are types of the backend."""
+    on_sqlite = backend == "sqlite"
+    opened = []
+
+    def make(*tables: str, **types: str) -> Project:
+        names = {
+            "id": "char(36)" if on_sqlite else "uuid",
+            "instant": "timestamp" if on_sqlite else "timestamptz",
+            "account": ACCOUNT,
+            "token": TOKEN,
+        } | types
+        script = ";".join(tables)
+        for _ in range(2):
+            for name, value in names.items():
+                script = script.replace(f"{{{name}}}", value)
+        context = database(script, tmp_path / "app", None if on_sqlite else postgres)
+        opened.append(context)
+        return context.__enter__()
+
+    yield make
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+def tables(users: str = "", tokens: str = "") -> tuple[str, str]:
+    """Return plain tables ``users`` and ``access_tokens`` with further columns."""
+    return (
+        f"CREATE TABLE users (id {{id}} PRIMARY KEY, {{account}}{users})",
+        f"CREATE TABLE access_tokens ({{token}} REFERENCES users(id) ON DELETE CASCADE{tokens})",
+    )
+
+
+def add_users(project: Project, ids: tuple[Any, Any] = IDS, **further: str) -> None:
+    """Insert a superuser and another account past the tool; *further* is SQL."""
+    names, values = (
+        "".join(f", {name}" for name in further),
+        "".join(f", {value}" for value in further.values()),
+    )
+    for key, email, superuser in zip(ids, (ADA, BOB), ("true", "false"), strict=True):
+        project.rows(
+            "INSERT INTO users (id, email, hashed_password, is_active, is_superuser, is_verified"
+            f"{names}) VALUES ('{key}', '{email}', '{HASH}', true, {superuser}, true{values})"
+        )
+
+
+def add_token(project: Project, created: str, key: str = IDS[0]) -> None:
+    """Insert a session past the tool; *created* is SQL."""
+    project.rows(
+        "INSERT INTO access_tokens (token, created_at, user_id)"
+        f" VALUES ('{token_of('live')}', {created}, '{key}')"
+    )
+
+
+def mapping_of(project: Project) -> Any:
+    """Return the mapping that ``db inspect`` has written."""
+    mapped(project)
+    return tomllib.loads((project.directory / "settings.toml").read_text("utf-8"))["mapping"]
+
+
+def uncertain(project: Project) -> Any:
+    """Return what ``db inspect`` is uncertain of, with both answers given."""
+    return project.json("--no-input", "db", "inspect", env=ANSWERS)["uncertain"]
+
+
+def emails(project: Project) -> set[str]:
+    """Return the addresses of all accounts that are listed."""
+    return {row["email"] for row in project.json("admin", "list", "--all")}
+
+
+def test_a_unique_column_beside_a_type_with_a_length_is_seen(made: Made) -> None:
+    """A token that is unique and not the key makes a table of sessions; the address is unique."""
+    project = made(
+        "CREATE TABLE auth__user (id {id} PRIMARY KEY, {account})",
+        "CREATE TABLE sessions (id integer PRIMARY KEY, token varchar(43) NOT NULL UNIQUE,"
+        " user_id {id} NOT NULL REFERENCES auth__user(id), created_on {instant} NOT NULL,"
+        " last_seen {instant}, ip varchar(45), agent text)",
+    )
+    assert uncertain(project) == {}
+    found = mapping_of(project)
+    assert (found["users"], found["tokens"]) == ("auth__user", "sessions")
+    assert found["token_columns"] == {
+        "created_at": "created_on",
+        "last_accessed": "last_seen",
+        "ip_address": "ip",
+        "user_agent": "agent",
+    }
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_names_in_camel_case_are_recognised(made: Made) -> None:
+    """``hashedPassword`` is a password's hash, and the commands work with such names."""
+    project = made(
+        'CREATE TABLE "User" ("id" uuid PRIMARY KEY, "email" text NOT NULL UNIQUE,'
+        ' "hashedPassword" text NOT NULL, "isActive" boolean NOT NULL,'
+        ' "isSuperuser" boolean NOT NULL, "isVerified" boolean NOT NULL)',
+        'CREATE TABLE "AccessToken" ("token" text PRIMARY KEY, "createdAt" timestamptz NOT NULL,'
+        ' "userId" uuid NOT NULL REFERENCES "User"("id"))',
+    )
+    found = mapping_of(project)
+    assert found["token_columns"] == {"user_id": "userId", "created_at": "createdAt"}
+    assert project.run("admin", "create", "--email", ADA, "--generate-password").code == 0
+    assert emails(project) == {ADA}
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_further_values_may_be_json_and_arrays(made: Made) -> None:
+    """Braces without a name are no placeholder."""
+    project = made(
+        *tables(", tags jsonb NOT NULL, options text[] NOT NULL, birthday date NOT NULL")
+    )
+    mapped(project)
+    with (project.directory / "settings.toml").open("a", encoding="utf-8") as file:
+        file.write(
+            "[mapping.create_values]\ntags = '{}'\noptions = '{}'\nbirthday = '2000-01-01'\n"
+        )
+    result = project.run("admin", "create", "--email", ADA, "--generate-password")
+    assert result.code == 0, result
+    assert project.rows("SELECT tags::text, options FROM users") == [("{}", [])]
+
+
+@pytest.mark.parametrize("name", ["password_reset_tokens", "refresh_token", "api_keys"])
+def test_tokens_of_another_purpose_are_not_taken_for_sessions(made: Made, name: str) -> None:
+    """The only table with tokens is uncertain if its name says something else: exit 5."""
+    project = made(tables()[0], f"CREATE TABLE {name} ({{token}} REFERENCES users(id))")
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert f"tokens: {name} may be for another purpose" in refused.stderr
+    assert "there is no table of sessions" not in refused.stderr
+    assert "[mapping]" in refused.stderr
+    assert "CLARINET_SESSION_STRATEGY" not in refused.stderr
+
+
+def test_one_reason_for_tokens_that_are_uncertain(made: Made) -> None:
+    """Several candidates are not "no table of sessions" as well."""
+    project = made(*tables(), "CREATE TABLE logins ({token} REFERENCES users(id))")
+    assert uncertain(project).keys() == {"tokens"}
+    assert "there is no table" not in uncertain(project)["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["json", "integer"])
+def test_a_role_that_is_no_name_is_not_mapped(made: Made, kind: str) -> None:
+    """A list in JSON or a number is not a role that can be granted."""
+    assert "roles" not in mapping_of(made(*tables(f", role {kind}")))
+
+
+def test_roles_in_an_array_are_not_mapped(tmp_path: Path, postgres: PostgresServer) -> None:
+    """An array of PostgreSQL is no role either."""
+    script = ";".join(tables(", role text[]"))
+    for name, value in {"{account}": ACCOUNT, "{token}": TOKEN, "{instant}": "timestamptz"}.items():
+        script = script.replace(name, value)
+    script = script.replace("{id}", "uuid").replace("{instant}", "timestamptz")
+    with database(script, tmp_path / "app", postgres) as project:
+        assert "roles" not in mapping_of(project)
+
+
+def test_accounts_that_a_flag_marks_as_deleted(made: Made) -> None:
+    """They are in no list; ``--soft`` sets the flag; a new account gets false."""
+    project = made(*tables(", is_deleted boolean NOT NULL"))
+    add_users(project, is_deleted="false")
+    assert "soft_delete" in uncertain(project)
+    found = mapping_of(project)
+    assert (found["soft_delete"], found["soft_delete_flag"]) == ("is_deleted", True)
+    assert found["create_values"] == {"is_deleted": False}
+    assert emails(project) == {ADA, BOB}
+    assert project.run("admin", "delete", BOB, "--soft", "--yes").code == 0
+    assert emails(project) == {ADA}
+    assert {bool(row[0]) for row in project.rows("SELECT is_deleted FROM users")} == {False, True}
+    made_ = project.run("admin", "create", "--email", "new@example.org", "--generate-password")
+    assert made_.code == 0, made_
+    assert emails(project) == {ADA, "new@example.org"}
+    file = project.directory / "settings.toml"
+    file.write_text(file.read_text().replace("soft_delete_flag = true\n", ""))
+    refused = project.run("admin", "list")
+    assert refused.code == ExitCode.CONFIGURATION
+    assert "mapping.soft_delete_flag: expected true, found false" in refused.stderr
+
+
+def test_a_text_that_is_too_short_for_a_uuid_needs_a_value(made: Made) -> None:
+    """Accounts with ids of 21 characters are found; creating one is refused, 5, with the key."""
+    project = made(*tables(), id="varchar(21)")
+    add_users(project, ("V1StGXR8_Z5jdHi6B-myT", "0tGXR8_Z5jdHi6B-myTVa"))
+    assert mapping_of(project)["id_form"] == "text"
+    assert project.json("admin", "show", "0tGXR8_Z5jdHi6B-myTVa")["email"] == BOB
+    words = ("admin", "create", "--email", "new@example.org", "--generate-password")
+    refused = project.run(*words)
+    assert refused.code == ExitCode.REFUSED
+    assert "users.id (create_values.id)" in refused.stderr
+    assert emails(project) == {ADA, BOB}
+    with (project.directory / "settings.toml").open("a", encoding="utf-8") as file:
+        file.write('[mapping.create_values]\nid = "{local_part}"\n')
+    assert project.json(*words)["id"] == "new"
+    assert emails(project) == {ADA, BOB, "new@example.org"}
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_an_id_that_the_database_generates_is_left_to_it(made: Made) -> None:
+    """A text with a default gets the default."""
+    project = made(*tables(), id="varchar(12) DEFAULT 'usr_' || substr(md5(random()::text), 1, 8)")
+    mapped(project)
+    found = project.json("admin", "create", "--email", ADA, "--generate-password")
+    assert found["id"].startswith("usr_")
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_number_that_the_database_does_not_generate_needs_a_value(made: Made) -> None:
+    """An integer key without a default is refused before the INSERT."""
+    project = made(*tables(), id="integer")
+    mapped(project)
+    refused = project.run("admin", "create", "--email", ADA, "--generate-password")
+    assert refused.code == ExitCode.REFUSED
+    assert "create_values.id" in refused.stderr
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+@pytest.mark.parametrize("stored", ["hex", "upper"])
+def test_ids_of_text_in_another_form_are_refused_on_postgresql(made: Made, stored: str) -> None:
+    """A column of 36 characters that holds other forms than dashes and lower case: exit 78."""
+    project = made(*tables(), id="varchar(36)")
+    forms = {"hex": [key.replace("-", "") for key in IDS], "upper": [key.upper() for key in IDS]}
+    first, second = forms[stored]
+    add_users(project, (first, second))
+    mapped(project)
+    for words in (("admin", "list"), ("admin", "show", first), ("session", "revoke-user", ADA)):
+        refused = project.run(*words)
+        assert refused.code == ExitCode.CONFIGURATION
+        assert "mapping.user_columns.id: expected id_form uuid-dashed" in refused.stderr
+        assert 'id_form = "text"' in refused.stderr
+    file = project.directory / "settings.toml"
+    file.write_text(file.read_text().replace('id_form = "uuid-dashed"', 'id_form = "text"'))
+    assert project.json("admin", "show", first)["email"] == ADA
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize(
+    "stored",
+    ["strftime('%s')", "strftime('%Y-%m-%dT%H:%M:%SZ')", "strftime('%Y-%m-%d %H:%M:%S+02:00')"],
+)
+@pytest.mark.parametrize("kind", ["timestamp", "integer", "text"])
+def test_timestamps_that_cannot_be_compared_are_refused(made: Made, stored: str, kind: str) -> None:
+    """Seconds since 1970, or ISO 8601 with T: exit 78, and not "0 expired"."""
+    project = made(*tables(), instant="timestamp")
+    mapped(project)
+    if kind != "timestamp":
+        project.rows("DROP TABLE access_tokens")
+        project.rows(
+            f"CREATE TABLE access_tokens (token varchar PRIMARY KEY, created_at {kind},"
+            " user_id char(36))"
+        )
+    add_users(project)
+    add_token(project, stored)
+    for words in (("session", "cleanup"), ("session", "stats"), ("session", "list")):
+        refused = project.run(*words)
+        assert refused.code == ExitCode.CONFIGURATION, refused
+        assert "mapping.token_columns.created_at: expected YYYY-MM-DD" in refused.stderr
+    project.rows("UPDATE access_tokens SET created_at = datetime('now')")
+    assert project.json("session", "stats")["active"] == 1
+
+
+def test_views_are_refused(made: Made) -> None:
+    """A view has no rows that can be addressed: exit 78 instead of "0, unchanged"."""
+    project = made(
+        "CREATE TABLE people (id {id} PRIMARY KEY, {account})",
+        "CREATE TABLE logins ({token} REFERENCES people(id))",
+        "CREATE VIEW users AS SELECT * FROM people",
+        "CREATE VIEW access_tokens AS SELECT * FROM logins",
+    )
+    assert (mapping_of(project)["users"], mapping_of(project)["tokens"]) == ("people", "logins")
+    file = project.directory / "settings.toml"
+    before = file.read_text()
+    for key, old, new in (("users", "people", "users"), ("tokens", "logins", "access_tokens")):
+        file.write_text(before.replace(f'"{old}"', f'"{new}"'))
+        for words in (("session", "revoke-all", "--yes"), ("db", "check"), ("admin", "list")):
+            refused = project.run(*words)
+            assert refused.code == ExitCode.CONFIGURATION, refused
+            assert f"mapping.{key}: expected an ordinary table" in refused.stderr
+            assert "found view" in refused.stderr
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_sessions_without_rowids_are_refused(made: Made) -> None:
+    """Batches of SQLite go by rowid: exit 78; accounts need none."""
+    users, tokens = tables()
+    project = made(f"{users} WITHOUT ROWID", tokens)
+    mapped(project)
+    add_users(project)
+    assert emails(project) == {ADA, BOB}
+    project.rows("ALTER TABLE access_tokens RENAME TO logins")
+    project.rows(
+        "CREATE TABLE access_tokens (token varchar(43) PRIMARY KEY, created_at timestamp,"
+        " user_id char(36)) WITHOUT ROWID"
+    )
+    refused = project.run("session", "revoke-all", "--yes")
+    assert refused.code == ExitCode.CONFIGURATION
+    assert "found WITHOUT ROWID" in refused.stderr
