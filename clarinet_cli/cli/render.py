@@ -8,7 +8,7 @@ from typing import Any, Optional, get_origin
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.formats import RowChunk
-from clarinet_cli.cli.options import require_known
+from clarinet_cli.cli.options import MAX_INTEGER, require_known
 from clarinet_cli.cli.records import table_record
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
@@ -113,7 +113,7 @@ class RowLimit:
     def fetched(self) -> Optional[int]:
         """How many rows to query: one more than are shown, to know whether there are more."""
         shown = self.shown
-        return None if shown is None else shown + 1
+        return None if shown is None else min(shown + 1, MAX_INTEGER)
 
     @property
     def shown(self) -> Optional[int]:
