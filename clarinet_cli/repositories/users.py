@@ -336,11 +336,12 @@ class UserRepository(BaseRepository[User]):
             where: Only accounts that match this filter.
             user_id: Only this account.
         """
-        used_at = col(AccessToken.last_accessed)
+        used_at, created_at = col(AccessToken.last_accessed), col(AccessToken.created_at)
         used_by: Any = select(
             col(AccessToken.user_id).label("user_id"),
             func.count().filter(policy.live, has_readable_timestamps()).label("live"),
             func.max(used_at).filter(is_readable_timestamp(used_at)).label("last_accessed"),
+            func.max(created_at).filter(is_readable_timestamp(created_at)).label("last_login"),
         ).group_by(col(AccessToken.user_id))
         if user_id is not None:
             used_by = used_by.where(col(AccessToken.user_id) == user_id)
@@ -348,7 +349,15 @@ class UserRepository(BaseRepository[User]):
         roles = _role_names()
         # Columns without the hash: the server may sort in a temporary file.
         flags = map(col, (User.is_active, User.is_superuser, User.is_verified))
-        fields: list[Any] = [ID, EMAIL, *flags, roles.c.names, used.c.live, used.c.last_accessed]
+        fields: list[Any] = [
+            ID,
+            EMAIL,
+            *flags,
+            roles.c.names,
+            used.c.live,
+            used.c.last_accessed,
+            used.c.last_login,
+        ]
         query: Select[Any] = (
             select(*fields)
             .select_from(User)
@@ -413,7 +422,11 @@ def _order(sort: Optional[SortKey], used: Subquery) -> list[Any]:
     if sort is None:
         return [EMAIL]
     counted = case((col(User.is_active), func.coalesce(used.c.live, 0)), else_=0)
-    others = {"sessions": counted, "last_accessed": used.c.last_accessed}
+    others = {
+        "sessions": counted,
+        "last_accessed": used.c.last_accessed,
+        "last_login": used.c.last_login,
+    }
     key: Any = others.get(sort.name)
     key = col(getattr(User, sort.name)) if key is None else key
     ordered = key.desc().nulls_last() if sort.descending else key.asc().nulls_first()
@@ -440,6 +453,7 @@ def _user_row(
     names: Optional[str],
     live: Any,
     last_accessed: Optional[datetime],
+    last_login: Optional[datetime],
 ) -> UserRow:
     counted = active and live and not isinstance(id_, NonCanonicalId)
     return UserRow(
@@ -451,6 +465,7 @@ def _user_row(
         _sorted_names(names),
         int(live) if counted else 0,
         last_accessed,
+        last_login,
     )
 
 
@@ -462,6 +477,7 @@ def _by_canonical_id(used: Subquery) -> Subquery:
             same.label("user_id"),
             func.sum(used.c.live).label("live"),
             func.max(used.c.last_accessed).label("last_accessed"),
+            func.max(used.c.last_login).label("last_login"),
         )
         .group_by(same)
         .subquery()

@@ -10,7 +10,8 @@ from uuid import UUID
 class UserRow:
     """An account; ``sessions`` counts those that the server would accept.
 
-    An id that is not a UUID is returned as text; a NULL id or address is empty.
+    An id that is not a UUID is returned as text; a NULL id or address is empty. ``last_login``
+    is the creation of the newest session that is still stored.
     """
 
     id: UUID | str
@@ -21,6 +22,7 @@ class UserRow:
     roles: tuple[str, ...]
     sessions: int
     last_accessed: Optional[datetime]
+    last_login: Optional[datetime] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class AccountDetail:
         password_current: Whether scheme and parameters are those of the settings.
         password_parameters: The parameters of the hash; never the hash itself.
         sessions_by_state: All sessions of the account.
+        last_login: The creation of its newest session.
     """
 
     id: UUID | str
@@ -64,6 +67,7 @@ class AccountDetail:
     password_current: bool
     password_parameters: dict[str, int]
     sessions_by_state: dict[str, int]
+    last_login: Optional[datetime] = None
 
 
 @dataclass(frozen=True, slots=True)

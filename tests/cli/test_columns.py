@@ -161,7 +161,7 @@ KEYS = {
     f"session list-user {ADA}": ("state", "last_accessed", "ip_address"),
     "admin list --all": (
         *("id", "email", "is_active", "is_superuser", "is_verified", "sessions"),
-        "last_accessed",
+        *("last_accessed", "last_login"),
     ),
     "admin roles": ("name", "members"),
     "migrate history": ("revision", "current"),

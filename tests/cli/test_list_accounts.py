@@ -61,6 +61,9 @@ def test_sessions_are_those_that_the_server_accepts(crowd: Project) -> None:
         ADMIN: 1,
     }
     assert found["off@example.org"]["last_accessed"] is not None
+    for email in (ADA, "off@example.org"):
+        assert found[email]["last_login"] < found[email]["last_accessed"]
+    assert found[ELAN]["last_login"] is None
     assert found[ELAN]["last_accessed"] is None
     assert found[DORA]["roles"] == ["doctor"]
 

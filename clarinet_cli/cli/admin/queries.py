@@ -16,6 +16,7 @@ USER_COLUMNS = (
     "is_active",
     "is_superuser",
     "roles",
+    "last_login",
     "sessions",
     "last_accessed",
     "is_verified",
