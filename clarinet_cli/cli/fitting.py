@@ -1,5 +1,6 @@
 """Fitting columns of text into the width of a terminal."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -7,6 +8,7 @@ from typing import Optional
 from clarinet_cli.cli.text import display_width
 
 MIN_TEXT = 24  # a column that is wrapped gets this width, unless others need the room
+MAX_WHOLE_ADDRESS = 32  # a longer address is wrapped before other columns are left out
 MIN_WIDTH = 12  # a column is not narrowed below this
 
 
@@ -76,19 +78,28 @@ def _narrowest(column: Column) -> int:
 
 
 def wrap_words(text: str, width: int) -> list[str]:
-    """Return the lines of a text, broken between words only.
+    """Return the lines of a text, broken between words, and addresses after ``@`` and dots.
 
     Args:
         text: The text, in one line.
-        width: The columns for it; a longer word has a line for itself and is not broken.
+        width: The columns for it; a longer part has a line for itself and is not broken.
     """
     if display_width(text) <= width:
         return [text]
     lines: list[str] = []
     for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and display_width(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
+        fits = display_width(word) <= width or "@" not in word
+        parts = [word] if fits else address_parts(word)
+        for number, part in enumerate(parts):
+            space = "" if number else " "
+            longer = f"{lines[-1]}{space}{part}" if lines else part
+            if lines and display_width(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(part)
     return lines
+
+
+def address_parts(address: str) -> list[str]:
+    """Return an address in the parts between which it can be wrapped."""
+    return [part for part in re.split(r"(?<=[@.])", address) if part]

@@ -43,7 +43,7 @@ complete -F %(complete_func)s %(prog_name)s
 """
 ZSH = r"""#compdef %(prog_name)s
 
-%(complete_func)s() {
+_%(prog_name)s() {
     local command="${(Q)words[1]}" line text
     local -a answer values descriptions
     line="${(j: :)words[1,CURRENT-1]} ${QIPREFIX}${IPREFIX}${PREFIX}"
@@ -66,10 +66,10 @@ ZSH = r"""#compdef %(prog_name)s
     esac
 }
 
-if [[ "${zsh_eval_context[-1]}" == loadautofunc ]]; then
-    %(complete_func)s "$@"
+if [[ "${funcstack[1]}" == _%(prog_name)s ]]; then  # loaded by compinit, not sourced
+    _%(prog_name)s "$@"
 else
-    compdef %(complete_func)s %(prog_name)s
+    compdef _%(prog_name)s %(prog_name)s
 fi
 """
 FISH = r"""function %(complete_func)s

@@ -14,7 +14,13 @@ from clarinet_cli.cli.cells import (
     is_numeric,
     relative_time,
 )
-from clarinet_cli.cli.fitting import Column, fit_columns, wrap_words
+from clarinet_cli.cli.fitting import (
+    MAX_WHOLE_ADDRESS,
+    Column,
+    address_parts,
+    fit_columns,
+    wrap_words,
+)
 from clarinet_cli.cli.formats import Fields, column_names, flatten
 from clarinet_cli.cli.text import display_width
 from clarinet_cli.timefmt import machine_now
@@ -191,13 +197,12 @@ def _describe_column(name: str, title: Optional[str], rows: Sequence[Fields]) ->
         for value in values
     )
     words = [word for text in cells for word in text.split()] if wraps else cells
-    return Column(
-        name,
-        title,
-        right=is_numeric(values),
-        width=max(map(display_width, [title, *cells])),
-        least=max(map(display_width, [title, *words])),
-    )
+    width = max(map(display_width, [title, *cells]))
+    least = max(map(display_width, [title, *words]))
+    if name == "email" and least > MAX_WHOLE_ADDRESS:
+        parts = (part for text in cells for part in address_parts(text))
+        least = max(MAX_WHOLE_ADDRESS, *map(display_width, parts))
+    return Column(name, title, right=is_numeric(values), width=width, least=least)
 
 
 def aligned_record(

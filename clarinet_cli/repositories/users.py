@@ -249,11 +249,11 @@ class UserRepository(BaseRepository[User]):
         They have the same name before the ``@``, or the same first letter and two edits at most.
         """
         name, length = address.partition("@")[0], func.length(EMAIL)
-        first = {name[:1].lower(), name[:1].upper()} - {""}
-        alike = [EMAIL.startswith(letter, autoescape=True) for letter in sorted(first)]
-        near = and_(or_(*alike), length.between(len(address) - 2, len(address) + 2))
-        same = EMAIL.startswith(f"{name}@", autoescape=True)
-        query = select(EMAIL).where(or_(near, same) if alike else same).limit(MAX_CANDIDATES)
+        similar = EMAIL.startswith(f"{name}@", autoescape=True)
+        for letter in {name[:1].lower(), name[:1].upper()} - {""}:
+            near = length.between(len(address) - 2, len(address) + 2)
+            similar = or_(similar, and_(EMAIL.startswith(letter, autoescape=True), near))
+        query = select(EMAIL).where(similar).limit(MAX_CANDIDATES)
         found = {
             str(other): edit_distance(address.casefold(), str(other).casefold(), limit=MAX_EDITS)
             for other in await self.session.scalars(query)

@@ -318,6 +318,16 @@ def test_columns_that_do_not_fit_are_left_out() -> None:
     assert [item.width for item in fit_columns(columns, 66, 2)] == [10, 10, 30, 10]
 
 
+def test_a_long_address_is_wrapped_at_its_dots() -> None:
+    """It leaves room for other columns, and no part of it is broken."""
+    address = "zoe.longlastname-with-hyphens@department.hospital-north.clarinet.example"
+    assert wrap_words(address, 32) == [
+        "zoe.longlastname-with-hyphens@",
+        "department.hospital-north.",
+        "clarinet.example",
+    ]
+
+
 def test_words_are_not_broken() -> None:
     """Lines break at spaces; a longer word has a line for itself."""
     assert wrap_words("one two three", 7) == ["one two", "three"]

@@ -109,7 +109,7 @@ def test_dry_run_changes_nothing(shop: Application) -> None:
         ("logins show 12345678", 3, "no session '12345678'", "'myapp logins list' shows"),
         ("logins revoke-all", 5, "not confirmed", "--yes"),
         ("users apply accounts.json", 3, "no file", ""),
-        ("users roles", 5, "'myapp users roles' is for the tables of Clarinet", ""),
+        ("users roles", 5, "the accounts have no roles", ""),
     ],
 )
 def test_errors_have_their_codes_and_name_the_program(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -329,6 +330,17 @@ def assert_unreachable(result: Result, url: str, *, hint: bool = True) -> None:
         assert secret not in result.stderr, result
 
 
+def assert_connection_lost(result: Result, url: str) -> None:
+    """Exit 7 with an error that names the URL and a hint, and the report of what was deleted."""
+    assert result.code == 7, result
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert url in line, result
+    assert "had been deleted before" in line, result
+    assert "hint: " in result.stderr, result
+    assert re.search(r"^complete +no$", result.stdout, re.MULTILINE), result
+    assert CANARY not in result.stderr, result
+
+
 AWAY = {
     "closed-port": (
         ('database_host = "127.0.0.1"', f"database_port = {CLOSED_PORT}"),
@@ -428,7 +440,7 @@ def test_connection_cut_in_a_clean_up(project: Project, which: str) -> None:
         assert project.server.rows("postgres", CUT + which, project.database)
         result = end_of(process)
     settle(project)
-    assert_unreachable(result, f"/{project.database}")
+    assert_connection_lost(result, f"/{project.database}")
     left = number_of_dead(project)
     assert 0 < left < 3000
     assert left % 20 == 0
@@ -449,7 +461,7 @@ def test_connection_of_the_lock_cut_in_a_clean_up(project: Project) -> None:
         assert project.server.rows("postgres", cut, project.database)
         result = end_of(process)
     settle(project)
-    assert_unreachable(result, f"/{project.database}")
+    assert_connection_lost(result, f"/{project.database}")
     assert number_of_dead(project) > 0
     assert project.run("session", "cleanup").code == 0
     assert project.tokens() == live
@@ -468,7 +480,9 @@ def test_connection_cut_in_a_service(project: Project) -> None:
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
     assert result.code == 143, result
-    assert "clean-up failed" in result.stderr.splitlines()[0]
+    reported, failed, *_ = result.stderr.splitlines()
+    assert reported.startswith("clean-up: matched 3000, deleted ")
+    assert "clean-up failed" in failed
     assert "Traceback" not in result.stderr
     assert project.tokens() == live
 

@@ -22,6 +22,7 @@ UNKNOWN_FIELD = f"unknown field; known are {', '.join(FIELDS)}"
 DELIMITERS = (",", ";", "\t")
 FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-width signs
 MAX_FURTHER_ERRORS = 19
+FIELD_NAME = re.compile(r"[a-z][a-z_ -]{0,30}")
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -200,15 +201,16 @@ def _check_header(header: list[str], line: int, source: str) -> None:
         InvalidInputError: A name is unknown or given twice, or there is no e-mail address.
     """
     errors = RowErrors()
-    if "email" not in header:
+    if "email" not in header:  # perhaps no header at all, but an account
         reason = "not a list of accounts: no column 'email' in the header"
-        errors.add(_error(source, Position(line, 1), None, reason))
+        raise _error(source, Position(line, 1), None, reason).error
     for number, name in enumerate(header, 1):
         if name in header[: number - 1]:
             reason = "the header names a column twice"
             errors.add(_error(source, Position(line, number), name, reason))
         elif name not in FIELDS:
-            errors.add(_error(source, Position(line, number), name, UNKNOWN_FIELD))
+            shown = name if FIELD_NAME.fullmatch(name) else None  # it may be part of a hash
+            errors.add(_error(source, Position(line, number), shown, UNKNOWN_FIELD))
     errors.check()
 
 
