@@ -17,6 +17,7 @@ PLACEHOLDERS = frozenset({"email", "local_part", "now"})
 
 IdForm = Literal["uuid", "uuid-dashed", "uuid-hex", "integer", "text"]
 SessionStrategy = Literal["database", "jwt", "redis"]
+NaiveTimestamps = Literal["", "utc"]
 TokenDigest = Literal["", "sha256", "sha384", "sha512", "other"]
 Lifetime = int | Literal["none"]
 
@@ -88,6 +89,8 @@ class Mapping(_Table):
             ``{local_part}`` and ``{now}``, alone a timestamp, are replaced.
         token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
             of it, or ``other``, a digest that this tool can't compute; empty: the token itself.
+        naive_timestamps: The zone of ``token_columns.created_at`` and ``last_accessed`` where
+            PostgreSQL has them without a time zone; empty: they have one.
         session_strategy: Where the application keeps its sessions.
         session_lifetime_seconds: The lifetime of a session without ``expires_at``; ``none``:
             sessions do not expire; None: unknown.
@@ -106,6 +109,7 @@ class Mapping(_Table):
     soft_delete: str = ""
     soft_delete_flag: bool = False
     token_digest: TokenDigest = ""
+    naive_timestamps: NaiveTimestamps = ""
     session_strategy: Optional[SessionStrategy] = None
     session_lifetime_seconds: Optional[Lifetime] = None
     user_columns: UserColumns = UserColumns()

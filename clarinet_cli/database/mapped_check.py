@@ -12,10 +12,11 @@ from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import is_canonical_id
 from clarinet_cli.models.mapped import (
+    EXPIRES_AT,
     IDS,
     INSTANTS,
+    NAIVE_TIMESTAMP,
     SESSIONS,
-    TIMESTAMP,
     USERS,
     MappedTables,
 )
@@ -23,6 +24,7 @@ from clarinet_cli.models.mapped import (
 CHECK_SECONDS = 60.0
 TIMESTAMP_FORM = "YYYY-MM-DD HH:MM:SS.ffffff in UTC"
 TIMESTAMP_HINT = "sessions are compared in the form in which SQLAlchemy's DateTime stores them"
+NAIVE_HINT = "'[mapping] naive_timestamps = \"utc\"' if the application stores them in UTC"
 SQLITE_READABLE = (
     "{0} GLOB '[0-9]???-??-?? ??:??:??*' AND (substr({0}, 20) NOT GLOB '*[^.0-9]*'"
     " OR {0} GLOB '*+00:00' OR {0} GLOB '*Z')"
@@ -184,8 +186,10 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
             raise _mismatch(place, f"a column {name}", "none")
         if key in IDS:
             _require_id_type(tables, place, found[name])
-        elif key in INSTANTS and not tables.on_sqlite and found[name] != TIMESTAMP:
-            raise _mismatch(place, TIMESTAMP, found[name])
+        elif (wanted := tables.timestamp_type(key)) and found[name] != wanted:
+            naive = found[name] == NAIVE_TIMESTAMP and key != EXPIRES_AT
+            hint = NAIVE_HINT if naive else INSPECT_HINT
+            raise _mismatch(place, wanted, found[name], hint=hint)
         elif key.startswith("is_") and not found[name].startswith(FLAGS):
             raise _mismatch(place, "boolean", found[name])
     if table == USERS:

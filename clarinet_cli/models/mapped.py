@@ -26,6 +26,7 @@ ROLE_LINKS = str(RoleLink.__tablename__)
 EXPIRES_AT = "expires_at"
 NEVER_YEAR = 9999  # of the expiry of a session that does not expire
 TIMESTAMP = "timestamp with time zone"
+NAIVE_TIMESTAMP = "timestamp without time zone"
 INSTANTS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
 IDS = frozenset({"id", "user_id"})
 SQLITE_MAIN = "main"  # a temporary table would hide an unqualified name
@@ -184,14 +185,27 @@ class MappedTables:
         known = self.names[table]
         prefix = f"{self.quote(table)}." if qualified else ""
         if name in known:
-            return f"{prefix}{self.quote(known[name])}"
+            stored = f"{prefix}{self.quote(known[name])}"
+            is_naive = table == SESSIONS and self.timestamp_type(name) == NAIVE_TIMESTAMP
+            return f"({stored} AT TIME ZONE 'UTC')" if is_naive else stored
         if table == SESSIONS and known:
             is_expiry = name == EXPIRES_AT
-            created = f"{prefix}{self.quote(known['created_at'])}"
+            created = self.column(table, "created_at", qualified=qualified)
             return self._expiry(created) if is_expiry else self.null(name)
         if table == USERS:
             return self.null(name)
         return f"{prefix}{self.quote(name)}"
+
+    def timestamp_type(self, name: str) -> Optional[str]:
+        """Return the type of a column of sessions with an instant, which is changed only if aware.
+
+        Args:
+            name: The name of the Clarinet column; None is returned for others, and on SQLite.
+        """
+        if self.on_sqlite or name not in INSTANTS:
+            return None
+        is_naive = bool(self.mapping.naive_timestamps) and name != EXPIRES_AT
+        return NAIVE_TIMESTAMP if is_naive else TIMESTAMP
 
     def login(self) -> str:
         """Return the column that users log in by."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from sqlalchemy import Connection, Enum, inspect, text
+from sqlalchemy.dialects.postgresql import DOMAIN, TIMESTAMP
 from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
 
 FOLDED = re.compile(r"(?:lower\()*\(*\"?(\w+)\"?\)*(?:::\w+)?\)*$")
 PARTITIONS = text(
@@ -165,7 +168,10 @@ def _index_columns(item: Any) -> list[str]:
 
 
 def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:
-    kind = "enum" if isinstance(item["type"], Enum) else str(item["type"]).lower()
+    base = item["type"].data_type if isinstance(item["type"], DOMAIN) else item["type"]
+    kind = "enum" if isinstance(base, Enum) else str(base).lower()
+    if isinstance(base, TIMESTAMP) and not base.timezone:
+        kind = NAIVE_TIMESTAMP
     automatic = item.get("identity") or item.get("computed")
     # SQLite numbers the rows of an integer primary key itself.
     automatic = automatic or (item["name"] == generated and kind.startswith("int"))
@@ -173,7 +179,7 @@ def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:
     return CatalogueColumn(
         item["name"],
         kind.partition("(")[0],
-        getattr(item["type"], "length", None),
+        getattr(base, "length", None),
         not (item["nullable"] or has_default),
         item["nullable"],
         has_default,

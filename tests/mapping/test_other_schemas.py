@@ -321,3 +321,81 @@ def test_sessions_without_rowids_are_refused(made: Made) -> None:
     refused = project.run("session", "revoke-all", "--yes")
     assert refused.code == ExitCode.CONFIGURATION
     assert "found WITHOUT ROWID" in refused.stderr
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_timestamps_without_a_time_zone_need_one_in_the_mapping(made: Made) -> None:
+    """No catalogue shows their zone: uncertain, and 78; as UTC they are compared as such."""
+    project = made(*tables(), instant="timestamp")
+    name = project.database
+    project.rows(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert "naive_timestamps: access_tokens.created_at has no time zone" in refused.stderr
+    lines = '[mapping]\nusers = "users"\ntokens = "access_tokens"\n'
+    project.write_settings(lines)
+    refused = project.run("session", "cleanup", env=ANSWERS)
+    assert refused.code == ExitCode.CONFIGURATION
+    assert 'naive_timestamps = "utc"' in refused.stderr
+    project.write_settings(f'{lines}naive_timestamps = "utc"\n')
+    add_users(project)
+    add_token(project, "now() AT TIME ZONE 'UTC' - interval '59 minutes'")
+    found = project.json("session", "list", env=ANSWERS)
+    assert [row["state"] for row in found] == ["active"]
+    assert project.json("session", "cleanup", env=ANSWERS)["deleted"] == 0
+    project.rows("UPDATE access_tokens SET created_at = created_at - interval '2 minutes'")
+    assert project.json("session", "stats", env=ANSWERS)["expired"] == 1
+    assert project.json("session", "cleanup", env=ANSWERS)["deleted"] == 1
+    project.rows("ALTER TABLE access_tokens ALTER created_at TYPE timestamptz")
+    refused = project.run("session", "cleanup", env=ANSWERS)
+    assert "expected timestamp without time zone" in refused.stderr
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_columns_of_a_domain_are_those_of_its_type(made: Made) -> None:
+    """A domain over text is a text, one over uuid an id."""
+    project = made(
+        "CREATE DOMAIN mail AS varchar(320)",
+        "CREATE DOMAIN user_id AS uuid",
+        tables()[0].replace("{account}", ACCOUNT.replace("varchar(320)", "mail")),
+        tables()[1],
+        id="user_id",
+    )
+    assert mapping_of(project).get("id_form", "uuid") == "uuid"
+    assert project.run("admin", "create", "--email", ADA, "--generate-password").code == 0
+    assert emails(project) == {ADA}
+
+
+def test_a_trigger_that_refuses_a_change_is_a_conflict(made: Made, backend: str) -> None:
+    """Exit 4 with the reason; the account and its session stay."""
+    project = made(*tables())
+    mapped(project)
+    add_users(project)
+    add_token(project, "CURRENT_TIMESTAMP", IDS[1])
+    if backend == "sqlite":
+        action = "BEGIN SELECT RAISE(ABORT, 'no deletes'); END"
+    else:
+        project.rows(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE EXCEPTION 'no deletes'; END $$"
+        )
+        action = "FOR EACH ROW EXECUTE FUNCTION refuse()"
+    project.rows(f"CREATE TRIGGER no_deletes BEFORE DELETE ON users {action}")
+    refused = project.run("admin", "delete", BOB, "--yes")
+    assert refused.code == ExitCode.CONFLICT
+    assert "of the database refused it" in refused.stderr
+    assert emails(project) == {ADA, BOB}
+    assert len(project.rows("SELECT token FROM access_tokens")) == 1
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_value_that_does_not_fit_its_column_is_a_conflict(made: Made) -> None:
+    """Exit 4 instead of a number of PostgreSQL's; nothing is created."""
+    project = made(*tables(", born date NOT NULL"))
+    mapped(project)
+    with (project.directory / "settings.toml").open("a", encoding="utf-8") as file:
+        file.write('[mapping.create_values]\nborn = "yesteryear"\n')
+    refused = project.run("admin", "create", "--email", ADA, "--generate-password")
+    assert refused.code == ExitCode.CONFLICT
+    assert "not of the type of its column" in refused.stderr
+    assert emails(project) == set()

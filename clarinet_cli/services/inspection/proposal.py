@@ -216,6 +216,14 @@ class _Reading:
         columns = {name: shapes.named(table, *how) or "" for name, how in wanted.items()}
         columns["user_id"] = key.columns[0] if key else ""
         self.values |= {"tokens": table.name, "token_columns": columns}
+        instants = ("created_at", "expires_at", "last_accessed")
+        naive = [columns[key] for key in instants if columns[key]]
+        naive = [name for name in naive if shapes.is_naive(table.columns[name])]
+        if naive:
+            self.obstacles.append(
+                f"naive_timestamps: {table.fullname}.{', '.join(naive)} has no time zone; "
+                "is it utc?"
+            )
         if shapes.may_be_digest(table.columns[columns["token"]]):
             self.doubts.append(
                 f"token_digest: {table.fullname}.{columns['token']} may hold digests of tokens, "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
 from clarinet_cli.models import TABLE_NAMES, metadata
+from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
 from clarinet_cli.repositories.catalogue import CatalogueColumn, CatalogueKey, CatalogueTable
 
 HASHES = ("hashed_password", "password_hash", "passwordhash", "pw_hash", "passwd", "password")
@@ -75,6 +76,11 @@ def may_be_digest(column: CatalogueColumn) -> bool:
 def is_instant(column: CatalogueColumn) -> bool:
     """Return whether a column holds timestamps."""
     return column.kind.startswith(INSTANTS)
+
+
+def is_naive(column: CatalogueColumn) -> bool:
+    """Return whether a column of PostgreSQL holds instants without their time zone."""
+    return column.kind == NAIVE_TIMESTAMP
 
 
 def named(
