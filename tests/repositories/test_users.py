@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from clarinet_cli.models import User
+from clarinet_cli.repositories.account_listing import FETCH_SIZE, AccountListing
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
-from clarinet_cli.repositories.users import FETCH_SIZE, UserRepository
+from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import UserRow
 from tests import oracle
 from tests.oracle import IDLE_LIMIT
@@ -36,7 +37,7 @@ async def user_rows(
 ) -> list[UserRow]:
     """Return the rows that a listing shows."""
     async with oracle.writing(project) as session:
-        return await UserRepository(session).rows(policy, superusers_only=superusers_only)
+        return await AccountListing(session).rows(policy, superusers_only=superusers_only)
 
 
 def add_user_with_id(project: Project, digits: str) -> UUID:
@@ -170,7 +171,7 @@ async def test_rows_are_one_statement(server_project: Project) -> None:
     """Roles, sessions and accounts are read in one statement, however many accounts."""
     async with oracle.writing(server_project) as session:
         with oracle.selects(session) as seen:
-            found = await UserRepository(session).rows(AT_FIXTURE_NOW, superusers_only=False)
+            found = await AccountListing(session).rows(AT_FIXTURE_NOW, superusers_only=False)
     assert len(found) >= 5
     assert len(seen) == 1, seen
 
@@ -180,7 +181,7 @@ async def test_a_long_listing_is_one_statement_too(project: Project) -> None:
     oracle.apart(lambda: add_many(project, 2 * FETCH_SIZE + 1))
     async with oracle.writing(project) as session:
         with oracle.selects(session) as seen:
-            stream = UserRepository(session).stream(AT_FIXTURE_NOW, superusers_only=False)
+            stream = AccountListing(session).stream(AT_FIXTURE_NOW, superusers_only=False)
             found = [row async for some in stream for row in some]
     assert len(found) == 2 * FETCH_SIZE + 2
     assert {row.roles for row in found} == {("admin",), ("doctor",)}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Optional
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND
+from clarinet_cli.repositories.account_listing import AccountListing
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountDetail, DeclaredAccount, RoleRow, UserRow
@@ -39,7 +40,9 @@ async def find_account(work: UnitOfWork, identifier: str) -> UserRow:
     users = UserRepository(work.session)
     user = await resolve_user(users, identifier)
     policy = await current_policy(work.session, work.settings, warn=False)
-    return (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
+    return (
+        await AccountListing(work.session).rows(policy, superusers_only=False, user_id=user.id)
+    )[0]
 
 
 async def resettable_account(
@@ -93,14 +96,16 @@ async def account_detail(
     users = UserRepository(work.session)
     user = await resolve_user(users, identifier)
     policy = await current_policy(work.session, work.settings, now)
-    row = (await users.rows(policy, superusers_only=False, user_id=user.id))[0]
+    row = (await AccountListing(work.session).rows(policy, superusers_only=False, user_id=user.id))[
+        0
+    ]
     stored = inspect_hash(user.hashed_password, work.settings)
     return AccountDetail(
         **asdict(row),
         password_scheme=stored.scheme,
         password_current=stored.current,
         password_parameters=stored.parameters,
-        sessions_by_state=await users.sessions_by_state(policy, user.id),
+        sessions_by_state=await AccountListing(work.session).sessions_by_state(policy, user.id),
     )
 
 
@@ -148,8 +153,8 @@ async def stream_accounts(
             raise INVALID.with_context("--search: not valid text")
         if where.role is not None:
             await require_roles(work.session, [where.role])
-        users = UserRepository(work.session)
-        async for rows in users.stream(policy, superusers_only=not all_users, where=where):
+        listing = AccountListing(work.session)
+        async for rows in listing.stream(policy, superusers_only=not all_users, where=where):
             yield rows
 
 
@@ -158,5 +163,5 @@ async def stream_declared(
 ) -> AsyncGenerator[list[DeclaredAccount], None]:
     """Yield all accounts by address, as a file declares them, in batches of one transaction."""
     async with unit_of_work(source) as work:
-        async for accounts in UserRepository(work.session).stream_declared():
+        async for accounts in AccountListing(work.session).stream_declared():
             yield accounts

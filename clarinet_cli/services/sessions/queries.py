@@ -11,6 +11,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import Database, transaction
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.exceptions import FAILURE, NOT_FOUND, REFUSED
+from clarinet_cli.repositories.account_listing import AccountListing
 from clarinet_cli.repositories.listing import session_pages, session_row
 from clarinet_cli.repositories.sessions import (
     ID_LENGTH,
@@ -158,7 +159,7 @@ async def show_session(
     found = await one_session(SessionRepository(session), wanted, user_id=user_id)
     policy = await current_policy(session, work.settings, now)
     row = await session_row(session, policy, found)
-    users = await UserRepository(session).rows(policy, superusers_only=False, user_id=found.user_id)
+    users = await AccountListing(session).rows(policy, superusers_only=False, user_id=found.user_id)
     return SessionDetail.of(row, users[0] if users else None)
 
 
