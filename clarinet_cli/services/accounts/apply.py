@@ -19,7 +19,7 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
-from clarinet_cli.services.accounts.changes import CREATED, UPDATED
+from clarinet_cli.services.accounts.editor import CREATED, UPDATED
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
