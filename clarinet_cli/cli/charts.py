@@ -204,7 +204,8 @@ def group_chart(
         for name in ["total", *numbers]
     }
     changed = [] if changes is None else [max(map(len, ("change", *changes.values())))]
-    keys = [format_cell("key", group.key, compact=True) for group in groups]
+    field = "user_agent" if by is GroupBy.AGENT else "key"
+    keys = [format_cell(field, group.key, compact=True) for group in groups]
     key_width = max(map(display_width, [by, *keys]))
     others = [widths["total"], *changed]
     room = canvas.width - sum(others) - len(COLUMN_GAP) * (len(others) + 1)

@@ -115,8 +115,8 @@ def test_an_address_is_whole_before_the_bar_is_long() -> None:
     assert "ada.lovelace@analytical.example.org" in text
 
 
-def test_agents_are_wrapped_between_words(snapshot: SnapshotAssertion) -> None:
-    """They may be as long as a line."""
+def test_agents_are_shown_by_program_and_system(snapshot: SnapshotAssertion) -> None:
+    """Short, so that the numbers beside them have room."""
     assert drawn(group_chart(AGENTS, GroupBy.AGENT, canvas(60)), 60) == snapshot
 
 
