@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 }
 WATCH, WATCH_INTERVAL = "--watch", "2s"
 KEEP_CURRENT = "--keep-current"
+ID_LENGTH = 8  # of the shortest id of a session
 CommandFunction = Callable[..., Coroutine[Any, Any, Optional[int]]]
 
 
@@ -128,8 +129,10 @@ class RevokeUserCommand(Command):
         if KEEP_CURRENT in args and not ctx.resilient_parsing:
             place = args.index(KEEP_CURRENT)
             after, others = args[place + 1 : place + 2], args[:place] + args[place + 2 :]
-            is_id = all(
-                not word.startswith("-") or SessionIdCommand.dashed.fullmatch(word)
+            options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+            is_id = all(  # one token in 64 begins with a dash
+                not word.startswith("-")
+                or (len(word) >= ID_LENGTH and word.partition("=")[0] not in options)
                 for word in after
             )
             has_user = any(not word.startswith("-") for word in others)

@@ -84,7 +84,12 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "it may be a replica"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
-    "P0001": (CONFLICT, "a trigger or a function of the database refused it", None),
+    "22001": (CONFLICT, "a value is too long for its column", None),
+    **dict.fromkeys(
+        ("22003", "22007", "22008", "22P02"),
+        (CONFLICT, "a value is not of the type of its column", None),
+    ),
+    "P0001": (FAILURE, "a trigger or a function of the database refused it", None),
     "42P04": (CONFLICT, "the database exists already", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
 }
@@ -92,7 +97,6 @@ _POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
     "57": (UNREACHABLE, "the server ended the connection", None),
     "53": (FAILURE, "the server is out of resources", None),
-    "22": (CONFLICT, "a value is too long, or not of the type of its column", None),
     "23": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
 _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
@@ -114,7 +118,7 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         "reading or writing the file failed",
         DISK_HINT,
     ),
-    "SQLITE_CONSTRAINT_TRIGGER": (CONFLICT, "a trigger of the database refused it", None),
+    "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused it", None),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
 CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")

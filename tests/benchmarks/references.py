@@ -45,9 +45,10 @@ ROLE_NAMES = (
     " ON r.user_id = id"
 )
 ACCOUNTS = (
-    f'SELECT id, {FLAGS}, names, live, used_at FROM "user" LEFT JOIN {ROLE_NAMES} LEFT JOIN'
+    f'SELECT id, {FLAGS}, names, live, used_at, login FROM "user" LEFT JOIN {ROLE_NAMES} LEFT JOIN'
     " (SELECT user_id, count(*) FILTER (WHERE expires_at > {0} AND last_accessed >= {1}) AS live,"
-    " max(last_accessed) AS used_at FROM access_token GROUP BY user_id) s ON s.user_id = id"
+    " max(last_accessed) AS used_at, max(created_at) AS login FROM access_token"
+    " GROUP BY user_id) s ON s.user_id = id"
     " ORDER BY email"
 )
 DECLARED = f'SELECT {FLAGS}, names FROM "user" LEFT JOIN {ROLE_NAMES} ORDER BY email'
@@ -133,7 +134,7 @@ def accounts_sqlite(file: str) -> None:
     """Write all accounts as JSON lines."""
     with contextlib.closing(open_sqlite(file)) as connection:
         for row in connection.execute(with_marks(ACCOUNTS), used(ACCOUNTS, texts())):
-            user, email, active, superuser, verified, names, live, used_at = row
+            user, email, active, superuser, verified, names, live, used_at, login = row
             account = {
                 "id": f"{user[:8]}-{user[8:12]}-{user[12:16]}-{user[16:20]}-{user[20:]}",
                 "email": email,
@@ -143,6 +144,7 @@ def accounts_sqlite(file: str) -> None:
                 "roles": sorted(names.split(",")) if names else [],
                 "sessions": live or 0,
                 "last_accessed": used_at and used_at.replace(" ", "T") + "Z",
+                "last_login": login and login.replace(" ", "T") + "Z",
             }
             sys.stdout.write(json.dumps(account, ensure_ascii=False) + "\n")
 

@@ -366,8 +366,8 @@ def test_columns_of_a_domain_are_those_of_its_type(made: Made) -> None:
     assert emails(project) == {ADA}
 
 
-def test_a_trigger_that_refuses_a_change_is_a_conflict(made: Made, backend: str) -> None:
-    """Exit 4 with the reason; the account and its session stay."""
+def test_a_trigger_that_refuses_a_change_is_an_error(made: Made, backend: str) -> None:
+    """Exit 1 with the reason; the account and its session stay."""
     project = made(*tables())
     mapped(project)
     add_users(project)
@@ -382,7 +382,7 @@ def test_a_trigger_that_refuses_a_change_is_a_conflict(made: Made, backend: str)
         action = "FOR EACH ROW EXECUTE FUNCTION refuse()"
     project.rows(f"CREATE TRIGGER no_deletes BEFORE DELETE ON users {action}")
     refused = project.run("admin", "delete", BOB, "--yes")
-    assert refused.code == ExitCode.CONFLICT
+    assert refused.code == ExitCode.FAILURE
     assert "of the database refused it" in refused.stderr
     assert emails(project) == {ADA, BOB}
     assert len(project.rows("SELECT token FROM access_tokens")) == 1
