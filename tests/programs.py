@@ -1,9 +1,13 @@
-"""A sqlite3 program for machines that have none."""
+"""Programs of tests: a sqlite3 for machines that have none, and children that end with a test."""
 
+import contextlib
 import shutil
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 SQLITE = """#!{python}
 import contextlib, sqlite3, sys
@@ -38,3 +42,18 @@ def add_sqlite_program(directory: Path) -> bool:
     program.write_text(SQLITE.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return True
+
+
+@contextlib.contextmanager
+def child(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program that ends with the block, also when an assertion in it fails.
+
+    Args:
+        words: The program and its arguments.
+        **options: Those of ``subprocess.Popen``, whose own block would wait for it forever.
+    """
+    with subprocess.Popen(words, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -57,7 +57,7 @@ class NoTypes:
             value = isinstance(parameter, core.TyperOption) and not parameter.is_flag
             shown = parameter.metavar if value and not parameter.count else ""
             parameter.display_type_rich = functools.partial(cls._show, shown)
-            parameter._get_number_range_help_str = functools.partial(cls._show, None)  # noqa: SLF001
+            parameter._get_number_range_help_str = functools.partial(cls._show, None)  # noqa: SLF001 - see the module
 
     @staticmethod
     def _show(text: Optional[str], **_: object) -> Optional[str]:

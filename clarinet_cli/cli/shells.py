@@ -157,10 +157,10 @@ class _Answer(shell_completion.ShellComplete):
 
     def complete(self) -> str:
         arguments, incomplete = self.get_completion_args()
-        context = shell_completion._resolve_context(  # noqa: SLF001
+        context = shell_completion._resolve_context(  # noqa: SLF001 - see above
             self.cli, self.ctx_args, self.prog_name, arguments
         )
-        asked, incomplete = shell_completion._resolve_incomplete(  # noqa: SLF001
+        asked, incomplete = shell_completion._resolve_incomplete(  # noqa: SLF001 - see above
             context, arguments, incomplete
         )
         metavar = getattr(asked, "metavar", None)
@@ -224,7 +224,7 @@ def install_completion(ctx: typer.Context, value: bool) -> None:
     """Write the script of the current shell and load it from the shell's start-up file."""
     if value and not ctx.resilient_parsing:
         shell = _current_shell()
-        shared._completion_scripts[shell] = SHELLS[shell].source_template  # noqa: SLF001
+        shared._completion_scripts[shell] = SHELLS[shell].source_template  # noqa: SLF001 - see above
         _, path = shared.install(
             shell=shell, prog_name=_program(), complete_var=COMPLETION_VARIABLE
         )
@@ -256,7 +256,7 @@ def _program() -> str:
 
 
 def _current_shell() -> str:
-    shell = shared._get_shell_name()  # noqa: SLF001
+    shell = shared._get_shell_name()  # noqa: SLF001 - see above
     if shell not in SHELLS:
         raise INVALID.with_context(
             f"there is no completion for {shell or 'an unknown shell'}",

@@ -7,10 +7,10 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, Self, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Optional, Self, TextIO, TypeVar, cast
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.cells import format_duration
@@ -18,41 +18,20 @@ from clarinet_cli.cli.charts import Canvas
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import write_rich
 from clarinet_cli.cli.text import printable
+from clarinet_cli.cli.views import View
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.utils.logger import logger
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.unit_of_work import Database
+    pass
 
 ResultT = TypeVar("ResultT")
-ReadT = TypeVar("ReadT", covariant=True)
 JSON_FORMATS = ("json", "jsonl")
 DUMB_TERMINALS = ("dumb", "unknown")
 MINUTE_SECONDS = 60
 QUIT_KEYS = b"qQ"
-
-
-class Read(Protocol[ReadT]):
-    """Reads a result; see ``View``."""
-
-    def __call__(self, database: "Database", *, warn: bool) -> Awaitable[ReadT]:
-        """Read it, with or without warnings about the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class View(Generic[ResultT]):
-    """A result that can be shown again and again.
-
-    Attributes:
-        read: Reads it, in transactions that have ended when it returns.
-        draw: Returns a Rich renderable of a result for a terminal, with the changes since an
-            earlier result unless that is None.
-    """
-
-    read: Read[ResultT]
-    draw: Callable[[ResultT, Optional[ResultT], Canvas], Any]
 
 
 async def watch(runtime: Runtime, view: View[Any], output: Optional[str], interval: float) -> None:

@@ -34,6 +34,7 @@ from tests.faults.processes import (
 )
 from tests.forked import Process
 from tests.patience import PATIENCE_SECONDS
+from tests.programs import child
 from tests.support import Project, process_environment
 
 PENDING_BYTE = str(2**30)  # where SQLite has the lock that lets no further reader in
@@ -310,10 +311,10 @@ def test_the_first_process_of_a_container_hears_signals(
     words = project.process("db", "wait", "--timeout", "60s")
     alone = ["unshare", "--pid", "--fork", "--mount-proc", *words]
     environment = process_environment({})
-    with subprocess.Popen(alone, stderr=subprocess.PIPE, env=environment) as process:
+    with child(alone, stderr=subprocess.PIPE, env=environment) as process:
         eventually(lambda: waits_for_a_server(project), process)
-        [child] = psutil.Process(process.pid).children()
-        os.kill(child.pid, number)
+        [first] = psutil.Process(process.pid).children()
+        os.kill(first.pid, number)
         _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 128 + number, said
     assert said == b""

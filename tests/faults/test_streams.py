@@ -1,7 +1,6 @@
 """Standard streams that are full, closed or without a reader: the code tells about the rows."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from tests import forked
 from tests.cli.scenes import ADA, admin_id, dump, populate
 from tests.faults.processes import eventually, number_of_dead
 from tests.faults.test_kill_accounts import VERIFIER
+from tests.programs import child
 from tests.support import Project, Result, process_environment
 
 # What a shell writes behind the command.
@@ -77,7 +77,7 @@ def test_a_service_goes_on(project: Project, redirection: str) -> None:
     user = admin_id(project)
     words = project.process("session", "cleanup", "--every", "1s", "-o", "json")
     shell = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *words]
-    with subprocess.Popen(shell, env=process_environment({})) as process:
+    with child(shell, env=process_environment({})) as process:
         for number in range(2):
             for _ in range(3):
                 project.add_session(user, token=f"dead-{number}-{_}", expires=-HOUR)

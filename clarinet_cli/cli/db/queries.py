@@ -35,7 +35,8 @@ async def status(runtime: Runtime, interval: Watch = None, output: Output = None
     if interval is None:
         render(runtime, await database_status(runtime.settings), output)
         return
-    from clarinet_cli.cli.watch import View, watch
+    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.watch import watch
 
     async def read(database: "Database", *, warn: bool) -> "DatabaseStatus":
         return await database_status(database)

@@ -33,7 +33,7 @@ from clarinet_cli.types import SessionFilter, StateName
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
-    from clarinet_cli.cli.watch import View
+    from clarinet_cli.cli.views import View
     from clarinet_cli.results import SessionRow
     from clarinet_cli.services.unit_of_work import Database
 
@@ -92,7 +92,7 @@ def _list_view(
     where: SessionFilter, user: Optional[str], limit: RowLimit, listing: Listing
 ) -> "View[list[SessionRow]]":
     """Return a listing of sessions, to be read and drawn."""
-    from clarinet_cli.cli.watch import View
+    from clarinet_cli.cli.views import View
     from clarinet_cli.services.sessions.queries import list_sessions
 
     async def read(database: "Database", *, warn: bool) -> "list[SessionRow]":

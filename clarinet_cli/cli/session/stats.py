@@ -21,7 +21,7 @@ from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.cli.render import Listing, RowLimit
-    from clarinet_cli.cli.watch import View
+    from clarinet_cli.cli.views import View
     from clarinet_cli.results import SessionGroup, SessionStats
     from clarinet_cli.services.unit_of_work import Database
 
@@ -114,10 +114,7 @@ def _show(
 
 def _total_view() -> "View[SessionStats]":
     """Return the statistics of all sessions, to be read and drawn."""
-    from clarinet_cli.cli.changes import field_changes
-    from clarinet_cli.cli.charts import stats_chart
-    from clarinet_cli.cli.formats import as_fields
-    from clarinet_cli.cli.watch import View
+    from clarinet_cli.cli.views import View
     from clarinet_cli.services.sessions.queries import session_stats
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
@@ -126,6 +123,10 @@ def _total_view() -> "View[SessionStats]":
             return await session_stats(work, warn=warn)
 
     def draw(result: "SessionStats", before: "Optional[SessionStats]", canvas: "Canvas") -> Any:
+        from clarinet_cli.cli.changes import field_changes
+        from clarinet_cli.cli.charts import stats_chart
+        from clarinet_cli.cli.formats import as_fields
+
         changes = None if before is None else field_changes(as_fields(before), as_fields(result))
         return stats_chart(result, canvas, changes)
 
@@ -136,7 +137,7 @@ def _group_view(
     by: GroupBy, top: Optional[int], listing: "Listing", limit: Optional[int]
 ) -> "View[list[SessionGroup]]":
     """Return the sessions of each group, to be read and drawn."""
-    from clarinet_cli.cli.watch import View
+    from clarinet_cli.cli.views import View
     from clarinet_cli.services.sessions.queries import grouped_stats
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 

@@ -1,0 +1,33 @@
+"""Results that are read and drawn again and again; apart from ``watch``, which few runs need."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from clarinet_cli.cli.charts import Canvas
+    from clarinet_cli.services.unit_of_work import Database
+
+ResultT = TypeVar("ResultT")
+ReadT = TypeVar("ReadT", covariant=True)
+
+
+class Read(Protocol[ReadT]):
+    """Reads a result; see ``View``."""
+
+    def __call__(self, database: "Database", *, warn: bool) -> Awaitable[ReadT]:
+        """Read it, with or without warnings about the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class View(Generic[ResultT]):
+    """A result that can be shown again and again.
+
+    Attributes:
+        read: Reads it, in transactions that have ended when it returns.
+        draw: Returns a Rich renderable of a result for a terminal, with the changes since an
+            earlier result unless that is None.
+    """
+
+    read: Read[ResultT]
+    draw: Callable[[ResultT, Optional[ResultT], "Canvas"], Any]
