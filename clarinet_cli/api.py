@@ -142,7 +142,7 @@ async def create_account(
         email: The address.
         password: The password; None: one is generated and returned as ``password``.
         superuser: Make it a superuser.
-        roles: The roles of the account; those of an application can't be granted.
+        roles: The roles of the account, besides the role ``admin`` of a superuser.
         dry_run: Change nothing; report what would be done.
 
     Raises:
