@@ -10,6 +10,7 @@ from clarinet_cli.cli.text import display_width
 MIN_TEXT = 24  # a column that is wrapped gets this width, unless others need the room
 MAX_WHOLE_ADDRESS = 32  # a longer address is wrapped before other columns are left out
 MIN_WIDTH = 12  # a column is not narrowed below this
+MESSAGE_PARTS = re.compile(r"(?<!\S)'[^']*'\S*|\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,25 @@ def wrap_words(text: str, width: int) -> list[str]:
         text: The text, in one line.
         width: The columns for it; a longer part has a line for itself and is not broken.
     """
-    if display_width(text) <= width:
-        return [text]
+    return [text] if display_width(text) <= width else _fill(text.split(" "), width)
+
+
+def wrap_message(text: str, width: int) -> list[str]:
+    """Return the lines of a message, broken between words but not inside of quotes.
+
+    A command in quotes can be copied from its line, also when only the terminal wraps it.
+
+    Args:
+        text: The text, in one line.
+        width: The columns for it, as in ``wrap_words``.
+    """
+    return [text] if display_width(text) <= width else _fill(MESSAGE_PARTS.findall(text), width)
+
+
+def _fill(words: Sequence[str], width: int) -> list[str]:
+    """Return lines of as many words as fit."""
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in words:
         fits = display_width(word) <= width or "@" not in word
         parts = [word] if fits else address_parts(word)
         for number, part in enumerate(parts):

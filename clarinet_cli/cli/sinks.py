@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
-from clarinet_cli.cli.fitting import wrap_words
 from clarinet_cli.cli.formats import Document, Fields, RowChunk
 from clarinet_cli.cli.text import printable
 from clarinet_cli.cli.writer import Writer
@@ -99,11 +98,9 @@ class TableSink:
         for row in self._passwords:
             whose = f" of {printable(row['email'])}" if "email" in row else ""
             self._writer.write([f"\npassword{whose}:\n{row['password']}\n"], utf8=False)
-        if self._width is not None and isinstance(self._table, tables.FittedRows):
+        if isinstance(self._table, tables.FittedRows) and self._table.hidden:
             hidden = ", ".join(self._table.hidden)
-            text = f"hidden: {hidden}; '-o wide' shows all columns" if hidden else ""
-            for line in filter(None, wrap_words(text, self._width)):
-                self._writer.note(line)
+            self._writer.note(f"hidden: {hidden}; '-o wide' shows all columns")
 
     def _begin(self) -> bool:
         styled = self._writer.is_styled(sys.stdout)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Optional, TextIO
 
+from clarinet_cli.cli.fitting import wrap_message
 from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
@@ -107,11 +108,11 @@ class Writer:
         """Write a line to standard error, unless the run is quiet."""
         if not self.quiet:
             text = self.names.rewrite(text) if self.names else text
-            _write_stderr(f"{printable(text)}\n")
+            _write_stderr(_lines(printable(text)))
 
     def warn(self, text: str) -> None:
         """Write a warning to standard error, also when the run is quiet."""
-        _write_stderr(f"warning: {printable(text)}\n")
+        _write_stderr(_lines(f"warning: {printable(text)}"))
 
     def error(self, error: ClarinetError) -> None:
         """Write an error as one line, further ones below it, then the hint unless quiet."""
@@ -156,8 +157,10 @@ class Writer:
     def _write_labelled(self, label: str, style: str, message: str) -> None:
         if len(message) > MAX_MESSAGE_LENGTH:
             message = f"{message[:MESSAGE_HEAD_LENGTH]} … {message[-MESSAGE_TAIL_LENGTH:]}"
-        label = f"\x1b[{style}m{label}\x1b[0m" if self.is_styled(sys.stderr) else label
-        _write_stderr(f"{label} {printable(message)}\n")
+        text = _lines(f"{label} {printable(message)}")
+        if self.is_styled(sys.stderr):
+            text = f"\x1b[{style}m{label}\x1b[0m{text.removeprefix(label)}"
+        _write_stderr(text)
 
 
 def discard_stdout() -> None:
@@ -172,6 +175,23 @@ def _switch_to_utf8() -> None:
     stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
     if (stream.encoding or "utf-8").lower() != "utf-8":  # io.StringIO has none
         stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
+
+
+def _lines(message: str) -> str:
+    """Return a message as one line, on a terminal as several that fit its width."""
+    width = _terminal_width(sys.stderr)
+    return "".join(f"{line}\n" for line in (wrap_message(message, width) if width else [message]))
+
+
+def _terminal_width(stream: TextIO) -> Optional[int]:
+    """Return the columns of a terminal, from ``COLUMNS`` as for tables; None if unknown."""
+    columns = os.environ.get("COLUMNS", "")
+    with suppress(OSError, ValueError):
+        if stream.isatty():
+            if columns.isdecimal():
+                return int(columns)
+            return os.get_terminal_size(stream.fileno()).columns
+    return None
 
 
 def _write_stderr(text: str) -> None:
