@@ -24,6 +24,7 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", re.IGNORECASE | re.A
 BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
 MAX_INTEGER = 2**63 - 1  # of an integer in the database
 MAX_SECONDS = 366 * 86400
+MAX_AGE_SECONDS = 36500 * 86400
 MIN_INTERVAL_SECONDS = 0.1
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -52,7 +53,7 @@ def parse_duration(text: str | float) -> float:
     if match is None:
         message = f"{text!r} is not a duration; write 90s, 15m, 12h or 30d"
         raise typer.BadParameter(message)
-    seconds = float(match[1]) * SECONDS[(match[2] or "s").lower()]
+    seconds = _seconds(match)
     if seconds > MAX_SECONDS:
         message = f"{text!r} is longer than a year"
         raise typer.BadParameter(message)
@@ -78,12 +79,22 @@ def parse_age(text: str | float) -> float:
     Eight digits are a date, as in ``20261122``, and not a number of seconds.
 
     Raises:
-        BadParameter: It is neither a duration nor a timestamp.
+        BadParameter: It is neither a duration nor a timestamp, or longer than 100 years.
     """
     if isinstance(text, float):
         return text
-    is_duration = DURATION.fullmatch(text.strip()) and not BASIC_DATE.fullmatch(text.strip())
-    return parse_duration(text) if is_duration else _seconds_since(text)
+    match = DURATION.fullmatch(text.strip())
+    if match is None or BASIC_DATE.fullmatch(text.strip()):
+        return _seconds_since(text)
+    seconds = _seconds(match)
+    if seconds > MAX_AGE_SECONDS:
+        message = f"{text!r} is longer than 100 years"
+        raise typer.BadParameter(message)
+    return seconds
+
+
+def _seconds(match: re.Match[str]) -> float:
+    return float(match[1]) * SECONDS[(match[2] or "s").lower()]
 
 
 def _seconds_since(text: str) -> float:
@@ -123,6 +134,18 @@ def parse_network(text: str) -> str:
             f"{text!r} is neither an address nor a network; write 203.0.113.7 or 203.0.113.0/24"
         )
         raise typer.BadParameter(message) from None
+
+
+def require_text(text: str) -> str:
+    """Return a text to search for.
+
+    Raises:
+        BadParameter: It is empty, as from an unset variable: it would match everything.
+    """
+    if not text:
+        message = "the text is empty"
+        raise typer.BadParameter(message)
+    return text
 
 
 def split_states(values: Optional[list[str]]) -> list[StateName]:
@@ -314,7 +337,10 @@ FromNetwork = Annotated[
 WithAgent = Annotated[
     Optional[str],
     typer.Option(
-        "--agent", metavar="TEXT", help="Only sessions whose user agent contains this text."
+        "--agent",
+        metavar="TEXT",
+        parser=require_text,
+        help="Only sessions whose user agent contains this text.",
     ),
 ]
 OlderThan = Annotated[

@@ -1,5 +1,6 @@
 """What operators stumbled over, each held by a test of its own."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +69,41 @@ def test_an_age_is_a_duration_or_a_timestamp(project: Project) -> None:
     assert [row["id"] for row in old] == ["33333333"]
     assert len(project.json("session", "list", "--older-than", "1d")) == 1
     assert len(project.json("session", "list", "--older-than", tomorrow)) == 4
+
+
+def test_an_age_may_be_longer_than_any_timeout(project: Project) -> None:
+    """Sessions live for years; a wait of more than a year is a mistake."""
+    populate(project)
+    for text in ("400d", "36500d"):
+        assert project.json("session", "list", "--older-than", text) == []
+        assert_failed(project.run("db", "wait", "--timeout", text), 2)
+    assert_failed(project.run("session", "list", "--older-than", "36501d"), 2)
+
+
+@pytest.mark.parametrize("words", ["list", "revoke --yes"])
+def test_an_empty_agent_is_no_filter(project: Project, words: str) -> None:
+    """A script whose variable is unset must not revoke the sessions of everybody."""
+    populate(project)
+    before = everything(project)[0]
+    assert_failed(project.run("session", *words.split(), "--agent", ""), 2)
+    assert everything(project)[0] == before
+
+
+def test_the_question_names_the_times_that_an_age_means(project: Project) -> None:
+    """``--older-than 7`` is seven seconds: whoever meant days sees it before the answer."""
+    populate(project)
+    now = datetime.now(UTC)
+    refused = project.run("session", "revoke", "--older-than", "7", "--idle-for", "60")
+    assert_failed(refused, 5)
+    question = re.fullmatch(
+        r"error: not confirmed: Revoke \d sessions? of \d users?, created before (\S+Z), "
+        r"not used since (\S+Z), in \S+",
+        refused.stderr.splitlines()[0],
+    )
+    assert question is not None
+    created, used = map(datetime.fromisoformat, question.groups())
+    assert timedelta(seconds=-8) <= created - now <= timedelta(seconds=120)
+    assert created - used == timedelta(seconds=53)
 
 
 def test_a_locked_out_operator_learns_whom_to_name(server_project: Project) -> None:

@@ -25,6 +25,7 @@ from clarinet_cli.cli.render import Listing, render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import plural
 from clarinet_cli.exceptions import INVALID
+from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.types import ANY_SESSION, UNCHANGED, SessionFilter
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def _revoke_matching(
             await database.disconnect()
             if count:
                 matching = f"{plural(count, 'session')} of {plural(users, 'user')}"
-                confirm(runtime, f"Revoke {matching} in {_target(runtime)}?")
+                confirm(runtime, f"Revoke {matching}{_ages(where)} in {_target(runtime)}?")
         with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
             changes = await revoke_matching(
                 database,
@@ -109,6 +110,15 @@ async def _revoke_matching(
         verb = "would be revoked" if dry_run else "revoked"
         runtime.writer.note(f"{plural(revoked, 'session')} {verb}")
     return changes
+
+
+def _ages(where: SessionFilter) -> str:
+    """Return the ages of a filter as timestamps, so that a wrong unit is seen in the prompt."""
+    ages = (("created before", where.older_than), ("not used since", where.idle_for))
+    said = [
+        f", {words} {iso_text(machine_now() - age)[:19]}Z" for words, age in ages if age is not None
+    ]
+    return f"{''.join(said)}," if said else ""
 
 
 async def revoke_user(
