@@ -42,6 +42,11 @@ def _field_names(row_type: "type[DataclassInstance]") -> tuple[tuple[str, ...], 
     return tuple(item.name for item in every), optional
 
 
+def select(values: Fields, names: Sequence[str]) -> Fields:
+    """Return only the named fields, in this order; without names all."""
+    return {name: values.get(name) for name in names} if names else values
+
+
 def flatten(values: Fields) -> Fields:
     """Return fields with those of nested tables as ``table.key``."""
     flattened: Fields = {}
@@ -105,7 +110,7 @@ class Document:
         """Return one row."""
         self.rows += 1
         if self.selected:
-            values = {name: values.get(name) for name in self.header}
+            values = select(values, self.header)
         match self.output:
             case OutputFormat.JSON:
                 separator = "\n" if self.rows == 1 else ",\n"

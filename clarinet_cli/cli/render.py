@@ -19,7 +19,7 @@ from clarinet_cli.cli.sinks import (
     TableSink,
     write_record,
 )
-from clarinet_cli.cli.text import printable
+from clarinet_cli.cli.text import more_rows_note, printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import CHECK_FAILED, ClarinetError
 from clarinet_cli.results import Finding, SessionPage
@@ -27,6 +27,7 @@ from clarinet_cli.types import OutputFormat, SortKey
 
 FINDING_COLUMNS = ("check", "status", "detail")
 DIRECTIONS = ("asc", "desc")
+CHUNK_ROWS = 2000
 TABLE_FORMATS = (None, OutputFormat.TABLE, OutputFormat.WIDE)
 
 
@@ -288,9 +289,10 @@ class _RowRenderer:
         self._pipe_closed = self._truncated = False
 
     def write_all(self, rows: Sequence[Any]) -> None:
-        """Write all rows at once."""
-        if rows:
-            self.add(rows)
+        """Write all rows, some at a time: their text takes more memory than they do."""
+        for start in range(0, len(rows), CHUNK_ROWS):
+            if not self.add(rows[start : start + CHUNK_ROWS]):
+                break
         self.end()
 
     def add(self, rows: RowChunk) -> bool:
@@ -307,8 +309,8 @@ class _RowRenderer:
         """Write the text after the last row; note that there are more rows than the limit."""
         if not self._pipe_closed:
             self._sink.end()
-        if self._truncated:
-            self._writer.note(f"only the first {self._limit} rows are shown; {self._advice}")
+        if self._truncated and self._limit:
+            self._writer.note(more_rows_note(self._limit, self._advice))
 
 
 @contextmanager

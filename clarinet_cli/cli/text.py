@@ -42,6 +42,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def more_rows_note(count: int, advice: str) -> str:
+    """Return the note below the first rows of a listing that has more."""
+    rows = "row is" if count == 1 else f"{count} rows are"
+    return f"only the first {rows} shown; {advice}"
+
+
 def display_width(text: str) -> int:
     """Return the columns that a terminal needs for a text."""
     if text.isascii():

@@ -1,6 +1,6 @@
 """Results that are read and drawn again and again; apart from ``watch``, which few runs need."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, TypeVar
 
@@ -27,7 +27,11 @@ class View(Generic[ResultT]):
         read: Reads it, in transactions that have ended when it returns.
         draw: Returns a Rich renderable of a result for a terminal, with the changes since an
             earlier result unless that is None.
+        columns: The fields of a JSON line; empty: all.
+        limit: The most rows of a JSON line; None: all.
     """
 
     read: Read[ResultT]
     draw: Callable[[ResultT, Optional[ResultT], "Canvas"], Any]
+    columns: Sequence[str] = ()
+    limit: Optional[int] = None

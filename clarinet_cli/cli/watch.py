@@ -108,17 +108,17 @@ async def _write_lines(runtime: Runtime, view: View[Any], interval: float) -> No
         if error is not None and not failing:
             runtime.writer.warn(f"{error.message}; trying again")
         failing = error is not None
-        return failing or runtime.writer.write([_json_line(result)])
+        return failing or runtime.writer.write([_json_line(result, view)])
 
     await _repeat(runtime, view, interval, show)
 
 
-def _json_line(result: Any) -> str:
+def _json_line(result: Any, view: View[Any]) -> str:
     """Return a result, or a list of them, as one line."""
     if not isinstance(result, list):
         return formats.as_json(formats.as_fields(result), pretty=False)
-    rows = (formats.as_json(formats.as_fields(row), pretty=False).rstrip("\n") for row in result)
-    return f"[{', '.join(rows)}]\n"
+    rows = (formats.select(formats.as_fields(row), view.columns) for row in result[: view.limit])
+    return f"[{', '.join(formats.as_json(row, pretty=False).rstrip() for row in rows)}]\n"
 
 
 async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> None:

@@ -213,7 +213,7 @@ def test_a_limit_says_that_there_is_more(clinic: Project) -> None:
         if number > 1:
             some = clinic.run(*line.split(), "--limit", "1", "-o", "json")
             assert len(some.json) == 1
-            assert some.stderr == "only the first 1 rows are shown; there are more\n"
+            assert some.stderr == "only the first row is shown; there are more\n"
             quiet = clinic.run("-q", *line.split(), "--limit", "1", "-o", "json")
             assert quiet.stderr == ""
 

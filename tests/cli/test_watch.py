@@ -285,6 +285,24 @@ def test_a_pipe_gets_a_line_for_each_reading(project: Project, ada: UUID, words:
 
 
 @on_sqlite
+@pytest.mark.parametrize(
+    "words",
+    [
+        "session list --columns state,id --limit 2",
+        "session list --limit 1 --sort created_at",
+        "session stats --by user --columns total,key --limit 1",
+        "session stats --by ip --sort key:desc",
+    ],
+)
+def test_a_line_has_the_chosen_rows_and_fields(project: Project, ada: UUID, words: str) -> None:
+    """--columns, --limit and --sort choose the same as without --watch."""
+    expected = project.json(*words.split())
+    with piped(project, words) as process:
+        line = next_line(process)
+    assert [list(row.items()) for row in line] == [list(row.items()) for row in expected]
+
+
+@on_sqlite
 def test_json_on_a_terminal_is_lines_too(project: Project, ada: UUID) -> None:
     """Whoever asks for JSON gets no picture."""
     with terminal(project, "session", "stats", "--watch", FAST, "-o", "json") as shown:

@@ -29,6 +29,7 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.render import Listing, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_rows
+from clarinet_cli.cli.text import more_rows_note
 from clarinet_cli.types import SessionFilter, StateName
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ def _list_view(
         # Above the table, whose end may be below that of the screen.
         notes = [Text(MARKS)]
         if len(result) > len(shown):
-            notes.append(Text(f"only the first {most} rows are shown; {limit.note}"))
+            notes.append(Text(more_rows_note(len(shown), limit.note)))
         columns = listing.selected or listing.columns
         kept = None if listing.selected else listing.kept
         return Group(*notes, Text(), rich_rows(rows, columns, canvas.width, marks, kept))
 
-    return View(read, draw)
+    return View(read, draw, listing.selected, limit.shown)
 
 
 def _identity(row: "SessionRow") -> Hashable:

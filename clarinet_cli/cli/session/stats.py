@@ -16,6 +16,7 @@ from clarinet_cli.cli.options import (
 )
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import WHOLE_TABLE_ROWS, write_rich
+from clarinet_cli.cli.text import more_rows_note
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
@@ -164,9 +165,9 @@ def _group_view(
         if len(groups) == len(shown):
             return chart
         advice = "there are more" if limit else MORE_HINT
-        return Group(chart, Text(f"only the first {len(shown)} rows are shown; {advice}"))
+        return Group(chart, Text(more_rows_note(len(shown), advice)))
 
-    return View(read, draw)
+    return View(read, draw, listing.selected, limit)
 
 
 def _compare(
