@@ -62,20 +62,12 @@ def _control_character(text: str, *, secret: bool) -> Optional[str]:
 
     In a secret only line ends at its start and end are forbidden, which come from a file.
     """
-    wanted = _is_line_end if secret else _is_control
     places = {"begins with": text[:1], "ends with": text[-1:], "contains": "" if secret else text}
     for place, letters in places.items():
-        if found := next(filter(wanted, letters), None):
-            return f"{place} {CONTROL_NAMES.get(found, 'a control character')}"
+        for letter in letters:
+            if letter in CONTROL_NAMES or (not secret and unicodedata.category(letter) == "Cc"):
+                return f"{place} {CONTROL_NAMES.get(letter, 'a control character')}"
     return None
-
-
-def _is_line_end(letter: str) -> bool:
-    return letter in CONTROL_NAMES
-
-
-def _is_control(letter: str) -> bool:
-    return letter in CONTROL_NAMES or unicodedata.category(letter) == "Cc"
 
 
 def _mapping(value: object) -> object:

@@ -17,7 +17,11 @@ def main() -> None:
     from clarinet_cli.signals import SIGNALS
 
     SIGNALS.install()
-    _speed_up_startup()
+    # Loading the libraries makes some hundred thousand permanent objects, and collecting garbage
+    # among them takes an eighth of the start: the runtime enables it for the command. Pydantic's
+    # search for plugins reads the metadata of every installed distribution.
+    gc.disable()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     stdout_closed = sys.stdout is None
     _open_missing_streams()
     _ignore_stderr_errors()
@@ -34,7 +38,9 @@ def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> in
         arguments: The words after the program's name.
         stdout_closed: The caller closed standard output.
     """
-    _drop_invalid_sizes()
+    for name in SIZES:
+        if not VALID_SIZE.fullmatch(os.environ.get(name, "80")):
+            del os.environ[name]
     from typer.main import get_command
 
     from clarinet_cli.cli.app import app
@@ -83,21 +89,3 @@ def _open_missing_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
-
-
-def _speed_up_startup() -> None:
-    """Disable what slows down the start; called before any library is loaded.
-
-    Loading the libraries makes some hundred thousand permanent objects: collecting garbage
-    among them takes an eighth of the start. The runtime enables it for the command.
-    Pydantic's search for plugins reads the metadata of every installed distribution.
-    """
-    gc.disable()
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
-
-
-def _drop_invalid_sizes() -> None:
-    """Remove terminal sizes from the environment that no terminal has, such as 0."""
-    for name in SIZES:
-        if not VALID_SIZE.fullmatch(os.environ.get(name, "80")):
-            del os.environ[name]

@@ -181,10 +181,15 @@ class Runtime:
             settings: Where they are.
             standard_logging: See ``configure_file_log``.
         """
+        from clarinet_cli.database.url import database_url, sqlite_file
+        from clarinet_cli.exceptions import ClarinetError
         from clarinet_cli.services.audit_log import configure_audit_log
         from clarinet_cli.utils.logger import LOG_FILE, configure_file_log
 
-        database = _database_file(settings)
+        try:
+            database = sqlite_file(database_url(settings))
+        except ClarinetError:
+            database = None
         if settings.log_to_file:
             named = "log_dir" if settings.log_dir else "storage_path"
             key = named if settings.log_dir or settings.storage_path else "log_to_file"
@@ -198,17 +203,6 @@ class Runtime:
         configure_audit_log(
             self.audit_log or configured or None, project=settings.project_dir, like=database
         )
-
-
-def _database_file(settings: "Settings") -> Optional[Path]:
-    """Return the SQLite file of the settings, if they name a valid one."""
-    from clarinet_cli.database.url import database_url, sqlite_file
-    from clarinet_cli.exceptions import ClarinetError
-
-    try:
-        return sqlite_file(database_url(settings))
-    except ClarinetError:
-        return None
 
 
 def _require_log_location(settings: "Settings", key: str, path: Path) -> None:

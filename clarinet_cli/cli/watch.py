@@ -176,8 +176,18 @@ class Screen:
 
     def __enter__(self) -> Self:
         """Begin to read keys; the first picture hides the cursor."""
+        from rich.console import Console
+
         self._task = asyncio.current_task()
-        self._console = self._make_console()
+        screen = self.writer.console()
+        self._console = Console(
+            file=cast("TextIO", _WriterStream(self.writer)),
+            color_system=screen.color_system,
+            no_color=screen.no_color,
+            force_terminal=True,
+            force_interactive=True,
+            highlight=False,
+        )
         self._read_keys()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTSTP, self._suspend)
@@ -227,19 +237,6 @@ class Screen:
             )
             self._live.start()
         self._live.update(picture, refresh=True)
-
-    def _make_console(self) -> Any:
-        from rich.console import Console
-
-        screen = self.writer.console()
-        return Console(
-            file=cast("TextIO", _WriterStream(self.writer)),
-            color_system=screen.color_system,
-            no_color=screen.no_color,
-            force_terminal=True,
-            force_interactive=True,
-            highlight=False,
-        )
 
     def _stop(self) -> None:
         live, self._live = self._live, None

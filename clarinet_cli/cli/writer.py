@@ -76,7 +76,9 @@ class Writer:
                 raise FAILURE.with_context("standard output is closed")
             return True
         if utf8:
-            _switch_to_utf8()
+            stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
+            if (stream.encoding or "utf-8").lower() != "utf-8":  # io.StringIO has none
+                stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
         try:
             self._write(pieces, flush=flush)
         except OSError as error:
@@ -168,13 +170,6 @@ def discard_stdout() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
-
-
-def _switch_to_utf8() -> None:
-    """Switch standard output to UTF-8, whatever the locale."""
-    stream: Any = sys.stdout  # TextIO has no reconfigure(), which the real one has
-    if (stream.encoding or "utf-8").lower() != "utf-8":  # io.StringIO has none
-        stream.reconfigure(encoding="utf-8", errors=ESCAPE_UNENCODABLE)
 
 
 def _lines(message: str) -> str:

@@ -219,9 +219,11 @@ def _require_code_file(path: Path, project: Path) -> None:
     if found.st_uid not in (caller, ROOT):
         owner = user_name(found.st_uid)
         raise _refused(path, f"belongs to {owner}", f"'sudo -u {owner} clarinet …'", project)
-    if found.st_mode & stat.S_IWOTH and not _is_sticky_parent(path, found, project):
+    sticky_project = path == project and found.st_mode & stat.S_ISVTX  # like /tmp
+    if found.st_mode & stat.S_IWOTH and not sticky_project:
         raise _refused(path, "is world-writable", f"chmod o-w '{path}'", project)
-    if found.st_mode & stat.S_IWGRP and found.st_gid not in _groups_of(caller):
+    groups = {0} if caller == ROOT else {os.getegid(), *os.getgroups()}
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in groups:
         reason = f"can be written by the group {found.st_gid}"
         raise _refused(path, reason, f"chmod g-w '{path}'", project)
 
@@ -232,15 +234,6 @@ def _refused(path: Path, reason: str, remedy: str, project: Path) -> ClarinetErr
         f"{path} {reason}, and the migration's Python would run as {caller}",
         hint=f"{remedy}; or {SAFE_VARIABLE}='{project}' if you trust it",
     )
-
-
-def _is_sticky_parent(path: Path, found: os.stat_result, project: Path) -> bool:
-    """Return whether a directory is the project and sticky, like /tmp."""
-    return path == project and bool(found.st_mode & stat.S_ISVTX)
-
-
-def _groups_of(caller: int) -> set[int]:
-    return {0} if caller == ROOT else {os.getegid(), *os.getgroups()}
 
 
 def _could_write(user: int, path: Path) -> bool:

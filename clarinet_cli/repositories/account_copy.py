@@ -13,7 +13,7 @@ from typing import Any, Optional
 from urllib.parse import quote_from_bytes
 from uuid import UUID
 
-from sqlalchemy import Boolean, String, Table, cast, select
+from sqlalchemy import Boolean, String, cast, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
@@ -201,7 +201,19 @@ class AccountTables:
         if table == "user":
             # Addresses may have changed hands between users; each is unique at any moment.
             await self.session.execute(known.update().values(email=cast(key, String)))
-        await self._write(known, key.name, rows)
+        if not rows:
+            return
+        other = [column.name for column in known.columns if column.name != key.name]
+        # Both backends have the same clause, in types of their own.
+        is_sqlite = self.session.get_bind().dialect.name == "sqlite"
+        insert: Any = (sqlite if is_sqlite else postgresql).insert(known)
+        changes = {name: insert.excluded[name] for name in other}
+        upsert: Insert = (
+            insert.on_conflict_do_update(index_elements=[key.name], set_=changes)
+            if changes
+            else insert.on_conflict_do_nothing()
+        )
+        await self.session.execute(upsert, list(rows))
 
     async def add(self, table: str, rows: Sequence[Row]) -> None:
         """Insert rows.
@@ -212,21 +224,3 @@ class AccountTables:
         """
         if rows:
             await self.session.execute(metadata.tables[table].insert(), list(rows))
-
-    async def _write(self, table: Table, key: str, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        other = [column.name for column in table.columns if column.name != key]
-        await self.session.execute(self._upsert(table, key, other), list(rows))
-
-    def _upsert(self, table: Table, key: str, other: Sequence[str]) -> Insert:
-        # Both backends have the same clause, in types of their own.
-        is_sqlite = self.session.get_bind().dialect.name == "sqlite"
-        insert: Any = (sqlite if is_sqlite else postgresql).insert(table)
-        changes = {name: insert.excluded[name] for name in other}
-        found: Insert = (
-            insert.on_conflict_do_update(index_elements=[key], set_=changes)
-            if changes
-            else insert.on_conflict_do_nothing()
-        )
-        return found

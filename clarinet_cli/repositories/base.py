@@ -109,7 +109,13 @@ async def folded_column(
         function = getattr(func, FOLD_FUNCTION)
         folded: ColumnElement[str] = function(sql_cast(column, LargeBinary), type_=String)
         return folded
-    encoding = await _server_encoding(session)
+    connection = await session.connection()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    name = str(driver.get_settings().server_encoding).lower().replace("win", "cp")
+    try:
+        encoding = codecs.lookup(name).name
+    except LookupError:
+        encoding = "ascii"
     pairs = {
         letter: form
         for letter, form in fold_map(text).items()
@@ -119,17 +125,6 @@ async def folded_column(
     if DOTTED_I[0] not in text or not _can_encode(encoding, DOTTED_I):
         return translated
     return func.replace(translated, DOTTED_I, DOTTED_I[0], type_=String)
-
-
-async def _server_encoding(session: AsyncSession) -> str:
-    """Return Python's name for a PostgreSQL database's encoding; ASCII if Python has none."""
-    connection = await session.connection()
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    name = str(driver.get_settings().server_encoding).lower().replace("win", "cp")
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
-        return "ascii"
 
 
 def _can_encode(encoding: str, letters: str) -> bool:

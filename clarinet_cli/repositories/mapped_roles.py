@@ -46,7 +46,9 @@ class MappedRoles:
         link = self._tables.mapping.role_link
         for name in names:
             if link is None:
-                await self._set(user_id, name)
+                mapping = self._tables.mapping
+                value = await self._value(mapping.users, mapping.role_column, name)
+                await self._update(value, user=user_id, name=name)
             else:
                 await self._add_link(link, user_id, name)
 
@@ -101,11 +103,6 @@ class MappedRoles:
             )
         statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
         await self._execute(statement, link.table, user=user_id, name=name)
-
-    async def _set(self, user_id: UUID, name: str) -> None:
-        mapping = self._tables.mapping
-        value = await self._value(mapping.users, mapping.role_column, name)
-        await self._update(value, user=user_id, name=name)
 
     async def _clear(self, user_id: UUID) -> None:
         mapping = self._tables.mapping

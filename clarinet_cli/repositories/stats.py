@@ -148,6 +148,9 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         total, readable, live, active, expired, users = (int(value or 0) for value in row[:6])
         tables = mapped_tables(self.session.get_bind().dialect)
         has_lifetime = readable > 0 and row[7] is not None
+        # The counts below each limit, as counts between two limits.
+        edges = [0, *(int(value or 0) for value in row[9:-1]), readable]
+        between = [high - low for low, high in pairwise(edges)]
         return SessionStats(
             total=total,
             active=active,
@@ -158,7 +161,7 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             average_life_seconds=round(_seconds(row[6]) / readable, 3) if has_lifetime else None,
             longest_life_seconds=round(_seconds(row[7]), 3) if has_lifetime else None,
             next_expiry=None if tables is not None and tables.never_expires else row[8],
-            age=_buckets(readable, [int(value or 0) for value in row[9:-1]]),
+            age=dict(zip([*AGE_BUCKETS, "older"], between, strict=True)),
             invalid=total - readable or None,
         )
 
@@ -323,10 +326,3 @@ def _seconds(lifetime: timedelta | float) -> float:
     """Convert a lifetime to seconds; SQLite returns it in days."""
     exact = lifetime if isinstance(lifetime, timedelta) else timedelta(days=lifetime)
     return exact.total_seconds()
-
-
-def _buckets(total: int, at_most: list[int]) -> dict[str, int]:
-    """Convert counts below each limit into counts between two limits."""
-    edges = [0, *at_most, total]
-    between = [high - low for low, high in pairwise(edges)]
-    return dict(zip([*AGE_BUCKETS, "older"], between, strict=True))

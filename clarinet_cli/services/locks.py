@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from enum import IntEnum
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import FAILURE, JOB_RUNNING, UNREACHABLE, ClarinetError
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, repair_commands, sudo_hint
@@ -72,7 +70,13 @@ async def job_lock(
         open_database(settings, writes=True) as database,
         unit_of_work(database, check_tables=False) as work,
     ):
-        await _advisory_lock(work.session, job, timeout)
+        server = ServerRepository(work.session)
+        deadline = asyncio.get_running_loop().time() + timeout
+        while not await server.try_advisory_lock(int(job)):
+            if asyncio.get_running_loop().time() >= deadline:
+                raise _busy(job, None)
+            await asyncio.sleep(POLL_SECONDS)
+        await server.disable_transaction_timeout()
         # The lock ends with its connection: while that answers, the lock is ours.
         yield ServerRepository(work.session).keep_lock_alive
 
@@ -87,23 +91,18 @@ async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterato
     if not database.parent.is_dir():
         raise UNREACHABLE.with_context(f"there is no directory {database.parent}")
     path = database.with_name(f"{database.name}.{job.name.lower()}.lock")
-    descriptor = _open_lock(path, database)
+    try:
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT | LOCK_FLAGS, like=database)
+    except PermissionError:
+        descriptor = _open_lock_for_reading(path, database)
+    except OSError as error:
+        logger.bind(reported=True).error(f"lock file {path}: {error}")
+        raise FAILURE.with_context(f"can't make the lock file {path}: {error.strerror}") from error
     try:
         await _lock(descriptor, path, job, timeout)
         yield
     finally:
         os.close(descriptor)
-
-
-def _open_lock(path: Path, database: Path) -> int:
-    """Open the lock file; for reading if it can't be written, which is enough for a lock."""
-    try:
-        return open_file(path, os.O_RDWR | os.O_CREAT | LOCK_FLAGS, like=database)
-    except PermissionError:
-        return _open_lock_for_reading(path, database)
-    except OSError as error:
-        logger.bind(reported=True).error(f"lock file {path}: {error}")
-        raise FAILURE.with_context(f"can't make the lock file {path}: {error.strerror}") from error
 
 
 def _open_lock_for_reading(path: Path, database: Path) -> int:
@@ -138,16 +137,6 @@ async def _lock(descriptor: int, path: Path, job: Job, timeout: float) -> None:
         else:
             return
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _advisory_lock(session: AsyncSession, job: Job, timeout: float) -> None:
-    server = ServerRepository(session)
-    deadline = asyncio.get_running_loop().time() + timeout
-    while not await server.try_advisory_lock(int(job)):
-        if asyncio.get_running_loop().time() >= deadline:
-            raise _busy(job, None)
-        await asyncio.sleep(POLL_SECONDS)
-    await server.disable_transaction_timeout()
 
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:

@@ -88,7 +88,13 @@ def exec_shell(command: ShellCommand) -> NoReturn:
     """
     variables = dict(command.variables)
     if command.pass_phrase is not None:
-        variables |= _service_variables(command.pass_phrase)
+        # Only a service file can give it to psql; this one ends with the process that inherits it.
+        with tempfile.TemporaryFile() as file:
+            file.write(f"[{SERVICE}]\nsslpassword={command.pass_phrase}\n".encode())
+            file.seek(0)
+            descriptor = os.dup(file.fileno())
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - the only form that it has
+        variables |= {"PGSERVICE": SERVICE, "PGSERVICEFILE": f"/dev/fd/{descriptor}"}
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # Python ignores it, and a pager would too.
@@ -128,16 +134,3 @@ def _psql_variables(url: URL, *, encrypted: bool, read_only: bool) -> dict[str, 
         connection["PGOPTIONS"] = f"{connection.get('PGOPTIONS', '')} {READ_ONLY}".strip()
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
     return {**kept, **connection}
-
-
-def _service_variables(phrase: str) -> dict[str, str]:
-    """Return the variables for a pass phrase, which only a service file can give to psql.
-
-    The file has no name, and ends with the process that inherits it.
-    """
-    with tempfile.TemporaryFile() as file:
-        file.write(f"[{SERVICE}]\nsslpassword={phrase}\n".encode())
-        file.seek(0)
-        descriptor = os.dup(file.fileno())
-    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the only form that it has
-    return {"PGSERVICE": SERVICE, "PGSERVICEFILE": f"/dev/fd/{descriptor}"}

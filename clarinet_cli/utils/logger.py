@@ -300,7 +300,12 @@ def traceback_without_values(error: BaseException) -> str:
     """
     lines: list[str] = []
     for one, before in reversed(list(_cause_chain(error))):
-        lines += ["Traceback (most recent call last):", *_traceback_lines(one)]
+        kind = f"{type(one).__module__}.{type(one).__qualname__}".removeprefix("builtins.")
+        # A driver's class may derive from a listed one.
+        package = type(one).__module__.partition(".")[0]
+        text = f": {one}" if isinstance(one, _WITHOUT_VALUES) and package in _PACKAGES else ""
+        frames = "".join(format_tb(one.__traceback__)).rstrip()
+        lines += ["Traceback (most recent call last):", frames, f"{kind}{text}"]
         lines += [before] if before else []
     return "\n".join(lines)
 
@@ -317,18 +322,6 @@ def _cause_chain(error: BaseException) -> Iterator[tuple[BaseException, Optional
             current, line = current.__cause__, _CAUSE
         else:
             current, line = None if current.__suppress_context__ else current.__context__, _CONTEXT
-
-
-def _traceback_lines(error: BaseException) -> list[str]:
-    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    text = f": {error}" if _may_show_text(error) else ""
-    return ["".join(format_tb(error.__traceback__)).rstrip(), f"{kind}{text}"]
-
-
-def _may_show_text(error: BaseException) -> bool:
-    """Return whether the text may be logged; a driver's class may derive from a listed one."""
-    package = type(error).__module__.partition(".")[0]
-    return isinstance(error, _WITHOUT_VALUES) and package in _PACKAGES
 
 
 # Libraries are disabled unless the program enables them, as loguru's documentation recommends.

@@ -117,7 +117,13 @@ async def apply_accounts(
     accounts = [target.account.id for target in targets if target.account is not None]
     async with unit_of_work(database) as work:
         roles_of = await RoleRepository(work.session).of_users(accounts)
-    done = _unchanged(targets, roles_of)
+    done = {
+        target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
+        for target in targets
+        if (account := target.account) is not None
+        and all(getattr(account, name) is value for name, value in target.row.flags.items())
+        and (target.row.roles is None or set(target.row.roles) == roles_of[account.id])
+    }
     require_role_changes(database.settings, _changed_roles(targets, roles_of))
     others = others if plan.prune else []
     changed = [target for target in targets if target.number not in done]
@@ -164,17 +170,6 @@ def _changed_roles(targets: Iterable[MatchedRow], roles: Roles) -> set[str]:
             had = set() if target.account is None else roles[target.account.id]
             changed |= had ^ set(target.row.roles)
     return changed
-
-
-def _unchanged(targets: Iterable[MatchedRow], roles: Roles) -> dict[int, AppliedAccount]:
-    """Return the reports of the rows whose accounts are as they say, by number."""
-    return {
-        target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
-        for target in targets
-        if (account := target.account) is not None
-        and all(getattr(account, name) is value for name, value in target.row.flags.items())
-        and (target.row.roles is None or set(target.row.roles) == roles[account.id])
-    }
 
 
 async def _prepare_passwords(

@@ -91,7 +91,15 @@ def inspect_hash(stored: object, settings: Settings) -> HashInfo:
     if found is None:
         return UNKNOWN
     current = not password_hasher(settings).check_needs_rehash(stored)
-    return HashInfo(ARGON2_NAMES[found.type], current, _costs(found))
+    return HashInfo(
+        ARGON2_NAMES[found.type],
+        current,
+        {
+            "time_cost": found.time_cost,
+            "memory_cost": found.memory_cost,
+            "parallelism": found.parallelism,
+        },
+    )
 
 
 def can_log_in(stored: object, settings: Settings) -> bool:
@@ -169,14 +177,6 @@ def _is_base64(part: str) -> bool:
     return step is not None and BASE64.index(part[-1]) % step == 0
 
 
-def _costs(found: Parameters) -> dict[str, int]:
-    return {
-        "time_cost": found.time_cost,
-        "memory_cost": found.memory_cost,
-        "parallelism": found.parallelism,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class PreparedPassword:
     """A password that is checked and hashed, ready to be stored.
@@ -247,15 +247,10 @@ async def hash_all(
         progress(done, len(passwords))
         return hashed
 
-    with ThreadPoolExecutor(_cores()) as pool:
+    allowed = getattr(os, "sched_getaffinity", None)
+    with ThreadPoolExecutor(len(allowed(0)) if allowed else os.cpu_count() or 1) as pool:
         works = [
             counted(loop.run_in_executor(pool, hash_password, password, settings))
             for password in passwords
         ]
         return await asyncio.gather(*works)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use; not every system can tell."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1

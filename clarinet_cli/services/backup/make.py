@@ -296,7 +296,11 @@ def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
     file = sqlite_file(url)
     if plan.directory is not None:
         require_directory(plan.directory)
-        return _free_name(plan.directory.absolute(), _stem(plan), _suffix(plan, url))
+        return _free_name(
+            plan.directory.absolute(),
+            _stem(plan),
+            ".db" if plan.accounts_only or sqlite_file(url) else ".dump",
+        )
     if plan.file is None or str(plan.file) == STDIO:
         return None
     own = (
@@ -307,10 +311,6 @@ def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
 
 def _stem(plan: BackupPlan) -> str:
     return "clarinet-accounts" if plan.accounts_only else "clarinet"
-
-
-def _suffix(plan: BackupPlan, url: URL) -> str:
-    return ".db" if plan.accounts_only or sqlite_file(url) else ".dump"
 
 
 def _free_name(directory: Path, stem: str, suffix: str) -> Path:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from asyncio.subprocess import PIPE
-from typing import Any, Optional
+from typing import Any
 
 from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.exceptions import (
@@ -67,7 +67,9 @@ async def restore_archive(
         logger.warning(f"owners and privileges are not restored: no role {', '.join(unusable)}")
         arguments += ["--no-owner", "--no-privileges"]
     arguments += ["--use-list=/dev/stdin"] if revoke_sessions else []
-    arguments += [f"--dbname={_database_name(url.database)}", str(backup.path)]
+    # As a connection string: libpq could take the name as it is for one.
+    name = (url.database or "").replace("\\", "\\\\").replace("'", "\\'")
+    arguments += [f"--dbname=dbname='{name}'" if name else "--dbname=", str(backup.path)]
     with connection_variables(url, encrypted=encrypted) as variables:
         variables = {**variables, "PGAPPNAME": application}
         async with start_program(program, arguments, variables, stdin=PIPE) as process:
@@ -80,12 +82,6 @@ async def restore_archive(
                 end.cancel()
     if process.returncode:
         raise restore_error(program, process.returncode, stderr, display_url(url), backup.path)
-
-
-def _database_name(name: Optional[str]) -> str:
-    """Return a connection string for a name: as it is, libpq could take it for one."""
-    quoted = (name or "").replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{quoted}'" if name else ""
 
 
 async def _wait_with_lock_timeout(

@@ -168,20 +168,17 @@ def _read_sqlite(path: Path, kind: Kind, tables: StoredTables) -> BackupContents
         ours = {*tables.names.values(), VERSION_TABLE, account_copy.DETAILS}
         others = len(sqlite_file_queries.table_names(connection) - ours)
         if kind is Kind.ACCOUNTS:
-            _require_format(path, account_copy.read_format(connection))
+            number = account_copy.read_format(connection)
+            if number > account_copy.FORMAT:
+                raise REFUSED.with_context(
+                    f"{path} has format {number}, and this version knows {account_copy.FORMAT}",
+                    hint="upgrade clarinet-cli",
+                )
             details = account_copy.read_details(connection)
             revision = details.get("revision")
             others = int(details.get("other_tables") or 0)
             made_at = datetime.fromisoformat(details.get("made_at") or made_at.isoformat())
     return BackupContents(kind.value, status.st_size, revision, rows, made_at, others, dangling)
-
-
-def _require_format(path: Path, number: int) -> None:
-    if number > account_copy.FORMAT:
-        raise REFUSED.with_context(
-            f"{path} has format {number}, and this version knows {account_copy.FORMAT}",
-            hint="upgrade clarinet-cli",
-        )
 
 
 async def _read_archive(path: Path, tables: StoredTables) -> Backup:

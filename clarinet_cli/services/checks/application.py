@@ -67,10 +67,6 @@ def _is_application(capabilities: Capabilities) -> bool:
     return not capabilities.own_schema
 
 
-def _has_sessions(capabilities: Capabilities) -> bool:
-    return not capabilities.own_schema and capabilities.sessions
-
-
 MAPPING = Check(
     "mapping",
     CheckGroup.SCHEMA,
@@ -85,7 +81,7 @@ CHECKS = (
         CheckGroup.SCHEMA,
         "the sessions of the application have the usual indexes",
         check_application_indexes,
-        applies=_has_sessions,
+        applies=lambda capabilities: not capabilities.own_schema and capabilities.sessions,
     ),
     Check(
         "unique-addresses",

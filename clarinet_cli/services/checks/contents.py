@@ -67,7 +67,8 @@ async def check_database(
     require_sqlite_file(url, settings.project_dir)
     on_sqlite = sqlite_file(url) is not None
     if not on_sqlite:
-        await _ping(settings)
+        async with open_pinned_session(settings) as session, transaction(session, Access.READ):
+            await ServerRepository(session).ping()
     await require_fitting_tables(settings)
     parts = RowProgress(progress)
     check_integrity = check_sqlite_file if on_sqlite else check_server
@@ -223,8 +224,3 @@ async def _parts(
             found = [] if end is None else await repository.count(table, flaws, (after, end))
         yield found, ROWS_AT_ONCE
         after = end
-
-
-async def _ping(settings: Settings) -> None:
-    async with open_pinned_session(settings) as session, transaction(session, Access.READ):
-        await ServerRepository(session).ping()

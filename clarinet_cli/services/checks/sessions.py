@@ -85,8 +85,10 @@ async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
         found = await HealthRepository(session).live_sessions(now, now - timedelta(days=days), 0)
     if not found.too_old:
         return []
-    text = f"{_count_text(found.too_old, found.examined)} older than "
-    text += f"session_absolute_timeout_days {days}: "
+    text = pluralize(found.too_old, "live session")
+    if found.examined == MAX_EXAMINED:
+        text += f" among the {found.examined} that expire next"
+    text += f" older than session_absolute_timeout_days {days}: "
     text += "the limit was longer when they began, or another program made them"
     return [Problem("warning", text, f"clarinet session cleanup --days {days}")]
 
@@ -104,12 +106,6 @@ async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
     text = f"{pluralize(found.crowded_users, 'user')} with more than session_concurrent_limit "
     text += f"{limit} sessions that have not expired: the oldest go at their next log-in"
     return [Problem("warning", text, f"clarinet session revoke-user USER --keep-newest {limit}")]
-
-
-def _count_text(count: int, examined: int) -> str:
-    """Return a number of sessions, and of how many when not all were examined."""
-    among = f" among the {examined} that expire next" if examined == MAX_EXAMINED else ""
-    return f"{pluralize(count, 'live session')}{among}"
 
 
 def _expire(capabilities: Capabilities) -> bool:

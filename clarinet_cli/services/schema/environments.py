@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -227,18 +227,13 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
         "version_locations": found.version_locations,
         "prepend_sys_path": found.import_locations,
     }
-    name, separator = _separator(path for several in paths.values() for path in several)
+    text = "".join(str(path) for several in paths.values() for path in several)
+    separators = {"newline": "\n", ":": ":", ";": ";"}  # by Alembic's names for them
+    name = next((name for name, mark in separators.items() if mark not in text), "newline")
     config.set_main_option("path_separator", name)
     for option, several in paths.items():
-        config.set_main_option(option, separator.join(map(str, several)).replace("%", "%%"))
+        config.set_main_option(option, separators[name].join(map(str, several)).replace("%", "%%"))
     return found
-
-
-def _separator(paths: Iterable[Path]) -> tuple[str, str]:
-    """Return the name that Alembic has for a path separator, and one that no path contains."""
-    text = "".join(map(str, paths))
-    names = {"newline": "\n", ":": ":", ";": ";"}
-    return next((item for item in names.items() if item[1] not in text), ("newline", "\n"))
 
 
 def _set_location(config: Config, location: Path) -> None:
