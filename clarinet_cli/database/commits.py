@@ -1,15 +1,27 @@
 """Commits that neither signals nor cancellation interrupt before the outcome is known."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.ext.asyncio import AsyncSessionTransaction, AsyncTransaction
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncSession,
+    AsyncSessionTransaction,
+    AsyncTransaction,
+)
 
-from clarinet_cli.database.errors import driver_exception
+from clarinet_cli.database.engine import (
+    ACCESS_OPTION,
+    PARAMETERS_OPTION,
+    Access,
+)
+from clarinet_cli.database.errors import (
+    driver_exception,
+)
 from clarinet_cli.signals import SIGNALS
 
 ResultT = TypeVar("ResultT")
@@ -116,3 +128,53 @@ def _rolled_back(error: DBAPIError) -> bool:
     driver = driver_exception(error)
     severity = getattr(driver, "severity_en", None) or getattr(driver, "severity", None)
     return severity == "ERROR" or isinstance(error, InterfaceError)
+
+
+@asynccontextmanager
+async def transaction(
+    session: AsyncSession,
+    access: Access,
+    parameters: Optional[Mapping[str, str]] = None,
+    *,
+    dry_run: bool = False,
+    before_commit: Callable[[], None] = lambda: None,
+    committed: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Run the block in one transaction: commit at the end, roll back on an error.
+
+    Args:
+        session: A session without a transaction.
+        access: WRITE when the block changes rows; READ leaves SQLite's write lock to others.
+        parameters: Settings of a PostgreSQL server for this transaction; never text from
+            outside.
+        dry_run: Roll back at the end, so that the statements of the real run are tried and
+            nothing is written.
+        before_commit: Called when nothing can interrupt the commit any more.
+        committed: Called when the transaction is known to be committed.
+    """
+    options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
+    async with session.begin() as begun:
+        await session.connection(execution_options=options)
+        yield
+        if dry_run:
+            await begun.rollback()
+        else:
+            await commit(begun, before_commit, committed, changes=access is Access.WRITE)
+
+
+@asynccontextmanager
+async def writing(
+    connection: AsyncConnection,
+    before_commit: Callable[[], None] = lambda: None,
+    committed: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Run the block in one transaction of a connection that was opened for writing.
+
+    Args:
+        connection: The connection.
+        before_commit: Called when nothing can interrupt the commit any more.
+        committed: Called when the transaction is known to be committed.
+    """
+    async with connection.begin() as begun:
+        yield
+        await commit(begun, before_commit, committed)

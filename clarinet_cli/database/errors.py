@@ -9,8 +9,8 @@ from typing import Optional
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 
+from clarinet_cli.database.password_guard import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.database.servers import NoServerError, WrongServerError
-from clarinet_cli.database.tls import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.exceptions import (
     BUSY,
     CONFIGURATION,

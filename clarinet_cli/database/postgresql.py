@@ -9,13 +9,19 @@ import asyncio
 import getpass
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Optional
 
 import asyncpg
 from sqlalchemy.exc import OperationalError
 
+from clarinet_cli.database.password_guard import (
+    CLEAR_TEXT,
+    READABLE_FORMS,
+    GuardingLoop,
+    ReadablePasswordError,
+)
 from clarinet_cli.database.servers import (
     DEFAULT_PORT,
     PORT_OPTION,
@@ -24,14 +30,7 @@ from clarinet_cli.database.servers import (
     WrongServerError,
     servers_of,
 )
-from clarinet_cli.database.tls import (
-    ALWAYS_TLS,
-    CLEAR_TEXT,
-    DIRECT,
-    READABLE_FORMS,
-    ReadablePasswordError,
-    tls_context,
-)
+from clarinet_cli.database.tls import ALWAYS_TLS, DIRECT, tls_context
 from clarinet_cli.exceptions import CONFIGURATION
 from clarinet_cli.utils.logger import logger
 
@@ -41,12 +40,7 @@ SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
 LOCAL_HOSTS = ("localhost", "localhost.")
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 STANDBY, PREFER_STANDBY, ANY_SERVER = "standby", "prefer-standby", "any"
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 TLS_REJECTED = "rejected SSL upgrade"  # the driver raises a plain ConnectionError
-HEADER_BYTES = 5  # type (1 byte) and length (4 bytes, which include themselves)
-AUTHENTICATION, READY = b"R", b"Z"
-MIN_LENGTH = 4
-MIN_LENGTHS = {AUTHENTICATION: 8}
 
 
 async def connect(
@@ -200,112 +194,13 @@ async def _plain(given: dict[str, Any], refused: set[str]) -> Any:
     """Connect without TLS; the password is never sent in one of the *refused* forms."""
     if not refused:
         return await asyncpg.connect(**given, ssl=False)
-    loop: Any = _GuardingLoop(asyncio.get_running_loop(), refused)
+    loop: Any = GuardingLoop(asyncio.get_running_loop(), refused)
     try:
         return await asyncpg.connect(**given, ssl=False, loop=loop)
     except asyncpg.ConnectionDoesNotExistError as error:
         if isinstance(error.__cause__, ConnectionError):
             raise error.__cause__ from None
         raise
-
-
-class _GuardingLoop:
-    """An event loop for the driver that puts a guard in front of its connections.
-
-    Args:
-        loop: The running event loop.
-        refused: The forms in which the password is not sent.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, refused: set[str]) -> None:
-        self._loop = loop
-        self._refused = refused
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    async def create_connection(
-        self, factory: Callable[[], asyncio.Protocol], *arguments: Any, **options: Any
-    ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
-        """Connect, with a guard that receives the server's messages before the driver."""
-
-        def guarded() -> _PasswordGuard:
-            return _PasswordGuard(factory(), self._refused)
-
-        transport, guard = await self._loop.create_connection(guarded, *arguments, **options)
-        return transport, guard.driver
-
-
-class _PasswordGuard(asyncio.Protocol):
-    """A protocol that checks the server's log-in messages before the driver receives them.
-
-    Args:
-        driver: The driver's protocol.
-        refused: The forms in which the password is not sent.
-    """
-
-    def __init__(self, driver: asyncio.Protocol, refused: set[str]) -> None:
-        self.driver = driver
-        self._refused = refused
-        self._unread = bytearray()
-        self._transport: Any = None
-        self._reason: Optional[ConnectionError] = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the driver."""
-        self._transport = transport
-        self.driver.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass complete messages to the driver, until the server is ready for queries.
-
-        Until then the driver answers any request for a password, even after a successful one.
-        """
-        self._unread += data
-        while self._reason is None and (message := self._next_message()):
-            form = READABLE_FORMS.get(int.from_bytes(message[HEADER_BYTES:9]))
-            if message[:1] == AUTHENTICATION and form in self._refused:
-                self._end(ReadablePasswordError(str(form)))
-            elif message[:1] == READY:
-                self._transport.set_protocol(self.driver)
-                self.driver.data_received(message + self._unread)
-                self._unread.clear()
-            else:
-                self.driver.data_received(message)
-
-    def connection_lost(self, error: Optional[Exception]) -> None:
-        """Notify the driver, with the guard's own error if there is one."""
-        self.driver.connection_lost(self._reason or error)
-
-    def eof_received(self) -> Optional[bool]:
-        """Notify the driver."""
-        return self.driver.eof_received()
-
-    def pause_writing(self) -> None:
-        """Notify the driver."""
-        self.driver.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Notify the driver."""
-        self.driver.resume_writing()
-
-    def _next_message(self) -> bytes:
-        """Remove and return the next complete message, or return no bytes if there is none."""
-        if len(self._unread) < HEADER_BYTES:
-            return b""
-        length = int.from_bytes(self._unread[1:HEADER_BYTES])
-        if length < MIN_LENGTHS.get(bytes(self._unread[:1]), MIN_LENGTH):
-            self._end(ConnectionError("not the protocol of a PostgreSQL server"))
-            return b""
-        if len(self._unread) <= length:
-            return b""
-        message = bytes(self._unread[: length + 1])
-        del self._unread[: length + 1]
-        return message
-
-    def _end(self, reason: ConnectionError) -> None:
-        self._reason = reason
-        self._transport.abort()
 
 
 def default_user() -> str:

@@ -5,7 +5,7 @@ Each is closed here, and the driver's errors are translated. Services open trans
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Optional
 
@@ -14,10 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
-from clarinet_cli.database.commits import OutcomeUnknownError, commit
+from clarinet_cli.database.commits import OutcomeUnknownError
 from clarinet_cli.database.engine import (
-    ACCESS_OPTION,
-    PARAMETERS_OPTION,
     Access,
     make_engine,
 )
@@ -209,56 +207,6 @@ async def open_pinned_session(
         AsyncSession(connection, expire_on_commit=False) as session,
     ):
         yield session
-
-
-@asynccontextmanager
-async def transaction(
-    session: AsyncSession,
-    access: Access,
-    parameters: Optional[Mapping[str, str]] = None,
-    *,
-    dry_run: bool = False,
-    before_commit: Callable[[], None] = lambda: None,
-    committed: Callable[[], None] = lambda: None,
-) -> AsyncIterator[None]:
-    """Run the block in one transaction: commit at the end, roll back on an error.
-
-    Args:
-        session: A session without a transaction.
-        access: WRITE when the block changes rows; READ leaves SQLite's write lock to others.
-        parameters: Settings of a PostgreSQL server for this transaction; never text from
-            outside.
-        dry_run: Roll back at the end, so that the statements of the real run are tried and
-            nothing is written.
-        before_commit: Called when nothing can interrupt the commit any more.
-        committed: Called when the transaction is known to be committed.
-    """
-    options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
-    async with session.begin() as begun:
-        await session.connection(execution_options=options)
-        yield
-        if dry_run:
-            await begun.rollback()
-        else:
-            await commit(begun, before_commit, committed, changes=access is Access.WRITE)
-
-
-@asynccontextmanager
-async def writing(
-    connection: AsyncConnection,
-    before_commit: Callable[[], None] = lambda: None,
-    committed: Callable[[], None] = lambda: None,
-) -> AsyncIterator[None]:
-    """Run the block in one transaction of a connection that was opened for writing.
-
-    Args:
-        connection: The connection.
-        before_commit: Called when nothing can interrupt the commit any more.
-        committed: Called when the transaction is known to be committed.
-    """
-    async with connection.begin() as begun:
-        yield
-        await commit(begun, before_commit, committed)
 
 
 @asynccontextmanager

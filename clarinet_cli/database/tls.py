@@ -21,23 +21,7 @@ ALWAYS_TLS = ("require", "verify-ca", "verify-full")
 DIRECT = "direct"
 NEGOTIATIONS = ("postgres", DIRECT)
 SYSTEM = "system"  # sslrootcert=system: the certificates that this machine trusts
-CLEAR_TEXT = "in clear text"
-READABLE_FORMS = {3: CLEAR_TEXT, 5: "as an md5 hash"}  # PostgreSQL's manual, section 54.7
 DEFAULT_CA_FILE = Path(".postgresql") / "root.crt"
-
-
-class ReadablePasswordError(ConnectionError):
-    """The server asks for the password in a form that is readable on the network.
-
-    The password has not been sent.
-
-    Args:
-        form: The form.
-    """
-
-    def __init__(self, form: str) -> None:
-        super().__init__(form)
-        self.form = form
 
 
 def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:

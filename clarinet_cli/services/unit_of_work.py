@@ -12,8 +12,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import Database, open_database, transaction
+from clarinet_cli.database.session import Database, open_database
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.settings import Settings

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import open_database, transaction
+from clarinet_cli.database.session import open_database
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.exceptions import ExitCode
 from clarinet_cli.models import AccessToken

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import open_pinned_session, transaction
+from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.purge import Batch, PurgeStrategy, choose_purge_strategy
 from clarinet_cli.repositories.purge.postgresql import BlockRangePurge, KeyListPurge

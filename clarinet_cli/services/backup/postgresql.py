@@ -18,9 +18,10 @@ from typing import Optional
 from sqlalchemy import URL
 
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
+from clarinet_cli.database.password_guard import CLEAR_TEXT, READABLE_FORMS
 from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, default_user, is_local
 from clarinet_cli.database.servers import DEFAULT_PORT, PORT_OPTION, url_servers
-from clarinet_cli.database.tls import ALWAYS_TLS, CLEAR_TEXT, READABLE_FORMS, ca_file
+from clarinet_cli.database.tls import ALWAYS_TLS, ca_file
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
 

@@ -10,8 +10,9 @@ from typing import NamedTuple, Optional
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.capabilities import Capabilities
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import Database, transaction
+from clarinet_cli.database.session import Database
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.results import Finding
 from clarinet_cli.results.checks import FindingStatus

@@ -13,8 +13,9 @@ from typing import Final, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import open_pinned_session, transaction
+from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import ClarinetError, RefusedError
 from clarinet_cli.repositories.postgresql_catalogue import CatalogueRepository

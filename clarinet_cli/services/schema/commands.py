@@ -11,8 +11,9 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from clarinet_cli.database.commits import writing
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import get_connection, writing
+from clarinet_cli.database.session import get_connection
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.audit import TransactionAudit

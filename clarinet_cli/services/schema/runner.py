@@ -13,8 +13,9 @@ from alembic.operations import MigrationScript
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from clarinet_cli.database.commits import writing
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import configured_settings, get_connection, writing
+from clarinet_cli.database.session import configured_settings, get_connection
 from clarinet_cli.database.url import (
     create_sqlite_file,
     database_url,

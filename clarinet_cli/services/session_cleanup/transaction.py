@@ -9,8 +9,9 @@ from typing import Optional, TypeVar
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access, milliseconds
-from clarinet_cli.database.session import driver_errors, transaction
+from clarinet_cli.database.session import driver_errors
 from clarinet_cli.exceptions import BusyError, ConflictError
 from clarinet_cli.services.session_cleanup.plan import StopRequest
 from clarinet_cli.utils.logger import logger

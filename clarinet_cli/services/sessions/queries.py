@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import Database, transaction
+from clarinet_cli.database.session import Database
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.exceptions import FAILURE, NOT_FOUND, REFUSED
 from clarinet_cli.repositories.account_listing import AccountListing

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.database.session import transaction
+from clarinet_cli.database.commits import transaction
 from clarinet_cli.exceptions import NOT_FOUND, PreventedError
 from clarinet_cli.repositories.base import batches
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
