@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,15 @@ STYLES: dict[str, dict[object, str]] = {
     "status": {"ok": GREEN, "warning": YELLOW, "error": RED},
     "is_active": {False: RED},
     "is_superuser": {True: BOLD},
+}
+MAX_LENGTH = 24  # characters of an agent that is not recognised
+MAX_PARSED_LENGTH = 512  # as the server stores; the patterns take longer for longer text
+FAMILIES = {
+    "Mac OS X": "macOS",
+    "Chrome Mobile": "Chrome",
+    "Firefox Mobile": "Firefox",
+    "Mobile Safari": "Safari",
+    "Edge Mobile": "Edge",
 }
 
 
@@ -88,8 +98,6 @@ def format_cell(name: str, value: Any, *, compact: bool) -> str:
         case str() if name == "result":
             return printable(value.replace("_", " "))
         case str() if compact and name == "user_agent":
-            from clarinet_cli.cli.agents import describe_agent
-
             return describe_agent(value)
         case _:
             return printable(str(value))
@@ -107,3 +115,33 @@ def _format_size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= KIBI
     return str(count)
+
+
+@lru_cache(4096)
+def describe_agent(agent: str) -> str:
+    """Return program, major version and system of a user agent; else its beginning.
+
+    Args:
+        agent: The text of the header ``User-Agent``, untrusted.
+    """
+    found = _parser()(agent[:MAX_PARSED_LENGTH])
+    program, system = found.user_agent, found.os
+    if program is not None:
+        name = FAMILIES.get(program.family, program.family)
+        words = f"{name} {program.major}" if program.major else name
+        return printable(
+            f"{words}, {FAMILIES.get(system.family, system.family)}" if system else words
+        )
+    text = printable(agent)
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
+
+
+@cache
+def _parser() -> Any:
+    """Return the parser; compiling each pattern when it is first needed saves most of the time."""
+    from ua_parser import Domain, Parser
+    from ua_parser.basic import Resolver
+    from ua_parser.loaders import load_lazy_builtins
+
+    parser = Parser(Resolver(load_lazy_builtins()))
+    return lambda agent: parser(agent, Domain.USER_AGENT | Domain.OS)

@@ -21,7 +21,7 @@ from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
-    from clarinet_cli.cli.command_names import CommandNames
+    from clarinet_cli.cli.mounted import CommandNames
 
 READER_TIMEOUT_SECONDS = 10.0  # while a transaction is open
 MAX_MESSAGE_LENGTH = 2000  # characters; a value quoted in a message may be of any length

@@ -19,6 +19,7 @@ from clarinet_cli.results.database import (
     DatabaseStatus,
     ExitCodeRow,
     FileChange,
+    Inspection,
     MigrationRun,
     MigrationStatus,
     ResetReport,
@@ -28,7 +29,6 @@ from clarinet_cli.results.database import (
     VacuumReport,
     WaitReport,
 )
-from clarinet_cli.results.inspection import Inspection
 from clarinet_cli.results.sessions import (
     CleanupReport,
     RevokeAllReport,

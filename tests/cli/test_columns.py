@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from clarinet_cli.cli.agents import describe_agent
+from clarinet_cli.cli.cells import describe_agent
 from clarinet_cli.cli.fitting import Column, fit_columns, wrap_words
 from clarinet_cli.cli.tables import FittedRows
 from tests import oracle

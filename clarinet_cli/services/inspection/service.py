@@ -1,12 +1,20 @@
 """``db inspect``: reading the catalogue, and writing the mapping into a settings file."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
 
-from clarinet_cli.exceptions import REFUSED
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
+
+from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED
+from clarinet_cli.filesystem.ownership import describe_owner, open_file, os_error_reason
+from clarinet_cli.filesystem.trust import require_settings_file
 from clarinet_cli.repositories.catalogue import read_catalogue
 from clarinet_cli.results import Inspection
 from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
-from clarinet_cli.services.inspection.settings_file import mapping_text, write_mapping
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.settings import Settings
 
@@ -14,6 +22,8 @@ SETTINGS_FILE = "settings.toml"
 OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
 TABLE_HINT = "write the table [mapping] into settings.toml; the keys are in docs/reference.md"
+KEY = "mapping"
+NEW_MODE = 0o644
 
 
 async def inspect_database(work: UnitOfWork) -> Proposal:
@@ -74,3 +84,85 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
     changed = write_mapping(path, None if proposal.own else proposal.keys, force=force)
     described = describe(proposal, "written" if changed else "unchanged")
     return replace(described, path=str(path))
+
+
+def mapping_text(values: dict[str, Any]) -> str:
+    """Return the table as text, without a newline at its end.
+
+    Args:
+        values: Its keys.
+    """
+    document = tomlkit.document()
+    document.append(KEY, _table(values))
+    return tomlkit.dumps(document).rstrip("\n")
+
+
+def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) -> bool:
+    """Put the table into a settings file, whose other keys and comments stay; return if it changed.
+
+    Args:
+        path: The file; a missing one is made.
+        values: The keys of the table; None: the default, so that there is no table.
+        force: Replace another table, also in a file of another user.
+
+    Raises:
+        ConfigurationError: The file is not valid TOML.
+        ConflictError: It has another mapping, and *force* is off.
+        RefusedError: It belongs to another user, and *force* is off, or it is not trusted.
+        ClarinetError: It can't be written.
+    """
+    require_settings_file(path)
+    try:
+        before = path.read_text("utf-8") if path.exists() else ""
+        document = tomlkit.parse(before)
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise FAILURE.with_context(f"{path}: {os_error_reason(error, path)}") from error
+    if document.get(KEY) == values:
+        return False
+    if not force:
+        _require_own(path)
+        if KEY in document:
+            raise CONFLICT.with_context(f"{path} has another mapping", hint="--force replaces it")
+    document.pop(KEY, None)
+    if values is not None:
+        document.append(KEY, _table(values))
+    _replace(path, tomlkit.dumps(document))
+    return True
+
+
+def _table(values: dict[str, Any]) -> Table:
+    """Return a table with its plain keys before those that are tables."""
+    table = tomlkit.table()
+    for key, value in sorted(values.items(), key=lambda item: isinstance(item[1], dict)):
+        table.append(key, _table(value) if isinstance(value, dict) else value)
+    return table
+
+
+def _require_own(path: Path) -> None:
+    if path.exists() and path.stat().st_uid != os.geteuid():
+        raise REFUSED.with_context(
+            f"{path} is another user's: {describe_owner(path)}", hint="--force writes it"
+        )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file as a whole: a reader finds the old text or the new one."""
+    new = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(open_file(new, flags, like=path, mode=NEW_MODE), "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            _write_and_sync(file, path, text)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise FAILURE.with_context(f"{path}: {os_error_reason(error, path)}") from error
+
+
+def _write_and_sync(file: Any, path: Path, text: str) -> None:
+    file.write(text)
+    file.flush()
+    if path.exists():
+        os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
+    os.fsync(file.fileno())
