@@ -43,7 +43,7 @@ from clarinet_cli.services.mapped import require_known_command
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.sessions import queries as session_queries
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import (
     Access,
     Database,

@@ -20,7 +20,8 @@ from clarinet_cli.services.accounts.hashes import prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import queries as session_queries
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+from clarinet_cli.services.sessions import revoke_all as revoke_all_operations
+from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, UnitOfWork, open_database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
@@ -45,7 +46,7 @@ account_detail = _reading(queries.account_detail)
 find_account = _reading(queries.find_account)
 show_session = _reading(session_queries.show_session)
 session_stats = _reading(session_queries.session_stats)
-count_to_revoke = _reading(revoke.count_to_revoke)
+count_to_revoke = _reading(revoke_all_operations.count_to_revoke)
 count_matching_sessions = _reading(revoke.count_matching_sessions)
 
 
@@ -201,7 +202,7 @@ async def revoke_all(
 ) -> RevokeAllReport:
     """Revoke all sessions but those of some users."""
     async with open_database(settings) as database:
-        return await revoke.revoke_all(
+        return await revoke_all_operations.revoke_all(
             database, excluded, keep_current=keep_current, progress=progress, stopped=stopped
         )
 

@@ -68,7 +68,7 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
     """SIGTERM: the summary is printed, 143; what is left and what is recorded agree."""
     oracle.add_sessions(project, admin_id(project), 4_000, now=datetime.now(UTC), dead=False)
     program = (
-        "import sys, os, signal, clarinet_cli.services.sessions.revoke as m;"
+        "import sys, os, signal, clarinet_cli.services.sessions.revoke_all as m;"
         "m.BATCH_SIZE = 100;"
         "import clarinet_cli.repositories.sessions as r;"
         "real = r.SessionRepository.revoke_key_range\n"

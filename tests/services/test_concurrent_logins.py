@@ -17,7 +17,7 @@ from clarinet_cli.services.accounts.changes import AccountOperation
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.sessions import revoke
-from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from tests import oracle
 from tests.faults.processes import end_of, running
 from tests.operations import (

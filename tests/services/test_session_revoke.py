@@ -8,6 +8,7 @@ import pytest
 
 from clarinet_cli.exceptions import NotFoundError, RefusedError
 from clarinet_cli.services.sessions import revoke as module
+from clarinet_cli.services.sessions import revoke_all as all_module
 from clarinet_cli.types import SessionFilter, StateName
 from tests.cli.scenes import ADA, ADMIN, admin_id, populate
 from tests.operations import (
@@ -107,7 +108,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever the size of a transaction, all sessions go and nothing else."""
-        monkeypatch.setattr(module, "BATCH_SIZE", size)
+        monkeypatch.setattr(all_module, "BATCH_SIZE", size)
         project, _ = populated
         told: list[tuple[int, int]] = []
         report = await revoke_all(
@@ -123,7 +124,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The sessions of each user that is excepted stay."""
-        monkeypatch.setattr(module, "BATCH_SIZE", size)
+        monkeypatch.setattr(all_module, "BATCH_SIZE", size)
         project, _ = populated
         bob = apart(lambda: project.add_user("bob@example.org"))
         apart(lambda: project.add_session(bob, token="bobbobbo-b"))
@@ -139,7 +140,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The operator's own session stays, in addition to those of the users excluded."""
-        monkeypatch.setattr(module, "BATCH_SIZE", size)
+        monkeypatch.setattr(all_module, "BATCH_SIZE", size)
         project, _ = populated
         planned = await count_to_revoke(project.settings, [], keep_current="11111111")
         assert (planned.sessions_revoked, planned.sessions_kept) == (3, 1)
@@ -166,7 +167,7 @@ class TestEverybody:
         self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Asked to stop it says what is done; the next run ends the rest."""
-        monkeypatch.setattr(module, "BATCH_SIZE", 1)
+        monkeypatch.setattr(all_module, "BATCH_SIZE", 1)
         project, _ = populated
         asked = iter([False, True])
         report = await revoke_all(project.settings, [], stopped=lambda: next(asked))

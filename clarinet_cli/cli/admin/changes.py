@@ -225,7 +225,7 @@ async def reset_password(
     from clarinet_cli.services.accounts import changes
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import resettable_account
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
     from clarinet_cli.settings import username_to_email
 
@@ -326,7 +326,7 @@ async def _change(
 ) -> None:
     """Change one account and report it; see ``report_change``."""
     from clarinet_cli.services.accounts.changes import change_account
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     late = ConcurrentLogins(settle)

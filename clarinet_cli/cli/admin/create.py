@@ -69,7 +69,7 @@ async def create(
     from clarinet_cli.services.accounts.hashes import prepare_password
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
     if if_not_exists and update:
@@ -132,7 +132,7 @@ async def ensure(
     """
     from clarinet_cli.services.accounts.first_superuser import ensure_superuser, find_superuser
     from clarinet_cli.services.accounts.resolve import first_admin_email
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database, run_operation
 
     settings, late = runtime.settings, ConcurrentLogins(settle)

@@ -54,7 +54,7 @@ async def apply(
     from clarinet_cli.results import AppliedAccount
     from clarinet_cli.services.accounts.apply import ApplyPlan, apply_accounts
     from clarinet_cli.services.accounts.file import RowErrors, read_accounts
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database
 
     late = ConcurrentLogins(settle)

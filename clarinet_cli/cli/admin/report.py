@@ -12,7 +12,7 @@ from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
-    from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+    from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Database
 
 CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server

@@ -180,20 +180,20 @@ async def revoke_all(
 
     Example: clarinet session revoke-all --except ada@example.org --dry-run
     """
-    from clarinet_cli.services.sessions import revoke
+    from clarinet_cli.services.sessions import revoke_all as operation
     from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
     users = excluded or []
     async with open_database(runtime.settings, writes=True) as database:
         if dry_run or not yes:
             async with unit_of_work(database) as work:
-                report = await revoke.count_to_revoke(work, users, keep_current=keep_current)
+                report = await operation.count_to_revoke(work, users, keep_current=keep_current)
         if not dry_run:
             if not yes:
                 await database.disconnect()
                 _confirm_revoke_all(runtime, report)
             with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
-                report = await revoke.revoke_all(
+                report = await operation.revoke_all(
                     database,
                     users,
                     keep_current=keep_current,

@@ -5,21 +5,15 @@ read and compared again inside. Passwords are hashed before it begins: a hash ta
 milliseconds, and the server's log-ins would wait.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
-from uuid import UUID
 
 from clarinet_cli.database.table_check import require_canonical_owners
-from clarinet_cli.exceptions import BUSY, REFUSED
-from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.sessions import SessionRepository
-from clarinet_cli.repositories.users import AccountState, UserRepository
+from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AppliedAccount
-from clarinet_cli.services.accounts.editor import CREATED, UPDATED
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
@@ -32,19 +26,15 @@ from clarinet_cli.services.accounts.matching import (
 )
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
-from clarinet_cli.services.accounts.superusers import lock_superusers
+from clarinet_cli.services.accounts.writer import AccountsWriter, Roles
 from clarinet_cli.services.mapped import (
     require_role_changes,
     require_verified_flag,
-    warn_of_other_sessions,
 )
-from clarinet_cli.services.sessions.revoke import ConcurrentLogins
-from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
+from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
+from clarinet_cli.services.unit_of_work import Access, Database, unit_of_work
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import UNCHANGED, ProgressCallback
-
-Roles = dict[UUID, set[str]]
-PRIVILEGE_FLAGS = ("is_active", "is_superuser")  # sessions are revoked with either
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,166 +181,3 @@ async def _prepare_passwords(
     ):
         prepared[email] = PreparedPassword(hashed, password.text)
     return prepared
-
-
-class AccountsWriter:
-    """The changes of a file, written in one transaction and in few statements.
-
-    Args:
-        work: A unit of work for writing that holds the lock on accounts.
-        passwords: The passwords of new accounts by address.
-    """
-
-    def __init__(self, work: UnitOfWork, passwords: dict[str, PreparedPassword]) -> None:
-        self.work = work
-        self.session = work.session
-        self.passwords = passwords
-        self._revoked_users: set[UUID] = set()
-        self._new: dict[int, tuple[User, Sequence[str]]] = {}
-        self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
-        self._granted: list[tuple[UUID, str]] = []
-        self._revoked: list[tuple[UUID, str]] = []
-
-    async def write(
-        self, work: Sequence[MatchedRow], listed: Optional[set[Optional[UUID]]]
-    ) -> tuple[dict[int, AppliedAccount], list[AppliedAccount]]:
-        """Make the accounts match rows, which are compared again under the lock.
-
-        Args:
-            work: The rows that change something.
-            listed: The accounts of all other rows; None: don't deactivate further ones.
-
-        Returns:
-            The reports of the rows by number, and those of the accounts of no row.
-
-        Raises:
-            RefusedError: No superuser who can log in would be left.
-            BusyError: Another process changed the accounts meanwhile.
-        """
-        before = await lock_superusers(self.work)
-        errors = RowErrors()
-        targets, others = match_rows(await UserRepository(self.session).states(), work, errors)
-        errors.check()
-        others = [] if listed is None else [other for other in others if other.id not in listed]
-        known = {target.account.id for target in targets if target.account is not None}
-        users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})
-        roles = await RoleRepository(self.session).of_users(list(users))
-        pruned: list[AppliedAccount] = []
-        made = {
-            target.number: self._created(target)
-            if target.account is None
-            else self._updated(_require_unchanged(users, target.account), target.row, roles)
-            for target in targets
-        }
-        for user in (_require_unchanged(users, other) for other in others):
-            self._flags.setdefault((("is_active", False),), []).append(user.id)
-            self._revoked_users.add(user.id)
-            changes = ("is_active: true -> false", "not in the file")
-            pruned.append(AppliedAccount("~", user.id, user.email, UPDATED, changes, 0))
-        await self._flush()
-        for number, (added, _) in self._new.items():  # some ids are given by the database
-            made[number] = replace(made[number], id=added.id)
-        if lost := before.lost(await lock_superusers(self.work)):
-            gone = before.usable or before.active
-            last = ", ".join(sorted(user.email for user in users.values() if user.id in gone))
-            raise REFUSED.with_context(
-                f"no {lost} would be left: {last}", hint="the file has to keep one"
-            )
-        revoked = await SessionRepository(self.session).revoke_of_users(self._revoked_users)
-        if self._revoked_users:
-            warn_of_other_sessions(self.work.settings)
-        if not self.work.dry_run and self.work.settings.capabilities.sessions:
-            self.work.revoked_users.update(self._revoked_users)
-        return (
-            {number: self._finish(report, revoked) for number, report in made.items()},
-            [self._finish(report, revoked) for report in pruned],
-        )
-
-    def _finish(self, report: AppliedAccount, revoked: Counter[UUID]) -> AppliedAccount:
-        """Record a change, and return its report with the number of sessions revoked."""
-        count = revoked[report.id] if report.id is not None else 0
-        self.work.record_change(report.id, report.result, sessions_revoked=count)
-        not_saved = self.work.dry_run and report.result == CREATED
-        return replace(
-            report,
-            id=None if not_saved else report.id,
-            result=self.work.result(report.result),
-            sessions_revoked=count,
-        )
-
-    async def _flush(self) -> None:
-        """Write the collected changes; the role ``admin`` is created if it does not exist."""
-        users = UserRepository(self.session)
-        await users.add_all([user for user, _ in self._new.values()])
-        self._granted += [(user.id, name) for user, names in self._new.values() for name in names]
-        for flags, user_ids in self._flags.items():
-            await users.set_flags(user_ids, dict(flags))
-        repository = RoleRepository(self.session)
-        if repository.creates_admin and any(name == ADMIN_ROLE for _, name in self._granted):
-            await repository.add_missing([ADMIN_ROLE])
-        replaced = {user_id for user_id, _ in self._granted} if repository.is_single else set()
-        await repository.grant_many(self._granted)
-        await repository.revoke_many([link for link in self._revoked if link[0] not in replaced])
-
-    def _created(self, target: MatchedRow) -> AppliedAccount:
-        row, password = target.row, self.passwords.get(target.email)
-        if password is None:  # the account existed when the passwords were hashed
-            reason = (
-                f"the account {target.email} was deleted by another process, nothing was changed"
-            )
-            raise BUSY.with_context(reason)
-        user = User(email=target.email, hashed_password=password.hashed)
-        for name, value in row.flags.items():
-            setattr(user, name, value)
-        roles = row.roles or ()
-        self._new[target.number] = (user, roles)
-        changes = (
-            *(name for name, value in row.flags.items() if value),
-            *_role_changes("+", roles),
-        )
-        return AppliedAccount("+", user.id, user.email, CREATED, changes, 0, password.generated)
-
-    def _updated(self, user: AccountState, row: AccountEntry, all_roles: Roles) -> AppliedAccount:
-        """Make an account match a row; with rights that it loses its sessions are revoked."""
-        had = all_roles[user.id]
-        wanted = had if row.roles is None else set(row.roles)
-        flags = {
-            name: value for name, value in row.flags.items() if getattr(user, name) is not value
-        }
-        if flags:
-            self._flags.setdefault(tuple(sorted(flags.items())), []).append(user.id)
-        if any(name in PRIVILEGE_FLAGS and not value for name, value in flags.items()):
-            self._revoked_users.add(user.id)
-        self._granted += [(user.id, name) for name in wanted - had]
-        self._revoked += [(user.id, name) for name in had - wanted]
-        changes = (
-            *(
-                f"{name}: {_bool_text(not value)} -> {_bool_text(value)}"
-                for name, value in flags.items()
-            ),
-            *_role_changes("+", wanted - had),
-            *_role_changes("-", had - wanted),
-        )
-        mark, result = ("~", UPDATED) if changes else ("=", UNCHANGED)
-        return AppliedAccount(mark, user.id, user.email, result, changes, 0)
-
-
-def _require_unchanged(users: dict[UUID, AccountState], read: AccountState) -> AccountState:
-    """Return a locked account, if it is still the one that was matched.
-
-    Raises:
-        BusyError: It was deleted or has another address.
-    """
-    user = users.get(read.id)
-    if user is None or user.email != read.email:
-        reason = f"the account {read.email} was changed by another process, nothing was changed"
-        raise BUSY.with_context(reason)
-    return user
-
-
-def _role_changes(sign: str, roles: Iterable[str]) -> Iterator[str]:
-    return (f"{sign}{name}" for name in sorted(roles))
-
-
-def _bool_text(value: bool) -> str:
-    return "true" if value else "false"

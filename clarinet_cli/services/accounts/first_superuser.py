@@ -12,7 +12,7 @@ from clarinet_cli.services.accounts.hashes import can_log_in, prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.accounts.resolve import first_admin_email
 from clarinet_cli.services.accounts.superusers import warn_of_log_in
-from clarinet_cli.services.sessions.revoke import ConcurrentLogins
+from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 
 PasswordCallback = Callable[[AccountChange], None]

@@ -6,7 +6,8 @@ from clarinet_cli.services.session_cleanup.plan import (
     CleanupPlan,
     StopRequest,
 )
-from clarinet_cli.services.session_cleanup.service import clean_up, serve
+from clarinet_cli.services.session_cleanup.schedule import serve
+from clarinet_cli.services.session_cleanup.service import clean_up
 
 __all__ = [
     "CleanupDisconnectedError",
