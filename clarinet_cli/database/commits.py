@@ -14,14 +14,8 @@ from sqlalchemy.ext.asyncio import (
     AsyncTransaction,
 )
 
-from clarinet_cli.database.engine import (
-    ACCESS_OPTION,
-    PARAMETERS_OPTION,
-    Access,
-)
-from clarinet_cli.database.errors import (
-    driver_exception,
-)
+from clarinet_cli.database.engine import ACCESS_OPTION, PARAMETERS_OPTION, Access
+from clarinet_cli.database.errors import driver_exception
 from clarinet_cli.signals import SIGNALS
 
 ResultT = TypeVar("ResultT")

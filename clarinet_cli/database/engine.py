@@ -1,47 +1,42 @@
-"""Engines, and how transactions begin and end on each backend."""
+"""Engines, and how transactions begin on each backend."""
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import quote_from_bytes
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from clarinet_cli.database.activity import log_activity
-from clarinet_cli.database.sqlite import BUSY_ERRORS, prepare_sqlite_file
-from clarinet_cli.database.url import create_sqlite_file, display_url, require_sqlite_file
+from clarinet_cli.database.sqlite import create_sqlite_file, prepare_sqlite_file
+from clarinet_cli.database.sqlite_transactions import begin_with_retry, commit_with_retry
+from clarinet_cli.database.url import display_url, require_sqlite_file
 from clarinet_cli.exceptions import STANDBY, UNREACHABLE
 from clarinet_cli.filesystem.ownership import describe_owner, sudo_hint
 from clarinet_cli.letter_case import FOLD_FUNCTION, fold_case
 from clarinet_cli.models.functions import CANONICAL_ID_FUNCTION, canonical_form
 from clarinet_cli.networks import IN_NETWORK_FUNCTION, is_in_network
-from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import logger
 
 if TYPE_CHECKING:
     from clarinet_cli.mapping import Mapping
 
-BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300  # not counting the wait for a lock
 GRACE_SECONDS = 10  # after it the driver gives up on a server that did not cancel in time
-SHORT_WAIT_SECONDS = 0.1
-RETRY_INTERVAL_SECONDS = 0.02
 FIRST_READ = "PRAGMA schema_version"  # in a deferred transaction this takes the read lock
 ACCESS_OPTION = "clarinet_access"  # execution option: the access of one transaction
 READ_ONLY_SETTING = "current_setting('transaction_read_only')"
 IS_STANDBY = "SELECT pg_is_in_recovery()"
 PARAMETERS_OPTION = "clarinet_parameters"  # execution option: PostgreSQL settings of one
+BUSY_TIMEOUT_SECONDS = 10
 
 
 class Access(StrEnum):
@@ -176,78 +171,15 @@ def _sqlite_engine(
             if wanted in (Access.READ, Access.REPLICA)
             else ("BEGIN IMMEDIATE",)
         )
-        _begin_with_retry(connection, begin, busy_timeout)
+        begin_with_retry(connection, begin, busy_timeout)
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
-    commit = partial(_commit_with_retry, busy_timeout=busy_timeout)
+    commit = partial(
+        commit_with_retry, busy_timeout=busy_timeout, timeout_after_signal=BUSY_TIMEOUT_SECONDS
+    )
     event.listen(engine.sync_engine, "commit", commit)
     return engine
-
-
-def _begin_with_retry(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
-    """Begin a transaction, retrying while the database is locked.
-
-    SQLite's own busy handler blocks the driver's thread, where a signal can't interrupt it. So
-    its timeout is short, and the event loop retries. Once the transaction has begun, its
-    statements may wait for the whole timeout.
-    """
-    deadline = monotonic() + busy_timeout
-    _set_busy_timeout(connection, SHORT_WAIT_SECONDS)
-    while True:
-        try:
-            _execute(connection, begin)
-            break
-        except sqlite3.DatabaseError as error:
-            busy = error.sqlite_errorname.startswith(BUSY_ERRORS)
-            _execute(connection, ["ROLLBACK"] if _in_transaction(connection) else [])
-            if not busy or monotonic() >= deadline:
-                raise DatabaseError(begin[0], None, error, hide_parameters=True) from error
-        _sleep(connection)
-    _set_busy_timeout(connection, busy_timeout)
-
-
-def _commit_with_retry(connection: Connection, busy_timeout: float) -> None:
-    """Commit, retrying while readers hold the lock; a failed try leaves the transaction as it is.
-
-    After a signal the default timeout applies, even if that of a migration is longer.
-    """
-    deadline = monotonic() + busy_timeout
-    _set_busy_timeout(connection, SHORT_WAIT_SECONDS)
-    while _in_transaction(connection):
-        try:
-            _execute(connection, ["COMMIT"])
-        except sqlite3.DatabaseError as error:
-            if SIGNALS.number is not None:
-                deadline = min(deadline, monotonic() + BUSY_TIMEOUT_SECONDS)
-            busy = error.sqlite_errorname.startswith(BUSY_ERRORS)
-            if not busy or monotonic() >= deadline:
-                raise DatabaseError("COMMIT", None, error, hide_parameters=True) from error
-            _sleep(connection)
-
-
-def _sleep(connection: Connection) -> None:
-    """Let the event loop run between two attempts."""
-    driver: Any = connection.connection.dbapi_connection
-    driver.run_async(lambda _: asyncio.sleep(RETRY_INTERVAL_SECONDS))
-
-
-def _in_transaction(connection: Connection) -> bool:
-    """Return whether SQLite has an open transaction on this connection."""
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.in_transaction)
-
-
-def _set_busy_timeout(connection: Connection, seconds: float) -> None:
-    _execute(connection, [f"PRAGMA busy_timeout={int(seconds * 1000)}"])
-
-
-def _execute(connection: Connection, statements: Iterable[str]) -> None:
-    cursor = connection.connection.cursor()
-    for statement in statements:
-        cursor.execute(statement)
-        cursor.fetchall()
-    cursor.close()
 
 
 def _probe(file: Path) -> None:

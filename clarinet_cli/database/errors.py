@@ -11,6 +11,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from clarinet_cli.database.password_guard import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.database.servers import NoServerError, WrongServerError
+from clarinet_cli.database.sqlite_errors import explain_sqlite_error, with_constraint
 from clarinet_cli.exceptions import (
     BUSY,
     CONFIGURATION,
@@ -55,14 +56,8 @@ OUTCOME_HINT = (
 )
 OPTION_HINT = "check 'options' and 'search_path' in database_url"
 OPTION_STATES = ("22", "42")  # unknown parameter, invalid value
-DISK_HINT = "check the disk's free space"
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
-# SQLite's messages about a schema; they contain names of the schema and no values.
-MALFORMED = re.compile(r"malformed database schema \((.*?)\) - (.*)")
-APPLICATION_ONLY = re.compile(
-    r"(?:no such (collation) sequence|(?:unknown|no such) function): (.+)"
-)
 
 # SQLSTATE codes (PostgreSQL's manual, appendix A); the first two characters are the class.
 _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
@@ -99,38 +94,6 @@ _POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "53": (FAILURE, "the server is out of resources", None),
     "23": (CONFLICT, "other rows depend on it, or it exists already", None),
 }
-_SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
-    "SQLITE_BUSY": (BUSY, "locked by another process", None),
-    "SQLITE_LOCKED": (BUSY, "locked by another process", None),
-    "SQLITE_CANTOPEN": (UNREACHABLE, "the file can't be opened", "check path and permissions"),
-    "SQLITE_NOTADB": (LOGIN_REFUSED, "the file is not a SQLite database", None),
-    "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
-    "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
-    "SQLITE_FULL": (NO_SPACE, "the disk is full", None),
-    # SQLite reports a full disk as SQLITE_FULL, but an exceeded quota as a write error.
-    "SQLITE_IOERR_WRITE": (
-        NO_SPACE,
-        "reading or writing the file failed",
-        DISK_HINT,
-    ),
-    "SQLITE_IOERR": (
-        FAILURE,
-        "reading or writing the file failed",
-        DISK_HINT,
-    ),
-    "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused it", None),
-    "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
-}
-CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")
-# A driver's message may quote a row, with a token or a hash, and is never shown. These are known
-# messages, from which only names of the schema are used.
-_SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
-    (
-        re.compile(r"Could not decode to UTF-8 column '(\w+)' with text "),
-        r"a value in column \1 is not UTF-8 text",
-        None,
-    ),
-)
 
 
 MISSING_TABLE = "the table {name} is missing"
@@ -193,7 +156,7 @@ def explain_driver_error(
     if isinstance(error, DBAPIError):
         found = _explain_names(driver_exception(error))
         found = found or (
-            _explain_sqlite(error) if backend == "sqlite" else _explain_postgresql(error)
+            explain_sqlite_error(error) if backend == "sqlite" else _explain_postgresql(error)
         )
         template, reason, hint = found
         return template.with_context(f"{target}: {reason}", hint=hint)
@@ -293,47 +256,6 @@ def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optio
     return None
 
 
-def _with_constraint(
-    found: tuple[ClarinetError, str, Optional[str]], name: Optional[str]
-) -> tuple[ClarinetError, str, Optional[str]]:
-    """Return the error with the name of the violated constraint, if it is known."""
-    template, reason, hint = found
-    return (template, f"{reason} (constraint {name})", hint) if name else found
-
-
-def _explain_sqlite(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
-    original = error.orig
-    if found := _explain_sqlite_schema(str(original)):
-        return found
-    name = getattr(original, "sqlite_errorname", "")
-    for prefix, found in _SQLITE.items():
-        if name.startswith(prefix):
-            match = CHECK_FAILED_TEXT.match(str(original))
-            return _with_constraint(found, match and match[1])
-    if isinstance(original, sqlite3.OperationalError):
-        text = str(original)
-        for form, reason, hint in _SQLITE_TEXTS:
-            if match := form.match(text):
-                return FAILURE, match.expand(reason), hint
-    return FAILURE, f"SQLite failed: {name or type(original).__name__}", None
-
-
-def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
-    """Return the error for a schema that this SQLite version or build can't read."""
-    if match := MALFORMED.match(text):
-        reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
-        return (
-            FAILURE,
-            reason,
-            "a newer SQLite, or one with extensions, may have created it",
-        )
-    if match := APPLICATION_ONLY.match(text):
-        kind = "collation" if match[1] else "function"
-        reason = f"the schema needs the {kind} {match[2]} of the application that created it"
-        return FAILURE, reason, f"drop the index, trigger or constraint that uses {match[2]}"
-    return None
-
-
 def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
     state = str(getattr(error.orig, "sqlstate", "") or "")
     original = driver_exception(error)
@@ -342,7 +264,7 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
         return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
-        return _with_constraint(found, getattr(original, "constraint_name", None))
+        return with_constraint(found, getattr(original, "constraint_name", None))
     fatal = getattr(original, "severity_en", None) == "FATAL"  # from a log-in, not from a statement
     if fatal and state[:2] in OPTION_STATES:
         return CONFIGURATION, "the server rejects a connection option", OPTION_HINT

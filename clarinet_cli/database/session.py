@@ -15,19 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from clarinet_cli.database.commits import OutcomeUnknownError
-from clarinet_cli.database.engine import (
-    Access,
-    make_engine,
-)
+from clarinet_cli.database.engine import Access, make_engine
 from clarinet_cli.database.errors import explain_driver_error, outcome_unknown_error
 from clarinet_cli.database.sqlite import explain_file_error
 from clarinet_cli.database.tls import ca_file
-from clarinet_cli.database.url import (
-    database_url,
-    display_url,
-    require_sqlite_file,
-    sqlite_file,
-)
+from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import UnknownDatabaseError
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger, traceback_without_values

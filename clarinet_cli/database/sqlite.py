@@ -5,6 +5,7 @@ import shlex
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Optional
 
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +18,7 @@ from clarinet_cli.filesystem.ownership import (
     repair_commands,
     sudo_hint,
 )
+from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
 from clarinet_cli.utils.logger import logger
 
 WAL_SUFFIXES = ("-wal", "-shm")
@@ -31,6 +33,9 @@ RECOVERY_ERRORS = (
     "SQLITE_READONLY_RECOVERY",
     "SQLITE_READONLY_CANTINIT",
 )
+PRIVATE_FILE_MODE = 0o660  # less the umask; hashes and tokens must not be readable by others
+MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
+SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
 
 
 def refuse_unusable_name(file: Path) -> None:
@@ -179,3 +184,50 @@ def _header_descriptor(file: Path, _device: int, _inode: int) -> int:
     that the process holds on it, including those of SQLite's connections.
     """
     return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def create_sqlite_file(file: Path) -> bool:
+    """Create an empty SQLite file for its directory's owner that others can't read.
+
+    Args:
+        file: The file; its directory has to exist.
+
+    Returns:
+        False if the file exists already.
+
+    Raises:
+        ClarinetError: It can't be created.
+    """
+    try:
+        os.close(open_file(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=PRIVATE_FILE_MODE))
+    except FileExistsError:
+        return False
+    except PermissionError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(
+            f"can't create {file} in its directory: {describe_owner(file.parent)}"
+        ) from error
+    except OSError as error:
+        logger.bind(reported=True).error(f"creating {file}: {error}")
+        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
+    return True
+
+
+def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
+    """Return the error for a SQLite file that does not exist.
+
+    Args:
+        file: The file.
+        project: The project directory; if it has no settings files, the hint names the nearest
+            parent directory that has settings files or a database of the same name.
+    """
+    message = f"the SQLite file {file} does not exist"
+    if project is None or any((project / name).is_file() for name in SETTINGS_FILES):
+        return UNREACHABLE.with_context(message, hint=MISSING_HINT)
+    names = (*TOML_FILES, file.name)
+    found = (path for path in project.parents if any((path / name).is_file() for name in names))
+    above = next(found, None)
+    hint = f"'clarinet -C {quote(str(above))} …' is the project above; " if above else ""
+    return UNREACHABLE.with_context(
+        f"{message}, and there is no {TOML_FILES[-1]} in {project}", hint=f"{hint}{MISSING_HINT}"
+    )

@@ -1,10 +1,8 @@
 """The URL of the configured database."""
 
-import os
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
-from shlex import quote
 from typing import Any, Optional
 
 from sqlalchemy import URL
@@ -20,7 +18,7 @@ from clarinet_cli.database.servers import (
     split_host,
     url_servers,
 )
-from clarinet_cli.database.sqlite import is_file, refuse_unusable_name
+from clarinet_cli.database.sqlite import is_file, missing_file, refuse_unusable_name
 from clarinet_cli.database.tls import (
     FILE_OPTIONS,
     TLS_OPTIONS,
@@ -29,13 +27,9 @@ from clarinet_cli.database.tls import (
     with_absolute_paths,
 )
 from clarinet_cli.database.url_options import PARTS, TARGET_OPTION, read_options
-from clarinet_cli.exceptions import FAILURE, UNREACHABLE, ClarinetError
-from clarinet_cli.filesystem.ownership import describe_owner, open_file
+from clarinet_cli.exceptions import UNREACHABLE
 from clarinet_cli.settings import Settings
-from clarinet_cli.sources import DOTENV_FILE, TOML_FILES
-from clarinet_cli.utils.logger import logger
 
-PRIVATE_FILE_MODE = 0o660  # less the umask; hashes and tokens must not be readable by others
 MASK = "****"  # in place of a secret
 SQLITE_SUFFIX = ".db"  # the server appends it to any name
 OTHER_SUFFIXES = {".db", ".sqlite", ".sqlite3"}  # earlier versions did not append .db to these
@@ -46,8 +40,6 @@ URL_HINT = (
     "with '@' and '/' in the password written as %40 and %2F"
 )
 SERVERS_HINT = "such as postgresql://user@a:5432,b:5433/name?target_session_attrs=read-write"
-MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
-SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
 BACKENDS_HINT = "the database can be SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)"
 OTHER_DATABASES = {
     "mysql": "MySQL",
@@ -160,53 +152,6 @@ def require_sqlite_file(url: URL, project: Optional[Path] = None) -> None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         raise missing_file(file, project)
-
-
-def create_sqlite_file(file: Path) -> bool:
-    """Create an empty SQLite file for its directory's owner that others can't read.
-
-    Args:
-        file: The file; its directory has to exist.
-
-    Returns:
-        False if the file exists already.
-
-    Raises:
-        ClarinetError: It can't be created.
-    """
-    try:
-        os.close(open_file(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=PRIVATE_FILE_MODE))
-    except FileExistsError:
-        return False
-    except PermissionError as error:
-        logger.bind(reported=True).error(f"creating {file}: {error}")
-        raise FAILURE.with_context(
-            f"can't create {file} in its directory: {describe_owner(file.parent)}"
-        ) from error
-    except OSError as error:
-        logger.bind(reported=True).error(f"creating {file}: {error}")
-        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
-    return True
-
-
-def missing_file(file: Path, project: Optional[Path] = None) -> ClarinetError:
-    """Return the error for a SQLite file that does not exist.
-
-    Args:
-        file: The file.
-        project: The project directory; if it has no settings files, the hint names the nearest
-            parent directory that has settings files or a database of the same name.
-    """
-    message = f"the SQLite file {file} does not exist"
-    if project is None or any((project / name).is_file() for name in SETTINGS_FILES):
-        return UNREACHABLE.with_context(message, hint=MISSING_HINT)
-    names = (*TOML_FILES, file.name)
-    found = (path for path in project.parents if any((path / name).is_file() for name in names))
-    above = next(found, None)
-    hint = f"'clarinet -C {quote(str(above))} …' is the project above; " if above else ""
-    return UNREACHABLE.with_context(
-        f"{message}, and there is no {TOML_FILES[-1]} in {project}", hint=f"{hint}{MISSING_HINT}"
-    )
 
 
 def _parse_url(settings: Settings, key: str, text: str) -> URL:

@@ -1,6 +1,7 @@
-"""SQL functions for ids and timestamps that are not stored in the server's form.
+"""SQL functions for ids, timestamps and addresses, compiled for each backend.
 
-SQLite stores any value in any column, and PostgreSQL has timestamps that the server can't read.
+Not all are stored in the server's form: SQLite stores any value in any column, and PostgreSQL has
+timestamps that the server can't read.
 """
 
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, and_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models.mapped import is_own, mapped_tables
@@ -171,3 +173,72 @@ def has_readable_timestamps() -> ColumnElement[bool]:
     """Return the condition that all timestamps of a session can be read."""
     timestamps = (AccessToken.expires_at, AccessToken.last_accessed, AccessToken.created_at)
     return and_(*(is_readable_timestamp(col(timestamp)) for timestamp in timestamps))
+
+
+class lifetime_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
+    """The time from the first timestamp to the second.
+
+    PostgreSQL: an interval. SQLite, which can't subtract text timestamps: days with a fraction,
+    precise to a millisecond, as its date functions round. Microseconds from ``strftime`` would
+    take four times as long.
+    """
+
+    type = NullType()  # as the driver has it
+    inherit_cache = True
+
+
+class utc_day(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
+    """The day of a timestamp in UTC, as ``YYYY-MM-DD``."""
+
+    type = String()
+    inherit_cache = True
+
+
+class utc_hour(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
+    """The hour of a timestamp in UTC, as ``YYYY-MM-DDTHH:00Z``."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(utc_day, "sqlite")
+def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
+    return f"date({compiler.process(element.clauses, **options)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(utc_hour, "sqlite")
+def _sqlite_hour(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:00Z', {timestamp})"
+
+
+@compiles(utc_hour, "postgresql")
+def _postgresql_hour(element: Any, compiler: Any, **options: Any) -> str:
+    timestamp = compiler.process(element.clauses, **options)
+    return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"')"""
+
+
+@compiles(lifetime_between, "sqlite")
+def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    if _never_expires(compiler):
+        return "NULL"
+    return f"(julianday({end}) - julianday({start}))"
+
+
+@compiles(lifetime_between, "postgresql")
+def _postgresql_lifetime(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
+    return "CAST(NULL AS INTERVAL)" if _never_expires(compiler) else f"({end} - {start})"
+
+
+def _never_expires(compiler: Any) -> bool:
+    """Return whether sessions have no expiry, and so no lifetime."""
+    tables = mapped_tables(compiler.dialect)
+    return tables is not None and tables.never_expires

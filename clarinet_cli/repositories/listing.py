@@ -27,13 +27,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from clarinet_cli.exceptions import REFUSED
-from clarinet_cli.letter_case import fold_case
-from clarinet_cli.models import AccessToken, User
-from clarinet_cli.models.functions import OLDEST, in_network, is_readable_timestamp
-from clarinet_cli.models.mapped import SESSIONS, mapped_tables
-from clarinet_cli.networks import network_forms
-from clarinet_cli.repositories.base import folded_column
+from clarinet_cli.models import User
+from clarinet_cli.models.functions import OLDEST, is_readable_timestamp
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.listing_sqlite import (
     ADDRESS,
@@ -43,14 +38,8 @@ from clarinet_cli.repositories.listing_sqlite import (
     CopiedPages,
     page_of,
 )
-from clarinet_cli.repositories.sessions import (
-    ID_LENGTH,
-    SAME_USER,
-    TOKEN,
-    USER_ID,
-    FoundSession,
-    session_key,
-)
+from clarinet_cli.repositories.session_filter import ITS_USER, filter_conditions
+from clarinet_cli.repositories.sessions import ID_LENGTH, SAME_USER, TOKEN, USER_ID, FoundSession
 from clarinet_cli.results import SessionPage, SessionRow
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import SessionFilter, SortKey
@@ -58,7 +47,6 @@ from clarinet_cli.types import SessionFilter, SortKey
 FIRST_PAGE = 100
 SORTED_PAGE = 2500
 KEYSET_PAGE = 1000
-ITS_USER = col(User.id) == USER_ID
 KEY_BATCH = 40_000  # keys of one scan of the table; a key takes about 100 bytes
 
 
@@ -90,7 +78,7 @@ async def session_pages(
         where: The conditions.
         user_id: Only sessions of this user.
     """
-    query = session_rows(policy).where(*await _conditions(session, policy, where, user_id))
+    query = session_rows(policy).where(*await filter_conditions(session, policy, where, user_id))
     sort = where.sort or SortKey("created_at", descending=True)
     key, descending = _sort_key(policy, sort.name), sort.descending
     if session.get_bind().dialect.name == "sqlite":
@@ -238,106 +226,6 @@ def _sort_key(policy: ExpiryPolicy, name: str) -> ColumnElement[Any]:
         "user_agent": AGENT,
     }
     return func.coalesce(cast(texts[name], String), "")
-
-
-async def matching_sessions(
-    session: AsyncSession,
-    policy: ExpiryPolicy,
-    where: SessionFilter,
-    *criteria: ColumnElement[bool],
-    user_id: Optional[UUID] = None,
-    after: Any = None,
-) -> tuple[list[FoundSession], Any]:
-    """Return sessions that match a filter, ordered by their key.
-
-    Args:
-        session: The session for the query.
-        policy: The timestamp of the states.
-        where: The conditions, and the maximum number.
-        *criteria: Further conditions.
-        user_id: Only sessions of this user.
-        after: The key of the last session of the previous page; None for the first page.
-
-    Returns:
-        The sessions, and the key of the last one; None if there is no next page.
-    """
-    conditions = await _conditions(session, policy, where, user_id)
-    key = session_key(session)
-    query = (
-        select(TOKEN, CREATED, USER_ID, col(User.email), key)
-        .outerjoin(User, ITS_USER)
-        .where(*conditions, *criteria, TOKEN.is_not(None))
-        .where(*([] if after is None else [key > after]))
-        .order_by(key)
-        .limit(where.limit)
-    )
-    rows = (await session.execute(query)).all()
-    last = rows[-1][-1] if rows and len(rows) == where.limit else None
-    return [FoundSession(*row[:-1]) for row in rows], last
-
-
-async def count_matching(
-    session: AsyncSession,
-    policy: ExpiryPolicy,
-    where: SessionFilter,
-    *criteria: ColumnElement[bool],
-    user_id: Optional[UUID] = None,
-) -> tuple[int, int]:
-    """Return the number of sessions that match a filter, and that of their users.
-
-    The arguments are those of ``matching_sessions``.
-    """
-    conditions = await _conditions(session, policy, where, user_id)
-    query = (
-        select(func.count(), func.count(USER_ID.distinct()))
-        .select_from(AccessToken)
-        .outerjoin(User, ITS_USER)
-        .where(*conditions, *criteria, TOKEN.is_not(None))
-    )
-    sessions, users = (await session.execute(query)).one()
-    return sessions, users
-
-
-async def _conditions(
-    session: AsyncSession, policy: ExpiryPolicy, where: SessionFilter, user_id: Optional[UUID]
-) -> list[ColumnElement[bool]]:
-    """Return the SQL conditions of a filter; all of them must hold.
-
-    Raises:
-        RefusedError: An application stores no such column.
-    """
-    _require_columns(session, where)
-    found: list[ColumnElement[bool]] = []
-    if user_id is not None:
-        found.append(USER_ID == user_id)
-    if where.agent is not None:
-        agent = await folded_column(session, AGENT, where.agent)
-        found.append(agent.contains(fold_case(where.agent), autoescape=True))
-    if where.states:
-        found.append(policy.state.in_(where.states))
-    if where.ip is not None:
-        found.append(or_(*(in_network(ADDRESS, network) for network in network_forms(where.ip))))
-    if where.older_than is not None:
-        found += [policy.ago(where.older_than) > CREATED, is_readable_timestamp(CREATED)]
-    if where.idle_for is not None:
-        found += [policy.ago(where.idle_for) >= LAST_ACCESSED, is_readable_timestamp(LAST_ACCESSED)]
-    return found
-
-
-def _require_columns(session: AsyncSession, where: SessionFilter) -> None:
-    """Refuse a filter by a column that an application does not store."""
-    tables = mapped_tables(session.get_bind().dialect)
-    wanted = {
-        "ip_address": where.ip,
-        "user_agent": where.agent,
-        "last_accessed": where.idle_for,
-    }
-    for name, value in wanted.items():
-        if value is not None and tables is not None and not tables.has(SESSIONS, name):
-            raise REFUSED.with_context(
-                f"the sessions have no column {name}",
-                hint=f"'[mapping.token_columns] {name}' names it where there is one",
-            )
 
 
 def _iso_texts(timestamps: Sequence[Optional[datetime]], *, valid: bool) -> list[Optional[str]]:

@@ -18,9 +18,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, RoleLink, User
@@ -29,89 +26,16 @@ from clarinet_cli.models.functions import (
     has_readable_timestamps,
     is_canonical_id,
     is_readable_timestamp,
+    utc_day,
+    utc_hour,
 )
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.models.types import text_of
 from clarinet_cli.repositories.base import BaseRepository
-from clarinet_cli.repositories.expiry_policy import (
-    CREATED,
-    EXPIRES,
-    LAST_ACCESSED,
-    ExpiryPolicy,
-)
+from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.sessions import USER_ID
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy, StateName
-
-
-class lifetime_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
-    """The time from the first timestamp to the second.
-
-    PostgreSQL: an interval. SQLite, which can't subtract text timestamps: days with a fraction,
-    precise to a millisecond, as its date functions round. Microseconds from ``strftime`` would
-    take four times as long.
-    """
-
-    type = NullType()  # as the driver has it
-    inherit_cache = True
-
-
-class utc_day(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
-    """The day of a timestamp in UTC, as ``YYYY-MM-DD``."""
-
-    type = String()
-    inherit_cache = True
-
-
-class utc_hour(GenericFunction[str]):  # noqa: N801 - the name of an SQL function
-    """The hour of a timestamp in UTC, as ``YYYY-MM-DDTHH:00Z``."""
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(utc_day, "sqlite")
-def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
-    return f"date({compiler.process(element.clauses, **options)})"
-
-
-@compiles(utc_day, "postgresql")
-def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
-    timestamp = compiler.process(element.clauses, **options)
-    return f"to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
-
-
-@compiles(utc_hour, "sqlite")
-def _sqlite_hour(element: Any, compiler: Any, **options: Any) -> str:
-    timestamp = compiler.process(element.clauses, **options)
-    return f"strftime('%Y-%m-%dT%H:00Z', {timestamp})"
-
-
-@compiles(utc_hour, "postgresql")
-def _postgresql_hour(element: Any, compiler: Any, **options: Any) -> str:
-    timestamp = compiler.process(element.clauses, **options)
-    return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"')"""
-
-
-@compiles(lifetime_between, "sqlite")
-def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
-    start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    if _never_expires(compiler):
-        return "NULL"
-    return f"(julianday({end}) - julianday({start}))"
-
-
-@compiles(lifetime_between, "postgresql")
-def _postgresql_lifetime(element: Any, compiler: Any, **options: Any) -> str:
-    start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return "CAST(NULL AS INTERVAL)" if _never_expires(compiler) else f"({end} - {start})"
-
-
-def _never_expires(compiler: Any) -> bool:
-    """Return whether sessions have no expiry, and so no lifetime."""
-    tables = mapped_tables(compiler.dialect)
-    return tables is not None and tables.never_expires
-
 
 AGE_BUCKETS = {
     "under_1h": timedelta(hours=1),

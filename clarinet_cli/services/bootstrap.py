@@ -5,7 +5,8 @@ from typing import Optional
 
 from clarinet_cli.database.commits import until_done
 from clarinet_cli.database.session import database_exists, open_maintenance_connection
-from clarinet_cli.database.url import create_sqlite_file, database_url, display_url, sqlite_file
+from clarinet_cli.database.sqlite import create_sqlite_file
+from clarinet_cli.database.url import database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import BusyError, ConflictError
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import create_database

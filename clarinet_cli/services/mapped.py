@@ -5,7 +5,7 @@ from typing import Optional
 
 from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.database import errors
-from clarinet_cli.database.url import MISSING_HINT
+from clarinet_cli.database.sqlite import MISSING_HINT
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models.mapped import StoredTables, stored_tables
 from clarinet_cli.settings import Settings

@@ -20,11 +20,7 @@ from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import FAILURE
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.backup.make import is_encrypted
-from clarinet_cli.services.backup.postgresql import (
-    SERVICE,
-    connection_environment,
-    find_program,
-)
+from clarinet_cli.services.backup.postgresql import SERVICE, connection_environment, find_program
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 

@@ -16,7 +16,7 @@ from clarinet_cli.services.accounts.apply import ApplyPlan
 from clarinet_cli.services.accounts.changes import AccountOperation
 from clarinet_cli.services.accounts.file import read_accounts
 from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.sessions import revoke
+from clarinet_cli.services.sessions import concurrent_logins
 from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from tests import oracle
 from tests.faults.processes import end_of, running
@@ -165,7 +165,9 @@ def test_they_are_counted_in_report_and_record(
         assert seconds == 5
         log_in(project)
 
-    monkeypatch.setattr(revoke, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait))
+    monkeypatch.setattr(
+        concurrent_logins, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait)
+    )
     log = tmp_path / "audit.jsonl"
     words = ("--audit-log", str(log), *RESET, "--settle", "5s", "-o", "json")
     assert project.run(*words, stdin=PASSWORD).json["sessions_revoked"] == 2
@@ -190,7 +192,9 @@ def test_the_wait_can_be_chosen(
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(revoke, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait))
+    monkeypatch.setattr(
+        concurrent_logins, "ConcurrentLogins", functools.partial(ConcurrentLogins, wait=wait)
+    )
     for text in ("", "2m", "0"):
         option = ("--settle", text) if name == "--settle" and text else ()
         env = {"CLARINET_SETTLE": text if name == "CLARINET_SETTLE" else ""}

@@ -27,10 +27,7 @@ from clarinet_cli.services.accounts.matching import (
 from clarinet_cli.services.accounts.passwords import generate_password
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.writer import AccountsWriter, Roles
-from clarinet_cli.services.mapped import (
-    require_role_changes,
-    require_verified_flag,
-)
+from clarinet_cli.services.mapped import require_role_changes, require_verified_flag
 from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, unit_of_work
 from clarinet_cli.settings import Settings

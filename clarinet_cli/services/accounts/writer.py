@@ -15,15 +15,10 @@ from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts.editor import CREATED, UPDATED
 from clarinet_cli.services.accounts.file import AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import PreparedPassword
-from clarinet_cli.services.accounts.matching import (
-    MatchedRow,
-    match_rows,
-)
+from clarinet_cli.services.accounts.matching import MatchedRow, match_rows
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
-from clarinet_cli.services.mapped import (
-    warn_of_other_sessions,
-)
+from clarinet_cli.services.mapped import warn_of_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
 

@@ -11,13 +11,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Optional
 
+from clarinet_cli.database.sqlite import missing_file
 from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread
-from clarinet_cli.database.url import database_url, display_url, missing_file, sqlite_file
-from clarinet_cli.exceptions import (
-    CONFLICT,
-    ClarinetError,
-    UnknownDatabaseError,
-)
+from clarinet_cli.database.url import database_url, display_url, sqlite_file
+from clarinet_cli.exceptions import CONFLICT, ClarinetError, UnknownDatabaseError
 from clarinet_cli.models.mapped import SESSIONS
 from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository

@@ -6,25 +6,18 @@ from asyncio.subprocess import PIPE
 from typing import Any
 
 from clarinet_cli.database.url import database_url, display_url
-from clarinet_cli.exceptions import (
-    BUSY,
-)
+from clarinet_cli.exceptions import BUSY
 from clarinet_cli.repositories import postgresql_backup
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.backup.archive import restore_error
-from clarinet_cli.services.backup.make import (
-    is_encrypted,
-    snapshot_session,
-)
+from clarinet_cli.services.backup.make import is_encrypted, snapshot_session
 from clarinet_cli.services.backup.postgresql import (
     RESTORE,
     connection_variables,
     find_program,
     start_program,
 )
-from clarinet_cli.services.backup.verify import (
-    Backup,
-)
+from clarinet_cli.services.backup.verify import Backup
 from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger

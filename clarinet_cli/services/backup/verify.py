@@ -14,11 +14,7 @@ from clarinet_cli.models import VERSION_TABLE
 from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.results import BackupContents
-from clarinet_cli.services.backup.archive import (
-    Contents,
-    count_rows,
-    read_contents,
-)
+from clarinet_cli.services.backup.archive import Contents, count_rows, read_contents
 from clarinet_cli.services.backup.files import file_errors
 from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
 from clarinet_cli.services.backup.sqlite import verify_copy

@@ -6,11 +6,7 @@ from shlex import quote
 from typing import Final
 
 from clarinet_cli.capabilities import Capabilities
-from clarinet_cli.repositories.health import (
-    MAX_COUNTED,
-    MAX_EXAMINED,
-    HealthRepository,
-)
+from clarinet_cli.repositories.health import MAX_COUNTED, MAX_EXAMINED, HealthRepository
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.clocks import compare_clocks

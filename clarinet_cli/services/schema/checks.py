@@ -1,7 +1,6 @@
-"""Checks before a migration: of tables and dependents, and those of ``migrate check``."""
+"""Checks before a migration: of tables, revisions and dependents."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Optional
 
 from alembic.script import Script
@@ -10,16 +9,12 @@ from sqlalchemy import Connection, inspect
 from clarinet_cli.database.errors import DEPENDENTS_HINT
 from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
-from clarinet_cli.repositories.server import count_rows, view_dependencies
-from clarinet_cli.results import Finding, MigrationStatus
-from clarinet_cli.services.schema.comparison import EXTRA, differences
-from clarinet_cli.services.schema.environments import (
-    Environment,
-    find_environment,
-    foreign_environment,
-)
-from clarinet_cli.services.schema.scripts import Operation, destructive_operations, dropped_tables
-from clarinet_cli.services.schema.state import FOREIGN, current_heads, our_tables, revision_status
+from clarinet_cli.repositories.server import view_dependencies
+from clarinet_cli.results import MigrationStatus
+from clarinet_cli.services.schema.comparison import differences
+from clarinet_cli.services.schema.environments import find_environment, foreign_environment
+from clarinet_cli.services.schema.scripts import dropped_tables
+from clarinet_cli.services.schema.state import current_heads, our_tables
 from clarinet_cli.settings import Settings
 
 SYSTEM_SCHEMA = "information_schema"
@@ -209,105 +204,3 @@ def _references(connection: Connection) -> list[tuple[Optional[str], str, str]]:
         for key in keys
         if key["referred_schema"] in (None, own)
     ]
-
-
-UPGRADE = "'clarinet migrate upgrade'"
-BACKUP = "'clarinet db backup FILE' first"
-
-
-async def check_migrations(settings: Settings) -> list[Finding]:
-    """Return what is wrong with models, revisions and heads, and a line for what is right.
-
-    Revisions are read, not run.
-
-    Args:
-        settings: Which database and which project directory.
-    """
-    environment = find_environment(settings.project_dir)
-    async with get_connection(settings) as connection, connection.begin():
-        return await connection.run_sync(partial(_findings, environment))
-
-
-def _findings(environment: Environment, connection: Connection) -> list[Finding]:
-    status = revision_status(environment, current_heads(connection))
-    return [
-        *_models(connection, status),
-        *_heads(status),
-        *_destructive(connection, environment, status),
-    ]
-
-
-def _models(connection: Connection, status: MigrationStatus) -> Iterator[Finding]:
-    """Yield what distinguishes the Clarinet tables from the models."""
-    if not our_tables(connection):
-        yield Finding(
-            "models",
-            "error",
-            "the Clarinet tables do not exist",
-            "'clarinet db init' creates them",
-        )
-        return
-    found = differences(connection)
-    if not found:
-        yield Finding("models", "ok", "tables match the models")
-    hint = REPAIR_HINT
-    if status.unknown:
-        hint = "run the migrations of the server that owns the database"
-    elif status.pending:
-        hint = UPGRADE
-    for text in found:
-        if text.startswith(EXTRA):
-            yield Finding("models", "warning", f"{text}, which is not in the models")
-        else:
-            yield Finding("models", "error", text, hint)
-
-
-def _heads(status: MigrationStatus) -> Iterator[Finding]:
-    if status.unknown:
-        text = f"{FOREIGN} (revision {', '.join(status.unknown)})"
-        yield Finding("heads", "ok", text)
-        return
-    if len(status.heads) > 1:
-        yield Finding(
-            "heads",
-            "error",
-            f"{len(status.heads)} heads: {', '.join(status.heads)}",
-            f"'alembic merge -m merge {' '.join(status.heads)}' in the project directory",
-        )
-    if len(status.current) > 1:
-        text = f"the database is at {len(status.current)} revisions: {', '.join(status.current)}"
-        yield Finding("heads", "error", text, UPGRADE)
-    if len(status.heads) == 1 and len(status.current) <= 1:
-        yield Finding("heads", "ok", f"one head: {', '.join(status.heads)}")
-
-
-def _destructive(
-    connection: Connection, environment: Environment, status: MigrationStatus
-) -> Iterator[Finding]:
-    """Yield what the pending revisions drop or rewrite of what is there."""
-    if not status.pending:
-        yield Finding("destructive", "ok", "no revision is pending")
-        return
-    scripts = environment.scripts
-    steps = [scripts.get_revision(revision) for revision in status.pending]
-    planned = [
-        (step, operation) for step in steps for operation in destructive_operations(step, "upgrade")
-    ]
-    rows = count_rows(connection, {item.table for _, item in planned if item.table})
-    at_stake = [(step, item) for step, item in planned if item.table is None or item.table in rows]
-    if not at_stake:
-        text = f"{len(steps)} pending, no destructive operations"
-        yield Finding("destructive", "ok", text)
-    for step, operation in dict.fromkeys(at_stake):
-        yield _stake(step, operation, rows)
-
-
-def _stake(step: Script, operation: Operation, rows: dict[str, int]) -> Finding:
-    """Return the finding about one operation; the number of rows is that of its table."""
-    text = f"revision {step.revision} {operation}"
-    if operation.table is None:
-        return Finding("destructive", "warning", text, f"read {step.path}")
-    count = rows[operation.table]
-    return Finding(
-        "destructive", "error", f"{text}: {count} row{'' if count == 1 else 's'}", BACKUP
-    )

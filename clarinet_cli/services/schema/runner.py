@@ -16,13 +16,8 @@ from sqlalchemy import Connection
 from clarinet_cli.database.commits import writing
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import configured_settings, get_connection
-from clarinet_cli.database.url import (
-    create_sqlite_file,
-    database_url,
-    display_url,
-    require_sqlite_file,
-    sqlite_file,
-)
+from clarinet_cli.database.sqlite import create_sqlite_file
+from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, job_lock

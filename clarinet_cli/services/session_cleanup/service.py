@@ -14,9 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file
-from clarinet_cli.exceptions import (
-    UnreachableError,
-)
+from clarinet_cli.exceptions import UnreachableError
 from clarinet_cli.repositories.purge import PurgeStrategy
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import CleanupReport

@@ -5,13 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from clarinet_cli.repositories.sessions import (
-    SessionRepository,
-)
+from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.services.unit_of_work import Access, Database, unit_of_work
-from clarinet_cli.types import (
-    SETTLE_SECONDS,
-)
+from clarinet_cli.types import SETTLE_SECONDS
 from clarinet_cli.utils.logger import logger
 
 

@@ -13,14 +13,9 @@ from uuid import UUID
 from clarinet_cli.exceptions import NOT_FOUND, PreventedError
 from clarinet_cli.repositories.base import batches
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
-from clarinet_cli.repositories.listing import count_matching, matching_sessions
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.sessions import (
-    TOKEN,
-    FoundSession,
-    OwnSession,
-    SessionRepository,
-)
+from clarinet_cli.repositories.session_filter import count_matching, matching_sessions
+from clarinet_cli.repositories.sessions import TOKEN, FoundSession, OwnSession, SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeReport, SessionChange
 from clarinet_cli.services.accounts.resolve import resolve_user, storable

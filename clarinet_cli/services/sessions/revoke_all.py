@@ -10,9 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.commits import transaction
 from clarinet_cli.exceptions import PreventedError
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.repositories.sessions import (
-    SessionRepository,
-)
+from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import RevokeAllReport
 from clarinet_cli.services.accounts.resolve import resolve_user
@@ -20,11 +18,7 @@ from clarinet_cli.services.audit import JobRecord, audited_job
 from clarinet_cli.services.sessions.queries import one_session
 from clarinet_cli.services.sessions.revoke import BATCH_SIZE, REVOKED
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
-from clarinet_cli.types import (
-    UNCHANGED,
-    ProgressCallback,
-    planned_result,
-)
+from clarinet_cli.types import UNCHANGED, ProgressCallback, planned_result
 from clarinet_cli.utils.logger import logger
 
 
