@@ -70,12 +70,12 @@ def test_a_signal_ends_it_between_two_transactions(project: Project) -> None:
     program = (
         "import sys, os, signal, clarinet_cli.services.sessions.revoke_all as m;"
         "m.BATCH_SIZE = 100;"
-        "import clarinet_cli.repositories.sessions as r;"
-        "real = r.SessionRepository.revoke_key_range\n"
+        "import clarinet_cli.repositories.revocation as r;"
+        "real = r.RevocationRepository.revoke_key_range\n"
         "async def once(self, *a, **k):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return await real(self, *a, **k)\n"
-        "r.SessionRepository.revoke_key_range = once\n"
+        "r.RevocationRepository.revoke_key_range = once\n"
         "from clarinet_cli.cli.main import main\n"
         "main()"
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.listing import Pages, session_pages
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.stats import SessionStatsRepository
 from clarinet_cli.results import SessionRow, SessionStats
@@ -360,7 +361,7 @@ async def test_a_users_sessions_are_removed_but_those_to_keep(
     async with oracle.writing(server_project) as session:
         repository = SessionRepository(session)
         keep = (await repository.of_user(user_id))[:kept]
-        removed = await repository.revoke_of_user(user_id, keep=keep)
+        removed = await RevocationRepository(session).revoke_of_user(user_id, keep=keep)
     assert removed == 7 - kept
     assert oracle.tokens(server_project) == before - own | {item.token for item in keep}
 
@@ -370,7 +371,7 @@ async def test_a_repository_does_not_commit(server_project: Project) -> None:
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     before = oracle.snapshot(server_project)
     async with oracle.writing(server_project, dry_run=True) as session:
-        assert await SessionRepository(session).revoke_of_user(user_id) == 7
+        assert await RevocationRepository(session).revoke_of_user(user_id) == 7
     assert oracle.snapshot(server_project) == before
 
 

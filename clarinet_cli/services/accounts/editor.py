@@ -5,18 +5,13 @@ from typing import Any, Optional
 
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import User
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts.hashes import PreparedPassword
-from clarinet_cli.services.accounts.resolve import (
-    ADMIN_ROLE,
-)
-from clarinet_cli.services.mapped import (
-    require_role_changes,
-    warn_of_other_sessions,
-)
+from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
+from clarinet_cli.services.mapped import require_role_changes, warn_of_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
 
@@ -102,7 +97,9 @@ class AccountEditor:
 
     async def delete(self) -> None:
         """Delete the account with its roles and sessions."""
-        self.sessions_revoked += await SessionRepository(self.session).delete_of_user(self.user.id)
+        self.sessions_revoked += await RevocationRepository(self.session).delete_of_user(
+            self.user.id
+        )
         self._record_revocation()
         await RoleRepository(self.session).revoke_all(self.user.id)
         await UserRepository(self.session).remove(self.user.id)
@@ -116,7 +113,7 @@ class AccountEditor:
 
     async def revoke_sessions(self) -> None:
         """Revoke all sessions of the account."""
-        revoked = await SessionRepository(self.session).revoke_of_user(self.user.id)
+        revoked = await RevocationRepository(self.session).revoke_of_user(self.user.id)
         self.sessions_revoked += revoked
         self._record_revocation()
         if revoked:

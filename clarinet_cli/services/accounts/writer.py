@@ -8,8 +8,8 @@ from uuid import UUID
 
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
 from clarinet_cli.services.accounts.editor import CREATED, UPDATED
@@ -89,7 +89,7 @@ class AccountsWriter:
             raise REFUSED.with_context(
                 f"no {lost} would be left: {last}", hint="the file has to keep one"
             )
-        revoked = await SessionRepository(self.session).revoke_of_users(self._revoked_users)
+        revoked = await RevocationRepository(self.session).revoke_of_users(self._revoked_users)
         if self._revoked_users:
             warn_of_other_sessions(self.work.settings)
         if not self.work.dry_run and self.work.settings.capabilities.sessions:

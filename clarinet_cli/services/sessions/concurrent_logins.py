@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.services.unit_of_work import Access, Database, unit_of_work
 from clarinet_cli.types import SETTLE_SECONDS
@@ -51,7 +52,7 @@ class ConcurrentLogins:
         if not found:
             return
         async with unit_of_work(database, access=Access.WRITE) as work:
-            revoked = await SessionRepository(work.session).revoke_of_users(found)
+            revoked = await RevocationRepository(work.session).revoke_of_users(found)
             for user_id, count in revoked.items():
                 work.record_change(user_id, "revoked", sessions_revoked=count)
         self.revoked = dict(revoked)

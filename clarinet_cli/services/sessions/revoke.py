@@ -13,6 +13,7 @@ from uuid import UUID
 from clarinet_cli.exceptions import NOT_FOUND, PreventedError
 from clarinet_cli.repositories.base import batches
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.session_filter import count_matching, matching_sessions
 from clarinet_cli.repositories.sessions import TOKEN, FoundSession, OwnSession, SessionRepository
@@ -62,7 +63,7 @@ async def revoke_for_user(
     if keep_current is not None:
         current = await one_session(repository, keep_current, user_id=user.id)
         keep.add(OwnSession(current.token, current.created_at))
-    revoked = await repository.revoke_of_user(user.id, keep=list(keep))
+    revoked = await RevocationRepository(work.session).revoke_of_user(user.id, keep=list(keep))
     result = REVOKED if revoked else UNCHANGED
     work.record_change(user.id, result, sessions_revoked=revoked)
     return RevokeReport(user.id, user.email, work.result(result), revoked, len(own) - revoked)
@@ -106,7 +107,7 @@ async def revoke_sessions(
 
 async def _revoke(work: UnitOfWork, sessions: Sequence[FoundSession]) -> list[SessionChange]:
     """Revoke sessions, with a record for each."""
-    revoked = await SessionRepository(work.session).revoke(sessions)
+    revoked = await RevocationRepository(work.session).revoke(sessions)
     changes: list[SessionChange] = []
     for one in sessions:
         result = REVOKED if one.token in revoked else UNCHANGED
@@ -133,7 +134,7 @@ async def count_matching_sessions(
     if where.agent is not None and not storable(where.agent):
         return 0, 0
     policy = await current_policy(work.session, work.settings)
-    unless_revoked = await SessionRepository(work.session).unless_revoked()
+    unless_revoked = await RevocationRepository(work.session).unless_revoked()
     return await count_matching(work.session, policy, where, *unless_revoked, user_id=user_id)
 
 
@@ -196,7 +197,7 @@ async def _matching_pages(
     limited, after = replace(where, limit=PAGE_SIZE), None
     while True:
         async with unit_of_work(database) as work:
-            unless_revoked = await SessionRepository(work.session).unless_revoked()
+            unless_revoked = await RevocationRepository(work.session).unless_revoked()
             page, after = await matching_sessions(
                 work.session, policy, limited, *unless_revoked, user_id=user_id, after=after
             )

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.commits import transaction
 from clarinet_cli.exceptions import PreventedError
+from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.sessions import SessionRepository
 from clarinet_cli.repositories.users import UserRepository
@@ -36,9 +37,9 @@ async def count_to_revoke(
         NotFoundError: There is no such user or session.
         RefusedError: Several match.
     """
-    repository = SessionRepository(work.session)
     users = await _resolve_user_ids(work.session, excluded)
-    keep = keep_current and (await one_session(repository, keep_current)).token
+    keep = await _resolve_token(work.session, keep_current)
+    repository = RevocationRepository(work.session)
     to_revoke = await repository.count_others(users, keep)
     kept = await repository.count() - to_revoke
     result = planned_result(REVOKED) if to_revoke else UNCHANGED
@@ -73,9 +74,8 @@ async def revoke_all(
     async with audited_job(REVOKED, count="sessions_revoked") as record:
         async with unit_of_work(database) as work:
             excluded_ids = await _resolve_user_ids(work.session, excluded)
-            repository = SessionRepository(work.session)
-            keep = keep_current and (await one_session(repository, keep_current)).token
-            to_revoke = await repository.count_others(excluded_ids, keep)
+            keep = await _resolve_token(work.session, keep_current)
+            to_revoke = await RevocationRepository(work.session).count_others(excluded_ids, keep)
         try:
             async for done in _revoke_batches(database, excluded_ids, keep, record, stopped):
                 progress(done, max(to_revoke, done))
@@ -85,7 +85,7 @@ async def revoke_all(
             raise error.with_context(error.message, hint=hint) from error
     logger.info(f"{REVOKED} {record.done} sessions")
     async with unit_of_work(database) as work:
-        kept = await SessionRepository(work.session).count_unless_revoked()
+        kept = await RevocationRepository(work.session).count_unless_revoked()
     return RevokeAllReport(REVOKED if record.done else UNCHANGED, record.done, kept)
 
 
@@ -98,7 +98,7 @@ async def _revoke_batches(
 ) -> AsyncGenerator[int, None]:
     """Revoke sessions in batches by keyset, and yield after each how many are revoked."""
     async with database.session(access=Access.WRITE) as session:
-        repository = SessionRepository(session)
+        repository = RevocationRepository(session)
         async with transaction(session, Access.READ):
             pause = await ServerRepository(session).pause_between_batches()
             last = await repository.last_key()
@@ -119,3 +119,8 @@ async def _revoke_batches(
 async def _resolve_user_ids(session: AsyncSession, users: Sequence[str]) -> set[UUID]:
     repository = UserRepository(session)
     return {(await resolve_user(repository, identifier)).id for identifier in users}
+
+
+async def _resolve_token(session: AsyncSession, session_id: Optional[str]) -> Optional[str]:
+    """Return the token of the session to keep, if there is one to keep."""
+    return session_id and (await one_session(SessionRepository(session), session_id)).token
