@@ -28,6 +28,7 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "schema/checks.py",
     "schema/commands.py",
     "schema/ensure.py",
+    "schema/findings.py",
     "schema/runner.py",
     "schema/state.py",
     "session_cleanup/service.py",
