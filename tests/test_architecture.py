@@ -209,7 +209,7 @@ def test_entry_points_know_no_command_line(part: str) -> None:
 LOWER_PACKAGES = {
     "filesystem": {"exceptions", "filesystem"},
     "models": {"capabilities", "mapping", "models", "networks", "timefmt"},
-    "utils/log": {"exceptions", "filesystem", "settings", "utils.log_file"},
+    "utils/log": {"exceptions", "filesystem", "settings", "tracebacks", "utils.log_file"},
     "database": {
         "capabilities",
         "database",
@@ -222,6 +222,7 @@ LOWER_PACKAGES = {
         "settings",
         "signals",
         "sources",
+        "tracebacks",
         "utils.logger",
     },
     "repositories": {

@@ -8,16 +8,8 @@ import typer
 from clarinet_cli import __version__
 from clarinet_cli.cli.commands import Command, LazyGroup, command
 from clarinet_cli.cli.doctor import doctor
-from clarinet_cli.cli.options import (
-    Color,
-    DryRun,
-    Force,
-    NoInput,
-    Output,
-    Quiet,
-    Verbose,
-    parse_color,
-)
+from clarinet_cli.cli.options import Color, DryRun, Force, NoInput, Output, Quiet, Verbose
+from clarinet_cli.cli.parsers import parse_color
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.shells import install_completion, show_completion
 from clarinet_cli.cli.writer import ColorMode

@@ -16,7 +16,8 @@ import typer
 from clarinet_cli.cli import admin, session
 from clarinet_cli.cli.commands import GROUPS, Group
 from clarinet_cli.cli.errors import run_guarded
-from clarinet_cli.cli.options import Color, NoInput, Quiet, Verbose, parse_color
+from clarinet_cli.cli.options import Color, NoInput, Quiet, Verbose
+from clarinet_cli.cli.parsers import parse_color
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import ESCAPE_UNENCODABLE
 from clarinet_cli.cli.writer import ColorMode

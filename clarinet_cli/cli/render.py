@@ -8,7 +8,8 @@ from typing import Any, Optional, get_origin
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.formats import RowChunk
-from clarinet_cli.cli.options import MAX_INTEGER, require_known
+from clarinet_cli.cli.options import MAX_INTEGER
+from clarinet_cli.cli.parsers import require_known
 from clarinet_cli.cli.records import table_record
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (

@@ -10,7 +10,7 @@ import tty
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Self, TextIO, TypeVar, cast
+from typing import Any, Optional, Self, TextIO, TypeVar, cast
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.cells import format_duration
@@ -23,9 +23,6 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.utils.logger import logger
-
-if TYPE_CHECKING:
-    pass
 
 ResultT = TypeVar("ResultT")
 JSON_FORMATS = ("json", "jsonl")

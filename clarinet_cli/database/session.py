@@ -22,7 +22,8 @@ from clarinet_cli.database.tls import ca_file
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import UnknownDatabaseError
 from clarinet_cli.settings import Settings
-from clarinet_cli.utils.logger import logger, traceback_without_values
+from clarinet_cli.tracebacks import traceback_without_values
+from clarinet_cli.utils.logger import logger
 
 DISPOSE_SECONDS = 5
 REPLICA_HINT = "check database_read_url; without it the main database serves these commands too"

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from traceback import format_tb
 from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger as host_logger
@@ -25,8 +24,8 @@ from loguru._file_sink import FileSink
 # Loguru has no public constructor.
 from loguru._logger import Core, Logger
 
-from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.filesystem.ownership import make_directory
+from clarinet_cli.tracebacks import traceback_without_values
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ __all__ = [
     "logger",
     "logging_is_configured",
     "stderr_verbosity",
-    "traceback_without_values",
     "use_command",
 ]
 
@@ -65,21 +63,6 @@ STANDARD_LEVELS = {
 # Warnings of libraries, and asyncio's reports about connections that the server closed (unhandled
 # exceptions of tasks, unclosed transports), which the command reports itself.
 NOISY = ("py.warnings", "asyncio")
-# Their texts consist of names, numbers and paths. Those of all other classes, such as the
-# drivers', may quote a row: only class and location are logged.
-_WITHOUT_VALUES = (
-    ClarinetError,
-    OSError,
-    ImportError,
-    NameError,
-    AttributeError,
-    MemoryError,
-    RecursionError,
-    TimeoutError,
-)
-_PACKAGES = ("builtins", "socket", "ssl", "clarinet_cli")
-_CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
-_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _sinks: dict[str, int] = {}
 _verbosity = ContextVar("verbosity", default=0)
 HOST_DEPTH = 5  # frames between the call of a logger and its sink
@@ -290,38 +273,6 @@ class _ToLoguru(logging.Handler):
         ):  # the following lines show objects with the texts of their errors
             text = text.partition("\n")[0]
         logger.opt(depth=6, exception=record.exc_info).log(level, text)
-
-
-def traceback_without_values(error: BaseException) -> str:
-    """Return the traceback of an error and its causes, without texts that may quote a row.
-
-    Args:
-        error: The error.
-    """
-    lines: list[str] = []
-    for one, before in reversed(list(_cause_chain(error))):
-        kind = f"{type(one).__module__}.{type(one).__qualname__}".removeprefix("builtins.")
-        # A driver's class may derive from a listed one.
-        package = type(one).__module__.partition(".")[0]
-        text = f": {one}" if isinstance(one, _WITHOUT_VALUES) and package in _PACKAGES else ""
-        frames = "".join(format_tb(one.__traceback__)).rstrip()
-        lines += ["Traceback (most recent call last):", frames, f"{kind}{text}"]
-        lines += [before] if before else []
-    return "\n".join(lines)
-
-
-def _cause_chain(error: BaseException) -> Iterator[tuple[BaseException, Optional[str]]]:
-    """Yield an error and its causes, each with the line that links it to the error before it."""
-    current: Optional[BaseException] = error
-    seen: set[int] = set()
-    line: Optional[str] = None
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current, line
-        if current.__cause__ is not None:
-            current, line = current.__cause__, _CAUSE
-        else:
-            current, line = None if current.__suppress_context__ else current.__context__, _CONTEXT
 
 
 # Libraries are disabled unless the program enables them, as loguru's documentation recommends.

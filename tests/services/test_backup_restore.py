@@ -12,7 +12,8 @@ import pytest
 
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
 from clarinet_cli.services.backup import restore as restore_module
-from clarinet_cli.services.backup.restore import RestorePlan, prepare_restore, restore
+from clarinet_cli.services.backup.restore import restore
+from clarinet_cli.services.backup.restore_plan import RestorePlan, prepare_restore
 from clarinet_cli.services.locks import Job
 from tests.cli.scenes import (
     ADA,

@@ -17,7 +17,7 @@ from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
 from clarinet_cli.types import STDIO
 
 if TYPE_CHECKING:
-    from clarinet_cli.services.backup.restore import PreparedRestore, RestorePlan
+    from clarinet_cli.services.backup.restore_plan import PreparedRestore, RestorePlan
 
 MIN_REPORTED_SECONDS = 0.05
 AccountsOnly = Annotated[
@@ -76,7 +76,8 @@ async def backup(
 
     Example: clarinet db backup --directory backups --keep 14
     """
-    from clarinet_cli.services.backup.make import BackupPlan, back_up
+    from clarinet_cli.services.backup.make import back_up
+    from clarinet_cli.services.backup.plan import BackupPlan
     from clarinet_cli.services.unit_of_work import require_fitting_tables
 
     settings = runtime.settings
@@ -148,8 +149,8 @@ async def restore(
 
     Example: clarinet db restore clarinet.backup --accounts-only --yes
     """
-    from clarinet_cli.services.backup.restore import RestorePlan, prepare_restore
     from clarinet_cli.services.backup.restore import restore as run_restore
+    from clarinet_cli.services.backup.restore_plan import RestorePlan, prepare_restore
 
     settings = runtime.settings
     plan = RestorePlan(

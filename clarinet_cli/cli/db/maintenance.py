@@ -200,7 +200,8 @@ async def reset(
 async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
     """Offer a backup, and prompt for the name of the database."""
     from clarinet_cli.database.url import database_url, display_url, sqlite_file
-    from clarinet_cli.services.backup.make import BackupPlan, back_up
+    from clarinet_cli.services.backup.make import back_up
+    from clarinet_cli.services.backup.plan import BackupPlan
 
     url, directory = database_url(runtime.settings), runtime.settings.project_dir
     file = sqlite_file(url)

@@ -7,7 +7,8 @@ import typer
 
 from clarinet_cli.cli.changes import field_changes
 from clarinet_cli.cli.formats import as_fields
-from clarinet_cli.cli.options import Output, Seconds, Strict, Watch, parse_duration
+from clarinet_cli.cli.options import Output, Seconds, Strict, Watch
+from clarinet_cli.cli.parsers import parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import interactive, prompt
 from clarinet_cli.cli.render import TABLE_FORMATS, render, render_findings

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from clarinet_cli.cli.metrics import CleanupMetrics
-from clarinet_cli.cli.options import DryRun, Output, parse_duration
+from clarinet_cli.cli.options import DryRun, Output
+from clarinet_cli.cli.parsers import parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import TABLE_FORMATS, render
 from clarinet_cli.cli.runtime import Runtime

@@ -1,25 +1,21 @@
 """Making a backup: snapshot, verification, and only then the name."""
 
 import os
-import re
 import select
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
-from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS, milliseconds
 from clarinet_cli.database.session import get_connection
-from clarinet_cli.database.sqlite import SIDE_SUFFIXES
 from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlite, raise_if_stopped
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
@@ -29,13 +25,8 @@ from clarinet_cli.repositories import account_copy, postgresql_backup, sqlite_fi
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
 from clarinet_cli.services.backup.archive import count_rows, read_contents
-from clarinet_cli.services.backup.files import (
-    NewFile,
-    new_file,
-    remove_oldest,
-    require_directory,
-    resolve_target,
-)
+from clarinet_cli.services.backup.files import NewFile, new_file
+from clarinet_cli.services.backup.plan import BackupPlan, backup_target, remove_older
 from clarinet_cli.services.backup.postgresql import (
     DUMP,
     RESTORE,
@@ -53,35 +44,8 @@ from clarinet_cli.types import STDIO, ProgressCallback
 
 CLARINET_TABLES = {*TABLE_NAMES, VERSION_TABLE}
 DUMP_SECONDS = 7 * 86400.0  # for the transaction whose snapshot is dumped
-STAMP = "%Y%m%dT%H%M%SZ"
-STAMP_PATTERN = r"\d{8}T\d{6}Z"
 CHUNK_BYTES = 1 << 20
 POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class BackupPlan:
-    """What is to be backed up, and where to.
-
-    Attributes:
-        file: The target; None with a directory, ``-`` for standard output.
-        directory: Where a new file of a series is made.
-        keep: How many files of the series stay there; None: all.
-        replace: Take the place of an existing file.
-        accounts_only: The four Clarinet tables alone, as a portable copy.
-        compress: PostgreSQL: method and level for ``pg_dump``.
-        quick: SQLite: leave out whether each row is found by each index.
-        lock_timeout: Seconds to wait for locks of others.
-    """
-
-    file: Optional[Path] = None
-    directory: Optional[Path] = None
-    keep: Optional[int] = None
-    replace: bool = False
-    accounts_only: bool = False
-    compress: Optional[str] = None
-    quick: bool = False
-    lock_timeout: float = BUSY_TIMEOUT_SECONDS
 
 
 async def back_up(
@@ -107,14 +71,14 @@ async def back_up(
     require_sqlite_file(url, settings.project_dir)
     if plan.compress and (plan.accounts_only or sqlite_file(url)):
         raise INVALID.with_context("--compress is for dumps of PostgreSQL")
-    target = _target(settings, plan, url)
+    target = backup_target(plan, url)
     async with _verified(settings, plan, target, progress) as (new, snapshot, dangling):
         size, removed = new.size, None
         if target is None:
             await in_thread(partial(_write_out, new.path))
         else:
             new.publish(target, replace=plan.replace)
-            removed = _remove_older(plan, target)
+            removed = remove_older(plan, target)
     return BackupReport(
         file=STDIO if target is None else str(target),
         bytes=size,
@@ -285,43 +249,6 @@ async def is_encrypted(session: AsyncSession) -> bool:
     # asyncpg has no public name for it, and pg_stat_ssl is about the pooler's connection.
     transport = driver._transport  # noqa: SLF001
     return transport.get_extra_info("ssl_object") is not None
-
-
-def _target(settings: Settings, plan: BackupPlan, url: URL) -> Optional[Path]:
-    """Return the name that the backup will have; None for standard output."""
-    file = sqlite_file(url)
-    if plan.directory is not None:
-        require_directory(plan.directory)
-        return _free_name(
-            plan.directory.absolute(),
-            _stem(plan),
-            ".db" if plan.accounts_only or sqlite_file(url) else ".dump",
-        )
-    if plan.file is None or str(plan.file) == STDIO:
-        return None
-    own = (
-        [file.with_name(f"{file.name}{suffix}") for suffix in ("", *SIDE_SUFFIXES)] if file else []
-    )
-    return resolve_target(plan.file, replace=plan.replace, protected=own)
-
-
-def _stem(plan: BackupPlan) -> str:
-    return "clarinet-accounts" if plan.accounts_only else "clarinet"
-
-
-def _free_name(directory: Path, stem: str, suffix: str) -> Path:
-    """Return a name of the series with the present second, or with the next that is free."""
-    moment = datetime.now(UTC)
-    while (path := directory / f"{stem}-{moment.strftime(STAMP)}{suffix}").exists():
-        moment += timedelta(seconds=1)
-    return path
-
-
-def _remove_older(plan: BackupPlan, target: Path) -> Optional[tuple[str, ...]]:
-    if plan.keep is None:
-        return None
-    pattern = re.compile(rf"{_stem(plan)}-{STAMP_PATTERN}{re.escape(target.suffix)}")
-    return tuple(str(path) for path in remove_oldest(target.parent, pattern, plan.keep))
 
 
 def _write_out(path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -11,190 +10,35 @@ from pathlib import Path
 from time import monotonic
 from typing import Optional
 
-from clarinet_cli.database.sqlite import missing_file
 from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread
-from clarinet_cli.database.url import database_url, display_url, sqlite_file
-from clarinet_cli.exceptions import CONFLICT, ClarinetError, UnknownDatabaseError
-from clarinet_cli.models.mapped import SESSIONS
-from clarinet_cli.repositories import postgresql_backup
+from clarinet_cli.database.url import database_url, sqlite_file
+from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.backup.files import new_file
-from clarinet_cli.services.backup.make import (
-    STAMP,
-    BackupPlan,
-    back_up,
-    snapshot_session,
-    stored_revision,
-)
+from clarinet_cli.services.backup.make import back_up, snapshot_session, stored_revision
+from clarinet_cli.services.backup.plan import STAMP, BackupPlan
 from clarinet_cli.services.backup.restore_accounts import RESTORED, restore_accounts
+from clarinet_cli.services.backup.restore_plan import PreparedRestore, RestorePlan
 from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
     check_live,
     copy_database,
     page_size,
     prepare_copy,
-    read_live,
     restore_database,
     with_page_size,
 )
-from clarinet_cli.services.backup.verify import (
-    Backup,
-    Kind,
-    file_id,
-    file_size,
-    read_backup,
-    require_restorable,
-)
+from clarinet_cli.services.backup.verify import file_size
 from clarinet_cli.services.bootstrap import ensure_database
-from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
+from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.services.unit_of_work import require_fitting_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
-
-WOULD_RESTORE = "would_restore"
-CREATE_HINT = "--create makes the database, and restores into it"
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePlan:
-    """How a backup is to be restored.
-
-    Attributes:
-        accounts_only: The four Clarinet tables alone; other tables stay as they are.
-        clean: PostgreSQL: replace what the database has.
-        create: Make the database if there is none.
-        safety_copy: Back up first what is there.
-        revoke_sessions: Leave the sessions of the backup out.
-        lock_timeout: Seconds to wait for locks of others.
-    """
-
-    accounts_only: bool = False
-    clean: bool = False
-    create: bool = False
-    safety_copy: bool = True
-    revoke_sessions: bool = True
-    lock_timeout: float = DEFAULT_TIMEOUT_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedRestore:
-    """A backup that can be restored, and what it would replace.
-
-    Attributes:
-        backup: The backup.
-        accounts_only: Only the four Clarinet tables are restored.
-        target: The redacted URL of the database.
-        rows: The rows of each of the Clarinet tables there.
-        revision: The revision there.
-        exists: Whether the database exists.
-        empty: Whether there is nothing in it.
-        sessions: The name of the table of sessions; None if sessions are not rows.
-    """
-
-    backup: Backup
-    accounts_only: bool
-    target: str
-    rows: dict[str, int]
-    revision: Optional[str]
-    exists: bool
-    empty: bool
-    sessions: Optional[str] = SESSIONS
-
-    def report(self, plan: RestorePlan) -> RestoreReport:
-        """Return what a restore would do."""
-        contents = self.backup.contents
-        rows = dict(contents.rows)
-        revoked = 0
-        if plan.revoke_sessions and self.sessions in rows:
-            revoked, rows[self.sessions] = rows[self.sessions], 0
-        return RestoreReport(
-            result=WOULD_RESTORE,
-            file=str(self.backup.path),
-            kind=contents.kind,
-            bytes=contents.bytes,
-            seconds=0.0,
-            rows=rows,
-            revision=self.revision if self.accounts_only else contents.revision,
-            verified=True,
-            made_at=contents.made_at,
-            replaced=self.rows,
-            sessions_revoked=revoked,
-            safety_copy=None,
-        )
-
-
-async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> PreparedRestore:
-    """Verify a backup, and see what it would replace; nothing is changed.
-
-    Args:
-        settings: Which database.
-        path: The backup.
-        plan: How it is to be restored.
-
-    Raises:
-        NotFoundError: There is no such file.
-        CheckFailedError: The backup is damaged.
-        RefusedError: The backup can't be restored into this database.
-        ConflictError: PostgreSQL: the database is not empty, and is not to be cleaned.
-        UnreachableError: There is no database, and none is to be made.
-    """
-    backup = await read_backup(settings, path)
-    accounts_only = plan.accounts_only or backup.kind is Kind.ACCOUNTS
-    require_restorable(settings, backup, accounts_only=accounts_only)
-    tables = stored_tables_of(settings)
-    url = database_url(settings)
-    file = sqlite_file(url)
-    if file is not None:
-        exists = file_id(file) is not None
-        if not (exists or plan.create):
-            missing = missing_file(file, settings.project_dir)
-            raise missing.with_context(missing.message, hint=CREATE_HINT)
-        rows, revision = (
-            await in_thread(partial(read_live, file, lock_timeout=plan.lock_timeout, tables=tables))
-            if exists
-            else ({}, None)
-        )
-        objects = file_size(file)
-    else:
-        exists, objects, rows, revision = await _server_state(settings, plan)
-        if objects and not (plan.clean or accounts_only):
-            raise CONFLICT.with_context(
-                f"{display_url(url)} has {objects} tables, views and sequences already",
-                hint="--clean replaces those in the backup"
-                + ("; --accounts-only, the Clarinet tables" if tables.own else ""),
-            )
-    return PreparedRestore(
-        backup,
-        accounts_only,
-        display_url(url),
-        rows,
-        revision,
-        exists,
-        empty=not objects,
-        sessions=tables.sessions and tables.fullname(SESSIONS),
-    )
-
-
-async def _server_state(
-    settings: Settings, plan: RestorePlan
-) -> tuple[bool, int, dict[str, int], Optional[str]]:
-    try:
-        async with snapshot_session(
-            settings, lock_timeout=plan.lock_timeout, writes=True
-        ) as session:
-            objects = await postgresql_backup.count_objects(session)
-            rows = await ServerRepository(session).row_counts()
-            return True, objects, rows, await stored_revision(session)
-    except UnknownDatabaseError as error:
-        logger.debug(error.message)
-        if not plan.create:
-            raise error.with_context(error.message, hint=CREATE_HINT) from error
-        return False, 0, {}, None
 
 
 async def restore(

@@ -22,8 +22,9 @@ from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.services.mapped import application_hint
 from clarinet_cli.services.unit_of_work import open_database
 from clarinet_cli.settings import load_settings
+from clarinet_cli.tracebacks import traceback_without_values
 from clarinet_cli.types import CheckGroup
-from clarinet_cli.utils.logger import logger, traceback_without_values
+from clarinet_cli.utils.logger import logger
 
 CHECKS: Final = (
     *surroundings.CHECKS,

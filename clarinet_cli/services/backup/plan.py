@@ -1,0 +1,97 @@
+"""What a backup has to contain, and the name that it gets."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Optional
+
+from sqlalchemy import URL
+
+from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
+from clarinet_cli.database.sqlite import SIDE_SUFFIXES
+from clarinet_cli.database.url import sqlite_file
+from clarinet_cli.services.backup.files import remove_oldest, require_directory, resolve_target
+from clarinet_cli.types import STDIO
+
+STAMP = "%Y%m%dT%H%M%SZ"
+STAMP_PATTERN = r"\d{8}T\d{6}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """What is to be backed up, and where to.
+
+    Attributes:
+        file: The target; None with a directory, ``-`` for standard output.
+        directory: Where a new file of a series is made.
+        keep: How many files of the series stay there; None: all.
+        replace: Take the place of an existing file.
+        accounts_only: The four Clarinet tables alone, as a portable copy.
+        compress: PostgreSQL: method and level for ``pg_dump``.
+        quick: SQLite: leave out whether each row is found by each index.
+        lock_timeout: Seconds to wait for locks of others.
+    """
+
+    file: Optional[Path] = None
+    directory: Optional[Path] = None
+    keep: Optional[int] = None
+    replace: bool = False
+    accounts_only: bool = False
+    compress: Optional[str] = None
+    quick: bool = False
+    lock_timeout: float = BUSY_TIMEOUT_SECONDS
+
+
+def backup_target(plan: BackupPlan, url: URL) -> Optional[Path]:
+    """Return the file that the backup will be, or refuse it before anything is done.
+
+    Args:
+        plan: What is to be backed up.
+        url: The URL of the database.
+
+    Returns:
+        The file; None for standard output.
+
+    Raises:
+        ClarinetError: See ``resolve_target`` and ``require_directory``.
+    """
+    file = sqlite_file(url)
+    if plan.directory is not None:
+        require_directory(plan.directory)
+        return _free_name(
+            plan.directory.absolute(),
+            _stem(plan),
+            ".db" if plan.accounts_only or file else ".dump",
+        )
+    if plan.file is None or str(plan.file) == STDIO:
+        return None
+    own = (
+        [file.with_name(f"{file.name}{suffix}") for suffix in ("", *SIDE_SUFFIXES)] if file else []
+    )
+    return resolve_target(plan.file, replace=plan.replace, protected=own)
+
+
+def _stem(plan: BackupPlan) -> str:
+    return "clarinet-accounts" if plan.accounts_only else "clarinet"
+
+
+def _free_name(directory: Path, stem: str, suffix: str) -> Path:
+    """Return a name of the series with the present second, or with the next that is free."""
+    moment = datetime.now(UTC)
+    while (path := directory / f"{stem}-{moment.strftime(STAMP)}{suffix}").exists():
+        moment += timedelta(seconds=1)
+    return path
+
+
+def remove_older(plan: BackupPlan, target: Path) -> Optional[tuple[str, ...]]:
+    """Remove the files of a series beyond those to keep; return their names.
+
+    Args:
+        plan: How many files stay; None is returned if all of them do.
+        target: The newest file of the series.
+    """
+    if plan.keep is None:
+        return None
+    pattern = re.compile(rf"{_stem(plan)}-{STAMP_PATTERN}{re.escape(target.suffix)}")
+    return tuple(str(path) for path in remove_oldest(target.parent, pattern, plan.keep))
