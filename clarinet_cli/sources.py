@@ -18,6 +18,7 @@ from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -93,6 +94,25 @@ def readable_sources(
         except ClarinetError as error:
             problems[name] = error
     return found, problems
+
+
+def find_origin(settings_cls: type[BaseSettings], key: str, project: Path) -> str:
+    """Return the file or variable that sets a key: the source with the highest precedence.
+
+    Args:
+        settings_cls: The settings class.
+        key: The key.
+        project: The directory of the files.
+    """
+    for name, source in readable_sources(settings_cls, project)[0]:
+        try:
+            found = key in source()
+        except SettingsError:
+            found = True
+        if found:
+            prefix = settings_cls.model_config.get("env_prefix", "")
+            return f"{prefix}{key}".upper() if name == ENVIRONMENT else name
+    return "settings"
 
 
 def settings_files(project: Path) -> list[Path]:

@@ -1,25 +1,14 @@
-"""The settings that the server and this tool share.
+"""The model of the settings: keys, types, defaults and limits."""
 
-Names, prefix and files are the server's own, so that both use one ``settings.toml``:
-environment ``CLARINET_*`` over ``.env`` over ``settings.custom.toml`` over ``settings.toml``
-over the defaults below. Other keys are ignored: a server's file has about a hundred more.
-
-``from clarinet_cli.settings import settings`` builds the object on first use, so that an invalid
-file can't break ``--help``.
-"""
-
-import os
-import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -29,16 +18,12 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
-from clarinet_cli.filesystem.ownership import os_error_reason
-from clarinet_cli.sources import ENVIRONMENT, readable_sources, sources
+from clarinet_cli.sources import find_origin, sources
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-
     from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
 
@@ -49,12 +34,14 @@ LOGS = Path("logs")
 DEFAULT_MAPPING = "clarinet"
 BYTE_ORDER_MARK = "\ufeff"
 CONTROL_NAMES = {"\r": "a carriage return", "\n": "a newline", BYTE_ORDER_MARK: "a byte order mark"}
-
 CENTURY_DAYS = 36500  # the longest duration of a setting
-
 # OWASP Password Storage Cheat Sheet, argon2id: minimum memory (KiB) by time cost, with a
 # parallelism of 1.
 OWASP_ARGON2ID_MINIMUM = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
+# Compose files pass an empty string for a missing variable.
+EmptyIsUnset = BeforeValidator(lambda value: None if value == "" else value)
+# 0 disables a limit; so do negative numbers, as in the server.
+NegativeIsOff = AfterValidator(lambda value: max(value, 0))
 
 
 def _control_character(text: str, *, secret: bool) -> Optional[str]:
@@ -87,12 +74,6 @@ def _file_name(value: str) -> str:
     return value
 
 
-# Compose files pass an empty string for a missing variable.
-EmptyIsUnset = BeforeValidator(lambda value: None if value == "" else value)
-# 0 disables a limit; so do negative numbers, as in the server.
-NegativeIsOff = AfterValidator(lambda value: max(value, 0))
-
-
 class Settings(BaseSettings):
     """All keys that this tool reads; durations have their unit in the name or a comment.
 
@@ -111,6 +92,7 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+    reads_sources: ClassVar[bool] = True
 
     project_dir: Path = Field(exclude=True)
 
@@ -239,8 +221,8 @@ class Settings(BaseSettings):
         return self.project_dir / (self.log_dir or storage / LOGS)
 
     def origin(self, key: str) -> str:
-        """Return the file or variable that sets a key; see ``find_origin``."""
-        return find_origin(key, self.project_dir)
+        """Return the file or variable that sets a key; see ``sources.find_origin``."""
+        return find_origin(Settings, key, self.project_dir)
 
     def error_for(self, key: str, reason: str, *, hint: Optional[str] = None) -> ConfigurationError:
         """Return the error for an invalid value of *key*; the message names its source.
@@ -285,6 +267,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, then the files of the project directory."""
+        if not cls.reads_sources:
+            return (init_settings,)
         project = Path(init_settings()["project_dir"])
         return (init_settings, *(source for _, source in sources(settings_cls, project)))
 
@@ -292,164 +276,11 @@ class Settings(BaseSettings):
 class GivenSettings(Settings):
     """Settings that a program hands over: neither files nor variables are read."""
 
+    reads_sources: ClassVar[bool] = False
+
     def origin(self, key: str) -> str:
         """Return the program's argument as the source of all keys."""
         return "settings"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the arguments only."""
-        return (init_settings,)
-
-
-def make_settings(
-    database_url: "str | URL",
-    *,
-    mapping: object = DEFAULT_MAPPING,
-    session_strategy: Optional[Literal["database", "jwt", "redis"]] = None,
-    session_lifetime_seconds: int | Literal["none"] | None = None,
-    **values: Any,
-) -> Settings:
-    """Return settings from arguments alone: no file and no variable is read.
-
-    Args:
-        database_url: Of PostgreSQL or SQLite, with any driver; a relative SQLite path starts at
-            the current directory.
-        mapping: ``clarinet``, ``fastapi-users``, a ``Mapping``, or a dictionary with the keys
-            of ``[mapping]``.
-        session_strategy: Where the application keeps its sessions.
-        session_lifetime_seconds: The lifetime of the application's sessions; ``none``: they do
-            not expire.
-        **values: Further keys of ``settings.toml``, such as ``admin_require_strong_password``.
-
-    Raises:
-        ConfigurationError: A key is unknown or a value is invalid; the message names the key.
-    """
-    if unknown := sorted(values.keys() - Settings.model_fields.keys()):
-        raise CONFIGURATION.with_context(f"settings: unknown key {', '.join(unknown)}")
-    if not isinstance(database_url, str):
-        host = database_url.host or ""
-        if host.startswith("/"):  # the directory of a socket, which has no place in the text
-            database_url = database_url.set(host="").update_query_dict({"host": host})
-        database_url = database_url.render_as_string(hide_password=False)
-    given: dict[str, Any] = {
-        "project_dir": Path.cwd(),
-        "database_url": database_url,
-        "mapping": mapping,
-        "session_strategy": session_strategy,
-        "session_lifetime_seconds": session_lifetime_seconds,
-    }
-    try:
-        return GivenSettings(**given | values)
-    except ValidationError as error:
-        texts = [
-            f"settings: {item['loc'][0]}: {problem_of(item)}" if item["loc"] else problem_of(item)
-            for item in error.errors()
-        ]
-        raise CONFIGURATION.with_context("; ".join(texts)) from None
-
-
-def username_to_email(username: str) -> str:
-    """Return the e-mail address for a user name on the command line.
-
-    There is no user-name column: a name with an ``@`` is the address itself, any other name
-    gets the server's domain.
-    """
-    return username if "@" in username else f"{username}@{DEFAULT_EMAIL_DOMAIN}"
-
-
-def load_settings(project_dir: Path) -> Settings:
-    """Read the settings of one project directory.
-
-    Args:
-        project_dir: The directory of the settings files, all of which are optional.
-
-    Raises:
-        ConfigurationError: A file can't be read, or a value is invalid; the message names
-            the file (or environment variable) and the key.
-    """
-    project = reachable_directory(project_dir)
-    try:
-        return Settings(project_dir=project)
-    except ValidationError as error:
-        texts = [_explain(detail, project) for detail in error.errors()]
-        raise CONFIGURATION.with_context("; ".join(texts)) from None
-    except SettingsError as error:
-        key = re.search(r'field "(\w+)"', str(error))
-        where = find_origin(key[1], project) if key else "the environment"
-        raise CONFIGURATION.with_context(
-            f"{where}: {key[1] if key else 'a value'} is not valid JSON",
-            hint="lists and tables are written as JSON there, such as '[\"reader\"]'",
-        ) from None
-
-
-def reachable_directory(project_dir: Path) -> Path:
-    """Return the absolute path of a project directory.
-
-    Args:
-        project_dir: The directory, which may be missing.
-
-    Raises:
-        ConfigurationError: The directory can't be accessed.
-    """
-    try:
-        project = project_dir.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        reason = "the current directory does not exist any more"
-        if not isinstance(error, FileNotFoundError):
-            reason = f"{project_dir}: the directory can't be reached"
-        raise CONFIGURATION.with_context(reason, hint="'-C DIR' names another one") from error
-    try:
-        os.stat(f"{project}{os.sep}{os.curdir}")  # noqa: PTH116 - Path takes the dot away
-    except (FileNotFoundError, NotADirectoryError):
-        return project
-    except OSError as error:
-        raise CONFIGURATION.with_context(f"{project}: {os_error_reason(error, project)}") from error
-    return project
-
-
-def use_project(project_dir: Optional[Path]) -> None:
-    """Set the project directory; the next use of ``settings`` reads its files.
-
-    Args:
-        project_dir: The directory of the settings files; None means ``CLARINET_PROJECT`` or,
-            if that is not set, the current directory.
-    """
-    _current["project"] = project_dir
-    _current.pop("settings", None)
-
-
-def current_project() -> Path:
-    """Return the project directory that ``settings`` are read from."""
-    named = _current.get("project") or os.environ.get(f"{ENV_PREFIX}PROJECT") or "."
-    return Path(named)
-
-
-_current: dict[str, Any] = {}
-
-
-def __getattr__(name: str) -> Any:
-    if name != "settings":
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    if "settings" not in _current:
-        _current["settings"] = load_settings(current_project())
-    return _current["settings"]
-
-
-def _explain(detail: ErrorDetails, project: Path) -> str:
-    """Return the message for an invalid value; it contains no secret."""
-    if not detail["loc"]:
-        return problem_of(detail)
-    key = str(detail["loc"][0])
-    return f"{find_origin(key, project)}: {key}: {problem_of(detail)}"
 
 
 def problem_of(detail: ErrorDetails) -> str:
@@ -472,15 +303,3 @@ def is_secret(key: str) -> bool:
     """
     field = Settings.model_fields.get(key)
     return field is None or "SecretStr" in str(field.annotation)
-
-
-def find_origin(key: str, project: Path) -> str:
-    """Return the file or variable that sets *key*: the source with the highest precedence."""
-    for name, source in readable_sources(Settings, project)[0]:
-        try:
-            found = key in source()
-        except SettingsError:
-            found = True
-        if found:
-            return f"{ENV_PREFIX}{key.upper()}" if name == ENVIRONMENT else name
-    return "settings"
