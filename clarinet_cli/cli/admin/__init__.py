@@ -1,6 +1,6 @@
 """``clarinet admin``: accounts."""
 
-from clarinet_cli.cli.admin import changes, create, files, queries
+from clarinet_cli.cli.admin import changes, create, files, queries, reset_password
 from clarinet_cli.cli.commands import command, group
 
 app = group("admin")
@@ -9,7 +9,7 @@ command(app, "list")(queries.list_accounts)
 command(app)(queries.show)
 command(app)(create.create)
 command(app)(create.ensure)
-command(app)(changes.reset_password)
+command(app)(reset_password.reset_password)
 command(app)(changes.promote)
 command(app)(changes.demote)
 command(app)(changes.activate)

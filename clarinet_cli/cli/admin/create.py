@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.admin.report import report_change
+from clarinet_cli.cli.admin.report import change_password, report_change
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import (
     SETTLE_TIME,
@@ -70,7 +70,7 @@ async def create(
     from clarinet_cli.services.accounts.queries import account_exists
     from clarinet_cli.services.accounts.resolve import admin_email
     from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
-    from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
+    from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
     if if_not_exists and update:
         raise INVALID.with_context("--if-not-exists and --update exclude each other")
@@ -98,22 +98,22 @@ async def create(
             await database.disconnect()
             password = None if exists else require_password(runtime, None, address)
         prepared = prepare_password(password, address, settings, dry_run=dry_run)
-        with display.warn_if_rolled_back():
-            async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
-                change = await create_account(
-                    work,
-                    address,
-                    prepared,
-                    roles=role or (),
-                    superuser=not regular,
-                    update=update,
-                    if_not_exists=if_not_exists,
-                )
-                if change.password:
-                    display(change)
-        late.accounts |= work.revoked_users
-        await report_change(
-            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
+        await change_password(
+            runtime,
+            database,
+            lambda work: create_account(
+                work,
+                address,
+                prepared,
+                roles=role or (),
+                superuser=not regular,
+                update=update,
+                if_not_exists=if_not_exists,
+            ),
+            display,
+            output,
+            late,
+            dry_run=dry_run,
         )
 
 

@@ -1,9 +1,10 @@
-"""The report of changed accounts, shared by all commands that change them."""
+"""Changing and reporting accounts, shared by all commands that change them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Optional, TypeVar
 
+from clarinet_cli.cli.passwords import PasswordOutput
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import ClarinetError
@@ -13,7 +14,7 @@ from clarinet_cli.types import OutputFormat
 if TYPE_CHECKING:
     from clarinet_cli.results import AccountChange, AppliedAccount
     from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
-    from clarinet_cli.services.unit_of_work import Database
+    from clarinet_cli.services.unit_of_work import Database, UnitOfWork
 
 CHANGED = ("updated", "deleted")  # a created account is not in the cache of the server
 ResultT = TypeVar("ResultT", "AccountChange", "AppliedAccount")
@@ -48,6 +49,49 @@ async def report_change(
             render(runtime, changes[0], output, changed=changed, outcome=outcome)
 
     await report_changes(runtime, database, [change], late, show, shown=shown)
+
+
+async def change_password(
+    runtime: Runtime,
+    database: "Database",
+    operation: "Callable[[UnitOfWork], Awaitable[AccountChange]]",
+    display: PasswordOutput,
+    output: Optional[OutputFormat],
+    late: "ConcurrentLogins",
+    *,
+    dry_run: bool,
+    outcome: Optional[Mapping[str, str]] = None,
+) -> None:
+    """Run an operation that sets a password, and report its change.
+
+    Args:
+        runtime: The context of the run.
+        database: The database to change.
+        operation: The operation, in a unit of work for writing.
+        display: Writes a generated password, before the commit that sets it.
+        output: The format.
+        late: See ``report_changes``.
+        dry_run: Roll back.
+        outcome: What has changed, for a table.
+    """
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
+
+    with display.warn_if_rolled_back():
+        async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
+            change = await operation(work)
+            if change.password:
+                display(change)
+    late.accounts |= work.revoked_users
+    await report_change(
+        runtime,
+        database,
+        change,
+        output,
+        late,
+        shown=display.shown,
+        changed=not dry_run,
+        outcome=outcome,
+    )
 
 
 async def report_changes(
