@@ -67,40 +67,34 @@ class MappedRoles:
             else:
                 await self._remove_link(link, user_id, name)
 
-    async def _add_link(self, link: Any, user_id: UUID, name: str) -> None:
+    def _link_columns(self, link: Any) -> tuple[str, str, str]:
+        """Return the table of links, and its columns of the account and of the role."""
         quote = self._tables.quote
-        place, owner, role = (
-            self._tables.place(link.table),
-            quote(link.user_id),
-            quote(link.role),
-        )
+        return self._tables.place(link.table), quote(link.user_id), quote(link.role)
+
+    def _role_by_name(self, link: Any) -> tuple[str, str]:
+        """Return the key of a role in its own table, and the rest of the query by its name."""
+        quote = self._tables.quote
+        roles = self._tables.place(link.role_table)
+        named = f"CAST(r.{quote(link.role_name)} AS VARCHAR) = :name"
+        return f"r.{quote(link.role_key)}", f"FROM {roles} AS r WHERE {named}"
+
+    async def _add_link(self, link: Any, user_id: UUID, name: str) -> None:
+        place, owner, role = self._link_columns(link)
         if link.role_table:
-            roles = self._tables.place(link.role_table)
-            key, named = quote(link.role_key), quote(link.role_name)
-            statement = (
-                f"INSERT INTO {place} ({owner}, {role}) SELECT :user, r.{key} FROM {roles} AS r"
-                f" WHERE CAST(r.{named} AS VARCHAR) = :name"
-            )
+            key, named = self._role_by_name(link)
+            statement = f"INSERT INTO {place} ({owner}, {role}) SELECT :user, {key} {named}"
         else:
             value = await self._value(link.table, link.role, name)
             statement = f"INSERT INTO {place} ({owner}, {role}) VALUES (:user, {value})"
         await self._execute(statement, link.table, user=user_id, name=name)
 
     async def _remove_link(self, link: Any, user_id: UUID, name: str) -> None:
-        quote = self._tables.quote
-        place, owner, role = (
-            self._tables.place(link.table),
-            quote(link.user_id),
-            quote(link.role),
-        )
+        place, owner, role = self._link_columns(link)
         same = f"CAST({role} AS VARCHAR) = :name"
         if link.role_table:
-            roles = self._tables.place(link.role_table)
-            key, named = quote(link.role_key), quote(link.role_name)
-            same = (
-                f"{role} IN (SELECT r.{key} FROM {roles} AS r"
-                f" WHERE CAST(r.{named} AS VARCHAR) = :name)"
-            )
+            key, named = self._role_by_name(link)
+            same = f"{role} IN (SELECT {key} {named})"
         statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
         await self._execute(statement, link.table, user=user_id, name=name)
 

@@ -21,7 +21,8 @@ from clarinet_cli.database.url import database_url, display_url, require_sqlite_
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
 from clarinet_cli.models.mapped import OWN_TABLES
-from clarinet_cli.repositories import account_copy, postgresql_backup, sqlite_file_queries
+from clarinet_cli.repositories import account_copy, sqlite_file_queries
+from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import BackupReport
 from clarinet_cli.services.backup.archive import count_rows, read_contents
@@ -186,14 +187,14 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
         server = ServerRepository(session)
         program = await find_program(DUMP, await server.version())
         reader = await find_program(RESTORE, await server.version())
-        rows, parents = await server.row_counts(), await postgresql_backup.parent_tables(session)
+        rows, parents = await server.row_counts(), await postgresql_queries.parent_tables(session)
         revision = await stored_revision(session)
         arguments = [
             "--format=custom",
             "--no-password",
             f"--file={new.path}",  # to standard output it would write its contents twice
             f"--lock-wait-timeout={milliseconds(plan.lock_timeout)}",
-            f"--snapshot={await postgresql_backup.export_snapshot(session)}",
+            f"--snapshot={await postgresql_queries.export_snapshot(session)}",
             *([f"--compress={plan.compress}"] if plan.compress else []),
         ]
         with connection_variables(url, encrypted=await is_encrypted(session)) as variables:

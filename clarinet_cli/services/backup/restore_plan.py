@@ -10,7 +10,7 @@ from clarinet_cli.database.sqlite_files import in_thread
 from clarinet_cli.database.url import database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import CONFLICT, UnknownDatabaseError
 from clarinet_cli.models.mapped import SESSIONS
-from clarinet_cli.repositories import postgresql_backup
+from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.backup.make import snapshot_session, stored_revision
@@ -159,7 +159,7 @@ async def _server_state(
         async with snapshot_session(
             settings, lock_timeout=plan.lock_timeout, writes=True
         ) as session:
-            objects = await postgresql_backup.count_objects(session)
+            objects = await postgresql_queries.count_objects(session)
             rows = await ServerRepository(session).row_counts()
             return True, objects, rows, await stored_revision(session)
     except UnknownDatabaseError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clarinet_cli.database.url import database_url, display_url
 from clarinet_cli.exceptions import BUSY
-from clarinet_cli.repositories import postgresql_backup
+from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.services.backup.archive import restore_error
 from clarinet_cli.services.backup.make import is_encrypted, snapshot_session
@@ -51,7 +51,7 @@ async def restore_archive(
     application = f"clarinet-restore-{os.getpid()}"
     async with snapshot_session(settings) as session:
         version = await ServerRepository(session).version()
-        roles = await postgresql_backup.usable_roles(session)
+        roles = await postgresql_queries.usable_roles(session)
         encrypted = await is_encrypted(session)
     program = await find_program(RESTORE, version)
     arguments = ["--single-transaction", "--exit-on-error", "--no-password"]
@@ -86,7 +86,7 @@ async def _wait_with_lock_timeout(
         if done:
             return
         async with snapshot_session(settings) as session:
-            waiting = await postgresql_backup.lock_wait_seconds(session, application)
+            waiting = await postgresql_queries.lock_wait_seconds(session, application)
         if waiting > timeout:
             raise BUSY.with_context(
                 f"{display_url(database_url(settings))}: locked by another process",

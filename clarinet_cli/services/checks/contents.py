@@ -18,7 +18,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import ClarinetError, RefusedError
-from clarinet_cli.repositories.postgresql_catalogue import CatalogueRepository
+from clarinet_cli.repositories.postgresql import CatalogueRepository
 from clarinet_cli.repositories.row_flaws import ROWS_AT_ONCE, FlawedRows, RowFlaw, RowFlawRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
