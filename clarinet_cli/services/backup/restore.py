@@ -158,7 +158,8 @@ async def _restore_sqlite(
 ) -> None:
     """Restore a file, or a copy of it that fits the database and has no sessions."""
     file = database_file(settings)
-    size = await in_thread(partial(page_size, file, READ_WRITE)) if file_size(file) else 0
+    live_size = partial(page_size, file, READ_WRITE, lock_timeout=plan.lock_timeout)
+    size = await in_thread(live_size) if file_size(file) else 0
     resized = bool(size) and size != await in_thread(partial(page_size, path))
     async with AsyncExitStack() as stack:
         source = path

@@ -155,8 +155,10 @@ def copy_database(
         # Nobody else knows the target, and it is synced and verified before it is used.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
             copy.execute(f"PRAGMA {pragma}")
+        begin_reading(source, lock_timeout)
         wal = source.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (pages,) = source.execute("PRAGMA page_count").fetchone()
+        source.execute("COMMIT")
         locks = access == READ_WRITE and not wal
         by_steps = locks and pages > PAGES_PER_STEP
         transaction = _SourceTransaction(source, progress, by_steps, lock_timeout, tables)
@@ -247,9 +249,18 @@ def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> int:
             ) from error
 
 
-def page_size(path: Path, access: str = IMMUTABLE) -> int:
-    """Return the size of the pages of a SQLite file."""
+def page_size(
+    path: Path, access: str = IMMUTABLE, *, lock_timeout: float = BUSY_TIMEOUT_SECONDS
+) -> int:
+    """Return the size of the pages of a SQLite file.
+
+    Args:
+        path: The file.
+        access: How to open it; see ``open_sqlite``.
+        lock_timeout: Seconds to wait for locks of others.
+    """
     with open_sqlite(path, access) as connection:
+        begin_reading(connection, lock_timeout)
         return int(connection.execute("PRAGMA page_size").fetchone()[0])
 
 
@@ -331,8 +342,8 @@ def check_live(
         CheckFailedError: It is damaged.
     """
     with open_sqlite(file, READ_WRITE) as connection:
-        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         begin_reading(connection, lock_timeout)
+        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         rows = sqlite_file_queries.row_counts(connection, tables)
         revision = sqlite_file_queries.revision(connection)
         problems = sqlite_file_queries.integrity_problems(connection, quick=not wal)
