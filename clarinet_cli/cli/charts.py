@@ -4,6 +4,7 @@ The functions return Rich tables as wide as the terminal. Numbers stand beside t
 a chart can be read without colour.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ BAR_STYLE = "cyan"
 SHARE_WIDTH = len("100.0 %")
 MIN_BAR, MAX_BAR = 10, 60
 SHORTEST_BAR = 4  # when the keys need the room
+MAX_AGENT = 32  # columns of user agents; those in full are wrapped between words
 MAX_EMPTY_PERIODS = 12  # consecutive ones with a line each
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PERIODS = {GroupBy.DAY: timedelta(days=1), GroupBy.HOUR: timedelta(hours=1)}
@@ -204,14 +206,14 @@ def group_chart(
         for name in ["total", *numbers]
     }
     changed = [] if changes is None else [max(map(len, ("change", *changes.values())))]
-    field = "user_agent" if by is GroupBy.AGENT else "key"
-    keys = [format_cell(field, group.key, compact=True) for group in groups]
+    keys = _agents(groups) if by is GroupBy.AGENT else [_whole_key(group) for group in groups]
     key_width = max(map(display_width, [by, *keys]))
     others = [widths["total"], *changed]
     room = canvas.width - sum(others) - len(COLUMN_GAP) * (len(others) + 1)
     # The words of an agent can be wrapped; an address is not broken.
     least = MIN_BAR if by is GroupBy.AGENT else SHORTEST_BAR
-    key_width = max(1, min(key_width, room - least))
+    most_wide = MAX_AGENT if by is GroupBy.AGENT else room
+    key_width = max(1, min(key_width, most_wide, room - least))
     length, shown = room - key_width, []
     for name in numbers:
         if length - widths[name] - len(COLUMN_GAP) < MIN_BAR:
@@ -237,6 +239,20 @@ def group_chart(
             *(str(getattr(group, name) or 0) for name in shown),
         )
     return table
+
+
+def _agents(groups: Sequence[SessionGroup]) -> list[str]:
+    """Return each user agent in a few words; in full where another one has the same words."""
+    names = [format_cell("user_agent", group.key, compact=True) for group in groups]
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else _whole_key(group)
+        for name, group in zip(names, groups, strict=True)
+    ]
+
+
+def _whole_key(group: SessionGroup) -> str:
+    return format_cell("key", group.key, compact=True)
 
 
 def with_empty_periods(

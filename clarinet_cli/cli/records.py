@@ -11,6 +11,7 @@ from clarinet_cli.cli.text import plural
 from clarinet_cli.results import SessionDetail
 
 PLANNED = "would_"
+DONE_BY_A_CLEANUP = ("deleted", "remaining", "batches", "complete")  # nothing in a dry run
 OF_THE_ACCOUNT = {
     "is_active": "account active",
     "is_superuser": "account superuser",
@@ -34,6 +35,8 @@ def table_record(
     planned = str(values.get("result", "")).startswith(PLANNED)
     shown: Fields = {}
     for name, value in values.items():
+        if values.get("dry_run") and name in DONE_BY_A_CLEANUP:
+            continue
         if name == "sessions_revoked" and planned:
             shown["would revoke"] = plural(value, "session")
             continue

@@ -120,6 +120,25 @@ def test_agents_are_shown_by_program_and_system(snapshot: SnapshotAssertion) -> 
     assert drawn(group_chart(AGENTS, GroupBy.AGENT, canvas(60)), 60) == snapshot
 
 
+def test_agents_with_the_same_words_are_told_apart() -> None:
+    """Each of them is shown in full, over several lines, and the numbers keep their room."""
+    agents = [
+        "curl/8.5.0",
+        "curl/8.6.1 (retry)",
+        f"{FIREFOX} {'x' * 20} {'y' * 20}",
+        FIREFOX,
+        "wget",
+    ]
+    groups = [SessionGroup(agent, 5, 1, 1, 1, 1, 1) for agent in agents]
+    text = drawn(group_chart(groups, GroupBy.AGENT, canvas(80)), 80)
+    assert "curl/8.5.0 " in text
+    assert "curl/8.6.1 (retry)" in text
+    assert "curl 8 " not in text
+    words = " ".join(line[:32].strip() for line in text.splitlines())
+    assert f"{FIREFOX} {'x' * 20} {'y' * 20} {FIREFOX}" in words
+    assert "active" in text.splitlines()[0]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_days_without_sessions_are_shown(width: int, snapshot: SnapshotAssertion) -> None:
     """Also those since the newest session; many of them in one line."""
