@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,19 @@ def test_a_copy_of_every_moment_is_one_state(project: Project, tmp_path: Path) -
                 assert ("lock_seconds" in report) == (mode == "delete")
                 (first,) = rows_of_copy(file, "SELECT count(*), max(n) FROM a")
                 assert [first] == rows_of_copy(file, "SELECT count(*), max(n) FROM b")
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_backup_waits_for_a_lock(populated: Project, tmp_path: Path) -> None:
+    """A writer that holds the file for a moment delays the backup and does not end it."""
+    populated.rows("PRAGMA journal_mode=delete")
+    with contextlib.closing(sqlite3.connect(populated.file, check_same_thread=False)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.3, holder.rollback)
+        release.start()
+        report = populated.json("db", "backup", str(tmp_path / "backup"))
+        release.join()
+    assert report["rows"] == ROWS
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
