@@ -23,13 +23,13 @@ from clarinet_cli.services.backup.restore_accounts import RESTORED, restore_acco
 from clarinet_cli.services.backup.restore_plan import PreparedRestore, RestorePlan
 from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
-    check_live,
     copy_database,
     page_size,
     prepare_copy,
     restore_database,
     with_page_size,
 )
+from clarinet_cli.services.backup.sqlite_checks import check_live
 from clarinet_cli.services.backup.verify import file_size
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import Job, job_lock

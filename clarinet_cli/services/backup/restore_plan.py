@@ -14,7 +14,7 @@ from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.backup.make import snapshot_session, stored_revision
-from clarinet_cli.services.backup.sqlite import read_live
+from clarinet_cli.services.backup.sqlite_checks import read_live
 from clarinet_cli.services.backup.verify import (
     Backup,
     Kind,

@@ -7,7 +7,6 @@ on by short steps without one, with a limited number of new restarts, and then h
 """
 
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -22,7 +21,7 @@ from clarinet_cli.database.sqlite_files import (
     open_sqlite,
     raise_if_stopped,
 )
-from clarinet_cli.exceptions import BUSY, CHECK_FAILED, CONFLICT, NO_SPACE
+from clarinet_cli.exceptions import BUSY, CONFLICT, NO_SPACE
 from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
@@ -31,7 +30,6 @@ from clarinet_cli.utils.logger import logger
 PAGES_PER_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 MAX_RESTARTS = 3
-MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 DONE = 101  # of SQLite's result codes; the others mean that a lock was not free
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -179,52 +177,6 @@ def copy_database(
     )
 
 
-def verify_copy(
-    path: Path,
-    rows: Optional[dict[str, int]] = None,
-    *,
-    quick: bool = False,
-    about: Optional[Path] = None,
-    tables: StoredTables = OWN_TABLES,
-) -> int:
-    """Check a SQLite file that nobody writes.
-
-    Args:
-        path: The file.
-        rows: How many rows the Clarinet tables must have.
-        quick: Leave out whether each row is found by each index.
-        about: The database that it is a copy of, for messages.
-        tables: Those whose rows are counted.
-
-    Returns:
-        How many rows refer to rows that do not exist.
-
-    Raises:
-        CheckFailedError: The file is damaged, or has other rows.
-    """
-    with ThreadPoolExecutor(1) as beside:  # half of the work
-        dangling = beside.submit(_dangling_references, path, about)
-        with open_sqlite(path, IMMUTABLE, about) as connection:
-            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
-            problems = sqlite_file_queries.integrity_problems(connection, quick=quick)
-            found = {} if problems else sqlite_file_queries.row_counts(connection, tables)
-    if problems:
-        raise CHECK_FAILED.with_context(
-            f"{about or path} is damaged: {problems[0]}",
-            hint="'clarinet db check' checks the database",
-        )
-    if rows is not None and found != rows:
-        raise CHECK_FAILED.with_context(
-            f"the copy of {about or path} has {found} rows instead of {rows}"
-        )
-    return dangling.result()
-
-
-def _dangling_references(path: Path, about: Optional[Path]) -> int:
-    with open_sqlite(path, IMMUTABLE, about) as connection:
-        return sqlite_file_queries.dangling_references(connection)
-
-
 def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> int:
     """Change a copy that is about to be restored, and return how many sessions were deleted.
 
@@ -306,50 +258,3 @@ def restore_database(
     prepare_sqlite_file(file)
     with open_sqlite(path, IMMUTABLE) as source, open_sqlite(file, READ_WRITE) as target:
         source.backup(target, pages=PAGES_PER_STEP, progress=after_step, sleep=PAUSE_SECONDS)
-
-
-def read_live(
-    file: Path, *, lock_timeout: float, tables: StoredTables
-) -> tuple[dict[str, int], Optional[str]]:
-    """Return the rows of the Clarinet tables and the revision of a database.
-
-    Args:
-        file: The database, which others may use.
-        lock_timeout: Seconds to wait for locks of others.
-        tables: Those whose rows are counted.
-    """
-    prepare_sqlite_file(file)
-    with open_sqlite(file, READ_WRITE) as connection:
-        begin_reading(connection, lock_timeout)
-        return sqlite_file_queries.row_counts(connection, tables), sqlite_file_queries.revision(
-            connection
-        )
-
-
-def check_live(
-    file: Path, *, lock_timeout: float, tables: StoredTables
-) -> tuple[dict[str, int], Optional[str]]:
-    """Check a database, and return the rows of the Clarinet tables and the revision.
-
-    With a rollback journal writers wait for it: only the structure is checked there.
-
-    Args:
-        file: The database, which others may use.
-        lock_timeout: Seconds to wait for locks of others.
-        tables: Those whose rows are counted.
-
-    Raises:
-        CheckFailedError: It is damaged.
-    """
-    with open_sqlite(file, READ_WRITE) as connection:
-        begin_reading(connection, lock_timeout)
-        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        rows = sqlite_file_queries.row_counts(connection, tables)
-        revision = sqlite_file_queries.revision(connection)
-        problems = sqlite_file_queries.integrity_problems(connection, quick=not wal)
-    if problems:
-        raise CHECK_FAILED.with_context(
-            f"{file} is damaged after the restore: {problems[0]}",
-            hint="restore the safety copy, or another backup",
-        )
-    return rows, revision

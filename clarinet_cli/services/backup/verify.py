@@ -17,7 +17,7 @@ from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import Contents, count_rows, read_contents
 from clarinet_cli.services.backup.files import file_errors
 from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
-from clarinet_cli.services.backup.sqlite import verify_copy
+from clarinet_cli.services.backup.sqlite_checks import verify_copy
 from clarinet_cli.services.mapped import require_accounts_copy, stored_tables_of
 from clarinet_cli.services.schema.environments import find_environment
 from clarinet_cli.settings import Settings
