@@ -89,8 +89,8 @@ class Mapping(_Table):
             ``{local_part}`` and ``{now}``, alone a timestamp, are replaced.
         token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
             of it, or ``other``, a digest that this tool can't compute; empty: the token itself.
-        naive_timestamps: The zone of ``token_columns.created_at`` and ``last_accessed`` where
-            PostgreSQL has them without a time zone; empty: they have one.
+        naive_timestamps: The zone of the timestamps of sessions where PostgreSQL has them
+            without a time zone; empty: they have one.
         session_strategy: Where the application keeps its sessions.
         session_lifetime_seconds: The lifetime of a session without ``expires_at``; ``none``:
             sessions do not expire; None: unknown.

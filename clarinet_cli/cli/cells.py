@@ -19,6 +19,8 @@ TITLES = {
     "ip_address": "address",
     "user_agent": "agent",
 }
+# Fields whose keys are names in the database or in the settings, which stay as they are.
+WITH_NAMES = ("tables", "rows", "replaced", "protected_by", "cascaded", "uncertain")
 BOLD, RESET = "\x1b[1m", "\x1b[0m"
 GREEN, YELLOW, RED, MAGENTA, DIM = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[35m", "\x1b[2m"
 STYLES: dict[str, dict[object, str]] = {
@@ -48,6 +50,9 @@ def column_title(name: str) -> str:
     """Return a field's name as words, short enough for a column's head."""
     if name in TITLES:
         return TITLES[name]
+    field, _, key = name.partition(".")
+    if key and field in WITH_NAMES:
+        return f"{column_title(field)} {printable(key)}"
     for suffix in ("_seconds", "_bytes", "_at"):
         name = name.removesuffix(suffix)
     return name.removeprefix("is_").replace("_", " ").replace(".", " ")

@@ -4,7 +4,7 @@ import re
 import socket
 import sqlite3
 import ssl
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
@@ -24,6 +24,9 @@ from clarinet_cli.exceptions import (
     UNREACHABLE,
     ClarinetError,
 )
+
+if TYPE_CHECKING:
+    from clarinet_cli.models.mapped import StoredTables
 
 IDNA = "idna"  # the codec for host names
 INIT_HINT = "'clarinet db init' creates what is missing"
@@ -140,7 +143,12 @@ _NAMES_STATES = ("42P01", "42703", "42P07", "42701")
 
 
 def explain_driver_error(
-    error: Exception, backend: str, target: str, *, ca: Optional[str] = None
+    error: Exception,
+    backend: str,
+    target: str,
+    *,
+    ca: Optional[str] = None,
+    tables: Optional["StoredTables"] = None,
 ) -> Optional[ClarinetError]:
     """Return the error to show for *error*, or None if it is not an error of the database.
 
@@ -149,9 +157,11 @@ def explain_driver_error(
         backend: ``sqlite`` or ``postgresql``.
         target: The redacted URL, for the message.
         ca: The CA file that the server's certificate was verified with; see ``tls.ca_file``.
+        tables: The tables of an application; None: the Clarinet tables.
     """
     if isinstance(error, StaleDataError):
         table = _quoted_name(str(error))
+        table = table if tables is None else tables.reported(table)
         return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
     if isinstance(error, DBAPIError):
         found = _explain_names(driver_exception(error))

@@ -12,7 +12,6 @@ from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import is_canonical_id
 from clarinet_cli.models.mapped import (
-    EXPIRES_AT,
     IDS,
     INSTANTS,
     NAIVE_TIMESTAMP,
@@ -187,8 +186,7 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
         if key in IDS:
             _require_id_type(tables, place, found[name])
         elif (wanted := tables.timestamp_type(key)) and found[name] != wanted:
-            naive = found[name] == NAIVE_TIMESTAMP and key != EXPIRES_AT
-            hint = NAIVE_HINT if naive else INSPECT_HINT
+            hint = NAIVE_HINT if found[name] == NAIVE_TIMESTAMP else INSPECT_HINT
             raise _mismatch(place, wanted, found[name], hint=hint)
         elif key.startswith("is_") and not found[name].startswith(FLAGS):
             raise _mismatch(place, "boolean", found[name])

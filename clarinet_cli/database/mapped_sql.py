@@ -47,6 +47,9 @@ def _preparer_class(base: Any, tables: MappedTables) -> Any:
             """Return the name of a column that is written."""
             own = isinstance(column, Column) and is_own(column.table)
             if own and not args and not options.get("name"):
+                stored = tables.names[column.table.name].get(column.name)
+                if stored is not None:
+                    return str(tables.quote(stored))
                 return tables.column(column.table.name, column.name, qualified=False)
             return str(super().format_column(column, *args, **options))
 

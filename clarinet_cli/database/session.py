@@ -21,6 +21,7 @@ from clarinet_cli.database.sqlite import explain_file_error
 from clarinet_cli.database.tls import ca_file
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import UnknownDatabaseError
+from clarinet_cli.models.mapped import StoredTables, stored_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.tracebacks import traceback_without_values
 from clarinet_cli.utils.logger import logger
@@ -68,7 +69,8 @@ class Database:
         """
         replica = access is Access.REPLICA and self.settings.database_read_url is not None
         url = database_url(self.settings, replica=replica)
-        with driver_errors(url, hint=REPLICA_HINT if replica else None):
+        tables = stored_tables(self.settings.table_mapping, self.settings.capabilities)
+        with driver_errors(url, hint=REPLICA_HINT if replica else None, tables=tables):
             if replica not in self._engines:
                 if access is not Access.CREATE:
                     require_sqlite_file(url, self.settings.project_dir)
@@ -232,12 +234,15 @@ async def _dispose(engine: AsyncEngine) -> None:
 
 
 @contextmanager
-def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
+def driver_errors(
+    url: URL, *, hint: Optional[str] = None, tables: Optional[StoredTables] = None
+) -> Iterator[None]:
     """Translate the driver's errors inside the block.
 
     Args:
         url: The URL of the database.
         hint: Replaces the hint of an error that has one.
+        tables: The tables of an application; None: the Clarinet tables.
     """
     try:
         yield
@@ -248,7 +253,7 @@ def driver_errors(url: URL, *, hint: Optional[str] = None) -> Iterator[None]:
     except (DBAPIError, StaleDataError, OSError, TimeoutError, UnicodeError) as error:
         file, backend, target = sqlite_file(url), url.get_backend_name(), display_url(url)
         explained = (file and explain_file_error(error, file)) or explain_driver_error(
-            error, backend, target, ca=ca_file(url.query)
+            error, backend, target, ca=ca_file(url.query), tables=tables
         )
         if explained is None:
             raise

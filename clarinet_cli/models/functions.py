@@ -13,9 +13,15 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
-from clarinet_cli.models.mapped import is_own, mapped_tables
+from clarinet_cli.models.mapped import EXPIRES_AT, NAIVE_TIMESTAMP, is_own, mapped_tables
 from clarinet_cli.models.tables import AccessToken
-from clarinet_cli.models.types import PYTHON_YEARS, StoredId, dialect_id_form, parse_uuid
+from clarinet_cli.models.types import (
+    PYTHON_YEARS,
+    StoredId,
+    UTCDateTime,
+    dialect_id_form,
+    parse_uuid,
+)
 from clarinet_cli.networks import ADDRESS_PATTERN, IN_NETWORK_FUNCTION
 
 OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of a timestamp that can't be read
@@ -115,6 +121,27 @@ def _sqlite_id(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(canonical_id, "postgresql")
 def _postgresql_id(element: Any, compiler: Any, **options: Any) -> str:
     return str(compiler.process(element.clauses, **options))
+
+
+class stored_timestamp(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
+    """A timestamp that was read from a column of sessions, as such a column stores it."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(stored_timestamp, "sqlite")
+def _sqlite_stored(element: Any, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(stored_timestamp, "postgresql")
+def _postgresql_stored(element: Any, compiler: Any, **options: Any) -> str:
+    """Return a timestamp without a time zone where the application's columns have none."""
+    timestamp = str(compiler.process(element.clauses, **options))
+    tables = mapped_tables(compiler.dialect)
+    is_naive = tables is not None and tables.timestamp_type(EXPIRES_AT) == NAIVE_TIMESTAMP
+    return f"({timestamp} AT TIME ZONE 'UTC')" if is_naive else timestamp
 
 
 class in_network(GenericFunction[bool]):  # noqa: N801 - the name of an SQL function

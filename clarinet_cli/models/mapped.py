@@ -61,6 +61,14 @@ class StoredTables:
         name = self.names[table]
         return f"{self.schema}.{name}" if self.schema else name
 
+    def reported(self, table: str) -> str:
+        """Return the name of a table in reports; the Clarinet name of one that does not exist.
+
+        Args:
+            table: The name of the Clarinet table.
+        """
+        return self.fullname(table) if table in self.names else table
+
     @property
     def fullnames(self) -> list[str]:
         """The names of all tables in reports."""
@@ -197,15 +205,14 @@ class MappedTables:
         return f"{prefix}{self.quote(name)}"
 
     def timestamp_type(self, name: str) -> Optional[str]:
-        """Return the type of a column of sessions with an instant, which is changed only if aware.
+        """Return the type of a column of sessions with an instant.
 
         Args:
             name: The name of the Clarinet column; None is returned for others, and on SQLite.
         """
         if self.on_sqlite or name not in INSTANTS:
             return None
-        is_naive = bool(self.mapping.naive_timestamps) and name != EXPIRES_AT
-        return NAIVE_TIMESTAMP if is_naive else TIMESTAMP
+        return NAIVE_TIMESTAMP if self.mapping.naive_timestamps else TIMESTAMP
 
     def login(self) -> str:
         """Return the column that users log in by."""

@@ -87,9 +87,15 @@ async def execute_dml(session: AsyncSession, statement: Executable) -> int:
     return cast("CursorResult[Any]", result).rowcount
 
 
-def prevented_error(table: str) -> PreventedError:
-    """Return the error for a statement that changed fewer rows than matched it."""
-    return PREVENTED.with_context(f"a trigger or rule on {table} prevented the change")
+def prevented_error(dialect: Dialect, table: str) -> PreventedError:
+    """Return the error for a statement that changed fewer rows than matched it.
+
+    Args:
+        dialect: Of the engine, which may have a mapping.
+        table: The Clarinet name of the table.
+    """
+    name = tables_of(dialect).reported(table)
+    return PREVENTED.with_context(f"a trigger or rule on {name} prevented the change")
 
 
 async def folded_column(
@@ -158,7 +164,7 @@ class BaseRepository(Generic[ModelT]):
         names = inspect(model).columns.keys()
         values = {name: getattr(row, name) for name in names}
         if await execute_dml(self.session, insert(model).values(values)) != 1:
-            raise prevented_error(self._table(model))
+            raise self.prevented_error(model)
         make_transient_to_detached(row)
         self.session.add(row)
         return row
@@ -185,12 +191,17 @@ class BaseRepository(Generic[ModelT]):
             one = [column == value for column, value in zip(key, values, strict=True)]
             number += await execute_dml(self.session, delete(model).where(*one))
             if await self.session.scalar(select(func.count()).select_from(model).where(*one)):
-                raise prevented_error(self._table(model))
+                raise self.prevented_error(model)
         return number
 
-    @staticmethod
-    def _table(model: type[Any]) -> str:
-        return str(model.__tablename__)
+    def prevented_error(self, model: Optional[type[Any]] = None) -> PreventedError:
+        """Return the error for a change of a table that a trigger or rule prevented.
+
+        Args:
+            model: The table, by default the repository's own.
+        """
+        table = str((model or self.model).__tablename__)
+        return prevented_error(self.session.get_bind().dialect, table)
 
     async def find(self, *criteria: ColumnElement[bool]) -> Sequence[ModelT]:
         """Return the rows for which all *criteria* hold, in no particular order."""

@@ -44,6 +44,20 @@ WAL_KEPT = text(
 )
 
 
+class UnindexedColumn(NamedTuple):
+    """A column of an application's sessions without an index.
+
+    Attributes:
+        key: The key of the mapping.
+        name: The table and the column, for reports.
+        statement: What creates the index.
+    """
+
+    key: str
+    name: str
+    statement: str
+
+
 # Partitions of a table by ranges of one column whose upper bound has passed.
 PASSED_PARTITIONS = text(
     "SELECT c.oid::regclass::text, "
@@ -180,12 +194,8 @@ class HealthRepository:
         rows = await self.session.execute(query)
         return [(str(email), last) for email, last in rows if last is not None]
 
-    async def unindexed_columns(self) -> list[tuple[str, str, str]]:
-        """Return the columns of an application's sessions that an index should begin with.
-
-        Returns:
-            The key of the mapping, the table and the column, of each without an index.
-        """
+    async def unindexed_columns(self) -> list[UnindexedColumn]:
+        """Return the columns of an application's sessions that an index should begin with."""
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is None:
             return []
@@ -195,7 +205,16 @@ class HealthRepository:
         if tables.capabilities.expiry:
             keys.append("expires_at" if "expires_at" in names else "created_at")
         missing = [key for key in keys if found and names[key] not in found.indexed]
-        return [(key, tables.stored.fullname(SESSIONS), names[key]) for key in missing]
+        table, place = tables.stored.fullname(SESSIONS), quoted_table(self.session, SESSIONS)
+        return [
+            UnindexedColumn(
+                key,
+                f"{table}.{names[key]}",
+                _index_statement(tables, place, names[key]),
+            )
+            for key in missing
+            if found
+        ]
 
     async def address_without_constraint(self) -> Optional[str]:
         """Return an application's column of addresses if it is not unique."""
@@ -253,3 +272,11 @@ async def create_index(session: AsyncSession, name: str) -> None:
     index = next(index for index in indexes if index.name == name)
     connection = await session.connection()
     await connection.run_sync(partial(index.create, checkfirst=True))
+
+
+def _index_statement(tables: MappedTables, place: str, column: str) -> str:
+    """Return the statement that creates an index, whose name PostgreSQL chooses itself."""
+    name = ""
+    if tables.on_sqlite:
+        name = f"{tables.quote(f'ix_{tables.mapping.tokens}_{column}')} "
+    return f"CREATE INDEX {name}ON {place} ({tables.quote(column)})"

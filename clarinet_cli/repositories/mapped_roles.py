@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import CONFLICT
-from clarinet_cli.models.mapped import MappedTables
+from clarinet_cli.models.mapped import ROLE_LINKS, USERS, MappedTables
 from clarinet_cli.models.types import StoredId
 from clarinet_cli.repositories.base import execute_dml, prevented_error
 
@@ -87,7 +87,7 @@ class MappedRoles:
         else:
             value = await self._value(link.table, link.role, name)
             statement = f"INSERT INTO {place} ({owner}, {role}) VALUES (:user, {value})"
-        await self._execute(statement, link.table, user=user_id, name=name)
+        await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     async def _remove_link(self, link: Any, user_id: UUID, name: str) -> None:
         place, owner, role = self._link_columns(link)
@@ -96,7 +96,7 @@ class MappedRoles:
             key, named = self._role_by_name(link)
             same = f"{role} IN (SELECT {key} {named})"
         statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
-        await self._execute(statement, link.table, user=user_id, name=name)
+        await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     async def _clear(self, user_id: UUID) -> None:
         mapping = self._tables.mapping
@@ -113,7 +113,7 @@ class MappedRoles:
         place, role = self._tables.place(mapping.users), quote(mapping.role_column)
         key = quote(mapping.user_columns.id)
         statement = f"UPDATE {place} SET {role} = {value} WHERE {key} = :user"
-        await self._execute(statement, mapping.users, **parameters)
+        await self._execute(statement, USERS, **parameters)
 
     async def _value(self, table: str, column: str, name: str) -> str:
         """Return the expression of a role's name in the type of its column."""
@@ -138,4 +138,4 @@ class MappedRoles:
     async def _execute(self, statement: str, table: str, **parameters: Any) -> None:
         typed = text(statement).bindparams(bindparam("user", type_=StoredId()))
         if await execute_dml(self._session, typed.bindparams(**parameters)) < 1:
-            raise prevented_error(table)
+            raise prevented_error(self._session.get_bind().dialect, table)

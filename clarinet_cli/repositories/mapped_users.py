@@ -102,7 +102,7 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
     query = insert(target).values(values).returning(target.c[names["id"]])
     found = (await session.execute(query)).scalar_one_or_none()
     if found is None:
-        raise prevented_error(place)
+        raise prevented_error(session.get_bind().dialect, USERS)
     user.id = found
 
 
@@ -125,7 +125,7 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
     target = table(place, column(key, StoredId()), column(deleted), schema=schema)
     query = update(target).where(target.c[key] == user_id).values({deleted: now})
     if await execute_dml(session, query) != 1:
-        raise prevented_error(place)
+        raise prevented_error(session.get_bind().dialect, USERS)
 
 
 def _value(template: Any, email: str, *, on_sqlite: bool) -> Any:

@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.exceptions import CONFLICT
 from clarinet_cli.models import AccessToken
+from clarinet_cli.models.functions import stored_timestamp
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.repositories.base import (
     BATCH_SIZE,
     BaseRepository,
     batches,
     execute_dml,
-    prevented_error,
 )
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES
 from clarinet_cli.repositories.references import (
@@ -90,7 +90,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
                 if not await self.count(here):
                     break
             else:
-                raise prevented_error(str(AccessToken.__tablename__))
+                raise self.prevented_error()
         return removed
 
     async def revoke(self, sessions: Collection[FoundSession]) -> set[str]:
@@ -108,7 +108,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
             gone |= set(await self.session.scalars(query, execution_options=options))
             remaining = set(some) - gone
             if remaining and await self.count(TOKEN.in_(remaining), *unreferenced):
-                raise prevented_error(str(AccessToken.__tablename__))
+                raise self.prevented_error()
         return gone
 
     async def count_others(self, users: Collection[UUID], keep: Optional[str] = None) -> int:
@@ -198,14 +198,14 @@ class RevocationRepository(BaseRepository[AccessToken]):
         if not await self._expiry_is_stored(references, criteria):
             return []
         here = [*criteria, is_referenced(references), EXPIRES > CREATED]
-        query = update(AccessToken).where(*here).values(expires_at=CREATED)
+        query = update(AccessToken).where(*here).values(expires_at=stored_timestamp(CREATED))
         options = {"synchronize_session": False}
         expired = await self.session.execute(
             query.returning(TOKEN, USER_ID), execution_options=options
         )
         found = [(token, owner) for token, owner in expired]
         if await self.count(*here):
-            raise prevented_error(str(AccessToken.__tablename__))
+            raise self.prevented_error()
         return found
 
     async def _expiry_is_stored(

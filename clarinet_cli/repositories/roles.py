@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from clarinet_cli.models import Role, RoleLink, User
 from clarinet_cli.models.mapped import mapped_tables
-from clarinet_cli.repositories.base import BaseRepository, batches, execute_dml, prevented_error
+from clarinet_cli.repositories.base import BaseRepository, batches, execute_dml
 from clarinet_cli.results import RoleRow
 
 
@@ -168,4 +168,4 @@ class RoleRepository(BaseRepository[Role]):
         same = [and_(*(columns[name] == value for name, value in row.items())) for row in rows]
         found = select(func.count()).select_from(model).where(or_(*same))
         if await self.session.scalar(found) != len(rows):
-            raise prevented_error(model.__tablename__)
+            raise self.prevented_error(model)

@@ -81,17 +81,19 @@ def dangling_references_by_key(connection: sqlite3.Connection, table: str) -> di
 
 
 def delete_sessions(connection: sqlite3.Connection, table: str) -> int:
-    """Delete all sessions and return their number.
+    """Delete all sessions and return how many of them a trigger has kept.
 
     Args:
         connection: The connection to the file.
         table: The table of sessions.
 
     Raises:
-        IntegrityError: Rows of other tables refer to a session.
+        IntegrityError: Rows of other tables refer to a session, or a trigger refuses.
     """
     connection.execute("PRAGMA foreign_keys=ON")
-    return connection.execute(f"DELETE FROM {_quoted(table)}").rowcount  # noqa: S608 - quoted
+    connection.execute(f"DELETE FROM {_quoted(table)}")  # noqa: S608 - quoted
+    query = f"SELECT count(*) FROM {_quoted(table)}"  # noqa: S608 - quoted
+    return int(connection.execute(query).fetchone()[0])
 
 
 def _quoted(name: str) -> str:

@@ -194,7 +194,7 @@ class UserRepository(BaseRepository[User]):
         for some in batches(users):
             values = [user.model_dump() for user in some]
             if await execute_dml(self.session, insert(User).values(values)) != len(values):
-                raise prevented_error(str(User.__tablename__))
+                raise self.prevented_error()
 
     async def set_flags(self, user_ids: Sequence[UUID], flags: dict[str, bool]) -> None:
         """Set the same flags of many existing accounts.
@@ -206,7 +206,7 @@ class UserRepository(BaseRepository[User]):
             await execute_dml(self.session, update(User).where(ID.in_(some)).values(flags))
             set_now = [col(getattr(User, name)).is_(value) for name, value in flags.items()]
             if await self.count(ID.in_(some), *set_now) != len(some):
-                raise prevented_error(str(User.__tablename__))
+                raise self.prevented_error()
 
     async def with_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.
@@ -312,4 +312,4 @@ def _require_written(_: Mapper[User], connection: Connection, user: User) -> Non
     if names and tuple(connection.execute(query).one()) != tuple(
         getattr(user, name) for name in names
     ):
-        raise prevented_error(str(User.__tablename__))
+        raise prevented_error(connection.dialect, str(User.__tablename__))

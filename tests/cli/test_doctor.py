@@ -61,6 +61,10 @@ def test_the_list_of_checks(tmp_path: Path) -> None:
     rows = project.json("doctor", "--list", "--only", "space", "--skip", "log")
     assert [row["check"] for row in rows] == ["disk", "unused-space"]
     assert list(rows[0]) == ["check", "group", "description"]
+    described = {row["check"]: row["description"] for row in project.json("doctor", "--list")}
+    assert described["revision"].endswith(" (only for the tables of Clarinet)")
+    assert described["mapping"].endswith(" (only for applications)")
+    assert "only for" not in described["disk"]
     assert project.run("doctor", "--skip", "nothing").code == 2
     assert project.run("doctor", "--only", "nothing").code == 2
 

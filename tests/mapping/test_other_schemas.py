@@ -399,3 +399,142 @@ def test_a_value_that_does_not_fit_its_column_is_a_conflict(made: Made) -> None:
     assert refused.code == ExitCode.CONFLICT
     assert "not of the type of its column" in refused.stderr
     assert emails(project) == set()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_an_expiry_without_a_time_zone_is_read_and_written_in_utc(made: Made) -> None:
+    """It is compared in UTC, and a session that another table refers to expires at its creation."""
+    project = made(
+        tables()[0],
+        tables(tokens=", expires_at timestamp NOT NULL DEFAULT now()")[1],
+        "CREATE TABLE uses (token varchar(43) REFERENCES access_tokens(token))",
+        instant="timestamp",
+    )
+    name = project.rows("SELECT current_database()")[0][0]
+    project.rows(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    lines = '[mapping]\nusers = "users"\ntokens = "access_tokens"\nsession_strategy = "database"\n'
+    expiry = '[mapping.token_columns]\nexpires_at = "expires_at"\n'
+    project.write_settings(f"{lines}{expiry}")
+    refused = project.run("session", "list")
+    assert refused.code == ExitCode.CONFIGURATION
+    assert 'naive_timestamps = "utc"' in refused.stderr
+    project.write_settings(f'{lines}naive_timestamps = "utc"\n{expiry}')
+    add_users(project)
+    add_token(project, "now() AT TIME ZONE 'UTC' - interval '59 minutes'")
+    project.rows("UPDATE access_tokens SET expires_at = created_at + interval '1 hour'")
+    project.rows("INSERT INTO uses SELECT token FROM access_tokens")
+    assert [row["state"] for row in project.json("session", "list")] == ["active"]
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1
+    assert project.rows("SELECT expires_at = created_at FROM access_tokens") == [(True,)]
+    assert [row["state"] for row in project.json("session", "list")] == ["expired"]
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (", role_id integer REFERENCES role(id)", "users.role_id refers to role"),
+        (", role json", "users.role is of the type json"),
+    ],
+)
+def test_roles_that_no_mapping_describes_are_uncertain(
+    made: Made, column: str, reason: str
+) -> None:
+    """A key of a role, or a list of roles: that there are none is not taken for granted."""
+    roles = "CREATE TABLE role (id integer PRIMARY KEY, name varchar(30) NOT NULL UNIQUE)"
+    project = made(roles, *tables(column))
+    assert reason in uncertain(project)["roles"]
+    assert "roles" not in mapping_of(project)
+
+
+def test_links_to_roles_that_are_not_unique_are_uncertain(made: Made) -> None:
+    """Without a unique pair a revoked role could still be granted by another row."""
+    roles = "CREATE TABLE role (id integer PRIMARY KEY, name varchar(30) NOT NULL UNIQUE)"
+    links = (
+        "CREATE TABLE memberships (id integer PRIMARY KEY, user_id {id} REFERENCES users(id),"
+        " role_id integer REFERENCES role(id))"
+    )
+    project = made(roles, *tables(), links)
+    assert "memberships may link accounts to roles" in uncertain(project)["roles"]
+
+
+def swallow(project: Project, backend: str, event: str, table: str) -> None:
+    """Create a trigger that leaves out an UPDATE or DELETE of a table."""
+    if backend == "sqlite":
+        action = "BEGIN SELECT RAISE(IGNORE); END"
+    else:
+        project.rows(
+            "CREATE OR REPLACE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN RETURN NULL; END'"
+        )
+        action = "FOR EACH ROW EXECUTE FUNCTION nothing()"
+    project.rows(f"CREATE TRIGGER no_{event} BEFORE {event} ON {table} {action}")
+
+
+def test_a_swallowed_change_is_reported_with_the_applications_table(
+    made: Made, backend: str
+) -> None:
+    """The table that has the trigger is named, not that of Clarinet."""
+    project = made(*tables())
+    mapped(project)
+    add_users(project)
+    age = "'2020-01-01 00:00:00.000000'"
+    add_token(project, age if backend == "sqlite" else f"CAST({age} AS timestamptz)")
+    for event, table in (("UPDATE", "users"), ("DELETE", "access_tokens")):
+        swallow(project, backend, event, table)
+    for words in (("deactivate", BOB), ("promote", BOB), ("set-email", BOB, "bo@example.org")):
+        result = project.run("admin", *words)
+        assert (result.code, "a trigger or rule on users prevented" in result.stderr) == (1, True)
+    result = project.run("session", "revoke-user", ADA)
+    assert "error: a trigger or rule on access_tokens prevented" in result.stderr
+    result = project.run("session", "cleanup")
+    expected = "1 stale session was not deleted; check triggers and rules on access_tokens"
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "reason"),
+    [
+        ("RAISE(IGNORE)", ExitCode.FAILURE, "prevented the deletion of 1 of the backup's sessions"),
+        ("RAISE(ABORT, 'no')", ExitCode.CONFLICT, "refuses to delete sessions of the backup"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_backup_whose_sessions_a_trigger_keeps_is_not_restored(
+    made: Made, action: str, code: ExitCode, reason: str
+) -> None:
+    """No report says that sessions were revoked that are live after the restoration."""
+    project = made(*tables())
+    mapped(project)
+    add_users(project)
+    add_token(project, "strftime('%Y-%m-%d %H:%M:%f000')")
+    trigger = f"CREATE TRIGGER t BEFORE DELETE ON access_tokens BEGIN SELECT {action}; END"
+    project.rows(trigger)
+    copy = str(project.directory / "copy.db")
+    assert project.run("db", "backup", copy).code == 0
+    project.rows("DROP TRIGGER t")
+    project.rows("DELETE FROM access_tokens")
+    refused = project.run("db", "restore", copy, "--yes")
+    assert (refused.code, reason in refused.stderr) == (code, True)
+    assert "--keep-sessions" in refused.stderr
+    assert project.rows("SELECT count(*) FROM access_tokens") == [(0,)]
+    assert project.run("db", "restore", copy, "--yes", "--keep-sessions").code == 0
+    assert project.rows("SELECT count(*) FROM access_tokens") == [(1,)]
+
+
+def test_names_stay_as_they_are_in_tables_and_statements(made: Made) -> None:
+    """Underscores, dots, upper case: a name can be copied, and the statement be run."""
+    project = made(
+        'CREATE TABLE "My_Users.v2" (id {id} PRIMARY KEY, {account})',
+        'CREATE TABLE "AccessToken" (token varchar(43) PRIMARY KEY, "createdAt" {instant}'
+        ' NOT NULL, "userId" {id} NOT NULL REFERENCES "My_Users.v2"(id))',
+    )
+    mapped(project)
+    assert "\ntables My_Users.v2 " in project.run("db", "status").stdout
+    findings = project.json("doctor", "--only", "schema")
+    hints = [item["hint"] for item in findings if item["check"] == "application-indexes"]
+    assert len(hints) == 2
+    for hint in hints:
+        project.rows(hint.partition(": ")[2])
+    findings = project.json("doctor", "--only", "schema")
+    indexes = [item for item in findings if item["check"] == "application-indexes"]
+    assert [item["status"] for item in indexes] == ["ok"]

@@ -10,7 +10,7 @@ from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
-from clarinet_cli.services.accounts.resolve import as_stored, normalise_email
+from clarinet_cli.services.accounts.resolve import as_stored, known_roles_hint, normalise_email
 from clarinet_cli.settings import Settings
 
 SOURCE_HINT = (
@@ -99,7 +99,7 @@ def check_roles(
     """
     for row in declared:
         if missing := [name for name in row.roles or () if name not in roles]:
-            hint = f"roles: {', '.join(sorted(roles))}"
+            hint = known_roles_hint(roles)
             errors.add(row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint))
 
 

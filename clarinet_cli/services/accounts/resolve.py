@@ -1,7 +1,7 @@
 """Resolving accounts, roles and addresses that operators name."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -90,6 +90,15 @@ def storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def known_roles_hint(names: Collection[str]) -> str:
+    """Return the hint that lists the roles that can be granted.
+
+    Args:
+        names: Their names.
+    """
+    return f"roles: {', '.join(sorted(names))}" if names else "there are no roles yet"
+
+
 async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
     """Refuse roles that do not exist.
 
@@ -101,7 +110,7 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
     known = await repository.names() if wanted else set()
     if missing := sorted(wanted - known):
         raise NOT_FOUND.with_context(
-            f"no role {', '.join(map(repr, missing))}", hint=f"roles: {', '.join(sorted(known))}"
+            f"no role {', '.join(map(repr, missing))}", hint=known_roles_hint(known)
         )
 
 

@@ -21,12 +21,13 @@ from clarinet_cli.database.sqlite_files import (
     open_sqlite,
     raise_if_stopped,
 )
-from clarinet_cli.exceptions import BUSY, CONFLICT, NO_SPACE
+from clarinet_cli.exceptions import BUSY, CONFLICT, NO_SPACE, PREVENTED
 from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
+KEEP_HINT = "--keep-sessions restores them; 'session revoke-all' ends them afterwards"
 PAGES_PER_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 MAX_RESTARTS = 3
@@ -177,28 +178,35 @@ def copy_database(
     )
 
 
-def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> int:
-    """Change a copy that is about to be restored, and return how many sessions were deleted.
+def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> None:
+    """Change a copy that is about to be restored.
 
     Args:
         path: The copy, which nobody else uses.
         delete_sessions: The table whose rows are deleted; None: none.
 
     Raises:
-        ConflictError: Rows of other tables refer to sessions.
+        ConflictError: Rows of other tables refer to sessions, or a trigger refuses.
+        PreventedError: A trigger has kept sessions.
     """
     with open_sqlite(path, READ_WRITE) as connection:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         try:
             if delete_sessions is None:
-                return 0
-            return sqlite_file_queries.delete_sessions(connection, delete_sessions)
+                return
+            kept = sqlite_file_queries.delete_sessions(connection, delete_sessions)
         except sqlite3.IntegrityError as error:
-            raise CONFLICT.with_context(
-                "rows of other tables refer to sessions of the backup",
-                hint="--keep-sessions restores them; 'session revoke-all' ends them afterwards",
-            ) from error
+            reason = "rows of other tables refer to sessions of the backup"
+            if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+                reason = f"a trigger on {delete_sessions} refuses to delete sessions of the backup"
+            raise CONFLICT.with_context(reason, hint=KEEP_HINT) from error
+    if kept:
+        raise PREVENTED.with_context(
+            f"a trigger on {delete_sessions} prevented the deletion of {kept} of the backup's "
+            "sessions",
+            hint=KEEP_HINT,
+        )
 
 
 def page_size(

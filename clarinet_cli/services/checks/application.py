@@ -44,12 +44,10 @@ async def check_application_indexes(context: DoctorContext) -> list[Problem]:
     return [
         Problem(
             "warning",
-            f"no index on {table}.{name}: {costs[key]}",
-            INDEX_HINT.format(f"CREATE INDEX ON {table} ({name})")
-            if context.file is None
-            else INDEX_HINT.format(f"CREATE INDEX ix_{table}_{name} ON {table} ({name})"),
+            f"no index on {column}: {costs[key]}",
+            INDEX_HINT.format(statement),
         )
-        for key, table, name in missing
+        for key, column, statement in missing
     ]
 
 

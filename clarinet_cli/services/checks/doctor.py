@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Optional
 
+from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.results import CheckRow, Finding
 from clarinet_cli.services.checks import (
@@ -43,7 +45,17 @@ SETTINGS = "values"
 
 def list_checks() -> list[CheckRow]:
     """Return all checks, in the order in which they are reported."""
-    return [CheckRow(check.name, check.group.value, check.description) for check in CHECKS]
+    return [CheckRow(check.name, check.group.value, _listed(check)) for check in CHECKS]
+
+
+def _listed(check: Check) -> str:
+    """Return a description that names the tables a check is made for, unless it is for all."""
+    own = Capabilities()
+    if not check.applies(own):
+        return f"{check.description} (only for applications)"
+    if not check.applies(replace(own, own_schema=False)):
+        return f"{check.description} (only for the tables of Clarinet)"
+    return check.description
 
 
 def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -> list[Check]:

@@ -251,6 +251,29 @@ class _Reading:
         elif column is not None:
             self.values |= {"roles": "column", "role_column": column}
             self.found.append(f"{self.users.fullname}.{column} is a role")
+        else:
+            self._other_roles()
+
+    def _other_roles(self) -> None:
+        """Find what may be roles of accounts, in a form that no mapping describes."""
+        for key in self.users.keys:
+            if shapes.may_be_roles(key.table[1]):
+                self.doubts.append(
+                    f"roles: {self.users.fullname}.{', '.join(key.columns)} refers to "
+                    f"{key.table[1]}, and a mapping has no roles by their keys in an account"
+                )
+        for table in self.tables:
+            if table.refers_to(self.users) and shapes.links_to_roles(table):
+                self.doubts.append(
+                    f"roles: {table.fullname} may link accounts to roles, and no key or unique "
+                    "index of it is of an account and a role"
+                )
+        name = shapes.named(self.users, shapes.ROLE_COLUMNS)
+        if name is not None:
+            self.doubts.append(
+                f"roles: {self.users.fullname}.{name} is of the type "
+                f"{self.users.columns[name].kind} and not the name of a role"
+            )
 
     def _further_columns(self) -> None:
         known = set(self.values["user_columns"].values())

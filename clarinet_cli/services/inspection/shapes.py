@@ -148,12 +148,22 @@ def id_form(column: CatalogueColumn) -> Optional[str]:
     return {DASHED_LENGTH: "uuid-dashed", HEX_LENGTH: "uuid-hex"}.get(column.length or 0, "text")
 
 
+def may_be_roles(name: str) -> bool:
+    """Return whether a table may have to do with roles, by its name."""
+    return any(word in name.lower() for word in ROLE_WORDS)
+
+
+def links_to_roles(table: CatalogueTable) -> bool:
+    """Return whether a table refers to one of roles."""
+    return any(may_be_roles(key.table[1]) for key in table.keys)
+
+
 def role_links(tables: Sequence[CatalogueTable], users: CatalogueTable) -> list[RoleLink]:
     """Return the tables that link accounts to roles: two columns in a key, one of an account."""
     found: list[RoleLink] = []
     for table in tables:
         keys = table.refers_to(users)
-        if len(keys) != 1 or not any(word in table.name.lower() for word in ROLE_WORDS):
+        if len(keys) != 1 or not may_be_roles(table.name):
             continue
         user_id = keys[0].columns[0]
         pairs = [pair for pair in table.unique if user_id in pair and len(pair) == len(("u", "r"))]

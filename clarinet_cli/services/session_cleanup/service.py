@@ -15,6 +15,8 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.exceptions import UnreachableError
+from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.repositories.base import tables_of
 from clarinet_cli.repositories.purge import PurgeStrategy
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import CleanupReport
@@ -198,9 +200,9 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
             choose = partial(choose_counting_strategy, run.transactions.session)
             invalid = (await _scan(run.transactions, choose)).invalid or 0
     if remaining and run.reached_end and not run.locked_batches:
-        logger.warning(
-            f"{remaining} stale sessions were not deleted; check triggers and rules on access_token"
-        )
+        table = tables_of(run.transactions.session.get_bind().dialect).reported(SESSIONS)
+        noun = "stale session was" if remaining == 1 else "stale sessions were"
+        logger.warning(f"{remaining} {noun} not deleted; check triggers and rules on {table}")
     if invalid:
         logger.warning(
             f"kept {invalid} sessions with an unreadable timestamp: "
