@@ -8,6 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from clarinet_cli.exceptions import PreventedError
 from clarinet_cli.models import Role, RoleLink, User
 from clarinet_cli.models.mapped import mapped_tables
 from clarinet_cli.repositories.base import BaseRepository, batches, execute_dml
@@ -76,10 +77,18 @@ class RoleRepository(BaseRepository[Role]):
         if self._mapped is not None:
             from clarinet_cli.repositories.mapped_roles import MappedRoles
 
-            await MappedRoles(self.session, self._mapped).grant(user_id, names)
+            granted = list(names)
+            await MappedRoles(self.session, self._mapped).grant(user_id, granted)
+            expected = set(granted[-1:] if self.is_single else granted)
+            if not expected <= await self.of_user(user_id):
+                raise self._prevented_by_place()
             return
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
+
+    def _prevented_by_place(self) -> PreventedError:
+        """Return the error for a change of an application's roles that a trigger put back."""
+        return self.prevented_error(User if self.is_single else RoleLink)
 
     async def grant_many(self, links: Sequence[tuple[UUID, str]]) -> None:
         """Grant roles to many users, as pairs of a user id and a role name; see ``grant``."""
@@ -118,7 +127,10 @@ class RoleRepository(BaseRepository[Role]):
         if self._mapped is not None:
             from clarinet_cli.repositories.mapped_roles import MappedRoles
 
-            await MappedRoles(self.session, self._mapped).revoke(user_id, names)
+            revoked = set(names)
+            await MappedRoles(self.session, self._mapped).revoke(user_id, revoked)
+            if revoked & await self.of_user(user_id):
+                raise self._prevented_by_place()
             return
         await self.remove_where(
             col(RoleLink.user_id) == user_id,

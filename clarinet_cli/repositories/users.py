@@ -297,6 +297,8 @@ class UserRepository(BaseRepository[User]):
             from clarinet_cli.repositories.mapped_users import mark_deleted
 
             await mark_deleted(self.session, tables, user_id)
+            if await self.count(ID == user_id):  # a trigger has put it back
+                raise self.prevented_error()
 
 
 @event.listens_for(User, "after_update")

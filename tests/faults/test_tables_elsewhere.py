@@ -258,3 +258,16 @@ def test_the_clean_up_drops_no_partition(many: Project) -> None:
     assert many.tokens() == {"live-" + "a" * 30}
     left = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'access_token'::regclass"
     assert many.rows(left) == [(4,)]
+
+
+@pytest.mark.parametrize("kind", [as_partitions_by_expiry, as_half_a_parent], ids=["parts", "heir"])
+def test_sessions_of_all_parts_are_restored_with_the_accounts(many: Project, kind: Any) -> None:
+    """A restoration of the accounts alone brings each session, or none."""
+    kind(many)
+    copy = str(many.directory / "copy.dump")
+    assert many.run("db", "backup", copy).code == 0
+    many.rows("DELETE FROM access_token")
+    many.json("db", "restore", copy, "--accounts-only", "--yes", "--keep-sessions")
+    assert many.count("access_token") == 61
+    many.json("db", "restore", copy, "--accounts-only", "--yes")
+    assert many.count("access_token") == 0

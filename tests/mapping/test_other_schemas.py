@@ -538,3 +538,40 @@ def test_names_stay_as_they_are_in_tables_and_statements(made: Made) -> None:
     findings = project.json("doctor", "--only", "schema")
     indexes = [item for item in findings if item["check"] == "application-indexes"]
     assert [item["status"] for item in indexes] == ["ok"]
+
+
+@pytest.mark.parametrize("roles", ["column", "link"])
+def test_a_change_that_a_trigger_puts_back_is_an_error(
+    made: Made, backend: str, roles: str
+) -> None:
+    """A role that was not granted and an account that was not deleted are no successes."""
+    column = ", deleted_at {instant}" + (", role varchar(20)" if roles == "column" else "")
+    links = (
+        "CREATE TABLE user_roles (user_id {id} NOT NULL REFERENCES users(id),"
+        " role varchar(20) NOT NULL, PRIMARY KEY (user_id, role))"
+    )
+    project = made(*tables(column), *([links] if roles == "link" else []))
+    mapped(project)
+    add_users(project)
+    undo = "UPDATE users SET deleted_at = NULL WHERE deleted_at IS NOT NULL"
+    undo_role = "UPDATE users SET role = NULL WHERE role IS NOT NULL"
+    if roles == "link":
+        undo_role = "DELETE FROM user_roles"
+    event = "UPDATE ON users" if roles == "column" else "INSERT ON user_roles"
+    for number, (place, statement) in enumerate(
+        (("UPDATE ON users", undo), (event, undo_role)), start=1
+    ):
+        action = f"BEGIN {statement}; END"
+        if backend == "postgresql":
+            project.rows(
+                f"CREATE FUNCTION undo{number}() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$BEGIN {statement}; RETURN NULL; END$$"
+            )
+            action = f"FOR EACH ROW EXECUTE FUNCTION undo{number}()"
+        project.rows(f"CREATE TRIGGER undo{number} AFTER {place} {action}")
+    place = "users" if roles == "column" else "user_roles"
+    result = project.run("admin", "grant-role", BOB, "editor")
+    assert (result.code, f"a trigger or rule on {place} prev" in result.stderr) == (1, True), result
+    result = project.run("admin", "delete", BOB, "--soft", "--yes")
+    assert (result.code, "a trigger or rule on users prev" in result.stderr) == (1, True), result
+    assert emails(project) == {ADA, BOB}

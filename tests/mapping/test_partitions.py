@@ -2,10 +2,12 @@
 
 import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from tests.mapping.applications import ANSWERS
+from tests.mapping.applications import ANSWERS, database, mapped
+from tests.postgres import PostgresServer
 from tests.support import Project
 
 DEAD, LIVE = 3000, 7
@@ -72,3 +74,51 @@ def test_sessions_of_all_partitions_are_administered(shop: Project) -> None:
     vacuum = shop.json("db", "vacuum", "--full", "--yes")
     assert vacuum["bytes_before"] > 200_000 > vacuum["bytes_after"]
     assert shop.json("session", "revoke-all", "--yes")["sessions_revoked"] == LIVE
+
+
+PARTITIONED = """
+CREATE TABLE sessions (token varchar(43), created_at timestamptz NOT NULL,
+    user_id uuid NOT NULL REFERENCES "user" (id), PRIMARY KEY (token, created_at))
+    PARTITION BY RANGE (created_at);
+CREATE TABLE early PARTITION OF sessions FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
+CREATE TABLE "Later On" PARTITION OF sessions DEFAULT PARTITION BY HASH (token);
+CREATE TABLE half PARTITION OF "Later On" FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE other_half PARTITION OF "Later On" FOR VALUES WITH (MODULUS 2, REMAINDER 1)
+"""
+INHERITED = """
+CREATE TABLE sessions (token varchar(43) PRIMARY KEY, created_at timestamptz NOT NULL,
+    user_id uuid NOT NULL REFERENCES "user" (id));
+CREATE TABLE archived (archived_at timestamptz) INHERITS (sessions)
+"""
+FILLED = """
+INSERT INTO "user" SELECT gen_random_uuid(), 'a@example.org', 'x', true, true, true;
+INSERT INTO {table} (token, created_at, user_id)
+SELECT md5(i::text), now() - i * interval '1 minute', id FROM "user", generate_series(0, 9) i
+"""
+
+
+@pytest.mark.parametrize(
+    ("schema", "table"),
+    [(PARTITIONED, "sessions"), (INHERITED, "archived")],
+    ids=["partitions", "heirs"],
+)
+def test_sessions_in_parts_of_their_table_are_not_restored(
+    schema: str, table: str, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """The rows of partitions and heirs are sessions: they are counted, and left out."""
+    account = SCHEMA.split(";")[1].replace("auth.", "")
+    script = ";".join((account, schema, FILLED.format(table=table)))
+    with database(script, tmp_path / "app", postgres) as project:
+        mapped(project)
+        copy = str(tmp_path / "copy.dump")
+        assert project.json("db", "backup", copy)["rows"]["sessions"] == 10
+        project.rows("DROP TABLE sessions CASCADE")
+        project.rows('DROP TABLE "user"')
+        planned = project.json("db", "restore", copy, "--dry-run", "--keep-sessions")
+        assert (planned["rows"]["sessions"], planned["sessions_revoked"]) == (10, 0)
+        planned = project.json("db", "restore", copy, "--dry-run")
+        assert (planned["rows"]["sessions"], planned["sessions_revoked"]) == (0, 10)
+        report = project.json("db", "restore", copy, "--yes")
+        assert (report["rows"]["sessions"], report["sessions_revoked"]) == (0, 10)
+        assert project.rows("SELECT count(*) FROM sessions") == [(0,)]
+        assert project.rows('SELECT count(*) FROM "user"') == [(1,)]

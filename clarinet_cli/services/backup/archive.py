@@ -4,14 +4,14 @@ import asyncio
 import re
 from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, ClarinetError
-from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
+from clarinet_cli.models import VERSION_TABLE
 from clarinet_cli.models.mapped import StoredTables
 from clarinet_cli.services.backup.postgresql import (
     Program,
@@ -23,7 +23,11 @@ from clarinet_cli.services.backup.postgresql import (
 CHUNK_BYTES = 1 << 20
 CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
 ENTRY = re.compile(r"^\d+; \d+ \d+ ([A-Z][A-Z ]*[A-Z]) (\S+) (.*) (\S+)$", re.MULTILINE)
-COPY = re.compile(rb'^COPY (?:(?:"([^"]+)"|(\w+))\.)?(?:"([^"]+)"|(\w+)) \((.*)\) FROM stdin;$')
+NAME = rb'(?:(?:"([^"]+)"|(\w+))\.)?(?:"([^"]+)"|(\w+))'
+CREATE = re.compile(rb"^CREATE (?:UNLOGGED |FOREIGN )?TABLE " + NAME + rb" \(")
+INHERITS = re.compile(rb"^INHERITS \((.*)\)")
+ATTACH = re.compile(rb"^ALTER TABLE (?:ONLY )?" + NAME + rb" ATTACH PARTITION " + NAME + rb" ")
+COPY = re.compile(rb"^COPY " + NAME + rb" \((.*)\) FROM stdin;$")
 END_OF_ROWS = rb"\."
 NULL = r"\N"
 ESCAPES = re.compile(r"\\(.)", re.DOTALL)
@@ -34,6 +38,9 @@ HEADER_BYTES = 4096
 # Behind the name of the database, each as 0, its length in four bytes, and its text: the
 # versions of the server and of pg_dump.
 VERSIONS = re.compile(rb"\0.\0{3}[^\0]+\0.\0{3}\d[^\0]*\0.\0{3}(\d+(?:\.\d+)?)", re.DOTALL)
+
+
+TableKey = tuple[Optional[str], str]  # schema and table
 
 
 class Rows(NamedTuple):
@@ -51,22 +58,40 @@ class RowCounts:
 
     Attributes:
         by_table: By schema and table.
+        children: The partitions of a table, and those that inherit from it, likewise.
     """
 
-    by_table: Counter[tuple[Optional[str], str]]
+    by_table: Counter[TableKey]
+    children: dict[TableKey, set[TableKey]] = field(default_factory=dict)
 
     def of(self, tables: StoredTables, table: str) -> int:
-        """Return the rows of a table, in any schema unless the tables name one.
+        """Return the rows of a table and its parts, in any schema unless the tables name one.
 
         Args:
             tables: The tables of accounts, roles and sessions.
             table: The name of the Clarinet table.
         """
-        return sum(
-            count
-            for (schema, name), count in self.by_table.items()
+        return sum(self.by_table[part] for part in self.parts(tables, table))
+
+    def parts(self, tables: StoredTables, table: str) -> set[TableKey]:
+        """Return where the rows of a table are: itself, its partitions, and those of these.
+
+        Args:
+            tables: The tables of accounts, roles and sessions.
+            table: The name of the Clarinet table.
+        """
+        found: set[TableKey] = set()
+        following = [
+            (schema, name)
+            for schema, name in {*self.by_table, *self.children}
             if name == tables.names[table] and tables.schema in (None, schema)
-        )
+        ]
+        while following:
+            part = following.pop()
+            if part not in found:
+                found.add(part)
+                following += self.children.get(part, ())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +115,20 @@ class Contents:
         ours = (*tables.names.values(), VERSION_TABLE)
         return sum(kind == "TABLE" and name not in ours for kind, name in self.entries)
 
-    def without_sessions(self, tables: StoredTables) -> str:
-        """Return the listing without the rows of sessions, as ``--use-list`` takes it."""
+    def without_sessions(self, tables: StoredTables, parts: Collection[TableKey]) -> str:
+        """Return the listing without the rows of sessions, as ``--use-list`` takes it.
+
+        Args:
+            tables: The tables of accounts, roles and sessions.
+            parts: The tables that the rows are in.
+        """
 
         def is_of_sessions(line: str) -> bool:
             match = ENTRY.match(line)
-            if match is None or match[1] != TABLE_DATA or match[3] != tables.sessions:
+            if match is None or match[1] != TABLE_DATA:
                 return False
-            return tables.schema in (None, match[2])
+            is_table = match[3] == tables.sessions and tables.schema in (None, match[2])
+            return is_table or (match[2], match[3]) in parts
 
         lines = self.listing.splitlines(keepends=True)
         return "".join(line for line in lines if not is_of_sessions(line))
@@ -130,22 +161,27 @@ async def read_contents(program: Program, path: Path) -> Contents:
 
 
 async def read_rows(
-    program: Program, path: Path, *, clarinet_only: bool = False
+    program: Program,
+    path: Path,
+    *,
+    only: Collection[str] = (),
+    children: Optional[dict[TableKey, set[TableKey]]] = None,
 ) -> AsyncIterator[Rows]:
     """Read an archive to its end, and yield the rows of all tables in it.
 
     Args:
         program: A ``pg_restore``.
         path: The archive.
-        clarinet_only: Read the four Clarinet tables and nothing else.
+        only: Read the rows of the tables of these names, and nothing else.
+        children: Gets the partitions and heirs of each table, unless *only* is given.
 
     Raises:
         CheckFailedError: The archive is damaged.
         ClarinetError: A newer ``pg_dump`` wrote it.
     """
-    wanted = ["--data-only", *(f"--table={name}" for name in TABLE_NAMES)] if clarinet_only else []
+    wanted = ["--data-only", *(f"--table={name}" for name in only)] if only else []
     arguments = [*wanted, "--file=-", str(path)]
-    parser = _Parser()
+    parser = _Parser({} if children is None else children)
     async with start_program(program, arguments, {}, stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
         assert process.stderr is not None  # noqa: S101 - for the type checker
@@ -165,13 +201,14 @@ async def count_rows(program: Program, path: Path) -> tuple["RowCounts", Optiona
         CheckFailedError: The archive is damaged.
         ClarinetError: A newer ``pg_dump`` wrote it.
     """
-    counts: Counter[tuple[Optional[str], str]] = Counter()
+    counts: Counter[TableKey] = Counter()
+    children: dict[TableKey, set[TableKey]] = {}
     revisions: list[str] = []
-    async for rows in read_rows(program, path):
+    async for rows in read_rows(program, path, children=children):
         counts[rows.schema, rows.table] += len(rows.lines)
         if rows.table == VERSION_TABLE:
             revisions += [str(value) for line in rows.lines for value in parse_copy_row(line)]
-    return RowCounts(counts), ", ".join(sorted(revisions)) or None
+    return RowCounts(counts, children), ", ".join(sorted(revisions)) or None
 
 
 def parse_copy_row(line: bytes) -> list[Optional[str]]:
@@ -186,12 +223,14 @@ def _unescape(escaped: re.Match[str]) -> str:
 
 @dataclass(slots=True)
 class _Parser:
-    """Finds rows in the script of an archive."""
+    """Finds rows in the script of an archive, and which table is a part of which."""
 
+    children: dict[TableKey, set[TableKey]]
     _rest: bytes = b""
     _schema: Optional[str] = None
     _table: Optional[str] = None
     _columns: list[str] = field(default_factory=list)
+    _created: TableKey = (None, "")
 
     def feed(self, chunk: bytes) -> list[Rows]:
         """Return the rows that end in a piece of the script."""
@@ -210,11 +249,25 @@ class _Parser:
 
     def _begin(self, line: bytes, found: list[Rows]) -> None:
         if match := COPY.match(line):
-            schema, table = (match[1] or match[2]), (match[3] or match[4])
-            self._schema = schema.decode() if schema else None
-            self._table = table.decode()
+            self._schema, self._table = _table_key(match)
             self._columns = [name.strip('"') for name in match[5].decode().split(", ")]
             found.append(Rows(self._schema, self._table, self._columns, []))
+        elif match := CREATE.match(line):
+            self._created = _table_key(match)
+        elif match := INHERITS.match(line):
+            for parent in re.finditer(NAME, match[1]):
+                self.children.setdefault(_table_key(parent), set()).add(self._created)
+        elif match := ATTACH.match(line):
+            child = _decoded(match[5] or match[6], match[7] or match[8])
+            self.children.setdefault(_table_key(match), set()).add(child)
+
+
+def _table_key(match: re.Match[bytes]) -> TableKey:
+    return _decoded(match[1] or match[2], match[3] or match[4])
+
+
+def _decoded(schema: Optional[bytes], table: bytes) -> TableKey:
+    return schema.decode() if schema else None, table.decode()
 
 
 def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> ClarinetError:

@@ -73,9 +73,9 @@ async def restore_accounts(
 async def _read_backup_rows(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
     """Yield the rows of the Clarinet tables in a backup of any kind."""
     if backup.reader is not None:
-        async for _, table, columns, lines in read_rows(
-            backup.reader, backup.path, clarinet_only=True
-        ):
+        only = {*TABLE_NAMES, *(name for _, name in backup.session_parts)}
+        async for schema, name, columns, lines in read_rows(backup.reader, backup.path, only=only):
+            table = SESSIONS if (schema, name) in backup.session_parts else name
             if table in TABLE_NAMES:
                 values = [
                     account_copy.typed_row(table, columns, parse_copy_row(line)) for line in lines

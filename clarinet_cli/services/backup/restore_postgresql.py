@@ -66,7 +66,8 @@ async def restore_archive(
     with connection_variables(url, encrypted=encrypted) as variables:
         variables = {**variables, "PGAPPNAME": application}
         async with start_program(program, arguments, variables, stdin=PIPE) as process:
-            listing = backup.archive.without_sessions(stored_tables_of(settings)).encode()
+            tables = stored_tables_of(settings)
+            listing = backup.archive.without_sessions(tables, backup.session_parts).encode()
             end = asyncio.ensure_future(process.communicate(listing))
             try:
                 await _wait_with_lock_timeout(settings, end, application, lock_timeout)

@@ -11,10 +11,10 @@ from clarinet_cli.database.sqlite_files import IMMUTABLE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
 from clarinet_cli.models import VERSION_TABLE
-from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
+from clarinet_cli.models.mapped import OWN_TABLES, SESSIONS, StoredTables
 from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.results import BackupContents
-from clarinet_cli.services.backup.archive import Contents, count_rows, read_contents
+from clarinet_cli.services.backup.archive import Contents, TableKey, count_rows, read_contents
 from clarinet_cli.services.backup.files import file_errors
 from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
 from clarinet_cli.services.backup.sqlite_checks import verify_copy
@@ -46,6 +46,7 @@ class Backup:
         contents: What it holds.
         archive: Of PostgreSQL: its table of contents.
         reader: Of PostgreSQL: a program that can read it.
+        session_parts: Of PostgreSQL: the tables that sessions are in, by schema and name.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Backup:
     contents: BackupContents
     archive: Optional[Contents] = None
     reader: Optional[Program] = None
+    session_parts: frozenset[TableKey] = frozenset()
 
 
 async def read_backup(settings: Settings, path: Path) -> Backup:
@@ -194,4 +196,5 @@ async def _read_archive(path: Path, tables: StoredTables) -> Backup:
         made_at=archive.made_at,
         other_tables=archive.other_tables(tables),
     )
-    return Backup(path, Kind.POSTGRESQL, contents, archive, reader)
+    parts = counts.parts(tables, SESSIONS) if tables.sessions else ()
+    return Backup(path, Kind.POSTGRESQL, contents, archive, reader, frozenset(parts))
