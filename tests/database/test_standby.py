@@ -134,6 +134,11 @@ def test_a_new_database_is_refused_too(standby: Project, pair: tuple[ReplicaPair
     result = project.run("db", "init", "--password-stdin", stdin=PASSWORD)
     assert result.code == 7, result
     assert "the server is a standby" in result.stderr
+    with terminal(project, "db", "init") as shown:
+        code = shown.end()
+    assert code == 7
+    assert shown.text.startswith("error: ")
+    assert "assword" not in shown.text
 
 
 TARGETS: dict[str, tuple[bool, Any]] = {
