@@ -124,7 +124,7 @@ def test_an_unquoted_password_is_no_list_of_hosts(tmp_path: Path) -> None:
     url_in(tmp_path, "postgresql://u:p@s3,cret@db/app")
     for words in (["db", "status"], ["config", "show"]):
         result = run_in_process(["-C", str(tmp_path), *words])
-        assert "s3" not in result.stdout + result.stderr
+        assert "s3" not in (result.stdout + result.stderr).replace(str(tmp_path), "")
 
 
 @pytest.fixture
