@@ -9,6 +9,9 @@ from typing import Optional
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of items done so far and the total."""
 
+PhaseCallback = Callable[[int, int, str], None]
+"""Called with the number of items done so far, the total, and the name of the work."""
+
 STDIO = "-"  # as a file name: standard input or output
 MEGABYTE = 10**6
 SETTLE_SECONDS = 1.0  # for log-ins in progress during a change

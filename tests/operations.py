@@ -24,7 +24,7 @@ from clarinet_cli.services.sessions import revoke_all as revoke_all_operations
 from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, UnitOfWork, open_database, unit_of_work
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import ANY_SESSION, SessionFilter, StateName
+from clarinet_cli.types import ANY_SESSION, PhaseCallback, SessionFilter, StateName
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,10 +119,13 @@ async def apply_accounts(
     plan: apply.ApplyPlan,
     *,
     late: Optional[ConcurrentLogins] = None,
+    progress: PhaseCallback = lambda done, total, phase: None,
 ) -> list[AppliedAccount]:
     """Apply a file."""
     async with open_database(settings) as database:
-        return await apply.apply_accounts(database, declared, plan, concurrent_logins=late)
+        return await apply.apply_accounts(
+            database, declared, plan, progress=progress, concurrent_logins=late
+        )
 
 
 async def revoke_late_logins(settings: Settings, late: ConcurrentLogins) -> None:

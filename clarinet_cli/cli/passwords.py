@@ -98,7 +98,9 @@ def require_password(runtime: Runtime, given: Optional["NewPassword"], email: st
 def _configured_password(settings: "Settings", email: str) -> Optional[str]:
     from clarinet_cli.services.accounts.resolve import first_admin_email
 
-    if settings.admin_password is None or email.lower() != first_admin_email(settings).lower():
+    if settings.admin_password is None or not settings.names_admin:
+        return None
+    if email.lower() != first_admin_email(settings).lower():
         return None
     return settings.admin_password.get_secret_value()
 

@@ -4,15 +4,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Optional, Protocol
 
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.types import ProgressCallback
 
 PROGRESS_LINE_SECONDS = 30.0
 
 
+class ProgressUpdate(Protocol):
+    """Shows the progress of work."""
+
+    def __call__(self, done: int, total: int, phase: Optional[str] = None) -> None:
+        """Show it.
+
+        Args:
+            done: The number of items done so far.
+            total: The number of all.
+            phase: The name of the work, where it has several parts.
+        """
+
+
 @contextmanager
-def progress(runtime: Runtime, label: str) -> Iterator[ProgressCallback]:
+def progress(runtime: Runtime, label: str) -> Iterator[ProgressUpdate]:
     """Yield a callback for the number done and the total.
 
     It shows a bar with the rate and the time left when standard error is a terminal, else
@@ -20,7 +33,7 @@ def progress(runtime: Runtime, label: str) -> Iterator[ProgressCallback]:
 
     Args:
         runtime: The context of the run.
-        label: The name of the work.
+        label: The name of the work, unless the callback gets another.
     """
     if not sys.stderr.isatty() or runtime.writer.quiet:
         yield _line_progress(runtime, label)
@@ -30,26 +43,30 @@ def progress(runtime: Runtime, label: str) -> Iterator[ProgressCallback]:
 
     text, rate = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
     columns = (text, BarColumn(), MofNCompleteColumn(), rate, Remaining())
-    began = monotonic()
+    phases: dict[Optional[str], float] = {}  # when each began
     console = runtime.writer.console(stderr=True)
     # Standard output stays the writer's: Rich would replace it by a stream without encoding.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        began = monotonic()
         task = bar.add_task(label, total=None, rate="")
 
-        def update(done: int, total: int) -> None:
-            rate = f"{done / max(monotonic() - began, 0.001):,.0f}/s"
+        def update(done: int, total: int, phase: Optional[str] = None) -> None:
+            if phase not in phases:
+                phases[phase] = began if phase is None else monotonic()
+                bar.reset(task, description=phase or label, rate="")
+            rate = f"{done / max(monotonic() - phases[phase], 0.001):,.0f}/s"
             bar.update(task, completed=done, total=total, rate=rate)
 
         yield update
 
 
-def _line_progress(runtime: Runtime, label: str) -> ProgressCallback:
+def _line_progress(runtime: Runtime, label: str) -> ProgressUpdate:
     last = monotonic()
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, phase: Optional[str] = None) -> None:
         nonlocal last
         if runtime.verbosity and monotonic() - last >= PROGRESS_LINE_SECONDS:
             last = monotonic()
-            runtime.writer.note(f"{label}: {done} of {total}")
+            runtime.writer.note(f"{phase or label}: {done} of {total}")
 
     return update

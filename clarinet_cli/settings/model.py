@@ -206,6 +206,12 @@ class Settings(BaseSettings):
         return self.admin_email or named
 
     @property
+    def names_admin(self) -> bool:
+        """Whether there is an address of the administrator; an application has no default."""
+        own = self.mapping == DEFAULT_MAPPING
+        return own or bool(self.admin_email) or "@" in self.admin_username
+
+    @property
     def file_log_level(self) -> str:
         """The level of the log file; ``debug`` turns the default into DEBUG."""
         return "DEBUG" if self.debug and self.log_level == "INFO" else self.log_level

@@ -145,6 +145,16 @@ def test_a_dry_run_changes_nothing(project: Project) -> None:
     assert everything(project) == before
 
 
+def test_the_table_of_a_dry_run_says_would_revoke(project: Project) -> None:
+    """As the other commands do; of a change it says 'sessions revoked'."""
+    populate(project)
+    path = file_of(project, [{"email": ADA, "is_active": False}])
+    for options, title in ((("--dry-run",), "would revoke"), ((), "sessions revoked")):
+        header = project.run("admin", "apply", path, *options).stdout.splitlines()[0]
+        assert f"  {title}  " in header
+        assert header.count("revoke") == 1
+
+
 def test_generated_passwords_are_told_once_and_quietly_with_their_account(project: Project) -> None:
     """With -q: nothing but a line an account, the address, a tab, the password."""
     rows = [{"email": f"user{n}@example.org"} for n in (1, 2)]

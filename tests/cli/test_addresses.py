@@ -187,3 +187,11 @@ class TestCreate:
         result = project.run("admin", "create", "ada", "--generate-password")
         assert result.code == ExitCode.USAGE
         assert "--username ada means ada@clarinet.ru" in result.stderr
+
+    @pytest.mark.parametrize("name", ["", "ada lovelace", "a,b"])
+    def test_what_gives_no_address_gets_no_hint(self, project: Project, name: str) -> None:
+        """Only a name that --username takes is suggested for it."""
+        result = project.run("admin", "create", name, "--generate-password")
+        assert result.code == ExitCode.USAGE
+        assert "is not an e-mail address" in result.stderr
+        assert "--username" not in result.stderr

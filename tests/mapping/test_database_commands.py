@@ -214,10 +214,44 @@ def test_the_first_superuser_is_created(app: Project, name: str) -> None:
     assert (row["email"], row["is_superuser"]) == (ADA, True)
 
 
+@pytest.mark.parametrize("name", ["official-sqlite", "plural-int-pg"])
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["", "dry run"])
+@pytest.mark.parametrize("words", ["db init --admin-only", "admin ensure", "admin create"])
+def test_an_application_has_no_administrator_by_default(
+    app: Project, words: str, dry_run: tuple[str, ...]
+) -> None:
+    """The server's own address is at a domain of others, who would get its mail."""
+    mapped(app)
+    environment = {"CLARINET_ADMIN_PASSWORD": PASSWORD}
+    result = app.run(*words.split(), *dry_run, env=environment)
+    assert result.code == ExitCode.USAGE, result
+    assert "the settings have no admin_email" in result.stderr
+    assert "CLARINET_ADMIN_EMAIL" in result.stderr
+    assert app.json("admin", "list", "--all") == []
+
+
+@pytest.mark.parametrize("name", ["official-sqlite", "plural-int-pg"])
+def test_a_name_gets_no_domain_of_the_server(app: Project) -> None:
+    """Neither an account nor a hint is at the domain of the Clarinet server."""
+    mapped(app)
+    for words in (["--username", "ada"], ["ada"]):
+        result = app.run("admin", "create", *words, "--generate-password")
+        assert result.code == ExitCode.USAGE, result
+        assert "clarinet.ru" not in result.stderr
+    assert app.json("admin", "list", "--all") == []
+    assert app.run("admin", "create", "--username", ADA, "--generate-password").code == 0
+    for words in ([], ["--username", "nobody"]):
+        result = app.run("admin", "reset-password", *words, "--generate-password")
+        assert result.code == (ExitCode.NOT_FOUND if words else ExitCode.USAGE), result
+        assert "clarinet.ru" not in result.stderr
+    assert f"superusers: {ADA}" in app.run("admin", "reset-password").stderr
+
+
 def test_a_password_is_required_for_the_first_superuser(app: Project) -> None:
     """In a script without one: exit 2 names the ways."""
     mapped(app)
-    result = app.run("--no-input", "db", "init", "--admin-only")
+    environment = {"CLARINET_ADMIN_EMAIL": ADA}
+    result = app.run("--no-input", "db", "init", "--admin-only", env=environment)
     assert result.code == ExitCode.USAGE
     assert "--generate-password" in result.stderr
 

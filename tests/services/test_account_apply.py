@@ -436,6 +436,31 @@ async def test_no_more_hashes_than_cores_are_under_way(monkeypatch: pytest.Monke
     assert told == [(number, 40) for number in range(1, 41)]
 
 
+@pytest.mark.parametrize("plan", [{}, {"dry_run": True}])
+async def test_the_progress_of_an_update_is_reported(
+    server_project: Project, plan: dict[str, bool]
+) -> None:
+    """A long file without new passwords counts its rows, then the changes that are written."""
+    emails = [f"user{number}@clarinet.example" for number in range(600)]
+    await apply(server_project, *(row(email, password=HASH) for email in emails))
+    rows = [row(email, is_verified=True, roles=["doctor"]) for email in emails]
+    declared = read_accounts(json.dumps(rows).encode(), "file")
+    seen: list[tuple[int, int, str]] = []
+    await apply_accounts(
+        server_project.settings,
+        declared,
+        ApplyPlan(**plan),
+        progress=lambda *counts: seen.append(counts),
+    )
+    phases = dict.fromkeys(phase for _, _, phase in seen)
+    assert list(phases) == ["comparing accounts", "writing changes"]
+    written = [(done, total) for done, total, phase in seen if phase == "writing changes"]
+    assert written[0] == (0, 1200)
+    assert written[-1] == (1200, 1200)
+    assert len(written) > 3
+    assert written == sorted(written)
+
+
 @pytest.mark.parametrize("plan", [{}, {"prune": True}, {"dry_run": True}])
 async def test_what_changes_nothing_waits_for_no_writer(
     project: Project, plan: dict[str, bool]
@@ -486,7 +511,7 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
         async with oracle.writing(project) as session:
             with oracle.selects(session) as made:
                 states = await UserRepository(session).states()
-                match_rows(states, normalise_rows(some), RowErrors())
+                match_rows(states, normalise_rows(some, lambda *_: None), RowErrors())
                 await _nothing(session)
         counts.append(len(made))
     assert counts[0] == counts[1]

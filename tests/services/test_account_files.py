@@ -171,9 +171,9 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "twice": (f'[{ACCOUNT}, "email": "c@d.de"}}]', "(email): is given twice"),
     "no header": ("a@b.de,true\n", "line 1, column 1: not a list of accounts"),
     "a column twice": ("email,email\n", "line 1, column 2 (email): the header names a column"),
-    "few cells": ("email,roles\n\na@b.de\n", "line 3, column 1: 1 cells, where the header has 2"),
+    "few cells": ("email,roles\n\na@b.de\n", "line 3, column 1: 1 cell, where the header has 2"),
     "many cells": ("email\na@b.de,x\n", "line 2, column 1: 2 cells, where the header has 1"),
-    "no word": ("email,is_active\na@b.de,perhaps\n", "(is_active): 'perhaps' is not true, false"),
+    "no word": ("email,is_active\na@b.de,perhaps\n", "(is_active): not true, false, yes"),
     "no end of a quote": ('email\n"a@b.de\n', "not valid CSV"),
     "an unknown column": ("email,id\na@b.de,7\n", "line 1, column 2 (id): unknown field"),
     "roles in two lines": ('email,roles\na@b.de,"x\ny"\n', "column 2 (roles): not a list"),
@@ -189,6 +189,28 @@ def test_a_wrong_file_is_refused_with_line_and_column(name: str) -> None:
     message = refusal(content)
     assert message.startswith("file: ")
     assert expected in message
+
+
+MISPLACED = {
+    "no header": "ada@b.de,hunter2hunter2\nbob@b.de,correct-horse\n",
+    "no header, another delimiter": "hunter2hunter2;ada@b.de;true\n",
+    "one column": "hunter2hunter2\n",
+    "a flag": "email,is_active\na@b.de,hunter2hunter2\n",
+    "a flag in a second row": "email,is_active\na@b.de,yes\nc@b.de,hunter2hunter2\n",
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_no_cell_that_may_be_a_password_is_quoted(name: str) -> None:
+    """A file without a header, or with its columns mixed up, gives one error without content."""
+    with pytest.raises(InvalidInputError) as caught:
+        read_accounts(MISPLACED[name].encode(), "file")
+    assert not caught.value.further
+    shown = f"{caught.value.message} {caught.value.hint}"
+    assert "line " in shown
+    assert not any(text in shown for text in ("hunter2", "correct-horse", "@b.de"))
+    if "flag" not in name:
+        assert str(caught.value.hint).startswith("the first line names the columns, such as email,")
 
 
 def test_a_line_in_quotes_counts() -> None:

@@ -64,7 +64,11 @@ async def apply(
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
     listing = Listing(
-        AppliedAccount, APPLIED_COLUMNS, empty="no accounts in the file", complete=True
+        AppliedAccount,
+        APPLIED_COLUMNS,
+        empty="no accounts in the file",
+        complete=True,
+        titles={"sessions_revoked": "would revoke"} if dry_run else {},
     )
     display = None if dry_run else PasswordOutput(runtime, output, listing)
 
@@ -79,7 +83,7 @@ async def apply(
     async with open_database(runtime.settings, writes=True) as database:
         with (
             nullcontext() if display is None else display.warn_if_rolled_back(),
-            progress(runtime, "hashing passwords") as update,
+            progress(runtime, "comparing accounts") as update,
         ):
             rows = await apply_accounts(
                 database,

@@ -63,7 +63,8 @@ async def reset_password(
     if username is not None:
         if user is not None:
             raise INVALID.with_context("USER and --username exclude each other")
-        user = username_to_email(username)
+        own = settings.capabilities.own_schema
+        user = username_to_email(username) if own else username
         runtime.writer.note(
             f"--username is now USER: use '{runtime.program} admin reset-password {user}'"
         )

@@ -31,7 +31,7 @@ from clarinet_cli.services.mapped import require_role_changes, require_verified_
 from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, unit_of_work
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import UNCHANGED, ProgressCallback
+from clarinet_cli.types import UNCHANGED, PhaseCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ async def apply_accounts(
     plan: ApplyPlan,
     *,
     errors: Optional[RowErrors] = None,
-    progress: ProgressCallback = lambda done, total: None,
+    progress: PhaseCallback = lambda done, total, phase: None,
     concurrent_logins: Optional[ConcurrentLogins] = None,
     on_password: Optional[Callable[[list[AppliedAccount]], None]] = None,
 ) -> list[AppliedAccount]:
@@ -70,7 +70,8 @@ async def apply_accounts(
         declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
         errors: Those of rows that were left out when the file was read.
-        progress: Called after each hash.
+        progress: Called while rows are compared, after each hash, and after each batch of
+            changes that is written.
         concurrent_logins: Gets the accounts that lost rights.
         on_password: Shows the reports with generated passwords before the commit.
 
@@ -92,7 +93,7 @@ async def apply_accounts(
         roles = await repository.names() | ({ADMIN_ROLE} if repository.creates_admin else set())
     # Compared without a transaction: with a rollback journal a reader blocks writers.
     declared = _supported(declared, database.settings)
-    targets, others = match_rows(states, normalise_rows(declared), errors)
+    targets, others = match_rows(states, normalise_rows(declared, progress), errors)
     if repository.are_rows:
         check_roles(declared, roles, errors)
     if repository.is_single:
@@ -126,7 +127,7 @@ async def apply_accounts(
     listed = {report.id for report in done.values()} if plan.prune else None
     async with unit_of_work(database, access=Access.WRITE, dry_run=plan.dry_run) as work:
         await ServerRepository(work.session).lock_accounts()
-        made, pruned = await AccountsWriter(work, passwords).write(changed, listed)
+        made, pruned = await AccountsWriter(work, passwords, progress).write(changed, listed)
         done |= made
         reports = [*(done[target.number] for target in targets), *pruned]
         if on_password is not None and any(report.password for report in reports):
@@ -160,7 +161,7 @@ def _changed_roles(targets: Iterable[MatchedRow], roles: Roles) -> set[str]:
 
 
 async def _prepare_passwords(
-    settings: Settings, new: Sequence[MatchedRow], *, dry_run: bool, progress: ProgressCallback
+    settings: Settings, new: Sequence[MatchedRow], *, dry_run: bool, progress: PhaseCallback
 ) -> dict[str, PreparedPassword]:
     """Return the password of each new account by its address."""
     prepared: dict[str, PreparedPassword] = {}
@@ -173,8 +174,11 @@ async def _prepare_passwords(
     if dry_run:
         return prepared | {email: PreparedPassword(PLACEHOLDER) for email in others}
     passwords = [generate_password() for _ in others]
-    for email, password, hashed in zip(
-        others, passwords, await hash_all(passwords, settings, progress), strict=True
-    ):
+    if passwords:
+        progress(0, len(passwords), "hashing passwords")
+    hashes = await hash_all(
+        passwords, settings, lambda done, total: progress(done, total, "hashing passwords")
+    )
+    for email, password, hashed in zip(others, passwords, hashes, strict=True):
         prepared[email] = PreparedPassword(hashed, password.text)
     return prepared

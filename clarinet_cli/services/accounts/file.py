@@ -19,6 +19,7 @@ GENERATE = "generate"
 FLAGS = ("is_active", "is_superuser", "is_verified")
 FIELDS = ("email", *FLAGS, "roles", "password")
 UNKNOWN_FIELD = f"unknown field; known are {', '.join(FIELDS)}"
+HEADER_HINT = f"the first line names the columns, such as {','.join(FIELDS[:-1])}"
 DELIMITERS = (",", ";", "\t")
 FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-width signs
 MAX_FURTHER_ERRORS = 19
@@ -181,14 +182,16 @@ def _csv_records(text: str, source: str) -> Iterator[Record | RowError]:
             header = [cell.strip().casefold() for cell in cells]
             _check_header(header, start, source)
         elif len(cells) != len(header):
-            reason = f"{len(cells)} cells, where the header has {len(header)}"
+            reason = (
+                f"{len(cells)} cell{'s' * (len(cells) != 1)}, where the header has {len(header)}"
+            )
             yield _error(source, Position(start, min(len(cells), len(header))), None, reason)
         else:
             positions = {name: Position(start, number) for number, name in enumerate(header, 1)}
             values = dict(_csv_values(header, cells))
             wrong = [name for name in FLAGS if isinstance(values.get(name), str)]
             if wrong:
-                reason = f"{values[wrong[0]]!r} is not true, false, yes or no"
+                reason = "not true, false, yes or no"  # the cell may be a misplaced password
                 yield _error(source, positions[wrong[0]], wrong[0], reason)
             else:
                 yield values, positions
@@ -203,7 +206,8 @@ def _check_header(header: list[str], line: int, source: str) -> None:
     errors = RowErrors()
     if "email" not in header:  # perhaps no header at all, but an account
         reason = "not a list of accounts: no column 'email' in the header"
-        raise _error(source, Position(line, 1), None, reason).error
+        message = _message(source, Position(line, 1), None, reason)
+        raise INVALID.with_context(message, hint=HEADER_HINT)
     for number, name in enumerate(header, 1):
         if name in header[: number - 1]:
             reason = "the header names a column twice"

@@ -12,10 +12,12 @@ from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowError
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
 from clarinet_cli.services.accounts.resolve import as_stored, known_roles_hint, normalise_email
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import PhaseCallback
 
 SOURCE_HINT = (
     "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
 )
+PROGRESS_ROWS = 1000
 HASH_HINT = "a file can't contain plain-text passwords"
 
 
@@ -36,9 +38,19 @@ class MatchedRow:
     account: Optional[AccountState] = None
 
 
-def normalise_rows(declared: Iterable[AccountEntry]) -> list[MatchedRow]:
-    """Return the rows with the form of their address that would be stored."""
-    return [MatchedRow(row, number, as_stored(row.email)) for number, row in enumerate(declared)]
+def normalise_rows(declared: Sequence[AccountEntry], progress: PhaseCallback) -> list[MatchedRow]:
+    """Return the rows with the form of their address that would be stored.
+
+    Args:
+        declared: The rows.
+        progress: Called after each 1000 of them.
+    """
+    rows: list[MatchedRow] = []
+    for number, row in enumerate(declared):
+        if number % PROGRESS_ROWS == 0:
+            progress(number, len(declared), "comparing accounts")
+        rows.append(MatchedRow(row, number, as_stored(row.email)))
+    return rows
 
 
 def match_rows(

@@ -67,16 +67,17 @@ async def resettable_account(
 
 
 async def _settings_admin(work: UnitOfWork) -> str:
-    email = first_admin_email(work.settings)
     users = UserRepository(work.session)
-    if await users.with_email(email):
-        return email
+    reason = "no USER is given, and the settings have no admin_email"
+    if work.settings.names_admin:
+        email = first_admin_email(work.settings)
+        if await users.with_email(email):
+            return email
+        reason = f"the administrator of the settings, {email}, has no account"
     others = sorted(user.email for user in await users.active_superusers())
     named = ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin ensure' makes one"
-    raise NOT_FOUND.with_context(
-        f"the administrator of the settings, {email}, has no account",
-        hint=f"name one; superusers: {named}",
-    )
+    error = NOT_FOUND if work.settings.names_admin else INVALID
+    raise error.with_context(reason, hint=f"name one; superusers: {named}")
 
 
 async def account_detail(

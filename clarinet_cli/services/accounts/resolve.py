@@ -17,7 +17,7 @@ from clarinet_cli.settings import Settings, username_to_email
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
 OPAQUE_FORMS = ("integer", "text")  # of an application's ids
-LIST_HINT = "'clarinet admin list --all'"
+LIST_HINT = "'clarinet admin list --all' shows all accounts"
 WHO_HINT = "USER is an e-mail address, a UUID, or the first 8 or more digits of one"
 
 
@@ -64,7 +64,7 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
     if not found:
         similar = await users.similar_addresses(identifier, limit=3) if "@" in identifier else []
         named = " or ".join(map(repr, similar))
-        hint = f"did you mean {named}? {LIST_HINT} shows all" if similar else LIST_HINT
+        hint = f"did you mean {named}? {LIST_HINT}" if similar else LIST_HINT
         raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=hint)
     return await require_one(users.session, found, identifier)
 
@@ -186,8 +186,12 @@ def admin_email(
     """
     if address is not None and "@" not in address:
         raise INVALID.with_context(
-            f"{address!r} is not an e-mail address",
-            hint=f"--username {address} means {username_to_email(address)}",
+            f"{address!r} is not an e-mail address", hint=_username_hint(settings, address)
+        )
+    if username is not None and "@" not in username and not settings.capabilities.own_schema:
+        raise INVALID.with_context(
+            f"--username {username} stands for an address of the Clarinet server",
+            hint="give the whole e-mail address as USER",
         )
     named = (address, email, None if username is None else username_to_email(username))
     given = [normalise_email(text) for text in named if text is not None]
@@ -199,12 +203,30 @@ def admin_email(
     return given[0] if given else first_admin_email(settings)
 
 
+def _username_hint(settings: Settings, name: str) -> Optional[str]:
+    """Return the hint for a name in the place of an address; None if it can't be one."""
+    try:
+        email = normalise_email(username_to_email(name))
+    except InvalidInputError:
+        return None
+    return f"--username {name} means {email}" if settings.capabilities.own_schema else None
+
+
 def first_admin_email(settings: Settings) -> str:
     """Return the normalised address of the administrator that the settings describe.
 
+    An application has none by default: the server's own would be at a domain of others, who
+    would get the mail with which a password is reset.
+
     Raises:
         ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.
+        InvalidInputError: An application's settings name none.
     """
+    if not settings.names_admin:
+        raise INVALID.with_context(
+            "no address is given, and the settings have no admin_email",
+            hint="set admin_email in settings.toml, or CLARINET_ADMIN_EMAIL",
+        )
     try:
         return normalise_email(settings.first_admin_email)
     except InvalidInputError as error:

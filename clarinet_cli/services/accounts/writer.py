@@ -1,13 +1,15 @@
 """Writing the declared accounts of a file: inserts, updates, roles and records."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Optional
+from functools import partial
+from typing import Optional, TypeVar
 from uuid import UUID
 
 from clarinet_cli.exceptions import BUSY, REFUSED
 from clarinet_cli.models import User
+from clarinet_cli.repositories.base import batches
 from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
@@ -20,8 +22,9 @@ from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
 from clarinet_cli.services.mapped import warn_of_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
-from clarinet_cli.types import UNCHANGED
+from clarinet_cli.types import UNCHANGED, PhaseCallback
 
+ItemT = TypeVar("ItemT")
 Roles = dict[UUID, set[str]]
 PRIVILEGE_FLAGS = ("is_active", "is_superuser")  # sessions are revoked with either
 
@@ -32,12 +35,17 @@ class AccountsWriter:
     Args:
         work: A unit of work for writing that holds the lock on accounts.
         passwords: The passwords of new accounts by address.
+        progress: Called after each batch of changes.
     """
 
-    def __init__(self, work: UnitOfWork, passwords: dict[str, PreparedPassword]) -> None:
+    def __init__(
+        self, work: UnitOfWork, passwords: dict[str, PreparedPassword], progress: PhaseCallback
+    ) -> None:
         self.work = work
         self.session = work.session
         self.passwords = passwords
+        self._progress = progress
+        self._done = self._total = 0
         self._revoked_users: set[UUID] = set()
         self._new: dict[int, tuple[User, Sequence[str]]] = {}
         self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
@@ -114,16 +122,34 @@ class AccountsWriter:
     async def _flush(self) -> None:
         """Write the collected changes; the role ``admin`` is created if it does not exist."""
         users = UserRepository(self.session)
-        await users.add_all([user for user, _ in self._new.values()])
+        self._total = (
+            len(self._new)
+            + sum(len(names) for _, names in self._new.values())
+            + sum(map(len, self._flags.values()))
+            + len(self._granted)
+            + len(self._revoked)
+        )
+        self._progress(0, self._total, "writing changes")
+        await self._write([user for user, _ in self._new.values()], users.add_all)
         self._granted += [(user.id, name) for user, names in self._new.values() for name in names]
         for flags, user_ids in self._flags.items():
-            await users.set_flags(user_ids, dict(flags))
+            await self._write(user_ids, partial(users.set_flags, flags=dict(flags)))
         repository = RoleRepository(self.session)
         if repository.creates_admin and any(name == ADMIN_ROLE for _, name in self._granted):
             await repository.add_missing([ADMIN_ROLE])
         replaced = {user_id for user_id, _ in self._granted} if repository.is_single else set()
-        await repository.grant_many(self._granted)
-        await repository.revoke_many([link for link in self._revoked if link[0] not in replaced])
+        await self._write(self._granted, repository.grant_many)
+        surplus = [link for link in self._revoked if link[0] not in replaced]
+        await self._write(surplus, repository.revoke_many)
+
+    async def _write(
+        self, items: Sequence[ItemT], write: Callable[[Sequence[ItemT]], Awaitable[None]]
+    ) -> None:
+        """Write changes in batches, and report the progress after each."""
+        for some in batches(items):
+            await write(some)
+            self._done += len(some)
+            self._progress(self._done, self._total, "writing changes")
 
     def _created(self, target: MatchedRow) -> AppliedAccount:
         row, password = target.row, self.passwords.get(target.email)
