@@ -262,6 +262,23 @@ class TestMatching:
         assert {change.id for change in changes} >= {"00000000"}
         assert tokens(project) == {"44444444-admin"}
 
+    async def test_a_session_that_matches_no_longer_is_kept(
+        self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It moved to another address after the listing and before its transaction."""
+        monkeypatch.setattr(module, "BATCH_SIZE", 1)
+        project, _ = populated
+        before = tokens(project)
+
+        def move(done: int, total: int) -> None:
+            statement = "UPDATE access_token SET ip_address = '10.9.9.9'"
+            apart(lambda: project.rows(f"{statement} WHERE ip_address = '127.0.0.1'"))
+
+        (change,) = await revoke_matching(
+            project.settings, SessionFilter(ip="127.0.0.1"), progress=move
+        )
+        assert {token[:8] for token in before - tokens(project)} == {change.id}
+
     async def test_it_stops_between_two_transactions(
         self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
     ) -> None:
