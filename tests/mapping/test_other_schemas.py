@@ -575,3 +575,18 @@ def test_a_change_that_a_trigger_puts_back_is_an_error(
     result = project.run("admin", "delete", BOB, "--soft", "--yes")
     assert (result.code, "a trigger or rule on users prev" in result.stderr) == (1, True), result
     assert emails(project) == {ADA, BOB}
+
+
+def test_a_role_where_there_is_none_yet_is_not_found(made: Made) -> None:
+    """The hint does not list roles that do not exist."""
+    roles = "CREATE TABLE role (id integer PRIMARY KEY, name varchar(30) NOT NULL UNIQUE)"
+    links = (
+        "CREATE TABLE user_roles (user_id {id} NOT NULL REFERENCES users(id),"
+        " role_id integer NOT NULL REFERENCES role(id), PRIMARY KEY (user_id, role_id))"
+    )
+    project = made(roles, *tables(), links)
+    mapped(project)
+    add_users(project)
+    result = project.run("admin", "grant-role", BOB, "editor")
+    assert result.code == ExitCode.NOT_FOUND
+    assert result.stderr == "error: no role 'editor'\nhint: there are no roles yet\n"
