@@ -198,9 +198,8 @@ class Group(core.TyperGroup):
         if ctx.obj is not None and not ctx.resilient_parsing:
             ctx.obj.command = f"{place} {name}"
             revision = [word for word in rest[:1] if RelativeRevisionCommand.dashed.fullmatch(word)]
-            program = ctx.obj.program
-            present = " ".join([program, place, name, *revision])
-            ctx.obj.writer.note(f"'{program} {group} {args[0]}' is now '{present}'")
+            present = " ".join([place, name, *revision])
+            ctx.obj.writer.note(f"'clarinet {group} {args[0]}' is now 'clarinet {present}'")
         return (name if place == group else f"{place} {name}"), command, rest
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:

@@ -341,3 +341,24 @@ def test_the_program_keeps_its_own_commands(app: Application) -> None:
     host = host_of(settings_of(app.project))
     assert run(host, "serve").stdout == "serving\n"
     assert PROGRAM in run(host, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (f"users reset-password --username {BOB} --any-user", f"users reset-password {BOB}'"),
+        (f"users create --username c --email {CAROL}", f"users create {CAROL}'"),
+        ("logins cleanup-once", "logins cleanup'"),
+    ],
+)
+def test_the_note_of_a_former_form_names_the_mounted_command(
+    shop: Application, words: str, note: str
+) -> None:
+    """It can be copied: the group is called as the program calls it."""
+    host = host_of(settings_of(shop.project))
+    options = [] if words.startswith("logins") else ["--generate-password"]
+    done = run(host, *words.split(), *options, "--dry-run")
+    assert done.code == 0, done
+    assert f"'{PROGRAM} {note}" in done.stderr
+    assert " admin " not in done.stderr
+    assert " session " not in done.stderr

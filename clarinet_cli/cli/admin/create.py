@@ -85,9 +85,7 @@ async def create(
         PasswordOutput(runtime, output),
     )
     if email is not None and username is not None and "@" not in username:
-        runtime.writer.note(
-            f"accounts have no user names: use '{runtime.program} admin create {email}'"
-        )
+        runtime.writer.note(f"accounts have no user names: use 'clarinet admin create {email}'")
         username = None
     address = admin_email(settings, address=address, email=email, username=username)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)

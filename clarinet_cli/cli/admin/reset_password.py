@@ -65,9 +65,7 @@ async def reset_password(
             raise INVALID.with_context("USER and --username exclude each other")
         own = settings.capabilities.own_schema
         user = username_to_email(username) if own else username
-        runtime.writer.note(
-            f"--username is now USER: use '{runtime.program} admin reset-password {user}'"
-        )
+        runtime.writer.note(f"--username is now USER: use 'clarinet admin reset-password {user}'")
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings, writes=True) as database:
         async with unit_of_work(database) as work:

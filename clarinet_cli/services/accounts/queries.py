@@ -75,7 +75,9 @@ async def _settings_admin(work: UnitOfWork) -> str:
             return email
         reason = f"the administrator of the settings, {email}, has no account"
     others = sorted(user.email for user in await users.active_superusers())
-    named = ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin ensure' makes one"
+    named = (
+        ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin create ADDRESS' makes one"
+    )
     error = NOT_FOUND if work.settings.names_admin else INVALID
     raise error.with_context(reason, hint=f"name one; superusers: {named}")
 
