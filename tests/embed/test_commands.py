@@ -361,4 +361,4 @@ def test_the_note_of_a_former_form_names_the_mounted_command(
     assert done.code == 0, done
     assert f"'{PROGRAM} {note}" in done.stderr
     assert " admin " not in done.stderr
-    assert " session " not in done.stderr
+    assert "session cleanup" not in done.stderr
