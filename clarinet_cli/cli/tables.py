@@ -158,7 +158,9 @@ class FittedRows:
             column, lines, _ = cell
             longest = max(map(display_width, lines))
             too_wide = longest > column.width
-            if too_wide and blocks[-1][1] and longest <= self._width < offset + longest:
+            if too_wide and longest <= self._width < offset + longest:
+                if not blocks[-1][1]:
+                    blocks.pop()
                 blocks.append((self._width - longest, []))
             blocks[-1][1].append(cell)
             offset += column.width + len(COLUMN_GAP)

@@ -355,6 +355,13 @@ def test_a_word_wider_than_its_column_moves_the_other_cells() -> None:
     assert short.row({"key": "b", "value": "z" * 9, "source": "s"}) == f"b    {'z' * 9}  s\n"
 
 
+def test_two_wide_words_of_a_row_stay_within_the_terminal() -> None:
+    """The second one ends at its right edge, on a line of its own."""
+    rows: list[dict[str, object]] = [{"key": "a", "value": "x" * 50, "source": "s" * 30}]
+    table = FittedRows(rows, (), width=40, styled=False)
+    assert table.row(rows[0]).splitlines() == [f"a    {'x' * 50}", f"{' ' * 10}{'s' * 30}"]
+
+
 def test_styles_do_not_change_the_alignment() -> None:
     """Colours are beside words, and columns are where they are without them."""
     rows: list[dict[str, object]] = [
