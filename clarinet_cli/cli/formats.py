@@ -8,18 +8,19 @@ from dataclasses import fields
 from datetime import datetime
 from functools import cache, lru_cache
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
-from clarinet_cli.results import SessionPage
 from clarinet_cli.timefmt import iso_text
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from clarinet_cli.results import SessionPage
+
 Fields = dict[str, Any]
-RowChunk = Sequence[Any] | SessionPage
+RowChunk: TypeAlias = "Sequence[Any] | SessionPage"
 """Some of the rows of a listing: dataclasses of one type, or sessions field by field."""
 TEXT_CACHE_SIZE = 4096
 
@@ -102,7 +103,7 @@ class Document:
         The columns of a page of sessions become JSON lines as they are, without an object for
         each row.
         """
-        if self.output is OutputFormat.JSONL and isinstance(rows, SessionPage):
+        if self.output is OutputFormat.JSONL and not isinstance(rows, Sequence):
             return columns_as_jsonl(self.header, rows.select(self.header))
         return "".join([self.row(as_fields(row)) for row in rows])
 
@@ -142,7 +143,7 @@ def header(row_type: type, rows: RowChunk = ()) -> list[str]:
         row_type: The type of the rows.
         rows: The first of them; fields that are None in all of them may be left out.
     """
-    if not isinstance(rows, SessionPage) and (names := column_names(map(as_fields, rows))):
+    if isinstance(rows, Sequence) and (names := column_names(map(as_fields, rows))):
         return names
     return [item.name for item in fields(row_type) if not item.metadata.get("omit_none")]
 

@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 from clarinet_cli.cli.formats import Fields
 from clarinet_cli.cli.text import plural
-from clarinet_cli.results import SessionDetail
 
 PLANNED = "would_"
 DONE_BY_A_CLEANUP = ("deleted", "remaining", "batches", "complete")  # nothing in a dry run
@@ -31,6 +30,8 @@ def table_record(
         values: Its fields.
         outcome: What has changed, such as ``{"active": "no"}``; shown behind the result.
     """
+    from clarinet_cli.results import SessionDetail
+
     titles = OF_THE_ACCOUNT if isinstance(result, SessionDetail) else {}
     planned = str(values.get("result", "")).startswith(PLANNED)
     shown: Fields = {}

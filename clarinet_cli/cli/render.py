@@ -4,7 +4,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, Optional, get_origin
+from typing import TYPE_CHECKING, Any, Optional, get_origin
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.formats import RowChunk
@@ -23,8 +23,10 @@ from clarinet_cli.cli.sinks import (
 from clarinet_cli.cli.text import more_rows_note, printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import CHECK_FAILED, ClarinetError
-from clarinet_cli.results import Finding, SessionPage
 from clarinet_cli.types import OutputFormat, SortKey
+
+if TYPE_CHECKING:
+    from clarinet_cli.results import Finding
 
 FINDING_COLUMNS = ("check", "status", "detail")
 DIRECTIONS = ("asc", "desc")
@@ -230,7 +232,7 @@ async def render_rows(
 
 def render_findings(
     runtime: Runtime,
-    findings: Sequence[Finding],
+    findings: "Sequence[Finding]",
     output: Optional[OutputFormat],
     *,
     strict: bool = False,
@@ -246,6 +248,8 @@ def render_findings(
     Raises:
         CheckFailedError: There is an error, or with ``strict`` a warning.
     """
+    from clarinet_cli.results import Finding
+
     hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
     render_list(runtime, findings, output, Listing(Finding, columns=FINDING_COLUMNS))
     if hints and shows_table(runtime, output):
@@ -301,7 +305,7 @@ class _RowRenderer:
         if self._remaining is not None:
             self._truncated, most = len(rows) > self._remaining, self._remaining
             if self._truncated:
-                rows = rows.first(most) if isinstance(rows, SessionPage) else rows[:most]
+                rows = rows[:most] if isinstance(rows, Sequence) else rows.first(most)
             self._remaining -= len(rows)
         self._pipe_closed = bool(rows) and not self._sink.add(rows)
         return not (self._truncated or self._pipe_closed)

@@ -136,7 +136,7 @@ def test_groups_are_new_and_gone(project: Project, ada: UUID) -> None:
 def test_numbers_of_rows_are_watched_on_each_backend(project: Project) -> None:
     """The change stands beside the number."""
     with watching(project, "db status") as shown:
-        shown.expect("tables access token")
+        shown.expect("tables access_token")
         project.add_session(admin_id(project))
         shown.expect("+1")
         shown.type("q")
