@@ -15,7 +15,7 @@ BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 KIBI = 1024.0
 TITLES = {
     "last_accessed": "last used",
-    "last_login": "last log-in",
+    "last_login": "logged in",
     "ip_address": "address",
     "user_agent": "agent",
 }
