@@ -12,11 +12,15 @@ from tests.patience import PATIENCE_SECONDS
 from tests.postgres import BINARIES, OwnServer, PostgresServer, memory_directory
 from tests.support import Project
 
+SYNCHRONOUS = {"synchronous_standby_names": "*", "synchronous_commit": "remote_apply"}
 SYSTEM_USER = "pgserver"  # the server does not run as root
 
 
 class ReplicaPair:
     """A primary, and a standby of it.
+
+    A commit on the primary waits until the standby shows it, so that a fail-over loses nothing
+    that a client was told is committed, however busy the machine is.
 
     Attributes:
         primary: The server that accepts writes at the start.
@@ -36,6 +40,14 @@ class ReplicaPair:
         options = f"-h '' -k {self._copy} -c hot_standby_feedback=on"
         _run("pg_ctl", "-D", self._copy, "-w", "-l", self._copy / "log", "-o", options, "start")
         self.standby = PostgresServer(f"postgresql://postgres@/postgres?host={self._copy}")
+        for setting, value in SYNCHRONOUS.items():
+            self.primary.rows("postgres", f"ALTER SYSTEM SET {setting} = '{value}'")
+        self.primary.rows("postgres", "SELECT pg_reload_conf()")
+        wait_for(
+            lambda: self.primary.rows(
+                "postgres", "SELECT sync_state FROM pg_stat_replication WHERE sync_state = 'sync'"
+            )
+        )
 
     def __enter__(self) -> Self:
         """Return the pair."""
@@ -50,15 +62,6 @@ class ReplicaPair:
         """Return a URL of a database on these servers, by default both, the primary first."""
         hosts = ",".join(server.host for server in servers or (self.primary, self.standby))
         return f"postgresql://postgres@/{database}?host={hosts}{options}"
-
-    def catch_up(self) -> None:
-        """Wait until the standby has all that the primary has committed."""
-        ((position,),) = self.primary.rows("postgres", "SELECT pg_current_wal_insert_lsn()::text")
-        wait_for(
-            lambda: self.standby.rows(
-                "postgres", "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position
-            )[0][0]
-        )
 
     def kill_primary(self) -> None:
         """End the primary as a crash does."""

@@ -77,7 +77,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReplicaPair
         (directory / "accounts.json").write_text(
             project.run("admin", "export", "-o", "json").stdout
         )
-        replicas.catch_up()
         yield replicas, directory
 
 

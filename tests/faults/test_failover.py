@@ -15,7 +15,7 @@ from tests.support import PASSWORD, Project, process_environment
 
 NUMBER = 300
 ADMIN = "admin@clarinet.ru"
-SLOW = ["--batch-size", "10", "--sleep", "0.1s"]
+SLOW = ["--batch-size", "10", "--sleep", "0.3s"]
 WRITERS = "&target_session_attrs=read-write"
 
 
@@ -55,10 +55,8 @@ def start(project: Project, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def fail_over_midway(pair: ReplicaPair, project: Project) -> None:
-    """Kill the primary when some sessions are deleted there and on the standby; promote that."""
+    """Kill the primary when some sessions are deleted; promote the standby."""
     wait_for(lambda: project.count("access_token") < NUMBER - 20)
-    standby = Project(project.directory, "postgresql", "clarinet", pair.standby)
-    wait_for(lambda: standby.count("access_token") < NUMBER - 20)
     pair.kill_primary()
     pair.promote()
 
@@ -106,7 +104,6 @@ def test_the_service_goes_on_with_the_new_primary(pair: ReplicaPair, project: Pr
 
 def test_the_service_waits_for_a_promotion(pair: ReplicaPair, project: Project) -> None:
     """A standby alone does not end it: it may be promoted."""
-    pair.catch_up()
     new = project_on(
         project.directory, pair.standby, pair.url("clarinet", pair.standby, pair.primary)
     )
