@@ -151,7 +151,7 @@ class NotFoundError(ClarinetError):
 
 
 class ConflictError(ClarinetError):
-    """The object exists already, or other rows depend on it."""
+    """The object already exists, or other rows depend on it."""
 
     exit_code = ExitCode.CONFLICT
 
@@ -187,7 +187,7 @@ class CheckFailedError(ClarinetError):
 
 
 class UnreachableError(ClarinetError):
-    """The database can't be reached, refuses the log-in, or did not answer in time."""
+    """The database cannot be reached, refuses the log-in, or did not answer in time."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -221,16 +221,16 @@ class ConfigurationError(ClarinetError):
 
 
 FAILURE = ClarinetError("the operation failed")
-INVALID = InvalidInputError("the value can't be used")
+INVALID = InvalidInputError("the value cannot be used")
 NOT_FOUND = NotFoundError("not found")
-CONFLICT = ConflictError("exists already")
+CONFLICT = ConflictError("already exists")
 NO_SPACE = NoSpaceError("the disk is full")
 PREVENTED = PreventedError(
     "a trigger or rule of the database prevented the change", hint="nothing was changed"
 )
 REFUSED = RefusedError("refused")
 CHECK_FAILED = CheckFailedError("the check failed")
-UNREACHABLE = UnreachableError("the database can't be reached")
+UNREACHABLE = UnreachableError("the database cannot be reached")
 LOGIN_REFUSED = LoginRefusedError("the database refuses the log-in")
 STANDBY = StandbyError(
     "the server is a standby, which accepts no writes",

@@ -88,7 +88,7 @@ class Mapping(_Table):
         create_values: The values of further columns of a new account; ``{email}``,
             ``{local_part}`` and ``{now}``, alone a timestamp, are replaced.
         token_digest: What ``token_columns.token`` holds instead of the token: a hexadecimal digest
-            of it, or ``other``, a digest that this tool can't compute; empty: the token itself.
+            of it, or ``other``, a digest that this tool cannot compute; empty: the token itself.
         naive_timestamps: The zone of the timestamps of sessions where PostgreSQL has them
             without a time zone; empty: they have one.
         session_strategy: Where the application keeps its sessions.
@@ -153,7 +153,7 @@ def parse_mapping(value: object) -> Mapping | Literal["clarinet"]:
         value: As it is written; in a variable a table is JSON.
 
     Raises:
-        ValueError: It is neither, or a value in it can't be used.
+        ValueError: It is neither, or a value in it cannot be used.
     """
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = json.loads(value)

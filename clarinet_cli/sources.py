@@ -71,7 +71,7 @@ def sources(
         project: The directory of the files.
 
     Raises:
-        ConfigurationError: A file can't be read.
+        ConfigurationError: A file cannot be read.
         RefusedError: A file is not trusted; see ``clarinet_cli.filesystem.trust``.
     """
     return [(name, build()) for name, build in _builders(settings_cls, project)]
@@ -178,7 +178,7 @@ class GivenValue(NamedTuple):
         key: The key.
         source: The file and the line, or the name of the variable.
         value: As it is written there; JSON in a variable is decoded.
-        problem: Why it can't be decoded.
+        problem: Why it cannot be decoded.
     """
 
     key: str

@@ -61,7 +61,7 @@ def test_who_may_write_the_database_may_write_what_is_beside(database: Path) -> 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_a_member_makes_the_groups_file(database: Path, umask: int) -> None:
-    """He can't give it away, but to the group, with the mode that lets it in."""
+    """He cannot give it away, but to the group, with the mode that lets it in."""
     os.chown(database, SERVICE.uid, TEAM)
     database.parent.chmod(0o777)
     beside = database.with_name("lock")

@@ -501,7 +501,7 @@ def test_a_broken_line_with_a_secret_is_not_shown(tmp_path: Path, key: str, line
 def test_a_database_url_that_is_none_names_its_source_and_no_secret(
     tmp_path: Path, url: str, source: str
 ) -> None:
-    """A URL that can't be used is a configuration error with file or variable and key."""
+    """A URL that cannot be used is a configuration error with file or variable and key."""
     if source == "toml":
         write(tmp_path, toml=f'database_url = "{url}"')
     where = {"environment": "CLARINET_DATABASE_URL", "toml": f"{tmp_path}/settings.toml"}[source]
@@ -514,7 +514,7 @@ def test_a_database_url_that_is_none_names_its_source_and_no_secret(
     assert where in error.message
 
 
-# --- What can't be used --------------------------------------------------------------------
+# --- What cannot be used --------------------------------------------------------------------
 
 BAD_VALUES = [
     ("debug", '"maybe"'),
@@ -896,7 +896,7 @@ def test_help_works_beside_a_broken_file(tmp_path: Path, words: list[str]) -> No
 
 @pytest.mark.parametrize("name", [".", "/", "a\\u0000b"])
 def test_a_database_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
-    """A name that can't be a SQLite file is a clear error, never an unexpected one."""
+    """A name that cannot be a SQLite file is a clear error, never an unexpected one."""
     write(tmp_path, toml=f'database_name = "{name}"\nadmin_auto_create = false\n')
     result = run_in_process(["-C", str(tmp_path), "db", "init"])
     assert "unexpected" not in result.stderr
@@ -935,6 +935,6 @@ def test_times_of_a_thousand_years_are_no_accident(
     ],
 )
 def test_hashing_beyond_what_argon2_can_is_refused(tmp_path: Path, line: str) -> None:
-    """A cost that the algorithm can't express is a configuration error with the key."""
+    """A cost that the algorithm cannot express is a configuration error with the key."""
     text = refused(write(tmp_path, toml=line))
     assert "argon2_" in text

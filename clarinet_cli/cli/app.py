@@ -41,7 +41,7 @@ def _directory(ctx: typer.Context, given: Path | str | None) -> Optional[Path]:
     except OSError as error:
         raise INVALID.with_context(f"{where}: {path}: {error.strerror}") from error
     if not found:
-        raise INVALID.with_context(f"{where}: there is no directory {str(given)!r}")
+        raise INVALID.with_context(f"{where}: directory {str(given)!r} does not exist")
     return path
 
 
@@ -67,7 +67,7 @@ def root(
         typer.Option(
             "--audit-log",
             metavar="FILE",
-            help="Append a record of each change to this file. By default audit_log of the "
+            help="Append a record of each change to this file. Default: audit_log from the "
             "settings.",
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Values of fields as words: for tables, records and pictures."""
+"""Format the values of fields for tables, records and charts."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ FAMILIES = {
 
 
 def column_title(name: str) -> str:
-    """Return a field's name as words, short enough for a column's head."""
+    """Return a field's name as words, short enough for the header of a column."""
     if name in TITLES:
         return TITLES[name]
     field, _, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""What differs between two readings of the same data, for ``--watch``."""
+"""Differences between two readings of the same data, for ``--watch``."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Optional, TypeVar
@@ -41,17 +41,17 @@ def compare_rows(
     *,
     limit: Optional[int] = None,
 ) -> Iterator[tuple[RowT, str]]:
-    """Yield the rows of the later reading with a mark, and those that are gone in their place.
+    """Yield the rows of the later reading with a mark; removed rows keep their position.
 
-    Of a listing that has as many rows as its limit, those behind the last row that both
-    readings have are neither new nor gone: they may only have moved across the limit. If there
-    is no such row, all are new.
+    Of a listing that has as many rows as its limit, those after the last row that both readings
+    have are neither new nor removed: they may only have moved across the limit. If there is no such
+    row, all are new.
 
     Args:
         before: The rows of the earlier reading.
         after: Those of the later one, in the same order.
-        identity: What makes two rows the same one.
-        limit: The most rows that a reading has.
+        identity: Returns what identifies a row.
+        limit: The maximum number of rows in a reading.
     """
     older = {identity(row): row for row in before}
     newer = {identity(row) for row in after}

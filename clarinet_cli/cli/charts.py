@@ -1,7 +1,7 @@
 """Charts of session counts for terminals: bars of block characters, or of ``#``.
 
-The functions return Rich tables as wide as the terminal. Numbers stand beside the bars, so that
-a chart can be read without colour.
+The functions return Rich tables as wide as the terminal. Each bar has its number, so that a chart
+can be read without colour.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ STATES = tuple(STYLES)
 BAR_STYLE = "cyan"
 SHARE_WIDTH = len("100.0 %")
 MIN_BAR, MAX_BAR = 10, 60
-SHORTEST_BAR = 4  # when the keys need the room
+SHORTEST_BAR = 4  # if the keys need the space
 MAX_AGENT = 32  # columns of user agents; those in full are wrapped between words
 MAX_EMPTY_PERIODS = 12  # consecutive ones with a line each
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,7 +84,7 @@ def stats_chart(
     Args:
         stats: The statistics.
         canvas: The terminal.
-        changes: What has changed, by field, shown behind the numbers; None: no such column.
+        changes: What has changed, by field, shown after the numbers; None: no such column.
     """
     from rich.console import Group
     from rich.text import Text
@@ -159,7 +159,7 @@ def _bars(
 
 
 def _facts(stats: SessionStats, canvas: Canvas, changes: Optional[Mapping[str, str]]) -> Any:
-    """Return what is no count of sessions, with a line for each."""
+    """Return the statistics that are not counts of sessions, one per line."""
     from rich.table import Table
     from rich.text import Text
 
@@ -187,13 +187,13 @@ def group_chart(
 ) -> Any:
     """Return groups of sessions as a table with a bar for each.
 
-    States for whose columns the terminal is too narrow are left out.
+    States are omitted if the terminal is too narrow for their columns.
 
     Args:
         groups: The groups; not empty.
-        by: What they have in common, the heading of the first column.
+        by: The key that they are grouped by, the heading of the first column.
         canvas: The terminal.
-        changes: What has changed, by key, shown behind the numbers; None: no such column.
+        changes: What has changed, by key, shown after the numbers; None: no such column.
     """
     from rich.text import Text
 
@@ -242,7 +242,7 @@ def group_chart(
 
 
 def _agents(groups: Sequence[SessionGroup]) -> list[str]:
-    """Return each user agent in a few words; in full where another one has the same words."""
+    """Return a short name of each user agent; the full text where short names are equal."""
     names = [format_cell("user_agent", group.key, compact=True) for group in groups]
     counts = Counter(names)
     return [
@@ -258,10 +258,10 @@ def _whole_key(group: SessionGroup) -> str:
 def with_empty_periods(
     groups: Iterable[SessionGroup], by: GroupBy, now: datetime
 ) -> Iterator[SessionGroup]:
-    """Yield periods, newest first, with those between them and up to now that have no sessions.
+    """Yield periods, newest first, including those without sessions up to now.
 
-    Of many consecutive ones there is a single group, whose key says how many they are. A key
-    that is no period of this calendar is yielded as it is.
+    Many consecutive empty periods become one group, whose key has their number. A key that is not a
+    valid period is yielded unchanged.
 
     Args:
         groups: The periods with sessions, newest first.
@@ -278,7 +278,7 @@ def with_empty_periods(
 
 
 def _period_number(key: Optional[str], by: GroupBy) -> Optional[int]:
-    """Return the number of a period since the epoch; None if the key is no timestamp."""
+    """Return the number of a period since the epoch; None if the key is not a timestamp."""
     try:
         start = datetime.fromisoformat(key or "")
     except ValueError:
@@ -298,7 +298,7 @@ def _empty_periods(first: int, end: int, by: GroupBy) -> Iterator[SessionGroup]:
 
 
 def _share(part: int, whole: int) -> str:
-    """Return a share in per cent; one that is above 0 is not shown as 0."""
+    """Return a share in per cent; a share above 0 is not shown as 0."""
     if not whole:
         return "-"
     percent = f"{part / whole:.1%}".removesuffix("%")

@@ -2,7 +2,7 @@
 
 Private to Typer are ``_runtime_param``, ``_protected_args``, ``display_type_rich`` and
 ``_get_number_range_help_str``.
-``tests/cli/test_typer.py`` checks that they are where they are expected.
+``tests/cli/test_typer.py`` checks that they exist.
 """
 
 import functools
@@ -80,12 +80,12 @@ class Command(core.TyperCommand):
 
 
 class DashedArgumentCommand(Command):
-    """A command whose argument may begin with a dash and is no option."""
+    """A command whose argument may begin with a dash without being an option."""
 
     dashed: re.Pattern[str]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse with such arguments moved behind all options."""
+        """Parse with such arguments moved after all options."""
         if "--" in args:
             return super().parse_args(ctx, args)
         arguments = [word for word in args if self.dashed.fullmatch(word)]
@@ -102,17 +102,17 @@ class RelativeRevisionCommand(DashedArgumentCommand):
 class SessionIdCommand(DashedArgumentCommand):
     """A command whose argument is a session id: one token in 64 begins with a dash.
 
-    A word that can be an option of the command is one, unless it follows ``--``.
+    A word that matches an option of the command is parsed as one, unless it follows ``--``.
     """
 
     dashed = re.compile(r"-(?![-ohy])[\w-]{7,}", re.ASCII)
 
 
 class WatchCommand(Command):
-    """A command without arguments whose option ``--watch`` may stand without its value."""
+    """A command without arguments whose option ``--watch`` has an optional value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, with the default interval where ``--watch`` has none."""
+        """Parse, with the default interval if ``--watch`` has no value."""
         following = [*args, "--"][1:]
         words = [
             f"{WATCH}={WATCH_INTERVAL}" if word == WATCH and after.startswith("-") else word
@@ -122,7 +122,7 @@ class WatchCommand(Command):
 
 
 class RevokeUserCommand(Command):
-    """A command whose option ``--keep-current`` may stand without its value, as it once did."""
+    """A command whose option ``--keep-current`` has an optional value, as in former versions."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with ``--keep-newest 1`` where ``--keep-current`` has no value."""

@@ -24,7 +24,7 @@ async def show(
     """Show each setting with its value and the source of it.
 
     A secret is shown as ****. An invalid value is shown as written, with the reason; a file
-    that can't be read is skipped with a warning.
+    that cannot be read is skipped with a warning.
 
     Example: clarinet config show --changed
     """

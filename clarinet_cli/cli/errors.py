@@ -1,4 +1,4 @@
-"""Running a command: every exception becomes one line on standard error and an exit code."""
+"""Run a command; report an exception as one line on standard error and an exit code."""
 
 import errno
 import itertools
@@ -49,7 +49,7 @@ def execute(command: Any, arguments: list[str], runtime: Optional[Runtime] = Non
 def run_guarded(main: Callable[[], Any], runtime: Runtime) -> int:
     """Run a command that the parser of Typer has found, and return its exit code.
 
-    Signal handlers and context variables are as before afterwards.
+    Signal handlers and context variables are restored.
 
     Args:
         main: Parses and runs the command.
@@ -120,7 +120,7 @@ def _usage_error(error: TyperException, program: str) -> ClarinetError:
     option = getattr(error, "option_name", "")
     if option == "--password":
         return INVALID.with_context(
-            "--password is refused: all users of this machine see it in the list of processes",
+            "--password is refused: other users can see it in the process list",
             hint="use --password-stdin, --password-file PATH, --generate-password or the prompt",
         )
     options = ROOT_OPTIONS if program == PROGRAM else GROUP_OPTIONS

@@ -62,7 +62,7 @@ def fit_columns(
         spare -= more
     for floors in (
         [column.least for column in shown],
-        # What a row is named by is narrowed last of all.
+        # The first column identifies a row and is narrowed last.
         [min(shown[0].least, room // 2), *map(_narrowest, shown[1:])],
         list(map(_narrowest, shown)),
     ):
@@ -89,9 +89,9 @@ def wrap_words(text: str, width: int) -> list[str]:
 
 
 def wrap_message(text: str, width: int) -> list[str]:
-    """Return the lines of a message, broken between words but not inside of quotes.
+    """Return the lines of a message, broken between words but not inside quotes.
 
-    A command in quotes can be copied from its line, also when only the terminal wraps it.
+    A quoted command stays on one line, so that it can be copied.
 
     Args:
         text: The text, in one line.

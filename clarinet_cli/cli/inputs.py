@@ -22,7 +22,7 @@ def read_limited(stream: BinaryIO, limit: int, what: str) -> bytes:
 
     Raises:
         InvalidInputError: The content is larger.
-        OSError: It can't be read.
+        OSError: It cannot be read.
     """
     pieces, size = [], 0
     while size <= limit and (piece := stream.read(MIB)):
@@ -41,7 +41,7 @@ def read_file(file: str) -> bytes:
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidInputError: It can't be read, or is too large.
+        InvalidInputError: It cannot be read, or is too large.
     """
     if file == STDIO:
         return read_limited(sys.stdin.buffer, FILE_LIMIT, "standard input")
@@ -51,5 +51,5 @@ def read_file(file: str) -> bytes:
     except FileNotFoundError:
         raise NOT_FOUND.with_context(f"no file {file}") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not the name of a file"
-        raise INVALID.with_context(f"can't read {file!r}: {reason}") from error
+        reason = getattr(error, "strerror", None) or "not a valid file name"
+        raise INVALID.with_context(f"cannot read {file!r}: {reason}") from error

@@ -69,7 +69,7 @@ class CleanupMetrics:
     """The file with the metrics of the last clean-up.
 
     Attributes:
-        file: Where it is; None: nowhere.
+        file: Its path; None: write no metrics.
         started: When the first run began, in seconds since the epoch; None after it.
     """
 
@@ -80,11 +80,11 @@ class CleanupMetrics:
         """Replace the file; the time of the last success is kept unless this run is one.
 
         Args:
-            outcome: The report of the run, or the error that ended it; None: another end. A
-                run that a signal stopped has failed.
+            outcome: The report of the run, or the error that ended it; None: it failed without an
+                error. A run that a signal stopped has failed.
 
         Raises:
-            ClarinetError: It can't be written.
+            ClarinetError: It cannot be written.
         """
         if self.file is None:
             return
@@ -99,11 +99,11 @@ class CleanupMetrics:
         if report is not None:
             seconds = report.seconds
         lines = cleanup_metrics(result, report, seconds=seconds, ended=now)
-        last = _gauge(LAST_SUCCESS, "When a clean-up succeeded for the last time.", success)
+        last = _gauge(LAST_SUCCESS, "When a clean-up last succeeded.", success)
         try:
             _replace_file(self.file, "".join((*last, *lines)))
         except OSError as error:
-            raise FAILURE.with_context(f"can't write {self.file}: {error.strerror}") from error
+            raise FAILURE.with_context(f"cannot write {self.file}: {error.strerror}") from error
         self.started = None
 
     @contextmanager
@@ -130,7 +130,7 @@ class CleanupMetrics:
         if self.file is None or (self.file.parent.is_dir() and not self.file.is_dir()):
             return
         found = f"{self.file} is a directory"
-        missing = f"there is no directory {self.file.parent}"
+        missing = f"directory {self.file.parent} does not exist"
         reason = found if self.file.is_dir() else missing
         raise INVALID.with_context(f"--metrics-file: {reason}")
 
@@ -171,7 +171,7 @@ def _previous_success(file: Path) -> Optional[float]:
 
 
 def _replace_file(file: Path, text: str) -> None:
-    """Write a file atomically; a reader sees the whole old or the whole new one."""
+    """Replace a file atomically: a reader sees the old or the new content."""
     descriptor, made = mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 app = group("migrate")
 
 Sql = Annotated[
-    bool, typer.Option("--sql", help="Print the SQL instead of running it; don't connect.")
+    bool, typer.Option("--sql", help="Print the SQL instead of running it; do not connect.")
 ]
 
 
@@ -211,13 +211,13 @@ async def stamp(
         str, typer.Argument(metavar="REV", help="A revision, its prefix, 'head' or 'base'.")
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Don't compare the tables with the revision.")
+        bool, typer.Option("--force", help="Do not compare the tables with the revision.")
     ] = False,
     lock_timeout: LockTimeout = LOCK_TIMEOUT,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Record which revision the schema is at, without running anything.
+    """Record the revision of the schema without running migrations.
 
     Refused when the tables do not match the revision.
 
@@ -232,7 +232,7 @@ async def stamp(
 
 
 async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:
-    """Prompt with the target and the rows at stake, unless there is nothing to do."""
+    """Prompt with the target and the rows that would be lost, unless there is nothing to do."""
     from clarinet_cli.services.readiness import database_status
 
     if planned.result == "unchanged":

@@ -63,7 +63,7 @@ class MountedRuntime(Runtime):
     Attributes:
         given: The object of Typer's context, which should be settings.
         names: The names of the mounted groups.
-        at_end: What restores the state of the program.
+        at_end: Restores the state of the program.
     """
 
     given: object = None
@@ -72,10 +72,10 @@ class MountedRuntime(Runtime):
 
     @cached_property
     def settings(self) -> "Settings":
-        """The settings that the program hands over; no file and no variable is read.
+        """The settings that the program passes; no file or environment variable is read.
 
         Raises:
-            ConfigurationError: It hands over none.
+            ConfigurationError: The object of the context is not settings.
             RefusedError: The command does not support the mapping of the settings.
         """
         from clarinet_cli.services.mapped import require_known_command
@@ -168,7 +168,7 @@ def _use_options(
 
 
 def _mounted_names(ctx: Any) -> dict[str, str]:
-    """Return the words that run each mounted group; those beside this one come first."""
+    """Return the words that run each mounted group, siblings of this one first."""
     names: dict[str, str] = {}
     for context in (ctx.find_root(), ctx.parent):
         if context is not None:
@@ -200,7 +200,7 @@ def _opened_streams() -> Iterator[None]:
 
 @contextmanager
 def _escaped_output() -> Iterator[None]:
-    """Escape in the block what the encoding of the standard streams lacks."""
+    """Escape characters that the encoding of the standard streams lacks, within the block."""
     streams = [
         stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)
     ]

@@ -68,7 +68,7 @@ def _output(formats: type[StrEnum]) -> Any:
         "-o",
         envvar="CLARINET_OUTPUT",
         show_envvar=True,
-        metavar="FORMAT",  # all of them in this column would leave 80 columns no room
+        metavar="FORMAT",  # listing all of them here would overflow 80 columns
         help=f"The format of standard output: {' or '.join([', '.join(names), last])}.",
         case_sensitive=False,
     )
@@ -95,8 +95,8 @@ Watch = Annotated[
         "--watch",
         parser=parse_interval,
         metavar="[TIME]",
-        help="Show it again after each interval, 2s by default, until Ctrl-C or q; in a pipe as "
-        "JSON lines.",
+        help="Refresh after each TIME, 2s by default, until q or Ctrl-C. In a pipe: write JSON "
+        "lines.",
     ),
 ]
 Limit = Annotated[
@@ -106,7 +106,7 @@ Limit = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; report what would be done.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't prompt for confirmation.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not prompt for confirmation.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 6 for warnings too.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")]
 LockTimeout = Annotated[
@@ -127,7 +127,7 @@ SettleTime = Annotated[
         envvar="CLARINET_SETTLE",
         show_envvar=True,
         help="Wait this long for log-ins in progress, then revoke their sessions too. "
-        "0: don't wait.",
+        "0: do not wait.",
     ),
 ]
 SchemaAnyway = Annotated[
@@ -202,7 +202,7 @@ OlderThan = Annotated[
         "--older-than",
         parser=parse_age,
         metavar="TIME",
-        help="Only sessions created longer ago: 7d, or before 2026-11-22.",
+        help="Only sessions older than this: 7d, or created before 2026-11-22.",
     ),
 ]
 IdleFor = Annotated[

@@ -46,7 +46,7 @@ def parse_interval(text: str | float) -> float:
     """
     seconds = parse_duration(text)
     if seconds < MIN_INTERVAL_SECONDS:
-        message = f"{text!r} is too short; the least is {MIN_INTERVAL_SECONDS:g}s"
+        message = f"{text!r} is too short; the minimum is {MIN_INTERVAL_SECONDS:g}s"
         raise typer.BadParameter(message)
     return seconds
 
@@ -130,7 +130,7 @@ def split_states(values: Optional[list[str]]) -> list[StateName]:
     """Return the states of an option that is repeatable and takes several, separated by commas.
 
     Raises:
-        BadParameter: One of them is no state.
+        BadParameter: One of them is not a state.
     """
     names = [name.strip() for value in values or () for name in value.split(",")]
     for name in names:
@@ -143,13 +143,13 @@ def split_states(values: Optional[list[str]]) -> list[StateName]:
 def require_known(
     option: str, names: Iterable[str], known: Sequence[str], noun: str = "column"
 ) -> None:
-    """Require that an option names only what there is.
+    """Refuse unknown names in the value of an option.
 
     Args:
         option: The option, for the message.
-        names: What it names.
-        known: What there is.
-        noun: What the names are.
+        names: The names given.
+        known: The valid names.
+        noun: The kind of name, for the message.
 
     Raises:
         InvalidInputError: A name is unknown; the hint has the known ones.

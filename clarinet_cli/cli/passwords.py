@@ -47,7 +47,7 @@ class PasswordOptions:
 
         if [self.stdin, self.file is not None, self.generate].count(True) > 1:
             raise INVALID.with_context(
-                "--password-stdin, --password-file and --generate-password exclude each other"
+                "--password-stdin, --password-file and --generate-password cannot be used together"
             )
         if self.generate:
             return generate_password()
@@ -112,7 +112,7 @@ class PasswordOutput:
         runtime: The context of the run.
         output: The format.
         listing: The presentation of a list; None for a single result.
-        failure_hint: The outcome when the password can't be shown, and is not set.
+        failure_hint: The outcome when the password cannot be shown, and is not set.
     """
 
     def __init__(
@@ -132,14 +132,14 @@ class PasswordOutput:
         """Write the whole result; the passwords in it are not set yet.
 
         Raises:
-            ClarinetError: It can't be written, or is not read.
+            ClarinetError: It cannot be written, or is not read.
         """
         try:
             with self._runtime.writer.require_reader():
                 self._render(result)
         except ClarinetError as error:
             raise FAILURE.with_context(
-                f"the new password can't be shown: {error.message}", hint=self._failure_hint
+                f"the new password cannot be shown: {error.message}", hint=self._failure_hint
             ) from error
         self.shown = True
 
@@ -155,11 +155,9 @@ class PasswordOutput:
             raise
         finally:
             if self.shown and unknown:
-                self._runtime.writer.warn("whether the password that was shown is valid is unknown")
+                self._runtime.writer.warn("it is unknown whether the password shown was set")
             elif self.shown and not valid:
-                self._runtime.writer.warn(
-                    f"the password that was shown is not valid, {self._failure_hint}"
-                )
+                self._runtime.writer.warn(f"the password shown is not valid: {self._failure_hint}")
 
     def _render(self, result: Any) -> None:
         if self._listing is None:
@@ -177,7 +175,7 @@ def _read_password_file(runtime: Runtime, path: Path) -> str:
         raise NOT_FOUND.with_context(f"no password file {path}") from None
     except OSError as error:
         raise INVALID.with_context(
-            f"can't read the password file {path}: {error.strerror}"
+            f"cannot read the password file {path}: {error.strerror}"
         ) from error
     if mode & GROUP_OR_OTHERS_READ:
         runtime.writer.note(
@@ -205,7 +203,7 @@ def _decode_password(content: bytes, what: str) -> str:
         raise INVALID.with_context(f"{what} is empty")
     if "\n" in text or "\r" in text:
         raise INVALID.with_context(
-            f"{what} has several lines, or a carriage return in it",
+            f"{what} has several lines, or contains a carriage return",
             hint="a password is one line; one newline at its end is removed",
         )
     return text

@@ -1,6 +1,6 @@
-"""Results as records for tables: what happened, in words.
+"""Results as records for tables: field names and values in words.
 
-The names and values of fields in data formats are a contract; tables may say it better.
+Unlike the names and values of fields in data formats, these may change between versions.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def table_record(
     Args:
         result: The result.
         values: Its fields.
-        outcome: What has changed, such as ``{"active": "no"}``; shown behind the result.
+        outcome: What has changed, such as ``{"active": "no"}``; shown after the result.
     """
     from clarinet_cli.results import SessionDetail
 

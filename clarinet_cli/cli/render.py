@@ -45,7 +45,7 @@ class Listing:
         kept: How many of the first columns are shown even if the terminal is too narrow for
             them; None: all.
         empty: The note for an empty table.
-        complete: Show all rows on a terminal too, since they can't be queried again.
+        complete: Show all rows on a terminal too, since they cannot be queried again.
         titles: The titles of some columns of a table, by field.
         chosen: The value of ``--columns``.
         order: The value of ``--sort``.
@@ -157,7 +157,7 @@ def render(
         outcome: What has changed, for a table: see ``table_record``.
 
     Raises:
-        ClarinetError: Standard output can't be written.
+        ClarinetError: Standard output cannot be written.
     """
     writer, values = runtime.writer, formats.as_fields(result)
     with _tolerate_write_errors(writer, enabled=changed):
@@ -184,18 +184,18 @@ def render_list(
     *,
     changed: bool = False,
 ) -> None:
-    """Write a list of results to standard output; see ``render``.
+    """Write a list of results to standard output.
 
     Args:
-        runtime: See there.
+        runtime: The context of the run.
         rows: Dataclasses of one type.
-        output: See there.
+        output: The format; None: a table, and with ``-q`` only generated passwords.
         listing: The presentation; with ``--sort`` its order.
         limit: How many rows to show.
-        changed: See there.
+        changed: The rows report a committed change: failing to write them is a warning.
 
     Raises:
-        ClarinetError: Standard output can't be written.
+        ClarinetError: Standard output cannot be written.
     """
     with _tolerate_write_errors(runtime.writer, enabled=changed):
         _RowRenderer(runtime, output, listing, limit).write_all(listing.sorted(rows))
@@ -215,12 +215,12 @@ async def render_rows(
     Args:
         runtime: The context of the run.
         rows: Batches of dataclasses of one type, or pages of sessions.
-        output: As in ``render``.
+        output: The format; None: a table.
         listing: The presentation.
         limit: How many rows to show.
 
     Raises:
-        ClarinetError: Standard output can't be written.
+        ClarinetError: Standard output cannot be written.
     """
     renderer = _RowRenderer(runtime, output, listing, limit)
     async with aclosing(rows):
@@ -242,7 +242,7 @@ def render_findings(
     Args:
         runtime: The context of the run.
         findings: The findings of all checks, passed ones included.
-        output: As in ``render``.
+        output: The format; None: a table.
         strict: Treat warnings as errors.
 
     Raises:
@@ -294,7 +294,7 @@ class _RowRenderer:
         self._pipe_closed = self._truncated = False
 
     def write_all(self, rows: Sequence[Any]) -> None:
-        """Write all rows, some at a time: their text takes more memory than they do."""
+        """Write all rows in chunks: their text takes more memory than the rows."""
         for start in range(0, len(rows), CHUNK_ROWS):
             if not self.add(rows[start : start + CHUNK_ROWS]):
                 break
@@ -326,4 +326,4 @@ def _tolerate_write_errors(writer: Writer, *, enabled: bool) -> Iterator[None]:
     except ClarinetError as error:
         if not enabled:
             raise
-        writer.warn(f"the result can't be shown: {error.message}")
+        writer.warn(f"cannot write the result: {error.message}")

@@ -47,7 +47,7 @@ class Runtime:
         """The project's settings; reading them sets up the logs and prints their warnings.
 
         Raises:
-            ConfigurationError: A settings file or a value in it can't be used.
+            ConfigurationError: A settings file or a value in it cannot be used.
             RefusedError: The command does not support the mapping of the settings.
         """
         from clarinet_cli import settings as module
@@ -71,7 +71,7 @@ class Runtime:
         return settings
 
     def fitting_hint(self, hint: Optional[str]) -> Optional[str]:
-        """Return the hint of an error, as it fits the tables of the settings, if they were read."""
+        """Return the hint of an error, adapted to the mapping if the settings were read."""
         settings: Optional[Settings] = self.__dict__.get("settings")
         if settings is None or settings.capabilities.own_schema:
             return hint
@@ -84,7 +84,7 @@ class Runtime:
         """The directory of the settings files, for commands that need no usable settings.
 
         Raises:
-            ConfigurationError: The directory can't be reached.
+            ConfigurationError: The directory cannot be reached.
         """
         from clarinet_cli import settings as module
 
@@ -111,7 +111,7 @@ class Runtime:
 
         started = perf_counter()
         try:
-            # With a factory the runner leaves the current event loop of the thread alone.
+            # With a factory the runner does not change the current event loop of the thread.
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 return runner.run(interruptible())
         except asyncio.CancelledError:
@@ -163,9 +163,11 @@ class Runtime:
         use_command(self.command)
 
     def note_token_digests(self) -> None:
-        """Note what the ids of sessions are where an application stores digests of tokens."""
+        """Note that session ids are parts of token digests, if the application stores digests."""
         if self.settings.capabilities.token_digests:
-            self.writer.note("an id is the first characters of a token's digest (token_digest)")
+            self.writer.note(
+                "a session id is the first characters of the token's digest (token_digest)"
+            )
 
     def _use_project(self) -> None:
         """Set up logging to standard error, and the project of the settings."""
@@ -178,8 +180,8 @@ class Runtime:
         """Set up the log file and the audit log, owned like the database.
 
         Args:
-            settings: Where they are.
-            standard_logging: See ``configure_file_log``.
+            settings: The paths of the logs.
+            standard_logging: The log file gets the records of standard logging too.
         """
         from clarinet_cli.database.url import database_url, sqlite_file
         from clarinet_cli.exceptions import ClarinetError
@@ -196,7 +198,7 @@ class Runtime:
             _require_log_location(settings, key, settings.log_directory / LOG_FILE)
         configure_file_log(settings, like=database, standard_logging=standard_logging)
         if "\0" in str(settings.audit_log):
-            raise settings.error_for("audit_log", "not the name of a file")
+            raise settings.error_for("audit_log", "not a valid file name")
         configured = settings.audit_log and settings.project_dir / settings.audit_log
         if configured and not self.audit_log:
             _require_log_location(settings, "audit_log", configured)

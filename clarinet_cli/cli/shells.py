@@ -146,7 +146,7 @@ def split_line(line: str) -> list[Word]:
 
 
 class _Answer(shell_completion.ShellComplete):
-    """The answer to a script, the same for all shells but for the form of a value."""
+    """The answer to a script, the same for all shells except for the form of a value."""
 
     def source_vars(self) -> dict[str, Any]:
         return _script_variables(self.prog_name)
@@ -205,7 +205,7 @@ class _Fish(_Answer):
     source_template = FISH
 
     def format_completion(self, item: shell_completion.CompletionItem) -> str:
-        """Return the value behind the option that it was joined to, as fish expects."""
+        """Return ``--option=value`` for the value of a joined option, as fish expects."""
         incomplete = self.get_completion_args()[1]
         option = incomplete.removesuffix(_without_option(incomplete))
         return option + super().format_completion(item)
@@ -215,7 +215,7 @@ SHELLS: dict[str, type[_Answer]] = {each.name: each for each in (_Bash, _Zsh, _F
 
 
 def register_shells() -> None:
-    """Let Typer use these scripts and answers."""
+    """Register these scripts and answers with Typer."""
     for name, answer in SHELLS.items():
         shell_completion.add_completion_class(answer, name)
 
@@ -259,12 +259,12 @@ def _current_shell() -> str:
     shell = shared._get_shell_name()  # noqa: SLF001 - see above
     if shell not in SHELLS:
         raise INVALID.with_context(
-            f"there is no completion for {shell or 'an unknown shell'}",
-            hint=f"run it in {', '.join(SHELLS)}",
+            f"no completion for {shell or 'an unknown shell'}",
+            hint=f"supported shells: {', '.join(SHELLS)}",
         )
     return shell
 
 
 def _without_option(word: str) -> str:
-    """Return the value of ``--option=value``, or the word if it is none."""
+    """Return the value of ``--option=value``, or the word if it has another form."""
     return word.partition("=")[2] if word.startswith("-") and "=" in word else word

@@ -111,7 +111,7 @@ class TableSink:
             columns = listing.selected or list(dict.fromkeys([*preferred, *present]))
             self._table = tables.AlignedRows(first, columns, styled=styled, titles=listing.titles)
         else:
-            # On lines of their own passwords are neither cut nor wrapped.
+            # On lines of their own, so that passwords are neither cut nor wrapped.
             columns = [name for name in preferred or present if name != "password"]
             self._table = tables.FittedRows(
                 first,

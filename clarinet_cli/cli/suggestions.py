@@ -121,7 +121,7 @@ def former_command(group: str, words: list[str]) -> Optional[tuple[str, list[str
         words: The command and its arguments.
 
     Returns:
-        The group and the words to use instead; None if it is no such command.
+        The group and the words to use instead; None if it is not one of them.
     """
     match [group, *words]:
         case ["session", "cleanup-once", *rest]:

@@ -40,7 +40,7 @@ class AlignedRows:
             column from there on.
         columns: The fields to show; all those of the first rows when empty.
         styled: Whether the header is bold.
-        titles: The titles of some columns, by field; the others' are made of the names.
+        titles: The titles of some columns, by field; the others are derived from the names.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ _Cell = tuple[Column, list[str], str]  # the lines of a cell, and its style
 class FittedRows:
     """Rows as text for a terminal: the columns that fit, cells wrapped between words.
 
-    What tells rows apart is never cut: when a cell has a word that is wider than its column,
+    Columns that identify a row are never cut: when a cell has a word that is wider than its column,
     the other cells of the row continue on the next line.
 
     Args:
@@ -262,14 +262,14 @@ def rich_rows(
     marks: Sequence[str],
     kept: Optional[int] = None,
 ) -> Any:
-    """Return rows as a Rich text with a header, for a picture that is shown again.
+    """Return rows as a Rich text with a header, for a display that is refreshed.
 
     Args:
         rows: The fields of each row; not empty.
-        columns: See ``FittedRows``.
+        columns: The fields to show, those that matter most first; all when empty.
         screen_width: The columns that the terminal has.
         marks: For each row the character before it; the row is bold unless it is a space.
-        kept: See ``FittedRows``.
+        kept: How many of the first columns are shown even if they don't fit; None: all.
     """
     from rich.text import Text
 
@@ -292,7 +292,7 @@ def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> 
 
     Args:
         record: The fields.
-        changes: What to show behind the values of some fields, by name.
+        changes: What to show after the values of some fields, by name.
     """
     from rich.table import Table
     from rich.text import Text

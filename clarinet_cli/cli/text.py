@@ -31,8 +31,8 @@ def json_safe(document: str) -> str:
 def spreadsheet_safe(text: str) -> str:
     """Return *text* so that a spreadsheet does not run it as a formula.
 
-    A formula behind quotes gets one more quote: removing one from each cell whose quotes a
-    formula follows restores the original.
+    If the text begins with quotes followed by a formula, one more quote is added. To restore the
+    original, remove one quote from each cell that begins with quotes followed by a formula.
     """
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
@@ -78,7 +78,7 @@ def escape_unencodable(error: UnicodeError) -> tuple[str, int]:
         The replacement, and where the codec continues.
 
     Raises:
-        UnicodeError: It is not about encoding.
+        UnicodeError: *error* is not an encoding error.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error

@@ -1,4 +1,4 @@
-"""Results that are read and drawn again and again; apart from ``watch``, which few runs need."""
+"""The type of a result for ``--watch``; not in ``watch``, which few runs import."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Read(Protocol[ReadT]):
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[ResultT]):
-    """A result that can be shown again and again.
+    """A result that can be refreshed.
 
     Attributes:
-        read: Reads it, in transactions that have ended when it returns.
+        read: Reads it; its transactions have ended when it returns.
         draw: Returns a Rich renderable of a result for a terminal, with the changes since an
             earlier result unless that is None.
         columns: The fields of a JSON line; empty: all.
-        limit: The most rows of a JSON line; None: all.
+        limit: The maximum number of rows in a JSON line; None: all.
     """
 
     read: Read[ResultT]

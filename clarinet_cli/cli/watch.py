@@ -1,4 +1,4 @@
-"""``--watch``: a result is read and shown again after each interval."""
+"""``--watch``: read and show a result repeatedly."""
 
 import asyncio
 import io
@@ -47,15 +47,16 @@ async def watch(runtime: Runtime, view: View[Any], output: Optional[str], interv
 
     Raises:
         InvalidInputError: The format has no form for many results.
-        ClarinetError: The first reading failed, or standard output can't be written.
+        ClarinetError: The first reading failed, or standard output cannot be written.
     """
     if output not in (None, "table", *JSON_FORMATS):
         raise INVALID.with_context(
-            f"--watch has no format {output}", hint="-o json writes a JSON line after each interval"
+            f"--watch does not support -o {output}",
+            hint="-o json writes a JSON line after each interval",
         )
     if output is None and runtime.writer.quiet:
         raise INVALID.with_context(
-            "--watch has nothing to show with -q", hint="-o json writes JSON lines"
+            "--watch cannot be used with -q", hint="-o json writes JSON lines"
         )
     if sys.stdout.isatty() and output not in JSON_FORMATS:
         await _show_pictures(runtime, view, interval)
@@ -133,7 +134,7 @@ async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> 
             read_at = canvas.now
         every = f"{interval:g} s" if interval < MINUTE_SECONDS else format_duration(interval)
         when = f"{iso_text(read_at)[:19]}Z, every {every}"
-        lines = [Text(f"{when}; q ends" if screen.reads_keys else when)]
+        lines = [Text(f"{when}; q to quit" if screen.reads_keys else when)]
         if error is not None:
             text = f"error: {printable(error.message)}; trying again"
             lines.append(Text(text, style="bold red"))
@@ -155,7 +156,7 @@ class Screen:
     """A terminal on which each picture replaces the one before, and whose keys are read.
 
     The cursor is hidden and typed keys are not echoed until the block ends, or the command is
-    suspended by Ctrl-Z. A terminal that can't move its cursor gets one picture after another.
+    suspended by Ctrl-Z. A terminal that cannot move its cursor gets one picture after another.
     ``q`` cancels the task that opened the screen.
 
     Attributes:
@@ -222,7 +223,7 @@ class Screen:
             return
         before, self._width = self._width, self._console.width
         if self._live is not None and self._width != before:
-            # The terminal has wrapped the picture differently: its lines can't be replaced.
+            # The terminal has wrapped the picture differently: its lines cannot be replaced.
             self._stop()
             self._console.clear()
         if self._live is None:
@@ -250,7 +251,7 @@ class Screen:
                 asyncio.get_running_loop().add_reader(descriptor, self._on_key, descriptor)
 
     def _restore_modes(self) -> None:
-        """Let the terminal be as it was, unless it is gone."""
+        """Restore the modes of the terminal, unless it is closed."""
         modes, self._modes = self._modes, None
         if modes is not None:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
@@ -262,14 +263,14 @@ class Screen:
             keys = os.read(descriptor, 1024)
         except OSError:
             keys = b""
-        if not keys:  # the terminal is gone
+        if not keys:  # the terminal is closed
             asyncio.get_running_loop().remove_reader(descriptor)
         if not self.quit and set(QUIT_KEYS) & set(keys):
             self.quit = True
             self._task.cancel()
 
     def _suspend(self) -> None:
-        """Give the terminal back, stop until SIGCONT, and take it again."""
+        """Restore the terminal, stop until SIGCONT, and set the terminal up again."""
         self._stop()
         self._restore_modes()
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -277,14 +278,14 @@ class Screen:
 
 
 class _WriterStream(io.TextIOBase):
-    """A text stream for Rich, whose content goes to standard output by the writer."""
+    """A text stream for Rich, whose content the writer writes to standard output."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """UTF-8, for tables like all others: standard output replaces what it lacks."""
+        """UTF-8: the writer replaces characters that standard output cannot encode."""
         return "utf-8"
 
     def write(self, text: str, /) -> int:

@@ -69,7 +69,7 @@ class Writer:
             False when the reader closed the pipe.
 
         Raises:
-            ClarinetError: Standard output can't be written, as on a full disk.
+            ClarinetError: Standard output cannot be written, as on a full disk.
         """
         if self.stdout_closed:
             if any(pieces):

@@ -86,7 +86,7 @@ async def _commit(transaction: AsyncTransaction | AsyncSessionTransaction) -> No
         await transaction.commit()
     except DBAPIError as error:
         with suppress(DBAPIError, OSError, TimeoutError):
-            await transaction.rollback()  # else the connection can't begin another one
+            await transaction.rollback()  # else the connection cannot begin another one
         if _rolled_back(error):
             raise
         raise OutcomeUnknownError from error

@@ -189,7 +189,7 @@ def _probe(file: Path) -> None:
     event loop has ended.
 
     Raises:
-        UnreachableError: The file can't be opened.
+        UnreachableError: The file cannot be opened.
     """
     try:
         sqlite3.connect(f"{_sqlite_uri(file)}?mode=rw", uri=True).close()
@@ -198,7 +198,7 @@ def _probe(file: Path) -> None:
         readable = os.access(file, os.R_OK)
         owner = "" if readable else f": {describe_owner(file)}"
         raise UNREACHABLE.with_context(
-            f"sqlite:///{file}: the file can't be opened{owner}",
+            f"sqlite:///{file}: the file cannot be opened{owner}",
             hint="check path and permissions" if readable else sudo_hint(file),
         ) from error
 

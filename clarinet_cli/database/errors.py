@@ -76,8 +76,8 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "55006": (BUSY, "in use by another process", None),
     "42P01": (FAILURE, "the tables are missing", TABLE_HINT),
     "42703": (FAILURE, "the tables differ from the expected schema", SCHEMA_HINT),
-    "42P07": (CONFLICT, "a table or index of that name exists already", SCHEMA_HINT),
-    "42701": (CONFLICT, "a column of that name exists already", SCHEMA_HINT),
+    "42P07": (CONFLICT, "a table or index of that name already exists", SCHEMA_HINT),
+    "42701": (CONFLICT, "a column of that name already exists", SCHEMA_HINT),
     "2BP01": (CONFLICT, "other tables or views depend on it", DEPENDENTS_HINT),
     "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
     "25006": (FAILURE, "the database is read-only", "it may be a replica"),
@@ -88,14 +88,14 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         (CONFLICT, "a value is not of the type of its column", None),
     ),
     "P0001": (FAILURE, "a trigger or a function of the database refused it", None),
-    "42P04": (CONFLICT, "the database exists already", None),
+    "42P04": (CONFLICT, "the database already exists", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
 }
 _POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
     "57": (UNREACHABLE, "the server ended the connection", None),
     "53": (FAILURE, "the server is out of resources", None),
-    "23": (CONFLICT, "other rows depend on it, or it exists already", None),
+    "23": (CONFLICT, "other rows depend on it, or it already exists", None),
 }
 
 
@@ -128,14 +128,14 @@ _NAMES: tuple[tuple[re.Pattern[str], ClarinetError, str, str], ...] = tuple(
         (
             r'(?P<kind>table|index) "?(?P<name>\w+)"? already exists',
             CONFLICT,
-            "{kind} {name} exists already",
+            "{kind} {name} already exists",
         ),
-        (r'relation "(?P<name>\w+)" already exists', CONFLICT, "{name} exists already"),
-        (r"duplicate column name: (?P<name>\w+)$", CONFLICT, "column {name} exists already"),
+        (r'relation "(?P<name>\w+)" already exists', CONFLICT, "{name} already exists"),
+        (r"duplicate column name: (?P<name>\w+)$", CONFLICT, "column {name} already exists"),
         (
             r'column "(?P<name>\w+)" of relation "(?P<table>\w+)" already exists',
             CONFLICT,
-            "column {table}.{name} exists already",
+            "column {table}.{name} already exists",
         ),
     )
 )
@@ -210,7 +210,7 @@ def outcome_unknown_error(error: Exception, backend: str, target: str) -> Clarin
 
 
 def _explain_connection(error: Exception, ca: Optional[str]) -> tuple[str, str]:
-    """Return reason and hint for servers that can't be used."""
+    """Return reason and hint for servers that cannot be used."""
     if isinstance(error, NoServerError):
         found = [(server, *_explain_connection(cause, ca)) for server, cause in error.failures]
         reason = "; ".join(f"{server}: {text}" for server, text, _ in found)
@@ -246,7 +246,7 @@ def _explain_network(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "the host name can't be resolved"
+        return "the host name cannot be resolved"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, FileNotFoundError):

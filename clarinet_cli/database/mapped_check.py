@@ -211,7 +211,7 @@ def _require_further_columns(tables: MappedTables, found: dict[str, str]) -> Non
 
 
 def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
-    """Refuse an id whose type can't hold the form."""
+    """Refuse an id whose type cannot hold the form."""
     form = tables.id_form
     if tables.on_sqlite:
         is_number = "int" in kind
@@ -255,7 +255,7 @@ async def _require_form(
 
 
 async def _require_timestamps(session: AsyncSession, tables: MappedTables, key: str) -> None:
-    """Refuse timestamps that can't be compared, unless another row has one that can.
+    """Refuse timestamps that cannot be compared, unless another row has one that can.
 
     Those that fastapi-users writes are text with a space between date and time, in UTC.
     """

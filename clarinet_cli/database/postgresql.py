@@ -52,7 +52,7 @@ async def connect(
 ) -> Any:
     """Open a connection of the driver, to the first server that can be used.
 
-    As in libpq, the next server is tried if one can't be reached or is not of the kind that
+    As in libpq, the next server is tried if one cannot be reached or is not of the kind that
     ``target_session_attrs`` requires, but not if it refuses the log-in. With *prefer-standby* any
     server is used if there is no standby.
 
@@ -65,7 +65,7 @@ async def connect(
 
     Raises:
         NoServerError: None of several servers can be used.
-        OSError: The only one can't be used.
+        OSError: The only one cannot be used.
         ReadablePasswordError: The server, on another machine and without TLS, asks for the
             password in a readable form. It has not been sent.
         OperationalError: The server or the driver refuses the connection.

@@ -135,7 +135,7 @@ async def database_exists(settings: Settings) -> bool:
     """Return whether there is a database to connect to.
 
     Raises:
-        UnreachableError: The server can't be reached or refuses the log-in.
+        UnreachableError: The server cannot be reached or refuses the log-in.
     """
     file = sqlite_file(database_url(settings))
     if file is not None:

@@ -39,7 +39,7 @@ SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
 
 
 def refuse_unusable_name(file: Path) -> None:
-    """Refuse a path that can't be a database.
+    """Refuse a path that cannot be a database.
 
     Args:
         file: The path from the settings.
@@ -52,10 +52,10 @@ def refuse_unusable_name(file: Path) -> None:
     except OSError as error:
         logger.bind(reported=True).error(f"looking for {file}: {error}")
         raise UNREACHABLE.with_context(
-            f"the SQLite file {file} can't be reached: {os_error_reason(error, file)}"
+            f"the SQLite file {file} cannot be reached: {os_error_reason(error, file)}"
         ) from error
     if reason:
-        raise UNREACHABLE.with_context(f"{file} can't be the SQLite database: it is {reason}")
+        raise UNREACHABLE.with_context(f"{file} cannot be the SQLite database: it is {reason}")
 
 
 def is_file(path: Path) -> bool:
@@ -71,16 +71,16 @@ def is_file(path: Path) -> bool:
 
 
 def prepare_sqlite_file(file: Path) -> None:
-    """Prevent this process from leaving files that the database's owner can't write.
+    """Prevent this process from leaving files that the database's owner cannot write.
 
     In WAL mode the first process to open a database creates ``-wal`` and ``-shm``; a user who
-    can't write the database never removes them. For root SQLite sets their owner itself.
+    cannot write the database never removes them. For root SQLite sets their owner itself.
 
     Args:
         file: The database, which has to exist.
 
     Raises:
-        ClarinetError: This user can't write the database and would create these files.
+        ClarinetError: This user cannot write the database and would create these files.
     """
     real = Path(os.path.realpath(file))
     missing = [side for side in _side_files(real, WAL_SUFFIXES) if not side.exists()]
@@ -88,8 +88,8 @@ def prepare_sqlite_file(file: Path) -> None:
         return
     if not os.access(real, os.W_OK):
         raise FAILURE.with_context(
-            f"{file} is in WAL mode and can't be written by this user: {describe_owner(real)}; "
-            "reading it now would leave files that its owner can't write",
+            f"{file} is in WAL mode and cannot be written by this user: {describe_owner(real)}; "
+            "reading it now would leave files that its owner cannot write",
             hint=sudo_hint(real),
         )
     if real.stat().st_gid != os.getegid():  # else SQLite sets group and mode
@@ -116,11 +116,11 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
         if os.path.lexists(side) and not os.access(side, wanted):
             verb = "written" if writable else "read"
             return FAILURE.with_context(
-                f"{side} can't be {verb}: {describe_owner(side)}", hint=repair_commands(side, real)
+                f"{side} cannot be {verb}: {describe_owner(side)}", hint=repair_commands(side, real)
             )
     if name in RECOVERY_ERRORS:
         return FAILURE.with_context(
-            f"{file}: an interrupted transaction must be recovered first, and this user can't "
+            f"{file}: an interrupted transaction must be recovered first, and this user cannot "
             f"write the file: {describe_owner(real)}",
             hint=sudo_hint(real),
         )
@@ -131,7 +131,7 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
         if place.exists() and not os.access(place, os.W_OK):
             own = place.stat().st_uid == os.geteuid()
             return FAILURE.with_context(
-                f"{place} can't be written by this user: {describe_owner(place)}",
+                f"{place} cannot be written by this user: {describe_owner(place)}",
                 hint=f"chmod u+w {shlex.quote(str(place))}" if own else sudo_hint(real),
             )
     return None
@@ -187,16 +187,16 @@ def _header_descriptor(file: Path, _device: int, _inode: int) -> int:
 
 
 def create_sqlite_file(file: Path) -> bool:
-    """Create an empty SQLite file for its directory's owner that others can't read.
+    """Create an empty SQLite file for its directory's owner that others cannot read.
 
     Args:
         file: The file; its directory has to exist.
 
     Returns:
-        False if the file exists already.
+        False if the file already exists.
 
     Raises:
-        ClarinetError: It can't be created.
+        ClarinetError: It cannot be created.
     """
     try:
         os.close(open_file(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=PRIVATE_FILE_MODE))
@@ -205,11 +205,11 @@ def create_sqlite_file(file: Path) -> bool:
     except PermissionError as error:
         logger.bind(reported=True).error(f"creating {file}: {error}")
         raise FAILURE.with_context(
-            f"can't create {file} in its directory: {describe_owner(file.parent)}"
+            f"cannot create {file} in its directory: {describe_owner(file.parent)}"
         ) from error
     except OSError as error:
         logger.bind(reported=True).error(f"creating {file}: {error}")
-        raise FAILURE.with_context(f"can't create {file}: {error.strerror}") from error
+        raise FAILURE.with_context(f"cannot create {file}: {error.strerror}") from error
     return True
 
 

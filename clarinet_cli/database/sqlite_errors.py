@@ -25,7 +25,7 @@ APPLICATION_ONLY = re.compile(
 _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_BUSY": (BUSY, "locked by another process", None),
     "SQLITE_LOCKED": (BUSY, "locked by another process", None),
-    "SQLITE_CANTOPEN": (UNREACHABLE, "the file can't be opened", "check path and permissions"),
+    "SQLITE_CANTOPEN": (UNREACHABLE, "the file cannot be opened", "check path and permissions"),
     "SQLITE_NOTADB": (LOGIN_REFUSED, "the file is not a SQLite database", None),
     "SQLITE_CORRUPT": (FAILURE, "the file is damaged", "restore it from a backup"),
     "SQLITE_READONLY": (FAILURE, "the file or its directory is read-only", None),
@@ -42,7 +42,7 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         DISK_HINT,
     ),
     "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused it", None),
-    "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it exists already", None),
+    "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it already exists", None),
 }
 CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")
 # A driver's message may quote a row, with a token or a hash, and is never shown. These are known
@@ -79,9 +79,9 @@ def explain_sqlite_error(error: DBAPIError) -> tuple[ClarinetError, str, Optiona
 
 
 def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
-    """Return the error for a schema that this SQLite version or build can't read."""
+    """Return the error for a schema that this SQLite version or build cannot read."""
     if match := MALFORMED.match(text):
-        reason = f"SQLite {sqlite3.sqlite_version} can't read the schema: {match[1]}: {match[2]}"
+        reason = f"SQLite {sqlite3.sqlite_version} cannot read the schema: {match[1]}: {match[2]}"
         return (
             FAILURE,
             reason,

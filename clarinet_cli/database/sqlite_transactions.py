@@ -19,7 +19,7 @@ RETRY_INTERVAL_SECONDS = 0.02
 def begin_with_retry(connection: Connection, begin: Sequence[str], busy_timeout: float) -> None:
     """Begin a transaction, retrying while the database is locked.
 
-    SQLite's own busy handler blocks the driver's thread, where a signal can't interrupt it. So
+    SQLite's own busy handler blocks the driver's thread, where a signal cannot interrupt it. So
     its timeout is short, and the event loop retries. Once the transaction has begun, its
     statements may wait for the whole timeout.
 

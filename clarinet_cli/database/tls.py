@@ -128,7 +128,7 @@ def _file_problem(option: str, name: object, mode: str, project: Path) -> Option
         return None if mode == "verify-full" else "sslrootcert=system needs sslmode=verify-full"
     if not isinstance(name, str) or "\0" in name or not (project / name).is_file():
         return f"{option}: no such file"
-    return None if os.access(project / name, os.R_OK) else f"{option}: the file can't be read"
+    return None if os.access(project / name, os.R_OK) else f"{option}: the file cannot be read"
 
 
 def default_ca_file() -> Optional[Path]:

@@ -62,7 +62,7 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
         replica: Prefer ``database_read_url``, which may lag behind and is read-only.
 
     Raises:
-        ConfigurationError: ``database_url`` can't be parsed or has an unknown driver, or the
+        ConfigurationError: ``database_url`` cannot be parsed or has an unknown driver, or the
             host is invalid.
         UnreachableError: The SQLite file is missing, and an earlier version used another one.
     """
@@ -117,7 +117,7 @@ def display_url(url: URL) -> str:
 
 
 def masked_url(text: str) -> Optional[str]:
-    """Return the text of a URL without password and options, or None when it can't be read.
+    """Return the text of a URL without password and options, or None when it cannot be read.
 
     Args:
         text: The URL as the operator wrote it. The text before the last '@' may be part of a

@@ -98,7 +98,7 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 class Problem(NamedTuple):
-    """Why an option can't be used, and a hint."""
+    """Why an option cannot be used, and a hint."""
 
     reason: str
     hint: Optional[str] = None
@@ -125,7 +125,7 @@ def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Pro
 
 
 def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[Problem]:
-    """Return why an option can't be used, or None."""
+    """Return why an option cannot be used, or None."""
     if name not in (*SUPPORTED, *IGNORED, *CHOICES) and name not in REFUSED:
         return _unknown(name, value)
     if not isinstance(value, str):

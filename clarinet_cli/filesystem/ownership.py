@@ -41,7 +41,7 @@ def open_file(
         The descriptor.
 
     Raises:
-        OSError: It can't be opened or created; ``filename`` is the whole path.
+        OSError: It cannot be opened or created; ``filename`` is the whole path.
     """
     with _directory(path.parent) as directory:
         try:
@@ -59,7 +59,7 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
         like: See ``open_file``.
 
     Raises:
-        OSError: It can't be created.
+        OSError: It cannot be created.
     """
     if path.is_dir():
         return
@@ -98,7 +98,7 @@ def give_to_directory_owner(path: Path) -> None:
 
 
 def describe_owner(path: Path) -> str:
-    """Return owner, group and mode of a file, or why they can't be read, for a message.
+    """Return owner, group and mode of a file, or why they cannot be read, for a message.
 
     Args:
         path: The file.
@@ -111,7 +111,7 @@ def describe_owner(path: Path) -> str:
 
 
 def os_error_reason(error: OSError, path: Path) -> str:
-    """Return why a file can't be opened; if a permission is missing, with the file's owner.
+    """Return why a file cannot be opened; if a permission is missing, with the file's owner.
 
     Args:
         error: The error.

@@ -143,7 +143,7 @@ def require_log_location(path: Path, *, key: str, named_by: Path) -> None:
         return
     owner = user_name(source.st_uid)
     raise REFUSED.with_context(
-        f"{named_by}: {key}: {owner}, the owner of this file, can't write to {path}",
+        f"{named_by}: {key}: {owner}, the owner of this file, cannot write to {path}",
         hint=f"to allow it: chown root '{named_by}'",
     )
 
@@ -165,7 +165,7 @@ def require_project_location(paths: Iterable[Path], project: Path) -> None:
         if not _could_write(owner, path):
             name = user_name(owner)
             raise REFUSED.with_context(
-                f"{name}, the owner of the project, can't write to {path.resolve()}",
+                f"{name}, the owner of the project, cannot write to {path.resolve()}",
                 hint=f"'sudo -u {name} clarinet …'",
             )
 

@@ -1,7 +1,7 @@
 """SQL functions for ids, timestamps and addresses, compiled for each backend.
 
 Not all are stored in the server's form: SQLite stores any value in any column, and PostgreSQL has
-timestamps that the server can't read.
+timestamps that the server cannot read.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from clarinet_cli.models.types import (
 )
 from clarinet_cli.networks import ADDRESS_PATTERN, IN_NETWORK_FUNCTION
 
-OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of a timestamp that can't be read
+OLDEST = datetime(1, 1, 2, tzinfo=UTC)  # in place of a timestamp that cannot be read
 CANONICAL_ID_FUNCTION = "clarinet_canonical_id"  # the SQL function of each SQLite connection
 
 
@@ -205,7 +205,7 @@ def has_readable_timestamps() -> ColumnElement[bool]:
 class lifetime_between(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
     """The time from the first timestamp to the second.
 
-    PostgreSQL: an interval. SQLite, which can't subtract text timestamps: days with a fraction,
+    PostgreSQL: an interval. SQLite, which cannot subtract text timestamps: days with a fraction,
     precise to a millisecond, as its date functions round. Microseconds from ``strftime`` would
     take four times as long.
     """

@@ -46,7 +46,7 @@ def as_text(stored: object) -> str:
 
 
 class in_python_years(GenericFunction[datetime]):  # noqa: N801 - the name of an SQL function
-    """A timestamp, or NULL if the driver can't represent it.
+    """A timestamp, or NULL if the driver cannot represent it.
 
     PostgreSQL has timestamps before the year 1 and after the year 9999, and infinite ones. On
     SQLite the stored value is returned unchanged.
@@ -90,7 +90,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            msg = "a timestamp without a time zone can't be stored"
+            msg = "a timestamp without a time zone cannot be stored"
             raise ValueError(msg)
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc

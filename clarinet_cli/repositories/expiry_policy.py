@@ -2,7 +2,7 @@
 
 The server accepts a session if the row exists and ``expires_at > now``, if
 ``session_idle_timeout_minutes`` is 0 or ``now - last_accessed`` is at most that long, and if the
-user exists and is active (Clarinet 0.10.20). It can't read a session with a timestamp in
+user exists and is active (Clarinet 0.10.20). It cannot read a session with a timestamp in
 another form than its own: its state is ``invalid``.
 
 A session is live if it is neither expired nor idle, and stale if a clean-up deletes it: expired,
@@ -57,7 +57,7 @@ class ExpiryPolicy:
 
     @property
     def invalid(self) -> ColumnElement[bool]:
-        """The condition that a timestamp of the session can't be read."""
+        """The condition that a timestamp of the session cannot be read."""
         return not_(has_readable_timestamps())
 
     @property

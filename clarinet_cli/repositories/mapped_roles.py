@@ -56,7 +56,7 @@ class MappedRoles:
         """Revoke roles of an account, as far as it has them.
 
         Raises:
-            ConflictError: The column of the role can't be empty.
+            ConflictError: The column of the role cannot be empty.
             IntegrityError: A constraint forbids it.
             PreventedError: A trigger or rule prevented it.
         """
@@ -103,7 +103,7 @@ class MappedRoles:
         required, *_ = await self._column(mapping.users, mapping.role_column)
         if required:
             raise CONFLICT.with_context(
-                f"{mapping.users}.{mapping.role_column} can't be NULL: an account has a role",
+                f"{mapping.users}.{mapping.role_column} cannot be NULL: an account has a role",
                 hint="'clarinet admin grant-role USER ROLE' replaces it by another",
             )
         await self._update("NULL", user=user_id)

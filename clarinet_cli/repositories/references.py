@@ -33,7 +33,7 @@ CASCADE, SET_NULL, SET_DEFAULT = "CASCADE", "SET NULL", "SET DEFAULT"
 ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": CASCADE, "n": SET_NULL, "d": SET_DEFAULT}
 MAX_DEPTH = 5  # of cascades
 # Includes keys to tables that inherit from the target or are its partitions. Tables that this
-# role can't read are left to the server.
+# role cannot read are left to the server.
 _POSTGRESQL = text(
     "SELECT c.oid::bigint AS key, c.relname::text AS name, con.confdeltype::text AS action,"
     " CASE WHEN pg_table_is_visible(c.oid) THEN NULL ELSE n.nspname::text END AS schema,"
@@ -133,7 +133,7 @@ def _with_clarinet_names(reference: Reference, names: dict[str, str]) -> Referen
     """Return a foreign key to an application's table with the Clarinet names of its columns.
 
     Raises:
-        RefusedError: It refers to a column that is not mapped, so that its rows can't be counted.
+        RefusedError: It refers to a column that is not mapped, so that its rows cannot be counted.
     """
     for _, referenced in reference.pairs:
         if referenced not in names:
@@ -295,7 +295,7 @@ class ReferenceRepository:
         """Return ``table.column`` of a foreign key; its own name if the catalogue has none.
 
         Args:
-            constraint: The name of the foreign key, also of a table that can't be read.
+            constraint: The name of the foreign key, also of a table that cannot be read.
         """
         if self.session.get_bind().dialect.name == "sqlite":
             return constraint

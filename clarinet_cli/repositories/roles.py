@@ -121,7 +121,7 @@ class RoleRepository(BaseRepository[Role]):
         """Revoke roles from a user, as far as it has them.
 
         Raises:
-            ConflictError: An application's column of the role can't be empty.
+            ConflictError: An application's column of the role cannot be empty.
             PreventedError: A trigger or rule prevented it.
         """
         if self._mapped is not None:

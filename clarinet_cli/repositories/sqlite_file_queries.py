@@ -55,7 +55,7 @@ def integrity_problems(
         logger.debug(f"PRAGMA {pragma}: {error.sqlite_errorname}")
         if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
             raise
-        return ["its structure can't be read; the file may be truncated"]
+        return ["its structure cannot be read; the file may be truncated"]
     return [str(text) for (text, *_) in found if text != "ok"]
 
 

@@ -50,7 +50,7 @@ MAX_CANDIDATES = 5000
 DASHED_FORMS = ("uuid-dashed", "uuid-hex")  # as text, with or without dashes
 NUMBER_DIGITS = 19  # of a larger number than any id
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
-NO_ID_HINT = "give the row an id, or delete it: the server can't read it either"
+NO_ID_HINT = "give the row an id, or delete it: the server cannot read it either"
 
 
 class AccountState(NamedTuple):

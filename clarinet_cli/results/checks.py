@@ -24,7 +24,7 @@ class SettingRow:
         key: The key; one of a table as ``table.key``.
         value: The value that counts, with its type; a secret is ``****``.
         source: ``default``, the name of a variable, or a file and its line.
-        problem: There only when the value can't be used: why.
+        problem: There only when the value cannot be used: why.
     """
 
     key: str

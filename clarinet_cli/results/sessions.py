@@ -13,7 +13,7 @@ from clarinet_cli.results.accounts import UserRow
 class SessionRow:
     """A log-in session; ``id`` is the first eight characters of its token.
 
-    A timestamp that can't be read is None, and the state is ``invalid`` then. The class is not
+    A timestamp that cannot be read is None, and the state is ``invalid`` then. The class is not
     frozen, since listings create many and a frozen one takes twice the time.
     """
 
@@ -158,7 +158,7 @@ class CleanupReport:
 
     Attributes:
         matched: The stale sessions that can be deleted, as ``remaining`` those that are left.
-        protected: Stale sessions that can't be deleted: rows of other tables refer to them.
+        protected: Stale sessions that cannot be deleted: rows of other tables refer to them.
         clock_difference_seconds: How far the database's clock is ahead of this machine's;
             negative: behind.
         invalid: The sessions that are kept because of an unreadable timestamp; None if 0.

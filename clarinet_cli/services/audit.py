@@ -71,7 +71,7 @@ class TransactionAudit:
         """Write a record for each change; they are uncertain until the commit.
 
         Raises:
-            ClarinetError: They can't be written.
+            ClarinetError: They cannot be written.
         """
         self._pending = self._entries
         try:
@@ -105,7 +105,7 @@ def audit_transaction() -> Iterator[TransactionAudit]:
     """Yield the audit records of one transaction, with the audit log opened before it begins.
 
     Raises:
-        ClarinetError: The audit log can't be opened or written.
+        ClarinetError: The audit log cannot be opened or written.
     """
     unknown: Optional[ClarinetError] = None
     with open_audit_log() as log:
@@ -143,7 +143,7 @@ class JobRecord:
         """Record the start of the job before its first commit that changes rows.
 
         Raises:
-            ClarinetError: The first record can't be written.
+            ClarinetError: The first record cannot be written.
         """
         if rows and not self._started:
             _record(self.log, [_entry(None, STARTED)], hint=NOTHING_CHANGED)
@@ -162,7 +162,7 @@ class JobRecord:
             error: Why the outcome of the last transaction is unknown.
 
         Raises:
-            ClarinetError: It can't be written; the hint says what was done.
+            ClarinetError: It cannot be written; the hint says what was done.
         """
         if not self._started:
             return
@@ -188,7 +188,7 @@ async def audited_job(
         dry_run: Leave no record.
 
     Raises:
-        ClarinetError: The audit log can't be opened or written.
+        ClarinetError: The audit log cannot be opened or written.
     """
     unknown: Optional[ClarinetError] = None
     with nullcontext(AuditLog()) if dry_run else open_audit_log() as log:

@@ -82,7 +82,7 @@ class AuditLog:
             hint: The hint of an error.
 
         Raises:
-            ClarinetError: They can't be written; a regular file contains none of them.
+            ClarinetError: They cannot be written; a regular file contains none of them.
         """
         if self.descriptor is None:
             return
@@ -92,7 +92,7 @@ class AuditLog:
         except OSError as error:
             logger.bind(reported=True).error(f"audit log {self.path}: {error}")
             raise FAILURE.with_context(
-                f"can't write the audit log {self.path}: {error.strerror}", hint=hint
+                f"cannot write the audit log {self.path}: {error.strerror}", hint=hint
             ) from error
 
 
@@ -104,7 +104,7 @@ def open_audit_log() -> Iterator[AuditLog]:
     would not be found. Each run opens the file, so that it can be rotated.
 
     Raises:
-        ClarinetError: The file can't be opened or written.
+        ClarinetError: The file cannot be opened or written.
     """
     place = _place.get()
     if place is None:
@@ -115,7 +115,7 @@ def open_audit_log() -> Iterator[AuditLog]:
     except OSError as error:
         logger.bind(reported=True).error(f"audit log {place.path}: {error}")
         raise FAILURE.with_context(
-            f"can't open the audit log {os.fsdecode(error.filename or place.path)}: "
+            f"cannot open the audit log {os.fsdecode(error.filename or place.path)}: "
             f"{os_error_reason(error, place.path)}",
             hint=NOTHING_CHANGED,
         ) from error
@@ -159,7 +159,7 @@ def _append(descriptor: int, lines: Sequence[bytes]) -> None:
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:
-    """Return the last byte, or a newline if the file can't be read."""
+    """Return the last byte, or a newline if the file cannot be read."""
     try:
         return os.pread(descriptor, 1, size - 1)
     except OSError:

@@ -89,7 +89,7 @@ async def initialise_database(
         One report a step, in order.
 
     Raises:
-        ConfigurationError: A role's name or the administrator's address can't be used;
+        ConfigurationError: A role's name or the administrator's address cannot be used;
             nothing was created.
         InvalidInputError: The password breaks the policy, or none is given and one is
             needed.

@@ -97,7 +97,7 @@ async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterato
         descriptor = _open_lock_for_reading(path, database)
     except OSError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
-        raise FAILURE.with_context(f"can't make the lock file {path}: {error.strerror}") from error
+        raise FAILURE.with_context(f"cannot make the lock file {path}: {error.strerror}") from error
     try:
         await _lock(descriptor, path, job, timeout)
         yield
@@ -111,13 +111,13 @@ def _open_lock_for_reading(path: Path, database: Path) -> int:
     except FileNotFoundError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(
-            f"can't make the lock file {path} in its directory: {describe_owner(path.parent)}",
+            f"cannot make the lock file {path} in its directory: {describe_owner(path.parent)}",
             hint=sudo_hint(database if database.exists() else path.parent),
         ) from error
     except OSError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(
-            f"can't open the lock file {path}: {describe_owner(path)}",
+            f"cannot open the lock file {path}: {describe_owner(path)}",
             hint=repair_commands(path, database),
         ) from error
 
@@ -133,7 +133,7 @@ async def _lock(descriptor: int, path: Path, job: Job, timeout: float) -> None:
                 raise _busy(job, error) from error
         except OSError as error:
             logger.bind(reported=True).error(f"lock file {path}: {error}")
-            raise FAILURE.with_context(f"can't lock {path}: {error.strerror}") from error
+            raise FAILURE.with_context(f"cannot lock {path}: {error.strerror}") from error
         else:
             return
         await asyncio.sleep(POLL_SECONDS)

@@ -60,7 +60,7 @@ def require_known_command(settings: Settings, command: str) -> None:
     if command.startswith("session ") and mapping.session_strategy in ("jwt", "redis"):
         raise REFUSED.with_context(
             f"sessions of the strategy {mapping.session_strategy} are not in the database: "
-            "they can't be listed or revoked here",
+            "they cannot be listed or revoked here",
             hint=WHERE_HINT,
         )
     if command in MAPPED_COMMANDS:
@@ -124,7 +124,7 @@ def require_verified_flag(settings: Settings) -> None:
 
 
 def warn_of_other_sessions(settings: Settings) -> None:
-    """Warn, where sessions are not rows, that those of the account can't be revoked.
+    """Warn, where sessions are not rows, that those of the account cannot be revoked.
 
     Args:
         settings: The project's settings.

@@ -55,7 +55,7 @@ async def shell_command(
         read_only: Let it change nothing.
 
     Raises:
-        UnreachableError: The database can't be reached.
+        UnreachableError: The database cannot be reached.
         ClarinetError: The shell is not installed.
     """
     url = database_url(settings)
@@ -80,7 +80,7 @@ def exec_shell(command: ShellCommand) -> NoReturn:
         command: What ``shell_command`` returned.
 
     Raises:
-        ClarinetError: The program can't be run.
+        ClarinetError: The program cannot be run.
     """
     variables = dict(command.variables)
     if command.pass_phrase is not None:
@@ -100,7 +100,7 @@ def exec_shell(command: ShellCommand) -> NoReturn:
     except OSError as error:
         logger.bind(reported=True).error(f"running {command.arguments[0]}: {error}")
         raise FAILURE.with_context(
-            f"{command.arguments[0]} can't be run: {error.strerror}"
+            f"{command.arguments[0]} cannot be run: {error.strerror}"
         ) from error
     finally:
         signal.signal(signal.SIGPIPE, previous)

@@ -76,7 +76,7 @@ async def unit_of_work(
         check_tables: Refuse tables that are not those of the server.
 
     Raises:
-        ClarinetError: The driver's error, translated, or an audit record can't be written.
+        ClarinetError: The driver's error, translated, or an audit record cannot be written.
             Nothing was changed, unless ``outcome_unknown`` is set.
     """
     audited = access is Access.WRITE and not dry_run

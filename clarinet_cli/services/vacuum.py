@@ -56,7 +56,7 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
 
     Raises:
         NoSpaceError: The disk of the SQLite file has too little free space.
-        ClarinetError: No Clarinet table exists, or SQLite can't create a file next to the database.
+        ClarinetError: No Clarinet table exists, or SQLite cannot create a file beside the database.
     """
     url = database_url(settings)
     file = sqlite_file(url)
@@ -102,7 +102,7 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
             after = sum((await postgresql_tables(connection)).values())
         if not permitted:
             raise FAILURE.with_context(
-                f"{plan.url}: the database user can't vacuum the tables", hint=OWNER_HINT
+                f"{plan.url}: the database user cannot vacuum the tables", hint=OWNER_HINT
             )
     seconds = round(monotonic() - began, 3)
     return VacuumReport(plan.bytes_before, after, seconds, plan.full, complete)
@@ -113,7 +113,7 @@ async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
         pages = await sqlite_pages(connection)
     if not os.access(file.parent, os.W_OK):
         raise FAILURE.with_context(
-            f"{file.parent} can't be written by this user: {describe_owner(file.parent)}",
+            f"{file.parent} cannot be written by this user: {describe_owner(file.parent)}",
             hint=sudo_hint(file),
         )
     used = (pages.total - pages.free) * pages.page_bytes

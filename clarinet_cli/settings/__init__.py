@@ -5,7 +5,7 @@ environment ``CLARINET_*`` over ``.env`` over ``settings.custom.toml`` over ``se
 over the defaults of the model. Other keys are ignored: a server's file has about a hundred more.
 
 ``from clarinet_cli.settings import settings`` builds the object on first use, so that an invalid
-file can't break ``--help``.
+file cannot break ``--help``.
 """
 
 import os
@@ -111,7 +111,7 @@ def load_settings(project_dir: Path) -> Settings:
         project_dir: The directory of the settings files, all of which are optional.
 
     Raises:
-        ConfigurationError: A file can't be read, or a value is invalid; the message names
+        ConfigurationError: A file cannot be read, or a value is invalid; the message names
             the file (or environment variable) and the key.
     """
     project = reachable_directory(project_dir)
@@ -136,14 +136,14 @@ def reachable_directory(project_dir: Path) -> Path:
         project_dir: The directory, which may be missing.
 
     Raises:
-        ConfigurationError: The directory can't be accessed.
+        ConfigurationError: The directory cannot be accessed.
     """
     try:
         project = project_dir.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = "the current directory does not exist any more"
         if not isinstance(error, FileNotFoundError):
-            reason = f"{project_dir}: the directory can't be reached"
+            reason = f"{project_dir}: the directory cannot be reached"
         raise CONFIGURATION.with_context(reason, hint="'-C DIR' names another one") from error
     try:
         os.stat(f"{project}{os.sep}{os.curdir}")  # noqa: PTH116 - Path takes the dot away

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         project_dir: The directory of the settings files; relative paths start there.
 
     Raises:
-        ConfigurationError: A settings file can't be read.
+        ConfigurationError: A settings file cannot be read.
         ValidationError: A value has the wrong type or is out of range.
     """
 
@@ -286,7 +286,7 @@ class GivenSettings(Settings):
 
 
 def problem_of(detail: ErrorDetails) -> str:
-    """Return why a value can't be used; a secret's value is left out.
+    """Return why a value cannot be used; a secret's value is left out.
 
     Args:
         detail: One error of a validation.

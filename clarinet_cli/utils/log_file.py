@@ -36,8 +36,8 @@ class LogFile:
         plain: Opens the file without them, on the first record.
 
     Raises:
-        OSError: The file can't be opened.
-        ValueError: Rotation or retention can't be understood.
+        OSError: The file cannot be opened.
+        ValueError: Rotation or retention cannot be understood.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LogFile:
             self._retry_plain(message, error)
 
     def stop(self) -> None:
-        """Close the file; records that can't be written are lost."""
+        """Close the file; records that cannot be written are lost."""
         try:
             self._sink.stop()
         except OSError:
@@ -72,7 +72,7 @@ class LogFile:
 
 
 def _discard(file: Optional[IO[str]]) -> None:
-    """Close a file whose buffered records can't be written.
+    """Close a file whose buffered records cannot be written.
 
     Its finaliser would try to write them again; since Python 3.13 it prints the error.
     """
@@ -96,7 +96,7 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
         like: The database whose owner, group and mode a new file gets.
 
     Raises:
-        OSError: It can't be opened.
+        OSError: It cannot be opened.
     """
     path = trusted_path(path)
     descriptor = open_file(path, flags | nofollow(path), like=like)

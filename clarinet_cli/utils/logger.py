@@ -199,7 +199,7 @@ def configure_file_log(
         standard_logging: The file gets the records of standard logging too.
 
     Returns:
-        The file, or None if file logging is disabled or the file can't be written. The latter
+        The file, or None if file logging is disabled or the file cannot be written. The latter
         is only a warning, since a command must work while the disk is full.
 
     Raises:
@@ -217,7 +217,7 @@ def configure_file_log(
         return None
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"
-        raise settings.error_for(key, "can't be understood, see loguru's documentation") from None
+        raise settings.error_for(key, "cannot be understood, see loguru's documentation") from None
     logger.add(
         sink,
         level=settings.file_log_level,

@@ -257,7 +257,7 @@ def test_a_long_list_of_bad_rows_is_cut(project: Project) -> None:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 21
     assert "line 21," in errors[19]
-    assert errors[20] == "error: 30 more rows can't be used"
+    assert errors[20] == "error: 30 more rows cannot be used"
 
 
 def test_all_errors_of_a_header_are_reported_at_once(project: Project) -> None:
@@ -283,7 +283,7 @@ def test_an_ambiguous_row_is_refused(project: Project) -> None:
 
 
 def test_a_missing_file_is_not_found(project: Project) -> None:
-    """3 for a file that is not there, 2 for one that can't be read."""
+    """3 for a file that is not there, 2 for one that cannot be read."""
     assert_failed(project.run("admin", "apply", "missing.json"), 3)
     assert_failed(project.run("admin", "apply", str(project.directory)), 2)
     assert_failed(project.run("admin", "apply", "nul\0.json"), 2)

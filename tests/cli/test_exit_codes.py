@@ -724,7 +724,7 @@ def test_a_broken_revision_file_is_named_in_one_line(project: Project) -> None:
     for words in ("migrate status", "migrate history", "migrate upgrade", "db init"):
         result = project.run(*words.split())
         assert_failed(result, 1)
-        assert "alembic/versions can't be read" in result.stderr
+        assert "alembic/versions cannot be read" in result.stderr
 
 
 def test_a_relative_revision_may_stand_behind_two_dashes(project: Project) -> None:

@@ -64,7 +64,7 @@ def test_no_option_is_cut_in_80_columns(name: str) -> None:
 @pytest.mark.parametrize("columns", ["80", "120", None])
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_shows_what_an_operator_types(name: str, columns: Optional[str]) -> None:
-    """No type of Python, no value that can't be typed, no escape sequence, no markup lost.
+    """No type of Python, no value that cannot be typed, no escape sequence, no markup lost.
 
     Without a width it is the help in a pipe.
     """

@@ -13,7 +13,7 @@ from tests.support import PASSWORD, Project
 
 RESET = ("admin", "reset-password", ADMIN)
 HASH = 'SELECT hashed_password FROM "user"'
-LINES = "has several lines, or a carriage return in it"
+LINES = "has several lines, or contains a carriage return"
 
 
 def by_stdin(project: Project, content: bytes, tmp_path: Path) -> tuple[int, str]:
@@ -114,7 +114,7 @@ def test_more_memory_than_there_is_is_said(project: Project) -> None:
     result = run_alone(project, *RESET, "--password-stdin", stdin=PASSWORD, prepare=limit)
     assert (result.code, result.stdout) == (1, ""), result
     assert result.stderr.splitlines() == [
-        "error: the password can't be hashed with 67108864 KiB of memory",
+        "error: the password cannot be hashed with 67108864 KiB of memory",
         "hint: argon2_memory_cost in the settings is in KiB; the default is 65536",
     ]
     assert project.rows(HASH) == before

@@ -1,4 +1,4 @@
-"""Superusers who can't log in: what the commands that are meant to help say of them."""
+"""Superusers who cannot log in: what the commands that are meant to help say of them."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support import PASSWORD, Project
 
 GRACE = "grace@example.org"
 RESET = ("admin", "reset-password")
-UNVERIFIABLE = f"{ADMIN} can't log in, the server can't verify its password hash"
+UNVERIFIABLE = f"{ADMIN} cannot log in, the server cannot verify its password hash"
 
 
 def lock_out(project: Project, stored: str = "!") -> None:

@@ -146,7 +146,7 @@ def test_a_user_who_may_not_vacuum_is_told(project: Project) -> None:
         project.rows("DROP OWNED BY visitor")
         project.rows("DROP ROLE visitor")
     assert result.code == 1, result
-    assert "can't vacuum" in result.stderr
+    assert "cannot vacuum" in result.stderr
 
 
 @on_sqlite

@@ -24,7 +24,7 @@ def test_what_cannot_be_recorded_is_not_begun(
     before = everything(project)[0]
     result = project.run("--audit-log", str(tmp_path / place), *line.split())
     assert_failed(result, 1)
-    assert "can't open the audit log" in result.stderr
+    assert "cannot open the audit log" in result.stderr
     assert everything(project)[0] == before
     assert not (tmp_path / "missing").exists()
 
@@ -36,7 +36,7 @@ def test_a_full_disk_refuses_a_job_before_its_first_row(project: Project, line: 
     before = everything(project)[0]
     result = project.run_process("--audit-log", "/dev/full", *line.split())
     assert_failed(result, 1)
-    assert "can't write the audit log" in result.stderr
+    assert "cannot write the audit log" in result.stderr
     assert "hint: nothing was changed" in result.stderr
     assert everything(project)[0] == before
 

@@ -430,7 +430,7 @@ def test_help_lists_the_exit_codes() -> None:
         4: "exists already",
         5: "refused",
         6: "the check failed",
-        7: "can't be reached",
+        7: "cannot be reached",
         75: "try again",
         78: "configuration is invalid",
         129: "SIGHUP",
@@ -652,7 +652,7 @@ def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
 ) -> None:
     """``>&-``: the code is about the rows, and that the report went nowhere is a warning."""
     result = with_closed(populated, ">&-", "session", "cleanup", "-o", "json")
-    warning = "warning: the result can't be shown: standard output is closed\n"
+    warning = "warning: cannot write the result: standard output is closed\n"
     assert result == Result(0, "", warning)
     assert populated.tokens() == {"11111111-active", "44444444-admin"}
 
@@ -677,7 +677,7 @@ def test_a_new_password_that_can_not_be_shown_is_not_set(populated: Project) -> 
     before = populated.rows('SELECT hashed_password FROM "user" ORDER BY email')
     result = populated.run_process(*words, redirections=">&-")
     assert (result.code, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: the new password can't be shown: ")
+    assert result.stderr.startswith("error: the new password cannot be shown: ")
     assert populated.rows('SELECT hashed_password FROM "user" ORDER BY email') == before
 
 

@@ -132,7 +132,7 @@ def test_a_long_table_on_a_terminal_says_that_it_stops(project: Project) -> None
 @on_sqlite
 @pytest.mark.parametrize("columns", ["0", "-1", "wide", "999999999999"])
 def test_a_terminal_of_no_size_still_shows_a_table(project: Project, columns: str) -> None:
-    """What can't be a width is no width: the terminal's own counts."""
+    """What cannot be a width is no width: the terminal's own counts."""
     with terminal(project, "admin", "list", env={"COLUMNS": columns, "LINES": "0"}) as shown:
         assert shown.end() == 0
     assert any("admin@clarinet.ru" in line for line in shown.lines)

@@ -250,7 +250,7 @@ def test_a_hostile_user_argument_is_answered_in_plain_words(
 def test_a_hostile_value_of_an_option_is_answered_in_plain_words(
     project: Project, words: tuple[str, ...]
 ) -> None:
-    """A value that can't be used ends with 2 or 3, one error line, nothing written."""
+    """A value that cannot be used ends with 2 or 3, one error line, nothing written."""
     assert_answered(project, words, {2, 3})
 
 

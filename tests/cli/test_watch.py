@@ -85,7 +85,7 @@ def test_sessions_are_marked_as_they_come_change_and_go(
 ) -> None:
     """Each picture replaces the one before; the last one stays when q ends the command."""
     with watching(project, "session list", columns=columns) as shown:
-        shown.expect("every 0.1 s; q ends")
+        shown.expect("every 0.1 s; q to quit")
         shown.expect("~ changed")
         project.add_session(ada, token="55555555-new")
         shown.expect("+  55555555")
@@ -97,7 +97,7 @@ def test_sessions_are_marked_as_they_come_change_and_go(
         shown.type("q")
         assert shown.end() == 0
     assert CURSOR_UP in shown.screen
-    last = shown.text.rpartition("q ends")[2]
+    last = shown.text.rpartition("q to quit")[2]
     assert "44444444" in last
     assert max(map(len, last.splitlines())) <= columns
 
@@ -150,11 +150,11 @@ def test_a_signal_ends_it_and_restores_the_terminal(
 ) -> None:
     """Also in the long pause between two pictures; the exit code is that of the signal."""
     with watching(project, words, NEVER) as shown:
-        shown.expect("q ends")
+        shown.expect("q to quit")
         shown.type(CTRL_C)
         assert shown.end() == 130
     with watching(project, words, NEVER) as shown:
-        shown.expect("q ends")
+        shown.expect("q to quit")
         shown.process.send_signal(signal.SIGTERM)
         assert shown.end() == 143
 
@@ -214,7 +214,7 @@ def test_a_database_that_goes_away_is_awaited(project: Project, ada: UUID) -> No
         shown.expect("+  55555555")
         shown.type("q")
         assert shown.end() == 0
-    assert "error: " not in shown.text.rpartition("q ends")[2]
+    assert "error: " not in shown.text.rpartition("q to quit")[2]
 
 
 @on_sqlite
@@ -266,7 +266,7 @@ def test_without_a_keyboard_no_key_is_promised(project: Project, ada: UUID) -> N
         shown.expect("next expiry")
         shown.process.send_signal(signal.SIGINT)
         assert shown.end() == 130
-    assert "q ends" not in shown.screen
+    assert "q to quit" not in shown.screen
 
 
 @on_sqlite

@@ -103,7 +103,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def as_user(user: int, words: list[str], env: Mapping[str, str]) -> Result:
-    """Run a command as another user, who can't read the interpreter's own files.
+    """Run a command as another user, who cannot read the interpreter's own files.
 
     So it runs in a copy of this process, and once before in that, to have everything loaded.
     """

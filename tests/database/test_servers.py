@@ -191,7 +191,7 @@ def test_each_server_has_its_reason(project: Project, front: TlsFront) -> None:
     result = project.run("db", "status")
     assert result.code == 7, result
     reasons = (
-        f"127.0.0.1:{CLOSED}: connection refused; nowhere.invalid:1: the host name can't be "
+        f"127.0.0.1:{CLOSED}: connection refused; nowhere.invalid:1: the host name cannot be "
         f"resolved; 127.0.0.1:{front.port}: the server is not a standby "
         "(target_session_attrs=standby)"
     )

@@ -99,7 +99,7 @@ def test_dry_run_changes_nothing(shop: Application) -> None:
     [
         ("users show nobody@example.org", 3, "no user", "'myapp users list --all'"),
         ("users demote ada@example.org", 5, "last active superuser", "'myapp users promote'"),
-        ("users create ada@example.org --generate-password", 4, "exists already", "--update"),
+        ("users create ada@example.org --generate-password", 4, "already exists", "--update"),
         ("users lst", 2, "Did you mean 'list'?", "'myapp users --help' shows"),
         ("logins purge", 2, "No such command 'purge'", "use 'myapp logins cleanup'"),
         ("users list -q", 2, "No such option: -q", "myapp users -q …"),

@@ -57,7 +57,7 @@ WRITERS = {
     "init": ("db", "init", "--password-stdin"),
 }
 COMMANDS = {**READERS, **WRITERS}
-# What 'help exit-codes' has for a database that can't be used.
+# What 'help exit-codes' has for a database that cannot be used.
 DOCUMENTED = {1, 7}
 EIGHT = 8
 
@@ -182,7 +182,7 @@ def test_missing_file(project: Project) -> None:
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_read_only_file(project: Project, journal: str) -> None:
-    """What reads works; what writes says in one line that it can't; no byte changes."""
+    """What reads works; what writes says in one line that it cannot; no byte changes."""
     project.rows(f"PRAGMA journal_mode={journal}")
     dead_and_live(project, 10, 5)
     content = project.file.read_bytes()
@@ -193,7 +193,7 @@ def test_read_only_file(project: Project, journal: str) -> None:
     for words in (WRITERS["create"], WRITERS["cleanup"]):
         result = run_alone(project, *words, stdin=PASSWORD, prepare=bound_by_permissions)
         line = assert_one_error(result, 1)
-        assert f"{project.file} can't be written by this user" in line
+        assert f"{project.file} cannot be written by this user" in line
         assert f"hint: chmod u+w {project.file}" in result.stderr  # it is his own
     assert project.file.read_bytes() == content
     assert number_of_dead(project) == 10
@@ -231,7 +231,7 @@ def test_unreadable_file(project: Project) -> None:
     ]
     project.file.chmod(0o644)
     for result in results:
-        assert "can't be opened" in assert_one_error(result, 7)
+        assert "cannot be opened" in assert_one_error(result, 7)
 
 
 # --- Full disks ---------------------------------------------------------------------------
@@ -355,12 +355,12 @@ AWAY = {
     "no-such-name": (
         ('database_host = "not a host"',),
         "postgresql://postgres:***@not a host:5432/clarinet",
-        "the host name can't be resolved",
+        "the host name cannot be resolved",
     ),
     "impossible-name": (
         (f'database_host = "{"a" * 70}.example.org"',),
         f"postgresql://postgres:***@{'a' * 70}.example.org:5432/clarinet",
-        "the host name can't be resolved",
+        "the host name cannot be resolved",
     ),
 }
 

@@ -72,7 +72,7 @@ def test_a_collation_of_the_application_is_named(project: Project) -> None:
 
 
 def test_a_schema_of_a_newer_sqlite_is_no_damage(project: Project) -> None:
-    """What this SQLite can't read is named, and no backup is asked for."""
+    """What this SQLite cannot read is named, and no backup is asked for."""
     with contextlib.closing(sqlite3.connect(project.file)) as connection, connection:
         connection.execute("CREATE TABLE newer (a)")
         connection.execute("PRAGMA writable_schema = ON")
@@ -81,5 +81,5 @@ def test_a_schema_of_a_newer_sqlite_is_no_damage(project: Project) -> None:
         )
     result = project.run("admin", "list")
     assert_failed(result, 1)
-    assert "can't read the schema: newer: " in result.stderr
+    assert "cannot read the schema: newer: " in result.stderr
     assert "damaged" not in result.stderr

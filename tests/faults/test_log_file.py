@@ -1,4 +1,4 @@
-"""A log file that can't be written, rotated or cleared: one line, and the command does its work."""
+"""A log file that cannot be written, rotated or cleared: one line, and the command succeeds."""
 
 import contextlib
 import io

@@ -208,7 +208,7 @@ def test_too_long_a_name_of_a_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", LINE.values(), ids=list(LINE))
 def test_too_long_a_path_for_sqlite(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """The limit is named, and 'db init' leaves no empty file that can't be opened."""
+    """The limit is named, and 'db init' leaves no empty file that cannot be opened."""
     directory = tmp_path.joinpath(*["x" * 200] * 3)
     directory.mkdir(parents=True)
     project = Project(directory, "sqlite", "clarinet")
@@ -247,7 +247,7 @@ def shared() -> Iterator[Project]:
 
 @pytest.mark.parametrize("words", [LINE["reader"], LINE["init"], LINE["upgrade"]])
 def test_a_directory_that_is_closed(shared: Project, words: tuple[str, ...]) -> None:
-    """78 before anything is tried: its settings can't be known; owner and mode are named."""
+    """78 before anything is tried: its settings cannot be known; owner and mode are named."""
     shared.write_settings()
     shared.directory.chmod(0o600)
     line = assert_one_error(run_as(STRANGER, shared, *words, stdin=PASSWORD), 78)

@@ -58,7 +58,7 @@ def test_what_a_stranger_may_not_do_is_said_with_the_owner(shared: Project) -> N
     for words in (("db", "vacuum"), ("db", "backup", target), ("db", "backup", "-")):
         result = run_as(STRANGER, shared, *words)
         assert_one_error(result, 1)
-        assert f"{shared.directory} can't be written by this user: it belongs to" in result.stderr
+        assert f"{shared.directory} cannot be written by this user: it belongs to" in result.stderr
         assert ".part" not in result.stderr
     assert everything_below(shared.directory) == before
 
@@ -222,7 +222,7 @@ def test_a_lock_out_of_reach_names_owner_mode_and_remedy(shared: Project) -> Non
     give(ROOT, lock, mode=0o600)
     result = run_as(SERVICE, shared, *NIGHTLY)
     line = assert_one_error(result, 1)
-    assert line == (f"error: can't open the lock file {lock}: it belongs to root:root, mode 0600")
+    assert line == (f"error: cannot open the lock file {lock}: it belongs to root:root, mode 0600")
     remedy = f"sudo chown {SERVICE.uid}:{SERVICE.gid} {lock} && sudo chmod 0660 {lock}"
     assert result.stderr.splitlines()[1] == f"hint: {remedy}"
     assert number_of_dead(shared) == 10
@@ -413,7 +413,7 @@ def test_a_stranger_who_may_not_write_is_told_whose_it_is(shared: Project, journ
     with kept_open(shared, SERVICE):
         result = run_as(STRANGER, shared, "admin", "grant-role", ADMIN, "expert")
     line = assert_one_error(result, 1)
-    assert f"{shared.file} can't be written by this user" in line
+    assert f"{shared.file} cannot be written by this user" in line
     assert f"it belongs to {SERVICE.uid}:{SERVICE.gid}, mode 0644" in line
     assert f"hint: sudo -u '#{SERVICE.uid}' clarinet" in result.stderr
     assert shared.rows('SELECT * FROM "user"') == before
@@ -449,7 +449,7 @@ def test_a_foreign_side_file_is_named(shared: Project, suffix: str) -> None:
     give(STRANGER, foreign, mode=0o600)
     result = run_as(SERVICE, shared, "session", "revoke-all", "--yes")
     line = assert_one_error(result, 1)
-    assert f"{foreign} can't be written: it belongs to {STRANGER.uid}:{STRANGER.gid}" in line
+    assert f"{foreign} cannot be written: it belongs to {STRANGER.uid}:{STRANGER.gid}" in line
     remedy = result.stderr.splitlines()[1].removeprefix("hint: ")
     assert os.system(remedy.replace("sudo ", "")) == 0  # noqa: S605 - what the hint says
     assert run_as(SERVICE, shared, "session", "revoke-all", "--yes").code == 0

@@ -363,7 +363,7 @@ def assert_all_hidden(project: Project) -> None:
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("sick", SICK_SQLITE)
 def test_nothing_is_shown_of_a_sick_row(revealing: Project, sick: str) -> None:
-    """A row that can't be read is not quoted, however it ends: not by -vv, not in the log."""
+    """A row that cannot be read is not quoted, however it ends: not by -vv, not in the log."""
     with contextlib.closing(sqlite3.connect(revealing.file)) as connection, connection:
         connection.execute(SICK_SQLITE[sick])
     assert_all_hidden(revealing)
@@ -420,7 +420,7 @@ COMMANDS = (
 
 
 def run_all(directory: Path, settings: str, code: int) -> None:
-    """Run all commands with settings that can't work."""
+    """Run all commands with settings that cannot work."""
     directory.joinpath("settings.toml").write_text(settings + LOGGING)
     for words in COMMANDS:
         result = run_in_process(["-C", str(directory), "-vv", *words], stdin=PASSWORD)
@@ -482,7 +482,7 @@ def test_nothing_is_shown_of_a_url_that_leads_nowhere(tmp_path: Path, url: str) 
     ],
 )
 def test_nothing_is_shown_of_broken_settings(tmp_path: Path, line: str) -> None:
-    """A settings file that can't be used is named with its key, not with the secret in it."""
+    """A settings file that cannot be used is named with its key, not with the secret in it."""
     run_all(tmp_path, f"{line}\n", 78)
 
 

@@ -108,7 +108,7 @@ def test_a_change_that_is_made_is_a_success(peopled: Project, redirection: str, 
     assert dump(peopled) == before
     result = peopled.run_process(*line.split(), redirections=redirection)
     assert result.code == 0, result
-    assert result.stderr.startswith("warning: the result can't be shown: standard output")
+    assert result.stderr.startswith("warning: cannot write the result: standard output")
     assert dump(peopled) != before
 
 
@@ -168,7 +168,7 @@ def test_a_password_that_nobody_can_read_is_not_set(
     for words in generating(tmp_path):
         result = run(peopled, "--audit-log", str(log), *words)
         assert result.code == 1, (words, result)
-        assert result.stderr.startswith("error: the new password can't be shown: "), words
+        assert result.stderr.startswith("error: the new password cannot be shown: "), words
         assert dump(peopled) == before, words
         assert log.read_text() == ""
 
@@ -193,11 +193,11 @@ def test_the_first_superuser_is_not_made_with_a_password_that_nobody_can_read(
 
 
 def test_a_password_of_a_change_that_failed_is_called_so(peopled: Project, tmp_path: Path) -> None:
-    """The record can't be written after it was shown: standard error says that it is void."""
+    """The record cannot be written after it was shown: standard error says that it is void."""
     words = ("admin", "reset-password", GRACE, "--generate-password", "-o", "json")
     before = dump(peopled)
     result = peopled.run("--audit-log", "/dev/full", *words)
     assert result.code == 1
     assert result.json["password"]
-    assert "warning: the password that was shown is not valid, nothing was changed" in result.stderr
+    assert "warning: the password shown is not valid: nothing was changed" in result.stderr
     assert dump(peopled) == before

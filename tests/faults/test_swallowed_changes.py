@@ -211,7 +211,7 @@ def test_rules_that_do_nothing_instead(
 
 @on_postgresql
 def test_a_rule_that_the_server_refuses_to_work_with(peopled: Project) -> None:
-    """Where a statement can't be run under a rule, that is one line and nothing is changed."""
+    """Where a statement cannot be run under a rule, that is one line and nothing is changed."""
     peopled.rows("CREATE RULE swallow AS ON DELETE TO access_token DO INSTEAD NOTHING")
     before = oracle.snapshot(peopled)
     result = peopled.run("session", "revoke", "live-aaa")

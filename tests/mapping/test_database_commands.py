@@ -55,7 +55,7 @@ def test_the_check_reads_the_mapped_tables(shop: Application) -> None:
 
 @pytest.mark.parametrize("session_name", ["official-sqlite", "created-on-sqlite"])
 def test_the_check_finds_wrong_rows(shop: Application) -> None:
-    """A session of nobody and a time that can't be read are errors that name the column."""
+    """A session of nobody and a time that cannot be read are errors that name the column."""
     tokens, created = shop.layout.tokens, shop.layout.created
     shop.project.rows("PRAGMA foreign_keys = OFF")
     shop.project.rows(f"UPDATE {tokens} SET {created} = 'soon' WHERE token LIKE 'bob%'")

@@ -119,7 +119,7 @@ def test_a_digest_that_cannot_be_computed_is_named(shop: Application) -> None:
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     result = shop.project.run("session", "show", SECRET)
     assert result.code == ExitCode.NOT_FOUND
-    assert "digest that can't be computed here" in result.stderr
+    assert "digest that cannot be computed here" in result.stderr
     assert SECRET not in result.stderr
     assert shop.project.json("session", "show", digest[:8])["email"] == BOB
     assert shop.project.json("session", "revoke-user", ADA)["sessions_revoked"] == 3

@@ -145,7 +145,7 @@ def test_the_preset_is_enough_for_the_documented_application(shop: Application) 
 @pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
 @pytest.mark.parametrize("strategy", ["jwt", "redis"])
 def test_sessions_elsewhere_are_refused_before_any_query(shop: Application, strategy: str) -> None:
-    """Exit 5 with the reason, even while the database can't be reached."""
+    """Exit 5 with the reason, even while the database cannot be reached."""
     file = shop.project.directory / "settings.toml"
     file.write_text(file.read_text().replace("database_name", "# database_name"))
     for words in COMMANDS:
@@ -223,7 +223,7 @@ def test_a_reference_that_objects_is_a_conflict(jwt: Application) -> None:
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "official-sqlite"])
 def test_accounts_that_are_marked_as_deleted_are_left_out(shop: Application) -> None:
-    """They are in no list and can't be named; the rest is as before."""
+    """They are in no list and cannot be named; the rest is as before."""
     table = shop.layout.users
     shop.project.rows(f"ALTER TABLE {table} ADD COLUMN deleted_at timestamp")
     shop.project.rows(f"UPDATE {table} SET deleted_at = CURRENT_TIMESTAMP WHERE email = ?", BOB)

@@ -133,7 +133,7 @@ def test_the_role_in_a_column_is_replaced(shop: Application) -> None:
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "schema-qualified-pg"])
 def test_an_enumeration_that_objects_is_a_conflict(shop: Application) -> None:
-    """Exit 4 names the type and its values; a role that can't be empty is replaced only."""
+    """Exit 4 names the type and its values; a role that cannot be empty is replaced only."""
     users = shop.layout.users
     shop.project.rows("CREATE TYPE kind AS ENUM ('editor', 'reader')")
     shop.project.rows(f"ALTER TABLE {users} ADD COLUMN role kind NOT NULL DEFAULT 'reader'")
@@ -145,7 +145,7 @@ def test_an_enumeration_that_objects_is_a_conflict(shop: Application) -> None:
     assert shop.project.json("admin", "grant-role", BOB, "editor")["roles"] == ["editor"]
     refused = shop.project.run("admin", "revoke-role", BOB, "editor")
     assert refused.code == ExitCode.CONFLICT
-    assert "can't be NULL" in refused.stderr
+    assert "cannot be NULL" in refused.stderr
     assert shop.project.json("admin", "show", BOB)["roles"] == ["editor"]
 
 

@@ -170,7 +170,7 @@ def test_foreign_database_is_left_alone(server_project: Project, words: list[str
 
 
 def test_failure_is_one_line(empty_project: Project) -> None:
-    """A database that can't be reached is one FAILED line without traceback or secret."""
+    """A database that cannot be reached is one FAILED line without traceback or secret."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -190,7 +190,7 @@ def test_failure_is_one_line(empty_project: Project) -> None:
 
 @pytest.mark.parametrize("words", [["upgrade", "head"], ["upgrade", "head", "--sql"]])
 def test_invalid_settings_are_one_line(tmp_path: Path, words: list[str]) -> None:
-    """A settings file that can't be used is one FAILED line that names it."""
+    """A settings file that cannot be used is one FAILED line that names it."""
     project = Project(tmp_path, "sqlite", "clarinet")
     (tmp_path / "settings.toml").write_text("database_port = 'many'\n")
     result = alembic(project, *words)

@@ -110,7 +110,7 @@ def test_a_naive_instant_is_refused(project: Project) -> None:
 
 
 def test_a_naive_instant_is_refused_in_a_comparison(project: Project) -> None:
-    """A query can't compare with an instant of no zone either."""
+    """A query cannot compare with an instant of no zone either."""
     with pytest.raises((ValueError, StatementError), match="time zone"):
         values(project, CREATED < INSTANT.replace(tzinfo=None))
 

@@ -93,7 +93,7 @@ def test_addresses_are_found_in_every_encoding(plain_project: Project) -> None:
 
 @pytest.mark.parametrize("encoding", ["LATIN1"], indirect=True)
 def test_letters_of_a_small_encoding_are_folded_too(plain_project: Project) -> None:
-    """Capitals that the encoding has are compared, others can't be stored."""
+    """Capitals that the encoding has are compared, others cannot be stored."""
     user_id = plain_project.add_user("ÉLÅN@example.org")
     assert asyncio.run(find_account(plain_project.settings, "élån@example.org")).id == user_id
 

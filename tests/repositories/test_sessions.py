@@ -305,7 +305,7 @@ async def test_without_a_live_session_nothing_expires_next(project: Project) -> 
 
 
 async def test_stats_are_one_statement(server_project: Project) -> None:
-    """One statement sees one moment: numbers can't contradict each other."""
+    """One statement sees one moment: numbers cannot contradict each other."""
     async with oracle.writing(server_project) as session:
         with oracle.selects(session) as seen:
             stats = await SessionStatsRepository(session).stats(AT_FIXTURE_NOW)

@@ -260,7 +260,7 @@ async def test_last_access_is_aware_utc(server_project: Project) -> None:
 
 
 async def test_active_superusers_are_both(project: Project) -> None:
-    """Inactive superusers and active people without the flag can't administer."""
+    """Inactive superusers and active people without the flag cannot administer."""
     for email, active, superuser in (
         ("off@clarinet.example", False, True),
         ("plain@clarinet.example", True, False),

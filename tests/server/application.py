@@ -1,7 +1,7 @@
 """A small fastapi-users application over a project's database, with the server's rules.
 
 Log-in, hashing and the cookie are fastapi-users' own. Tables and statements are written down
-once more (``tests.server.tables``), so that a mistake of the tool can't hide in both.
+once more (``tests.server.tables``), so that a mistake of the tool cannot hide in both.
 """
 
 import functools

@@ -207,7 +207,7 @@ class TestDelete:
         assert oracle.snapshot(crowd) == before
 
     async def test_inactive_account_can_be_deleted(self, crowd: Project) -> None:
-        """Who can't log in can go as well."""
+        """Who cannot log in can go as well."""
         await change_account(crowd.settings, DORA, changes.delete)
         assert oracle.rows(crowd, 'SELECT 1 FROM "user" WHERE email = ?', DORA) == []
 
@@ -235,7 +235,7 @@ class TestLastSuperuser:
         assert oracle.snapshot(server_project) == before
 
     async def test_inactive_superuser_does_not_count(self, crowd: Project, name: str) -> None:
-        """Another superuser who can't log in is no other superuser."""
+        """Another superuser who cannot log in is no other superuser."""
         oracle.deactivate(crowd, BOTH)
         before = oracle.snapshot(crowd)
         with pytest.raises(RefusedError, match="last active superuser"):
@@ -246,7 +246,7 @@ class TestLastSuperuser:
     async def test_one_whose_password_nobody_verifies_does_not_count(
         self, crowd: Project, name: str, stored_hash: str
     ) -> None:
-        """Another active superuser who can't log in administers nothing."""
+        """Another active superuser who cannot log in administers nothing."""
         oracle.rows(
             crowd, 'UPDATE "user" SET hashed_password = ? WHERE email = ?', stored_hash, BOTH
         )
@@ -293,7 +293,7 @@ class TestLastSuperuser:
             )
 
     async def test_inactive_superuser_may_lose_the_rest(self, crowd: Project, name: str) -> None:
-        """Who can't log in anyway is not kept by the guard."""
+        """Who cannot log in anyway is not kept by the guard."""
         oracle.deactivate(crowd, BOTH)
         change = await change_account(crowd.settings, BOTH, TAKES_RIGHTS[name])
         assert change.result in {"updated", "deleted"}
@@ -339,7 +339,7 @@ class TestDemoteAndDeactivate:
 
     @pytest.mark.parametrize("name", TAKES_RIGHTS)
     async def test_rights_and_sessions_are_one_transaction(self, crowd: Project, name: str) -> None:
-        """Sessions that can't be ended leave flags, roles and row as they were."""
+        """Sessions that cannot be ended leave flags, roles and row as they were."""
         oracle.forbid_deleting_sessions(crowd)
         before = oracle.snapshot(crowd)
         with pytest.raises(Exception, match=r"a trigger .*of the database refused it"):

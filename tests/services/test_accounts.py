@@ -166,7 +166,7 @@ class TestExisting:
     async def test_is_a_conflict(self, server_project: Project, spelling: str) -> None:
         """An account with the address, in any case, is not made again nor changed."""
         before = oracle.snapshot(server_project)
-        with pytest.raises(ConflictError, match="exists already"):
+        with pytest.raises(ConflictError, match="already exists"):
             await create_superuser(server_project.settings, spelling, GIVEN)
         assert oracle.snapshot(server_project) == before
 
@@ -263,7 +263,7 @@ class TestExisting:
 
 
 class TestRefusedCreation:
-    """``create_superuser`` with what can't be used: nothing is half done."""
+    """``create_superuser`` with what cannot be used: nothing is half done."""
 
     @pytest.mark.parametrize("update", [False, True])
     async def test_unknown_role_is_not_found(self, project: Project, *, update: bool) -> None:
@@ -354,7 +354,7 @@ class TestResetPassword:
         assert oracle.tokens(server_project) == tokens
 
     async def test_password_and_sessions_are_one_transaction(self, server_project: Project) -> None:
-        """When the sessions can't be removed, the old password stays."""
+        """When the sessions cannot be removed, the old password stays."""
         oracle.forbid_deleting_sessions(server_project)
         before = oracle.snapshot(server_project)
         with pytest.raises(ClarinetError):

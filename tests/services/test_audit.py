@@ -258,7 +258,7 @@ CHANGING = [
 
 
 class TestUnwritable:
-    """A change that can't be recorded is not made."""
+    """A change that cannot be recorded is not made."""
 
     @pytest.mark.parametrize("where", ["/dev/full", ".", "/dev/null/none", "pipe"])
     def test_nothing_is_changed(self, peopled: Project, tmp_path: Path, where: str) -> None:
@@ -274,7 +274,7 @@ class TestUnwritable:
             result = peopled.run("--audit-log", where, *line.split())
             if result.stdout:
                 assert "--generate-password" in line
-                assert "warning: the password that was shown is not valid" in result.stderr
+                assert "warning: the password shown is not valid" in result.stderr
                 result = replace(result, stdout="")
             assert_failed(result, 1)
             assert "the audit log" in result.stderr

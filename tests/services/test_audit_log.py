@@ -54,7 +54,7 @@ def test_a_short_write_is_taken_back(project: Project, log: Path) -> None:
     words = project.words("--audit-log", str(log), "admin", "promote", ADA)
     done = forked.run(words, program=program, env=process_environment({}))
     assert done.returncode == 1, done
-    assert "can't write the audit log" in done.stderr.decode()
+    assert "cannot write the audit log" in done.stderr.decode()
     assert log.read_text() == '{"before": 1}\n'
     assert dump(project) == before
 
@@ -72,7 +72,7 @@ def test_no_link_of_another_user_is_followed(project: Project, tmp_path: Path, p
     before = dump(project)
     result = project.run("--audit-log", str(log), "admin", "promote", ADA)
     assert_failed(result, 1)
-    assert f"can't open the audit log {link}: a link that belongs to another user" in result.stderr
+    assert f"cannot open the audit log {link}: a link that belongs to another user" in result.stderr
     assert list(target.iterdir()) == []
     assert dump(project) == before
     os.chown(link, os.geteuid(), -1, follow_symlinks=False)

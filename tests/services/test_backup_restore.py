@@ -222,7 +222,7 @@ def test_accounts_only_leaves_other_tables(server_project: Project, tmp_path: Pa
 
 
 def test_a_referenced_account_is_a_conflict(project: Project, tmp_path: Path) -> None:
-    """A user who is not in the backup and owns rows of other tables can't go: 4, all undone."""
+    """A user who is not in the backup and owns rows of other tables cannot go: 4, all undone."""
     file = tmp_path / "saved"
     assert project.run("db", "backup", "--accounts-only", str(file)).code == 0
     ada = populate(project)

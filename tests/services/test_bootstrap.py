@@ -363,7 +363,7 @@ class TestRoles:
         assert everything(project) == before
 
     def test_bad_name_is_seen_first(self, empty_project: Project) -> None:
-        """A configuration that can't be used is refused before a database is made."""
+        """A configuration that cannot be used is refused before a database is made."""
         empty_project.write_settings('[role_capabilities]\n"" = []\n')
         before = everything(empty_project)
         for dry_run in (True, False):
@@ -397,7 +397,7 @@ class TestDatabase:
 
     @pytest.mark.parametrize("backend", ["sqlite"])
     def test_sqlite_file_is_private(self, empty_project: Project) -> None:
-        """Hashes and live tokens are nobody else's business: others can't read the file."""
+        """Hashes and live tokens are nobody else's business: others cannot read the file."""
         before = os.umask(0)
         try:
             run(empty_project)

@@ -320,7 +320,7 @@ def test_a_superuser_who_cant_log_in(project: Project) -> None:
     """A hash that nothing verifies is as good as no superuser."""
     project.rows('UPDATE "user" SET hashed_password = ?', "!")
     assert "no usable password hash" in finding(project, "superuser").detail
-    assert "1 active account whose password hash can't be verified" in (
+    assert "1 active account whose password hash cannot be verified" in (
         finding(project, "hashes").detail
     )
     result = project.run("admin", "reset-password", "admin@clarinet.ru", "--generate-password")

@@ -185,7 +185,7 @@ async def test_who_writes_meanwhile_does_not_copy_the_log(
 async def test_a_reader_keeps_no_batch_waiting(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where somebody reads all the time the log can't begin anew, and all dead ones go."""
+    """Where somebody reads all the time the log cannot begin anew, and all dead ones go."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
     add_dead(project, 7)

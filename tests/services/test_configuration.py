@@ -159,7 +159,7 @@ def test_an_unset_secret_is_none(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("key", ["database_url", "database_read_url"])
 def test_no_password_of_a_url_is_shown(tmp_path: Path, key: str, url: str, shown: str) -> None:
-    """All but the password and the options, or nothing where it can't be read."""
+    """All but the password and the options, or nothing where it cannot be read."""
     write(tmp_path, f"{key} = {json.dumps(url)}")
     assert row(tmp_path, key).value == shown
     assert CANARY not in repr(check_settings(tmp_path))
@@ -173,7 +173,7 @@ def test_a_secret_of_the_wrong_type_is_masked(tmp_path: Path) -> None:
     assert CANARY not in repr(check_settings(tmp_path))
 
 
-# --- Settings that can't be used -----------------------------------------------------------
+# --- Settings that cannot be used -----------------------------------------------------------
 
 BROKEN: dict[str, tuple[str, str]] = {
     "no TOML": ("settings.toml", "a = ["),
@@ -193,7 +193,7 @@ def test_a_file_that_cant_be_read_is_a_finding(tmp_path: Path, name: str, text: 
 
 
 def test_a_directory_in_a_files_place_is_a_finding(tmp_path: Path) -> None:
-    """It exists, and can't be read."""
+    """It exists, and cannot be read."""
     (tmp_path / "settings.toml").mkdir()
     assert "not a file" in finding(tmp_path).detail
 

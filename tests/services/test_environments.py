@@ -167,7 +167,7 @@ def test_settings_that_name_a_missing_directory_are_foreign(directory: Path) -> 
     ],
 )
 def test_broken_file_is_a_configuration_error(directory: Path, name: str, text: str) -> None:
-    """A file that can't be read as what it is names itself and ends with 78."""
+    """A file that cannot be read as what it is names itself and ends with 78."""
     (directory / name).write_text(text)
     with pytest.raises(ConfigurationError, match=name):
         find_environment(directory)

@@ -560,7 +560,7 @@ class TestStatusAndHistory:
         assert (status.current, status.pending, status.up_to_date) == ((THIRD,), (), True)
 
     def test_status_of_a_missing_database(self, empty_project: Project) -> None:
-        """It can't be reached, and asking does not create it."""
+        """It cannot be reached, and asking does not create it."""
         with pytest.raises(UnreachableError):
             asyncio.run(migration_status(empty_project.settings))
         assert set(files(empty_project.directory)) == {"settings.toml"}
@@ -644,7 +644,7 @@ class TestSql:
         assert "INFO" not in result.stdout
 
     def test_invalid_settings(self, tmp_path: Path) -> None:
-        """Settings that can't be used end with the same code as without --sql."""
+        """Settings that cannot be used end with the same code as without --sql."""
         (tmp_path / "settings.toml").write_text('database_url = "mysql://x"\n')
         result = Project(tmp_path, "sqlite", "clarinet").run("migrate", "upgrade", "--sql")
         assert (result.code, result.stdout) == (ExitCode.CONFIGURATION, "")

@@ -191,7 +191,7 @@ class TestWords:
         init_environment(project.directory, force=False)
         write_revision(project.directory, SECOND, upgrade=upgrade)
         before = snapshot(project)
-        refused(project.run("migrate", "upgrade"), 4, words, "exists already")
+        refused(project.run("migrate", "upgrade"), 4, words, "already exists")
         assert snapshot(project) == before
 
 

@@ -191,7 +191,7 @@ class TestRevokeForUser:
         assert oracle.snapshot(server_project) == before
 
     async def test_session_of_another_user_is_not_found(self, server_project: Project) -> None:
-        """Somebody else's session can't be kept, and nothing is revoked."""
+        """Somebody else's session cannot be kept, and nothing is revoked."""
         before = oracle.snapshot(server_project)
         other = oracle.sessions_of(server_project, BOB)[0]
         with pytest.raises(NotFoundError):

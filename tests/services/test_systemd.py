@@ -93,7 +93,7 @@ async def test_without_a_socket_nothing_is_sent() -> None:
 
 
 async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
-    """What can't be sent is not the service's end."""
+    """What cannot be sent is not the service's end."""
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
     async with notifier.running():
         await asyncio.sleep(0)

@@ -375,7 +375,7 @@ def test_sslmode_is_understood(tmp_path: Path, postgres: PostgresServer, mode: s
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..b", "a\0b"])
 def test_a_host_that_is_none_is_explained(tmp_path: Path, host: str) -> None:
-    """A name that can't even be asked for is exit 7 or 78."""
+    """A name that cannot even be asked for is exit 7 or 78."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in SERVER_PARTS.items()]
     text = "\n".join(lines).replace("db.example.org", json.dumps(host)[1:-1])
     (tmp_path / "settings.toml").write_text(text)
@@ -690,7 +690,7 @@ def test_a_file_that_cannot_be_opened_is_one_line_each_time(
     for _ in range(30):
         result = stats(settings)
         assert_clear(result, 7)
-        assert "can't be opened" in result.stderr
+        assert "cannot be opened" in result.stderr
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
     assert failed == []

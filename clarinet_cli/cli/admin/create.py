@@ -26,7 +26,7 @@ async def create(
         Optional[str],
         typer.Argument(
             metavar="USER",
-            help="The e-mail address of the account. By default admin_email of the settings.",
+            help="The e-mail address of the account. Default: admin_email from the settings.",
         ),
     ] = None,
     email: Annotated[
@@ -41,15 +41,18 @@ async def create(
         Optional[list[str]],
         typer.Option(
             metavar="NAME",
-            help="A role besides 'admin', or with --regular the only one; repeatable.",
+            help="A role in addition to 'admin'; with --regular, instead of it. Repeatable.",
             autocompletion=complete_roles,
         ),
     ] = None,
     regular: Annotated[
-        bool, typer.Option("--regular", help="No superuser, and no role but those of --role.")
+        bool,
+        typer.Option(
+            "--regular", help="Create a regular account, with only the roles given by --role."
+        ),
     ] = False,
     if_not_exists: Annotated[
-        bool, typer.Option("--if-not-exists", help="Don't change an existing account.")
+        bool, typer.Option("--if-not-exists", help="Do not change an existing account.")
     ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Make an existing account an active superuser.")
@@ -73,10 +76,10 @@ async def create(
     from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
     if if_not_exists and update:
-        raise INVALID.with_context("--if-not-exists and --update exclude each other")
+        raise INVALID.with_context("--if-not-exists and --update cannot be used together")
     if regular and update:
         raise INVALID.with_context(
-            "--regular and --update exclude each other",
+            "--regular and --update cannot be used together",
             hint="'clarinet admin demote USER' makes a superuser a regular account",
         )
     settings, late, display = (
@@ -124,7 +127,7 @@ async def ensure(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Create the superuser of the settings, unless an active superuser exists.
+    """Create the superuser named in the settings, unless an active superuser exists.
 
     Example: clarinet admin ensure --generate-password
     """

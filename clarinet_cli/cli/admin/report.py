@@ -31,16 +31,16 @@ async def report_change(
     shown: bool = False,
     outcome: Optional[Mapping[str, str]] = None,
 ) -> None:
-    """Report the change of one account, as ``report_changes`` does.
+    """Report the change of one account.
 
     Args:
         runtime: The context of the run.
-        database: See ``report_changes``.
+        database: The database that was changed.
         change: The change.
         output: The format.
-        late: See ``report_changes``.
+        late: The accounts whose sessions are revoked again.
         changed: False for a dry run.
-        shown: The change was written already.
+        shown: The change was already written.
         outcome: What has changed, for a table.
     """
 
@@ -70,7 +70,7 @@ async def change_password(
         operation: The operation, in a unit of work for writing.
         display: Writes a generated password, before the commit that sets it.
         output: The format.
-        late: See ``report_changes``.
+        late: The accounts whose sessions are revoked again.
         dry_run: Roll back.
         outcome: What has changed, for a table.
     """
@@ -114,10 +114,10 @@ async def report_changes(
         changes: The changes.
         late: The accounts whose sessions are revoked again.
         show: Writes the changes, the sessions revoked again included.
-        shown: The changes were written already, without those sessions.
+        shown: The changes were already written, without those sessions.
 
     Raises:
-        ClarinetError: The sessions created during the change can't be revoked.
+        ClarinetError: The sessions created during the change cannot be revoked.
     """
     users = [change.email for change in changes if change.id in late.accounts]
     user = users[0] if len(users) == 1 else "USER"

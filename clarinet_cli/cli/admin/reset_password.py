@@ -27,7 +27,7 @@ async def reset_password(
         Optional[str],
         typer.Argument(
             metavar="USER",
-            help=f"{USER_HELP} By default that of admin_email in the settings.",
+            help=f"{USER_HELP} Default: admin_email from the settings.",
             autocompletion=complete_emails,
         ),
     ] = None,
@@ -38,7 +38,7 @@ async def reset_password(
         bool, typer.Option("--any-user", help="Allow accounts that are not superusers.")
     ] = False,
     keep_sessions: Annotated[
-        bool, typer.Option("--keep-sessions", help="Don't revoke the account's sessions.")
+        bool, typer.Option("--keep-sessions", help="Do not revoke the account's sessions.")
     ] = False,
     settle: SettleTime = SETTLE_TIME,
     password_stdin: PasswordStdin = False,
@@ -62,7 +62,7 @@ async def reset_password(
     display = PasswordOutput(runtime, output)
     if username is not None:
         if user is not None:
-            raise INVALID.with_context("USER and --username exclude each other")
+            raise INVALID.with_context("USER and --username cannot be used together")
         own = settings.capabilities.own_schema
         user = username_to_email(username) if own else username
         runtime.writer.note(f"--username is now USER: use 'clarinet admin reset-password {user}'")

@@ -99,13 +99,13 @@ async def backup(
         report = await back_up(settings, plan, progress=update)
     if report.lock_seconds and report.lock_seconds >= MIN_REPORTED_SECONDS:
         runtime.writer.note(
-            f"rollback-journal mode: writers were blocked up to {report.lock_seconds:.2f} s; "
+            f"rollback-journal mode: writers were blocked for up to {report.lock_seconds:.2f} s; "
             "use WAL mode to avoid this"
         )
     if report.dangling_references:
         runtime.writer.note(
             f"{report.dangling_references} rows refer to rows that do not exist, in the "
-            "database as in the backup"
+            "database and in the backup"
         )
     if not to_stdout:
         render(runtime, report, output, changed=True)
@@ -126,8 +126,8 @@ async def restore(
         Optional[bool],
         typer.Option(
             "--revoke-sessions/--keep-sessions",
-            help="Don't restore sessions: one revoked after the backup would become valid again. "
-            "By default it asks; with --yes they are revoked.",
+            help="Do not restore sessions: one revoked after the backup would become valid again. "
+            "Default: prompt; with --yes, revoke them.",
         ),
     ] = None,
     safety_copy: Annotated[
@@ -208,7 +208,7 @@ def _require_one_target(
     if (file is None) == (directory is None):
         raise INVALID.with_context("give either FILE or --directory", hint="'-' is standard output")
     if keep is not None and directory is None:
-        raise INVALID.with_context("--keep needs --directory")
+        raise INVALID.with_context("--keep requires --directory")
     if str(file) == STDIO and sys.stdout.isatty():
         raise REFUSED.with_context(
             "refusing to write a backup to a terminal", hint="give FILE, or pipe the output"

@@ -38,18 +38,18 @@ async def init(
     admin_only: Annotated[
         bool,
         typer.Option(
-            "--admin-only", help="Only create the first superuser; the tables have to exist."
+            "--admin-only", help="Only create the first superuser; the tables must exist."
         ),
     ] = False,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Initialise the database; idempotent.
+    """Initialise the database; safe to repeat.
 
     Creates the database, applies the migrations, adds missing roles and (admin_auto_create)
     the first superuser. The schema of a database that a server migrates is not changed; where
-    the project has that server's migrations, they have to run first. The schema of a
-    mapped application is never changed: there --admin-only is required.
+    the project has that server's migrations, they must run first. The schema of a mapped
+    application is never changed: there --admin-only is required.
 
     Example: clarinet db init --generate-password
     """
@@ -67,7 +67,7 @@ async def init(
 
     settings = runtime.settings
     if admin_only and schema_anyway:
-        raise INVALID.with_context("--admin-only and --schema-anyway exclude each other")
+        raise INVALID.with_context("--admin-only and --schema-anyway cannot be used together")
     if not admin_only:
         require_own_schema(settings)
         refuse_accidental_sqlite(settings)
@@ -136,10 +136,10 @@ async def vacuum(
     plan = await plan_vacuum(settings, full=full)
     room = ""
     if plan.bytes_needed:
-        room = f", needs up to {plan.bytes_needed / MEGABYTE:.1f} MB of temporary disk space"
-    text = f"{plan.url}, {plan.bytes_before / MEGABYTE:.1f} MB{room}: {plan.waiting}"
+        room = f"; it needs up to {plan.bytes_needed / MEGABYTE:.1f} MB of temporary disk space"
+    text = f"{plan.url} ({plan.bytes_before / MEGABYTE:.1f} MB): {plan.waiting}{room}"
     if plan.asks:
-        confirm(runtime, f"VACUUM FULL the tables of {text}. Continue?", yes=yes)
+        confirm(runtime, f"VACUUM FULL of {text}. Continue?", yes=yes)
     else:
         runtime.writer.note(f"vacuum of {text}")
     report = await run_vacuum(settings, plan)

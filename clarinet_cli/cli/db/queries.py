@@ -53,7 +53,7 @@ async def wait(
     runtime: Runtime,
     readiness: Annotated[
         Readiness,
-        typer.Option("--for", metavar="WHAT", help="What has to be ready: connection or schema."),
+        typer.Option("--for", metavar="WHAT", help="What must be ready: connection or schema."),
     ] = Readiness.CONNECTION,
     timeout: Annotated[
         float,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clarinet_cli.services.session_cleanup import CleanupPlan
 
 MIN_INTERVAL_SECONDS = 1
-CONFIGURED_INTERVAL = -1.0  # no duration that can be typed
+CONFIGURED_INTERVAL = -1.0  # not a duration that can be typed
 
 
 def parse_interval(text: str | float) -> float:
@@ -41,7 +41,7 @@ async def cleanup(
             min=0,
             max=36500,
             metavar="N",
-            help="Also remove sessions created more than this many days ago; 0: don't; by default "
+            help="Also remove sessions created more than N days ago; 0: do not. Default: "
             "session_cleanup_retention_days.",
             show_default=False,
         ),
@@ -54,7 +54,7 @@ async def cleanup(
         typer.Option(
             min=1,
             metavar="N",
-            help="Maximum number of sessions per transaction; by default it adapts to the time "
+            help="Maximum number of sessions per transaction. Default: adapted to the time "
             "that a transaction takes, starting at session_cleanup_batch_size.",
             show_default=False,
         ),
@@ -71,7 +71,7 @@ async def cleanup(
         typer.Option(
             parser=parse_duration,
             metavar="TIME",
-            help="Pause between two transactions. By default as the database needs it.",
+            help="Pause between two transactions. Default: chosen by the load of the database.",
         ),
     ] = None,
     every: Annotated[
@@ -87,7 +87,7 @@ async def cleanup(
         bool,
         typer.Option(
             "--trust-clock",
-            help="Use the database's clock, however much it differs from this machine's.",
+            help="Use the database's clock, even if it differs much from this machine's.",
         ),
     ] = False,
     fail_incomplete: Annotated[
@@ -132,9 +132,9 @@ async def cleanup(
     with metrics.of_failure():
         settings = runtime.settings
     if expired_only and days is not None:
-        raise INVALID.with_context("--expired-only and --days exclude each other")
+        raise INVALID.with_context("--expired-only and --days cannot be used together")
     if metrics_file is not None and dry_run:
-        raise INVALID.with_context("--metrics-file and --dry-run exclude each other")
+        raise INVALID.with_context("--metrics-file and --dry-run cannot be used together")
     old = settings.server_rule("session_cleanup_retention_days") if days is None else days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
@@ -217,7 +217,7 @@ async def _serve(
     def report(run: "CleanupReport") -> None:
         if lines not in TABLE_FORMATS:
             render(runtime, run, lines, changed=True)
-        elif not runtime.verbosity:  # else the log has it already
+        elif not runtime.verbosity:  # otherwise it was already logged
             runtime.writer.note(
                 f"clean-up: matched {run.matched}, deleted {run.deleted}, "
                 f"remaining {run.remaining}, {run.seconds} s"

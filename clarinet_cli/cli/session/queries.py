@@ -58,7 +58,7 @@ async def list_all(
             min=1,
             max=MAX_INTEGER,
             metavar="N",
-            help=f"At most this many rows. By default {TERMINAL_LIMIT} on a terminal, else all.",
+            help=f"At most this many rows. Default: {TERMINAL_LIMIT} on a terminal, otherwise all.",
         ),
     ] = None,
     sort: Annotated[Optional[str], sort_option("SessionRow")] = None,
@@ -114,7 +114,7 @@ def _list_view(
             return Text(listing.empty)
         rows = [as_fields(row) for row, _ in compared]
         marks = [mark for _, mark in compared]
-        # Above the table, whose end may be below that of the screen.
+        # Above the table, since its end may be below the screen.
         notes = [Text(MARKS)]
         if len(result) > len(shown):
             notes.append(Text(more_rows_note(len(shown), limit.note)))

@@ -69,7 +69,7 @@ async def revoke(
             changes = await revoke_sessions(work, sessions, where, identifier=user)
     elif user is None and where == ANY_SESSION:
         raise INVALID.with_context(
-            "no session is named, and no filter is given",
+            "no session ID and no filter given",
             hint="'clarinet session list' shows the ids; "
             "'clarinet session revoke-all' revokes all sessions",
         )
@@ -215,7 +215,7 @@ def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
 
 
 def _target(runtime: Runtime) -> str:
-    """Return the database's address, without the password."""
+    """Return the redacted URL of the database."""
     from clarinet_cli.database.url import database_url, display_url
 
     return display_url(database_url(runtime.settings))

@@ -54,9 +54,9 @@ async def stats(
 ) -> None:
     """Count sessions by state and age.
 
-    A session's life is the time from log-in to expiry. Days and hours are in UTC. --top,
-    --limit, --sort and --columns apply to the groups of --by. Use -o prometheus with the
-    textfile collector of the node exporter.
+    The lifetime of a session is the time from log-in to expiry. Days and hours are in UTC. --top,
+    --limit, --sort and --columns apply to the groups of --by. Use -o prometheus with the textfile
+    collector of the node exporter.
 
     Example: clarinet session stats --by user --top 10
     """
@@ -66,7 +66,7 @@ async def stats(
 
     given = {"--top": top, "--limit": limit, "--sort": sort, "--columns": columns}
     if by is None and (needless := [name for name, value in given.items() if value is not None]):
-        raise INVALID.with_context(f"{needless[0]} selects groups: give --by too")
+        raise INVALID.with_context(f"{needless[0]} requires --by")
     listing = Listing(
         SessionGroup, empty=EMPTY, titles={"key": by or "key"}, chosen=columns, order=sort
     )
@@ -92,7 +92,7 @@ def _show(
     listing: "Listing",
     limit: "RowLimit",
 ) -> None:
-    """Write the statistics once: as a picture on a terminal, else as all commands do."""
+    """Write the statistics once: as a chart on a terminal, else in the usual formats."""
     from clarinet_cli.cli.metrics import group_metrics, stats_metrics
     from clarinet_cli.cli.render import render, render_list, shows_table
 

@@ -232,7 +232,7 @@ async def find_few_expired(
 
 
 async def count_blocks(session: AsyncSession) -> Optional[int]:
-    """Return the table's size in blocks; None if its rows can't be addressed by block.
+    """Return the table's size in blocks; None if its rows cannot be addressed by block.
 
     Other engines that speak PostgreSQL's protocol have no ``ctid``, or no order in it. A
     partitioned or inherited table has rows in other tables, a distributed one on other

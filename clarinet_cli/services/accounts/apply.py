@@ -79,7 +79,7 @@ async def apply_accounts(
         One report a row, in the file's order, then those of pruned accounts.
 
     Raises:
-        InvalidInputError: Rows can't be used; the messages have their lines and columns.
+        InvalidInputError: Rows cannot be used; the messages have their lines and columns.
         NotFoundError: A row names a role that does not exist.
         RefusedError: A row could mean several accounts, or no active superuser would be
             left.

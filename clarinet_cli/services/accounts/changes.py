@@ -94,7 +94,7 @@ async def create_account(
         return await report_unchanged(work, found[0])
     if found and not update:
         raise CONFLICT.with_context(
-            f"the user {email} exists already",
+            f"the user {email} already exists",
             hint=f"{'--update makes it an administrator, ' * superuser}"
             "--if-not-exists leaves it as it is",
         )
@@ -163,7 +163,7 @@ async def report_unchanged(work: UnitOfWork, user: User) -> AccountChange:
 async def promote(editor: AccountEditor) -> None:
     """Make an account a superuser with the role ``admin``.
 
-    An account that can't log in stays so, with a warning.
+    An account that cannot log in stays so, with a warning.
     """
     await editor.grant_admin()
     await editor.set(is_superuser=True)

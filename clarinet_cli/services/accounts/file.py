@@ -66,7 +66,7 @@ class RowErrors:
         first.hint = first.hint or next((item.hint for item in others if item.hint), None)
         shown = [item.message for item in others[:MAX_FURTHER_ERRORS]]
         hidden = len(others) - len(shown)
-        first.further = [*shown, *([f"{hidden} more rows can't be used"] if hidden else [])]
+        first.further = [*shown, *([f"{hidden} more rows cannot be used"] if hidden else [])]
         raise first
 
 
@@ -118,7 +118,7 @@ def read_accounts(
         errors: Gets the errors of rows, which are left out then; by default they are raised.
 
     Raises:
-        InvalidInputError: It can't be parsed; the message has line and column.
+        InvalidInputError: It cannot be parsed; the message has line and column.
     """
     try:
         text = content.decode("utf-8-sig")

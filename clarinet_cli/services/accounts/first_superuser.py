@@ -60,7 +60,7 @@ async def ensure_superuser(
         database: Where; its settings name the first administrator.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
-        on_password: Shows a generated password before the commit; fails when it can't.
+        on_password: Shows a generated password before the commit; fails when it cannot.
         concurrent_logins: Gets an existing account whose password was changed.
 
     Raises:

@@ -18,7 +18,7 @@ SOURCE_HINT = (
     "password 'generate', or a prepared argon2 or bcrypt hash; or --generate-password for all"
 )
 PROGRESS_ROWS = 1000
-HASH_HINT = "a file can't contain plain-text passwords"
+HASH_HINT = "a file cannot contain plain-text passwords"
 
 
 @dataclass(frozen=True, slots=True)

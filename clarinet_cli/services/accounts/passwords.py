@@ -146,7 +146,7 @@ def hash_password(password: NewPassword, settings: Settings) -> str:
     except (HashingError, MemoryError) as error:
         logger.bind(reported=True).error(f"hashing: {error}")
         raise FAILURE.with_context(
-            f"the password can't be hashed with {settings.argon2_memory_cost} KiB of memory",
+            f"the password cannot be hashed with {settings.argon2_memory_cost} KiB of memory",
             hint="argon2_memory_cost in the settings is in KiB; the default is 65536",
         ) from error
 

@@ -204,7 +204,7 @@ def admin_email(
 
 
 def _username_hint(settings: Settings, name: str) -> Optional[str]:
-    """Return the hint for a name in the place of an address; None if it can't be one."""
+    """Return the hint for a name in the place of an address; None if it cannot be one."""
     try:
         email = normalise_email(username_to_email(name))
     except InvalidInputError:

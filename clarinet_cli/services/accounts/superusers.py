@@ -84,7 +84,7 @@ async def require_another_superuser(work: UnitOfWork, user: User) -> None:
 
 
 def warn_of_log_in(user: User, settings: Settings) -> None:
-    """Warn when an account can't log in: inactive, or its hash can't be verified.
+    """Warn when an account cannot log in: inactive, or its hash cannot be verified.
 
     Args:
         user: The account, as it is after the change.
@@ -96,6 +96,6 @@ def warn_of_log_in(user: User, settings: Settings) -> None:
         )
     if not can_log_in(user.hashed_password, settings):
         logger.warning(
-            f"{user.email} can't log in, the server can't verify its password hash: "
+            f"{user.email} cannot log in, the server cannot verify its password hash: "
             f"'clarinet admin reset-password {user.email}' sets a new password"
         )

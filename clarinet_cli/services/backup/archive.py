@@ -274,7 +274,7 @@ def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> Clarinet
     error = restore_error(program, code, stderr, str(path), path)
     if NEWER in stderr:
         return error
-    return CHECK_FAILED.with_context(f"{path.name} can't be read whole: {error.message}")
+    return CHECK_FAILED.with_context(f"{path.name} cannot be read whole: {error.message}")
 
 
 def restore_error(

@@ -109,7 +109,7 @@ def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFil
         like: The database whose owner it gets; else the owner of the directory.
 
     Raises:
-        ClarinetError: It can't be made or written.
+        ClarinetError: It cannot be made or written.
     """
     remove_stale(directory)
     path = directory / f"{PREFIX}{token_hex(8)}{SUFFIX}"
@@ -153,7 +153,7 @@ def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()
     Raises:
         NotFoundError: There is no such directory.
         ConflictError: There is a file of that name.
-        InvalidInputError: It can't be the name of a new file.
+        InvalidInputError: It cannot be the name of a new file.
         ClarinetError: It is the database itself, or a link of another user leads there.
     """
     with file_errors(given):
@@ -167,7 +167,7 @@ def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()
         hint = f"--directory {given} names the files in it" if what == "a directory" else None
         raise INVALID.with_context(f"{given} is {what}", hint=hint)
     if found is not None and not replace:
-        raise CONFLICT.with_context(f"{given} exists already", hint="--force replaces it")
+        raise CONFLICT.with_context(f"{given} already exists", hint="--force replaces it")
     require_directory(target.parent)
     return target
 
@@ -223,7 +223,7 @@ def file_errors(path: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         logger.bind(reported=True).error(f"{path}: {error}")
-        raise CONFLICT.with_context(f"{path} exists already", hint="--force replaces it") from error
+        raise CONFLICT.with_context(f"{path} already exists", hint="--force replaces it") from error
     except OSError as error:
         logger.bind(reported=True).error(f"{path}: {error}")
         raise _translate(error, path) from error
@@ -234,7 +234,7 @@ def _translate(error: OSError, path: Path) -> ClarinetError:
         return NO_SPACE.with_context(f"{path.parent}: {error.strerror}")
     if isinstance(error, PermissionError) and path.name.startswith(PREFIX):
         owner = describe_owner(path.parent)
-        return FAILURE.with_context(f"{path.parent} can't be written by this user: {owner}")
+        return FAILURE.with_context(f"{path.parent} cannot be written by this user: {owner}")
     if isinstance(error, FileNotFoundError):
         return NOT_FOUND.with_context(f"{path}: {error.strerror}")
     return FAILURE.with_context(f"{path}: {os_error_reason(error, path)}")

@@ -64,7 +64,7 @@ async def back_up(
         ConflictError: There is such a file.
         NotFoundError: There is no such directory.
         CheckFailedError: The copy is not sound; nothing of it is left.
-        ClarinetError: It can't be made; nothing of it is left.
+        ClarinetError: It cannot be made; nothing of it is left.
     """
     began = monotonic()
     url = database_url(settings)

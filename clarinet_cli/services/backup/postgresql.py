@@ -78,7 +78,7 @@ class Program:
 async def find_program(name: str, server_version: str) -> Program:
     """Return the program to use with a server.
 
-    One of the server's own major version comes first, since the dump of a later one can't be
+    One of the server's own major version comes first, since the dump of a later one cannot be
     restored into an earlier server as one transaction; then the newest one.
 
     Args:

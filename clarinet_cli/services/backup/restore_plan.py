@@ -111,7 +111,7 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
     Raises:
         NotFoundError: There is no such file.
         CheckFailedError: The backup is damaged.
-        RefusedError: The backup can't be restored into this database.
+        RefusedError: The backup cannot be restored into this database.
         ConflictError: PostgreSQL: the database is not empty, and is not to be cleaned.
         UnreachableError: There is no database, and none is to be made.
     """

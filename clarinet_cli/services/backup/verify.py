@@ -81,7 +81,7 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
 
 
 def require_restorable(settings: Settings, backup: Backup, *, accounts_only: bool) -> None:
-    """Refuse a backup that this database can't take.
+    """Refuse a backup that this database cannot take.
 
     Args:
         settings: Which database, and which revisions are known.

@@ -74,7 +74,7 @@ async def check_duplicate_addresses(context: DoctorContext) -> list[Problem]:
 
 
 async def check_hashes(context: DoctorContext) -> list[Problem]:
-    """Count hashes by scheme: those that can't be verified, and those that are old."""
+    """Count hashes by scheme: those that cannot be verified, and those that are old."""
     settings = context.settings
     async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
@@ -85,7 +85,7 @@ async def check_hashes(context: DoctorContext) -> list[Problem]:
     old = Counter(info.scheme for info in infos if not info.current and info.scheme != "unknown")
     found = []
     if unusable:
-        text = f"{pluralize(len(unusable), 'active account')} whose password hash can't be "
+        text = f"{pluralize(len(unusable), 'active account')} whose password hash cannot be "
         text += f"verified: {join_ids(unusable, len(unusable))}"
         found.append(Problem("warning", text, RESET_HINT))
     if old:
@@ -106,7 +106,7 @@ async def check_roles(context: DoctorContext) -> list[Problem]:
     if not missing:
         return []
     text = (
-        f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}, so they can't be granted"
+        f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}; they cannot be granted"
     )
     return [Problem("warning", text, "clarinet doctor --fix")]
 

@@ -57,7 +57,7 @@ async def check_database(
         progress: Called with the number of rows that are checked, and of all.
 
     Raises:
-        ClarinetError: The database can't be read at all.
+        ClarinetError: The database cannot be read at all.
     """
     url = database_url(settings)
     require_sqlite_file(url, settings.project_dir)
@@ -105,7 +105,7 @@ async def check_server(settings: Settings, _: RowProgress) -> list[Finding]:
         Finding(
             "integrity",
             "error",
-            f"index {name} can't be used: queries read whole tables, and uniqueness may not hold",
+            f"index {name} cannot be used: queries read whole tables, and uniqueness may not hold",
             f"clarinet db shell -c {quote(f'REINDEX INDEX {name}')}",
         )
         for name in indexes

@@ -83,7 +83,7 @@ def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -
 async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
     """Run checks side by side, and return what they found.
 
-    Settings that can't be used, and a database that can't be reached, are findings; the
+    Settings that cannot be used, and a database that cannot be reached, are findings; the
     checks that need them are then left out, which the finding says.
 
     Args:
@@ -130,7 +130,7 @@ async def _run_checks(context: DoctorContext, checks: Sequence[Check]) -> list[F
 async def _findings(
     check: Check, context: DoctorContext, slots: asyncio.Semaphore
 ) -> list[Finding]:
-    """Run one check; that it can't be made, or takes too long, is a finding."""
+    """Run one check; that it cannot be made, or takes too long, is a finding."""
     try:
         async with slots, asyncio.timeout(CHECK_SECONDS):
             problems = await check.run(context)
@@ -173,7 +173,7 @@ def _with_left_out(item: Finding, count: int) -> Finding:
 def _without_settings(
     project: Path, checks: Iterable[Check], error: ClarinetError
 ) -> list[Finding]:
-    """Return what can be said of settings that can't be used."""
+    """Return what can be said of settings that cannot be used."""
     wanted = {check.name for check in checks}
     found = [item for item in check_settings(project) if item.check in wanted]
     left_out = len(wanted - set(SETTINGS_CHECKS))

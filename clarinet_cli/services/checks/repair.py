@@ -75,7 +75,7 @@ async def _close(path: Path) -> None:
         except OSError as error:
             logger.bind(reported=True).error(f"{path}: {error}")
             reason = os_error_reason(error, path)
-            raise FAILURE.with_context(f"{path} can't be closed to others: {reason}") from error
+            raise FAILURE.with_context(f"{path} cannot be closed to others: {reason}") from error
         audit.committed()
 
 

@@ -53,7 +53,7 @@ WORDS: Final[dict[FlawKind, _Words]] = {
     ),
     "timestamps": _Words(
         "every timestamp can be parsed",
-        "with a time stamp that the server can't read",
+        "with a time stamp that the server cannot read",
         "whether such a session is stale is unknown, and no clean-up removes it",
     ),
     "tokens": _Words(

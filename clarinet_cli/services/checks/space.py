@@ -25,7 +25,7 @@ async def check_disk(context: DoctorContext) -> list[Problem]:
     async with context.session() as session:
         size = await ServerRepository(session).size()
     if context.file is None:
-        text = f"the database has {_megabytes(size)}; the server's disk can't be seen from here"
+        text = f"the database has {_megabytes(size)}; the server's disk cannot be seen from here"
         return [Problem("ok", text)]
     free = shutil.disk_usage(context.file.parent).free
     text = f"the database has {_megabytes(size)}, and its disk {_megabytes(free)} free"

@@ -68,7 +68,7 @@ async def check_sqlite_file(settings: Settings, progress: RowProgress) -> list[F
 
     Raises:
         NoSpaceError: There is no room for the copy that a rollback journal needs.
-        ClarinetError: The file can't be read.
+        ClarinetError: The file cannot be read.
     """
     file = sqlite_file(database_url(settings))
     return (

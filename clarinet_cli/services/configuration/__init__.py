@@ -1,7 +1,7 @@
 """The settings explained: each value with its source, and what is wrong with them.
 
-All of it works with settings that no other command could use: a file that can't be read and
-a value that can't be used are findings here.
+All of it works with settings that no other command could use: a file that cannot be read and
+a value that cannot be used are findings here.
 """
 
 from clarinet_cli.services.configuration.checks import check_settings, unreadable_files

@@ -27,12 +27,12 @@ CHECKS = {
     "values": "every value can be used",
     "contradictions": "no value contradicts another one",
     "shadowed": "no value is overridden by a higher-precedence source",
-    "permissions": "other users can't change the files or read a secret in them",
+    "permissions": "other users cannot change the files or read a secret in them",
 }
 
 
 def unreadable_files(project: Path) -> list[Finding]:
-    """Return a finding for each settings file that can't be read or is not to be trusted.
+    """Return a finding for each settings file that cannot be read or is not to be trusted.
 
     Args:
         project: The directory of the settings files.

@@ -1,4 +1,4 @@
-"""Each setting with its value and the source of it, also while some can't be used."""
+"""Each setting with its value and the source of it, also while some cannot be used."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

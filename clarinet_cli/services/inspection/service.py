@@ -72,7 +72,7 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
         RefusedError: Something has to be known first; the message names it. Or the file belongs
             to another user.
         ConflictError: The file has another mapping.
-        ClarinetError: The file can't be written.
+        ClarinetError: The file cannot be written.
     """
     if proposal.unknown:
         is_asked = proposal.lacks_strategy or proposal.lacks_lifetime
@@ -109,7 +109,7 @@ def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) 
         ConfigurationError: The file is not valid TOML.
         ConflictError: It has another mapping, and *force* is off.
         RefusedError: It belongs to another user, and *force* is off, or it is not trusted.
-        ClarinetError: It can't be written.
+        ClarinetError: It cannot be written.
     """
     require_settings_file(path)
     try:

@@ -55,7 +55,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
 
     Raises:
         RefusedError: The project has an environment that is not Clarinet's.
-        ConflictError: A file exists already with other content, and *force* is off; nothing
+        ConflictError: A file already exists with other content, and *force* is off; nothing
             was written.
     """
     own = project_config(project)
@@ -70,7 +70,7 @@ def init_environment(project: Path, *, force: bool, dry_run: bool = False) -> li
     ]
     if differing and not force:
         raise CONFLICT.with_context(
-            "exists already with other content: " + ", ".join(map(str, differing)),
+            "already exists with other content: " + ", ".join(map(str, differing)),
             hint="--force overwrites it",
         )
     require_project_location(wanted, project)
@@ -102,7 +102,7 @@ async def create_revision(
         The file, or an empty list if the tables are those of the models.
 
     Raises:
-        InvalidInputError: The message can't be part of a Python file.
+        InvalidInputError: The message cannot be part of a Python file.
         RefusedError: The project has no environment of its own.
         CheckFailedError: The database is not at head.
     """

@@ -66,7 +66,7 @@ async def require_runnable(settings: Settings) -> None:
 
 
 def require_no_tables(connection: Connection) -> None:
-    """Refuse to run the first revision if one of the Clarinet tables exists already.
+    """Refuse to run the first revision if one of the Clarinet tables already exists.
 
     Args:
         connection: A connection to a database without a revision.

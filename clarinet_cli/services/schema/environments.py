@@ -77,7 +77,7 @@ class Environment:
         """The revisions, parsed from their files without running them.
 
         Raises:
-            ClarinetError: A file can't be read, or a revision follows one that is missing.
+            ClarinetError: A file cannot be read, or a revision follows one that is missing.
         """
         try:
             scripts = read_scripts(self.location, self.version_locations, recursive=self.recursive)
@@ -86,7 +86,7 @@ class Environment:
             logger.bind(reported=True).opt(exception=error).error("reading the revisions")
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise FAILURE.with_context(
-                f"the revisions in {self.version_locations[0]} can't be read: {reason}"
+                f"the revisions in {self.version_locations[0]} cannot be read: {reason}"
             ) from error
         return scripts
 
@@ -146,7 +146,7 @@ def find_environment(project: Path) -> Environment:
         project: The project directory.
 
     Raises:
-        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` can't be read.
+        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` cannot be read.
     """
     own = project_config(project)
     location = script_location(own, project) if own is not None else None
@@ -167,7 +167,7 @@ def foreign_environment(project: Path) -> Optional[Path]:
         Its directory, or the file that names a directory that is missing.
 
     Raises:
-        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` can't be read.
+        ConfigurationError: ``alembic.ini`` or ``pyproject.toml`` cannot be read.
     """
     own = project_config(project)
     if own is not None:
@@ -222,7 +222,7 @@ def _own_environment(config: Config, location: Path, project: Path) -> Environme
         recursive=recursive,
     )
     _set_location(config, location)
-    config.set_main_option("sourceless", "false")  # byte code can't be parsed, only run
+    config.set_main_option("sourceless", "false")  # byte code cannot be parsed, only run
     paths = {
         "version_locations": found.version_locations,
         "prepend_sys_path": found.import_locations,
@@ -248,7 +248,7 @@ def project_config(project: Path) -> Optional[Config]:
         project: The project directory.
 
     Raises:
-        ConfigurationError: ``pyproject.toml`` can't be read.
+        ConfigurationError: ``pyproject.toml`` cannot be read.
     """
     ini, toml = project / INI_FILE, project / TOML_FILE
     if ini.is_file():
@@ -288,7 +288,7 @@ def script_location(config: Config, project: Path) -> Optional[Path]:
         project: The project directory.
 
     Raises:
-        ConfigurationError: The value can't be read.
+        ConfigurationError: The value cannot be read.
     """
     try:
         value = config.get_alembic_option("script_location")

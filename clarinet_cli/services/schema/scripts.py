@@ -36,7 +36,7 @@ def read_scripts(
         recursive: Whether subdirectories contain revisions too.
 
     Raises:
-        OSError: A file can't be read.
+        OSError: A file cannot be read.
         UnreadableRevisionError: A file does not assign its identifiers; also raised by the
             methods of the returned directory, which reads the files on first use.
     """

@@ -114,7 +114,7 @@ def require_known_revisions(status: MigrationStatus) -> None:
 
 
 def require_revision(text: str) -> None:
-    """Refuse a text that can't be a revision, which Alembic itself does not handle.
+    """Refuse a text that cannot be a revision, which Alembic itself does not handle.
 
     Raises:
         NotFoundError: It is empty or contains characters that no revision has.

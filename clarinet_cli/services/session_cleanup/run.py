@@ -66,7 +66,7 @@ class CleanupRun:
         out_of_space: The error of the full disk that ended the run.
         locked_batches: Batches with rows that another transaction has locked.
         protected_by: Sessions that the server refused to delete, by the ``table.column`` that
-            refers to them: this role can't read it.
+            refers to them: this role cannot read it.
     """
 
     plan: CleanupPlan

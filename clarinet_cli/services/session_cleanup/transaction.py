@@ -147,7 +147,7 @@ class BatchSizer:
         self.target = seconds
 
     def shrink(self) -> bool:
-        """Halve the size after a batch found no disk space; return False when it can't be."""
+        """Halve the size after a batch found no disk space; return False when it cannot be."""
         if self.size <= 1:
             return False
         self.size = self.disk_limit = self.size // 2

@@ -39,7 +39,7 @@ class ConcurrentLogins:
         The lock for writing is taken only when there are such sessions.
 
         Raises:
-            ClarinetError: The driver's error, translated, or a record can't be written; no
+            ClarinetError: The driver's error, translated, or a record cannot be written; no
                 session was revoked.
         """
         if not self.is_needed:

@@ -32,7 +32,7 @@ from clarinet_cli.types import ANY_SESSION, GroupBy, SessionFilter
 
 UNKNOWN_HINT = "'clarinet session list' shows the ids"
 OWN_HINT = "'clarinet session list-user USER' shows the ids"
-DIGEST_HINT = "a token is stored as a digest that can't be computed here (token_digest)"
+DIGEST_HINT = "a token is stored as a digest that cannot be computed here (token_digest)"
 REVOKE_USER_HINT = "'clarinet session revoke-user' revokes all of a user's sessions"
 REPLACED = "\ufffd"  # stands for bytes that are not UTF-8
 
