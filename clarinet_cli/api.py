@@ -192,7 +192,7 @@ async def set_password(
             change = await changes.reset_password(
                 work, str(account.id), prepared, any_user=True, keep_sessions=keep_sessions
             )
-        return await _settle(database, work, change, settle_seconds)
+        return await _revoke_concurrent_logins(database, work, change, settle_seconds)
 
 
 async def set_active(
@@ -397,18 +397,18 @@ async def _change(
     async with open_database(settings) as database:
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
             change = await changes.change_account(work, user, operation)
-        return await _settle(database, work, change, settle_seconds)
+        return await _revoke_concurrent_logins(database, work, change, settle_seconds)
 
 
-async def _settle(
+async def _revoke_concurrent_logins(
     database: Database, work: UnitOfWork, change: AccountChange, seconds: float
 ) -> AccountChange:
     """Revoke the sessions of log-ins that were in progress; return the change with their count."""
-    late = ConcurrentLogins(seconds)
-    late.accounts |= work.revoked_users
+    logins = ConcurrentLogins(seconds)
+    logins.accounts |= work.revoked_users
     try:
-        await late.revoke(database)
+        await logins.revoke(database)
     except ClarinetError as error:
         message = f"the change was committed, but revoking new sessions failed: {error.message}"
         raise error.with_context(message, hint="revoke_sessions revokes them") from error
-    return replace(change, sessions_revoked=change.sessions_revoked + sum(late.revoked.values()))
+    return replace(change, sessions_revoked=change.sessions_revoked + sum(logins.revoked.values()))

@@ -166,8 +166,8 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
                     yield WrittenKey(name, f"[{key}] {inner}", f"{key}.{inner}")
         elif isinstance(source, EnvSettingsSource):
             for variable in map(str.lower, source.env_vars):
-                ours = variable.startswith(prefix)
-                bare = variable.removeprefix(prefix) if ours else None
+                has_prefix = variable.startswith(prefix)
+                bare = variable.removeprefix(prefix) if has_prefix else None
                 yield WrittenKey(name, variable.upper(), bare)
 
 

@@ -31,7 +31,7 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "schema/findings.py",
     "schema/runner.py",
     "schema/state.py",
-    "session_cleanup/service.py",
+    "session_cleanup/cleanup.py",
     "sessions/concurrent_logins.py",
     "sessions/queries.py",
     "sessions/revoke.py",
@@ -344,7 +344,7 @@ def test_only_the_last_handler_catches_everything() -> None:
         and isinstance(node.type, ast.Name)
         and node.type.id == "Exception"
     }
-    assert found == {"clarinet_cli/cli/errors.py"}
+    assert found == {"clarinet_cli/cli/execution.py"}
 
 
 def test_nobody_prints() -> None:

@@ -137,12 +137,12 @@ def show_help(
     Example: clarinet help exit-codes
     """
     if topic == ["exit-codes"]:
-        from clarinet_cli.cli.render import Listing, render_list
+        from clarinet_cli.cli.render import Presentation, render_list
         from clarinet_cli.exceptions import ExitCode
         from clarinet_cli.results import ExitCodeRow
 
         rows = [ExitCodeRow(code.value, code.meaning) for code in ExitCode]
-        render_list(ctx.obj, rows, output, Listing(ExitCodeRow))
+        render_list(ctx.obj, rows, output, Presentation(ExitCodeRow))
         return None
     root_context = ctx.find_root()
     return root_context.command.main(

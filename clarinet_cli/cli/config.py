@@ -6,7 +6,7 @@ import typer
 
 from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.options import Output, Strict
-from clarinet_cli.cli.render import Listing, render_findings, render_list
+from clarinet_cli.cli.render import Presentation, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
 
 app = group("config")
@@ -35,7 +35,9 @@ async def show(
     rows = show_settings(project, keys or (), changed=changed)
     for finding in unreadable_files(project):
         runtime.writer.warn(finding.detail)
-    render_list(runtime, rows, output, Listing(SettingRow, empty="every setting is the default"))
+    render_list(
+        runtime, rows, output, Presentation(SettingRow, empty="every setting is the default")
+    )
 
 
 @command(app)
@@ -64,4 +66,4 @@ async def path(runtime: Runtime, output: Output = None) -> None:
     from clarinet_cli.services.configuration import list_settings_files
 
     files = list_settings_files(runtime.project_directory)
-    render_list(runtime, files, output, Listing(SettingsFile))
+    render_list(runtime, files, output, Presentation(SettingsFile))

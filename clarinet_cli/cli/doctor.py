@@ -49,7 +49,7 @@ async def doctor(
 
     Example: clarinet doctor
     """
-    from clarinet_cli.cli.render import Listing, render_findings, render_list
+    from clarinet_cli.cli.render import Presentation, render_findings, render_list
     from clarinet_cli.results import CheckRow
     from clarinet_cli.services.checks import doctor
 
@@ -57,7 +57,7 @@ async def doctor(
     if list_checks:
         names = {check.name for check in checks}
         rows = [row for row in doctor.list_checks() if row.check in names]
-        render_list(runtime, rows, output, Listing(CheckRow))
+        render_list(runtime, rows, output, Presentation(CheckRow))
         return
     findings = await doctor.run_checks(runtime.project_directory, checks)
     if fix and await _repair(runtime, findings, yes=yes, dry_run=dry_run):

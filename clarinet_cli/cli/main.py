@@ -44,7 +44,7 @@ def run_command_line(arguments: list[str], *, stdout_closed: bool = False) -> in
     from typer.main import get_command
 
     from clarinet_cli.cli.app import app
-    from clarinet_cli.cli.errors import execute
+    from clarinet_cli.cli.execution import execute
     from clarinet_cli.cli.runtime import Runtime
     from clarinet_cli.cli.shells import register_shells
     from clarinet_cli.cli.text import ESCAPE_UNENCODABLE

@@ -21,14 +21,14 @@ from clarinet_cli.cli.options import (
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import (
     TABLE_FORMATS,
-    Listing,
+    Presentation,
     RowLimit,
     render,
     render_findings,
     render_list,
 )
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import row_counts
+from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import ExitCode
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def init(
     from clarinet_cli.services.schema import init_environment
 
     files = init_environment(runtime.settings.project_dir, force=force, dry_run=dry_run)
-    render_list(runtime, files, output, Listing(FileChange), changed=not dry_run)
+    render_list(runtime, files, output, Presentation(FileChange), changed=not dry_run)
 
 
 @command(app)
@@ -157,9 +157,9 @@ async def history(
     from clarinet_cli.results import RevisionRow
     from clarinet_cli.services import schema
 
-    listing = Listing(RevisionRow, chosen=columns, order=sort)
+    presentation = Presentation(RevisionRow, chosen=columns, order=sort)
     revisions = await schema.history(runtime.settings)
-    render_list(runtime, revisions, output, listing, RowLimit(limit))
+    render_list(runtime, revisions, output, presentation, RowLimit(limit))
 
 
 @command(app)
@@ -187,7 +187,7 @@ async def create(
     if not files:
         runtime.writer.note("nothing to do: the database matches the models")
     if files or output not in TABLE_FORMATS:
-        render_list(runtime, files, output, Listing(FileChange), changed=not dry_run)
+        render_list(runtime, files, output, Presentation(FileChange), changed=not dry_run)
 
 
 @command(app)
@@ -238,7 +238,7 @@ async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:
     if planned.result == "unchanged":
         return
     state = await database_status(runtime.settings)
-    rows = row_counts(state.tables) or "none"
+    rows = format_row_counts(state.tables) or "none"
     to = planned.to_revision or "base, which drops the Clarinet tables"
     confirm(
         runtime,

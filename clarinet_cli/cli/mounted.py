@@ -15,7 +15,7 @@ import typer
 
 from clarinet_cli.cli import admin, session
 from clarinet_cli.cli.commands import GROUPS, Group
-from clarinet_cli.cli.errors import run_guarded
+from clarinet_cli.cli.execution import run_guarded
 from clarinet_cli.cli.options import Color, NoInput, Quiet, Verbose
 from clarinet_cli.cli.parsers import parse_color
 from clarinet_cli.cli.runtime import Runtime
@@ -127,13 +127,13 @@ class MountedGroup(Group):
             raise typer.Exit(code)
 
 
-class AdminGroup(MountedGroup):
+class AdminCommands(MountedGroup):
     """The group ``admin``."""
 
     words = "admin"
 
 
-class SessionGroup(MountedGroup):
+class SessionCommands(MountedGroup):
     """The group ``session``."""
 
     words = "session"
@@ -214,5 +214,5 @@ def _escaped_output() -> Iterator[None]:
             stream.reconfigure(encoding=encoding, errors=errors)
 
 
-admin_app = mountable(AdminGroup, admin.app)
-session_app = mountable(SessionGroup, session.app)
+admin_app = mountable(AdminCommands, admin.app)
+session_app = mountable(SessionCommands, session.app)

@@ -17,8 +17,8 @@ from clarinet_cli.cli.completion import (
 from clarinet_cli.cli.parsers import (
     parse_age,
     parse_duration,
-    parse_interval,
     parse_network,
+    parse_refresh_interval,
     require_text,
     split_states,
 )
@@ -93,7 +93,7 @@ Watch = Annotated[
     Optional[float],
     typer.Option(
         "--watch",
-        parser=parse_interval,
+        parser=parse_refresh_interval,
         metavar="[TIME]",
         help="Refresh after each TIME, 2s by default, until q or Ctrl-C. In a pipe: write JSON "
         "lines.",

@@ -38,7 +38,7 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
-def parse_interval(text: str | float) -> float:
+def parse_refresh_interval(text: str | float) -> float:
     """Return the seconds of a duration that is long enough to see what is shown.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli.inputs import PASSWORD_LIMIT, read_limited
 from clarinet_cli.cli.prompts import interactive, prompt_new_password
-from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.render import Presentation, render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import FAILURE, INVALID, NOT_FOUND, ClarinetError
 from clarinet_cli.types import OutputFormat
@@ -60,7 +60,7 @@ class PasswordOptions:
         return NewPassword(_read_password_file(runtime, self.file))
 
 
-def require_password(runtime: Runtime, given: Optional["NewPassword"], email: str) -> "NewPassword":
+def resolve_password(runtime: Runtime, given: Optional["NewPassword"], email: str) -> "NewPassword":
     """Return the password from the options, else the settings, else a prompt.
 
     Args:
@@ -111,7 +111,7 @@ class PasswordOutput:
     Args:
         runtime: The context of the run.
         output: The format.
-        listing: The presentation of a list; None for a single result.
+        presentation: The presentation of a list; None for a single result.
         failure_hint: The outcome when the password cannot be shown, and is not set.
     """
 
@@ -119,13 +119,13 @@ class PasswordOutput:
         self,
         runtime: Runtime,
         output: Optional[OutputFormat],
-        listing: Optional[Listing] = None,
+        presentation: Optional[Presentation] = None,
         failure_hint: str = "nothing was changed",
     ) -> None:
         self.shown = False
         self._runtime = runtime
         self._output = output
-        self._listing = listing
+        self._presentation = presentation
         self._failure_hint = failure_hint
 
     def __call__(self, result: Any) -> None:
@@ -160,10 +160,10 @@ class PasswordOutput:
                 self._runtime.writer.warn(f"the password shown is not valid: {self._failure_hint}")
 
     def _render(self, result: Any) -> None:
-        if self._listing is None:
+        if self._presentation is None:
             render(self._runtime, result, self._output)
         else:
-            render_list(self._runtime, result, self._output, self._listing)
+            render_list(self._runtime, result, self._output, self._presentation)
 
 
 def _read_password_file(runtime: Runtime, path: Path) -> str:

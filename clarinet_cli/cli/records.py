@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from clarinet_cli.cli.formats import Fields
-from clarinet_cli.cli.text import plural
+from clarinet_cli.cli.text import pluralize
 
 PLANNED = "would_"
 DONE_BY_A_CLEANUP = ("deleted", "remaining", "batches", "complete")  # nothing in a dry run
@@ -39,7 +39,7 @@ def table_record(
         if values.get("dry_run") and name in DONE_BY_A_CLEANUP:
             continue
         if name == "sessions_revoked" and planned:
-            shown["would revoke"] = plural(value, "session")
+            shown["would revoke"] = pluralize(value, "session")
             continue
         shown[name] = value
         if name == "result":

@@ -35,7 +35,7 @@ TABLE_FORMATS = (None, OutputFormat.TABLE, OutputFormat.WIDE)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Presentation:
     """The presentation of a list.
 
     Attributes:
@@ -81,7 +81,7 @@ class Listing:
 
     @property
     def sort(self) -> Optional[SortKey]:
-        """The order; None: that of the listing."""
+        """The order; None: that of the presentation."""
         if self.order is None:
             return None
         name, _, direction = self.order.partition(":")
@@ -172,14 +172,14 @@ def render(
         elif output is OutputFormat.PLAIN:
             writer.write(formats.as_plain_record(values))
         else:
-            _RowRenderer(runtime, output, Listing(type(result))).write_all([result])
+            _RowRenderer(runtime, output, Presentation(type(result))).write_all([result])
 
 
 def render_list(
     runtime: Runtime,
     rows: Sequence[Any],
     output: Optional[OutputFormat],
-    listing: Listing,
+    presentation: Presentation,
     limit: RowLimit = RowLimit(),
     *,
     changed: bool = False,
@@ -190,7 +190,7 @@ def render_list(
         runtime: The context of the run.
         rows: Dataclasses of one type.
         output: The format; None: a table, and with ``-q`` only generated passwords.
-        listing: The presentation; with ``--sort`` its order.
+        presentation: The presentation; with ``--sort`` its order.
         limit: How many rows to show.
         changed: The rows report a committed change: failing to write them is a warning.
 
@@ -198,14 +198,14 @@ def render_list(
         ClarinetError: Standard output cannot be written.
     """
     with _tolerate_write_errors(runtime.writer, enabled=changed):
-        _RowRenderer(runtime, output, listing, limit).write_all(listing.sorted(rows))
+        _RowRenderer(runtime, output, presentation, limit).write_all(presentation.sorted(rows))
 
 
 async def render_rows(
     runtime: Runtime,
     rows: AsyncGenerator[RowChunk, None],
     output: Optional[OutputFormat],
-    listing: Listing,
+    presentation: Presentation,
     limit: RowLimit = RowLimit(),
 ) -> None:
     """Write a listing to standard output as it is read, in constant memory.
@@ -216,13 +216,13 @@ async def render_rows(
         runtime: The context of the run.
         rows: Batches of dataclasses of one type, or pages of sessions.
         output: The format; None: a table.
-        listing: The presentation.
+        presentation: The presentation.
         limit: How many rows to show.
 
     Raises:
         ClarinetError: Standard output cannot be written.
     """
-    renderer = _RowRenderer(runtime, output, listing, limit)
+    renderer = _RowRenderer(runtime, output, presentation, limit)
     async with aclosing(rows):
         async for some in rows:
             if not renderer.add(some):
@@ -251,7 +251,7 @@ def render_findings(
     from clarinet_cli.results import Finding
 
     hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
-    render_list(runtime, findings, output, Listing(Finding, columns=FINDING_COLUMNS))
+    render_list(runtime, findings, output, Presentation(Finding, columns=FINDING_COLUMNS))
     if hints and shows_table(runtime, output):
         # Outside of the table, where lines are not wrapped: a command can be copied.
         longest = max(len(check) for check, _ in hints)
@@ -273,7 +273,7 @@ class _RowRenderer:
         self,
         runtime: Runtime,
         output: Optional[OutputFormat],
-        listing: Listing,
+        presentation: Presentation,
         limit: RowLimit = RowLimit(),
     ) -> None:
         self._writer = writer = runtime.writer
@@ -284,12 +284,12 @@ class _RowRenderer:
         elif output in TABLE_FORMATS:
             terminal = sys.stdout.isatty()
             fitted = terminal and output is not OutputFormat.WIDE
-            self._sink = TableSink(writer, listing, writer.console().width if fitted else None)
-            if terminal and limit == RowLimit() and not listing.complete:
+            self._sink = TableSink(writer, presentation, writer.console().width if fitted else None)
+            if terminal and limit == RowLimit() and not presentation.complete:
                 self._remaining = WHOLE_TABLE_ROWS
                 self._advice = "'-o plain' or '-o jsonl' shows all"
         elif output is not None:
-            self._sink = DocumentSink(writer, output, listing)
+            self._sink = DocumentSink(writer, output, presentation)
         self._limit = self._remaining
         self._pipe_closed = self._truncated = False
 

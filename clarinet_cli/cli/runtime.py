@@ -148,7 +148,7 @@ class Runtime:
 
     def note_stale_cache(self) -> None:
         """Note after a change how long the server may use cached permissions and sessions."""
-        seconds = self.settings.server_rule("session_cache_ttl_seconds")
+        seconds = self.settings.server_limit("session_cache_ttl_seconds")
         if seconds > 0:
             self.writer.note(
                 "the server may use cached permissions and sessions for up to "

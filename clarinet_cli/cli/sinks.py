@@ -12,7 +12,7 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.cli.render import Listing
+    from clarinet_cli.cli.render import Presentation
 
 WHOLE_TABLE_ROWS = 500  # these determine the widths of the columns
 
@@ -30,10 +30,10 @@ class Sink(Protocol):
 class DocumentSink:
     """Writes a document in a machine-readable format."""
 
-    def __init__(self, writer: Writer, output: OutputFormat, listing: "Listing") -> None:
+    def __init__(self, writer: Writer, output: OutputFormat, presentation: "Presentation") -> None:
         self._writer = writer
         self._output = output
-        self._listing = listing
+        self._presentation = presentation
         self._document: Optional[Document] = None
 
     def add(self, rows: RowChunk) -> bool:
@@ -55,8 +55,8 @@ class DocumentSink:
         self._writer.write([start, self._document.end()])
 
     def _make_document(self, rows: RowChunk) -> Document:
-        selected = self._listing.selected
-        header = selected or formats.header(self._listing.row_type, rows)
+        selected = self._presentation.selected
+        header = selected or formats.header(self._presentation.row_type, rows)
         return Document(self._output, header, selected=bool(selected))
 
 
@@ -65,14 +65,14 @@ class TableSink:
 
     Args:
         writer: Writes to standard output.
-        listing: The presentation.
+        presentation: The presentation.
         width: The columns of the terminal, to choose columns that fit; None: all columns,
             as wide as their content.
     """
 
-    def __init__(self, writer: Writer, listing: "Listing", width: Optional[int]) -> None:
+    def __init__(self, writer: Writer, presentation: "Presentation", width: Optional[int]) -> None:
         self._writer = writer
-        self._listing = listing
+        self._presentation = presentation
         self._width = width
         self._first: list[Fields] = []
         self._table: Optional[tables.AlignedRows | tables.FittedRows] = None
@@ -91,7 +91,7 @@ class TableSink:
     def end(self) -> None:
         """Write the buffered rows; on a terminal also passwords and which columns are hidden."""
         if not self._first:
-            self._writer.note(self._listing.empty)
+            self._writer.note(self._presentation.empty)
             return
         if self._table is None:
             self._begin()
@@ -104,22 +104,24 @@ class TableSink:
 
     def _begin(self) -> bool:
         styled = self._writer.is_styled(sys.stdout)
-        listing, first = self._listing, self._first
+        presentation, first = self._presentation, self._first
         present = formats.column_names(first)
-        preferred = [name for name in listing.columns if name in present]
+        preferred = [name for name in presentation.columns if name in present]
         if self._width is None:
-            columns = listing.selected or list(dict.fromkeys([*preferred, *present]))
-            self._table = tables.AlignedRows(first, columns, styled=styled, titles=listing.titles)
+            columns = presentation.selected or list(dict.fromkeys([*preferred, *present]))
+            self._table = tables.AlignedRows(
+                first, columns, styled=styled, titles=presentation.titles
+            )
         else:
             # On lines of their own, so that passwords are neither cut nor wrapped.
             columns = [name for name in preferred or present if name != "password"]
             self._table = tables.FittedRows(
                 first,
-                listing.selected or columns,
+                presentation.selected or columns,
                 width=self._width,
-                kept=None if listing.selected else listing.kept,
+                kept=None if presentation.selected else presentation.kept,
                 styled=styled,
-                titles=listing.titles,
+                titles=presentation.titles,
             )
         rows = map(self._table.row, first)
         return self._writer.write([self._table.header(), *rows], utf8=False)

@@ -37,7 +37,7 @@ def spreadsheet_safe(text: str) -> str:
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
-def plural(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """Return a count with its noun, such as ``1 session`` or ``2 sessions``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -57,7 +57,7 @@ def display_width(text: str) -> int:
     return cell_len(text)
 
 
-def row_counts(rows: Mapping[str, int]) -> str:
+def format_row_counts(rows: Mapping[str, int]) -> str:
     """Return the number of rows of each table, such as ``2 in user, 5 in access_token``."""
     return ", ".join(f"{count} in {table}" for table, count in rows.items())
 

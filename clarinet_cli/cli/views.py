@@ -12,15 +12,15 @@ ResultT = TypeVar("ResultT")
 ReadT = TypeVar("ReadT", covariant=True)
 
 
-class Read(Protocol[ReadT]):
-    """Reads a result; see ``View``."""
+class ReadResult(Protocol[ReadT]):
+    """Reads a result; see ``LiveView``."""
 
     def __call__(self, database: "Database", *, warn: bool) -> Awaitable[ReadT]:
         """Read it, with or without warnings about the database."""
 
 
 @dataclass(frozen=True, slots=True)
-class View(Generic[ResultT]):
+class LiveView(Generic[ResultT]):
     """A result that can be refreshed.
 
     Attributes:
@@ -31,7 +31,7 @@ class View(Generic[ResultT]):
         limit: The maximum number of rows in a JSON line; None: all.
     """
 
-    read: Read[ResultT]
+    read: ReadResult[ResultT]
     draw: Callable[[ResultT, Optional[ResultT], "Canvas"], Any]
     columns: Sequence[str] = ()
     limit: Optional[int] = None

@@ -18,7 +18,7 @@ from clarinet_cli.cli.charts import Canvas
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import write_rich
 from clarinet_cli.cli.text import printable
-from clarinet_cli.cli.views import View
+from clarinet_cli.cli.views import LiveView
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.timefmt import iso_text, machine_now
@@ -31,10 +31,12 @@ MINUTE_SECONDS = 60
 QUIT_KEYS = b"qQ"
 
 
-async def watch(runtime: Runtime, view: View[Any], output: Optional[str], interval: float) -> None:
+async def watch(
+    runtime: Runtime, view: LiveView[Any], output: Optional[str], interval: float
+) -> None:
     """Read and show a result after each interval, until a signal or ``q`` ends the command.
 
-    On a terminal each picture replaces the one before, and the last one stays. In a pipe, or
+    On a terminal each frame replaces the one before, and the last one stays. In a pipe, or
     with ``-o json``, each is one JSON line, until the reader closes the pipe. One connection
     is used, without a transaction between two readings. When the first reading fails, the
     command fails; later the failure is shown, and the next reading tries a new connection.
@@ -59,14 +61,14 @@ async def watch(runtime: Runtime, view: View[Any], output: Optional[str], interv
             "--watch cannot be used with -q", hint="-o json writes JSON lines"
         )
     if sys.stdout.isatty() and output not in JSON_FORMATS:
-        await _show_pictures(runtime, view, interval)
+        await _show_frames(runtime, view, interval)
     else:
         await _write_lines(runtime, view, interval)
 
 
 async def _repeat(
     runtime: Runtime,
-    view: View[Any],
+    view: LiveView[Any],
     interval: float,
     show: Callable[[Any, Optional[ClarinetError]], bool],
 ) -> None:
@@ -83,8 +85,8 @@ async def _repeat(
     async with open_database(runtime.settings) as database:
         await database.disconnect_if_replaced()
         result = await view.read(database, warn=True)
-        going_on = show(result, None)
-        while going_on:
+        continuing = show(result, None)
+        while continuing:
             await asyncio.sleep(interval)
             error = None
             try:
@@ -94,10 +96,10 @@ async def _repeat(
                 logger.bind(reported=True).error(failure.message)
                 await database.disconnect()
                 error = failure
-            going_on = show(result, error)
+            continuing = show(result, error)
 
 
-async def _write_lines(runtime: Runtime, view: View[Any], interval: float) -> None:
+async def _write_lines(runtime: Runtime, view: LiveView[Any], interval: float) -> None:
     """Write each result as one line; note once that readings fail."""
     failing = False
 
@@ -111,7 +113,7 @@ async def _write_lines(runtime: Runtime, view: View[Any], interval: float) -> No
     await _repeat(runtime, view, interval, show)
 
 
-def _json_line(result: Any, view: View[Any]) -> str:
+def _json_line(result: Any, view: LiveView[Any]) -> str:
     """Return a result, or a list of them, as one line."""
     if not isinstance(result, list):
         return formats.as_json(formats.as_fields(result), pretty=False)
@@ -119,7 +121,7 @@ def _json_line(result: Any, view: View[Any]) -> str:
     return f"[{', '.join(formats.as_json(row, pretty=False).rstrip() for row in rows)}]\n"
 
 
-async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> None:
+async def _show_frames(runtime: Runtime, view: LiveView[Any], interval: float) -> None:
     """Show each result in place of the one before."""
     from rich.console import Group
     from rich.text import Text
@@ -138,9 +140,9 @@ async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> 
         if error is not None:
             text = f"error: {printable(error.message)}; trying again"
             lines.append(Text(text, style="bold red"))
-        picture = view.draw(result, result if before is None else before, canvas)
+        frame = view.draw(result, result if before is None else before, canvas)
         before = result
-        screen.show(Group(*lines, Text(), picture))
+        screen.show(Group(*lines, Text(), frame))
         return True
 
     with Screen(runtime.writer) as screen:
@@ -153,10 +155,10 @@ async def _show_pictures(runtime: Runtime, view: View[Any], interval: float) -> 
 
 @dataclass(slots=True)
 class Screen:
-    """A terminal on which each picture replaces the one before, and whose keys are read.
+    """A terminal on which each frame replaces the one before, and whose keys are read.
 
     The cursor is hidden and typed keys are not echoed until the block ends, or the command is
-    suspended by Ctrl-Z. A terminal that cannot move its cursor gets one picture after another.
+    suspended by Ctrl-Z. A terminal that cannot move its cursor gets one frame after another.
     ``q`` cancels the task that opened the screen.
 
     Attributes:
@@ -173,15 +175,15 @@ class Screen:
     _task: Any = None
 
     def __enter__(self) -> Self:
-        """Begin to read keys; the first picture hides the cursor."""
+        """Begin to read keys; the first frame hides the cursor."""
         from rich.console import Console
 
         self._task = asyncio.current_task()
-        screen = self.writer.console()
+        console = self.writer.console()
         self._console = Console(
             file=cast("TextIO", _WriterStream(self.writer)),
-            color_system=screen.color_system,
-            no_color=screen.no_color,
+            color_system=console.color_system,
+            no_color=console.no_color,
             force_terminal=True,
             force_interactive=True,
             highlight=False,
@@ -192,7 +194,7 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the terminal; the last picture stays."""
+        """Restore the terminal; the last frame stays."""
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
         try:
             self._stop()
@@ -209,21 +211,21 @@ class Screen:
         """The terminal as it is now."""
         return Canvas.of(self._console.width, sys.stdout.encoding, machine_now())
 
-    def show(self, picture: Any) -> None:
-        """Replace the picture.
+    def show(self, frame: Any) -> None:
+        """Replace the frame.
 
         Args:
-            picture: A Rich renderable.
+            frame: A Rich renderable.
         """
         from rich.live import Live
 
         if os.environ.get("TERM") in DUMB_TERMINALS:
-            write_rich(self.writer, picture)
+            write_rich(self.writer, frame)
             self.writer.write(["\n"], utf8=False)
             return
         before, self._width = self._width, self._console.width
         if self._live is not None and self._width != before:
-            # The terminal has wrapped the picture differently: its lines cannot be replaced.
+            # The terminal has wrapped the frame differently: its lines cannot be replaced.
             self._stop()
             self._console.clear()
         if self._live is None:
@@ -234,7 +236,7 @@ class Screen:
                 redirect_stderr=False,
             )
             self._live.start()
-        self._live.update(picture, refresh=True)
+        self._live.update(frame, refresh=True)
 
     def _stop(self) -> None:
         live, self._live = self._live, None

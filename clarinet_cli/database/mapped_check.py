@@ -78,7 +78,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
     _require_complete(tables)
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
     for table in checked:
-        found = await _columns(session, tables, KEYS[table], tables.physical(table)[1])
+        found = await _columns(session, tables, KEYS[table], tables.stored_name(table)[1])
         await _require_ordinary(session, tables, table)
         _require_columns(tables, table, found)
     if tables.capabilities.sessions:
@@ -160,22 +160,22 @@ async def _columns(
     if tables.on_sqlite:
         rows = await session.execute(SQLITE_COLUMNS, {"name": name})
     else:
-        rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.place(name)})
+        rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.qualified_name(name)})
     found: dict[str, str] = {column: str(kind) for column, kind in rows}
     if not found:
-        raise _mismatch(key, f"a table {tables.place(name)}", "none")
+        raise _mismatch(key, f"a table {tables.qualified_name(name)}", "none")
     return found
 
 
 async def _require_ordinary(session: AsyncSession, tables: MappedTables, table: str) -> None:
     """Refuse a view, whose rows have no address, and a table of sessions without rowids."""
-    name = tables.physical(table)[1]
+    name = tables.stored_name(table)[1]
     if tables.on_sqlite:
         kind = await session.scalar(SQLITE_KIND, {"name": name})
     else:
-        kind = await session.scalar(POSTGRESQL_KIND, {"name": tables.place(name)})
+        kind = await session.scalar(POSTGRESQL_KIND, {"name": tables.qualified_name(name)})
     if kind is not None and (table == SESSIONS or kind != "WITHOUT ROWID"):
-        raise _mismatch(KEYS[table], f"an ordinary table {tables.place(name)}", kind)
+        raise _mismatch(KEYS[table], f"an ordinary table {tables.qualified_name(name)}", kind)
 
 
 def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) -> None:
@@ -224,14 +224,14 @@ def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
 
 async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
     """Refuse sessions whose foreign key refers to another table than that of the accounts."""
-    owner, users = tables.names[SESSIONS]["user_id"], tables.physical(USERS)[1]
-    name = tables.physical(SESSIONS)[1]
+    owner, users = tables.names[SESSIONS]["user_id"], tables.stored_name(USERS)[1]
+    name = tables.stored_name(SESSIONS)[1]
     if tables.on_sqlite:
         rows = await session.execute(SQLITE_KEYS, {"name": name})
         others = [target for column, target in rows if column == owner]
         others = [] if users.lower() in map(str.lower, others) else others
     else:
-        places = {"name": tables.place(name), "users": tables.place(users)}
+        places = {"name": tables.qualified_name(name), "users": tables.qualified_name(users)}
         rows = await session.execute(POSTGRESQL_KEYS, places)
         others = [target for column, target in rows if column == owner]
     if others:

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Dialect
 
 from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.mapping import Mapping
-from clarinet_cli.models.mapped import ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
+from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
 
 TEMPORARY = "temp"
 CREATED_AT = "created_at"
@@ -28,7 +28,7 @@ def use_mapping(dialect: Dialect, mapping: Mapping) -> None:
     changed.preparer = preparer
     changed.identifier_preparer = preparer(dialect)
     changed.statement_compiler = _compiler_class(dialect.statement_compiler, tables)
-    setattr(dialect, ATTRIBUTE, tables)
+    setattr(dialect, DIALECT_ATTRIBUTE, tables)
 
 
 def _preparer_class(base: Any, tables: MappedTables) -> Any:
@@ -40,7 +40,7 @@ def _preparer_class(base: Any, tables: MappedTables) -> Any:
         ) -> str:
             """Return the name of a table that rows are inserted into."""
             if name is None and is_own(table):
-                return tables.target(table.name)
+                return tables.written_table(table.name)
             return str(super().format_table(table, use_schema, name))
 
         def format_column(self, column: Any, *args: Any, **options: Any) -> str:
@@ -102,7 +102,7 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
             if not default or not self._is_mapped(table) or options.get("ashint"):
                 return default
             name = table.name
-            return tables.target(name) if options.get("iscrud") else tables.source(name)
+            return tables.written_table(name) if options.get("iscrud") else tables.read_table(name)
 
         def visit_column(
             self,

@@ -10,7 +10,6 @@ import getpass
 import os
 import ssl
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any, Optional
 
 import asyncpg
@@ -24,6 +23,7 @@ from clarinet_cli.database.password_guard import (
 )
 from clarinet_cli.database.servers import (
     DEFAULT_PORT,
+    LOCALHOST,
     PORT_OPTION,
     NoServerError,
     Server,
@@ -37,7 +37,6 @@ from clarinet_cli.utils.logger import logger
 # The packages' defaults. PostgreSQL's own default /tmp is left out: any user can create a socket
 # there.
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
-LOCAL_HOSTS = ("localhost", "localhost.")
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 STANDBY, PREFER_STANDBY, ANY_SERVER = "standby", "prefer-standby", "any"
 TLS_REJECTED = "rejected SSL upgrade"  # the driver raises a plain ConnectionError
@@ -129,10 +128,10 @@ async def _connect_to(
     host = server.host
     user = user or default_user()
     mode = options.get("sslmode", "prefer")
-    remote = host is not None and not is_local(host)
+    remote = not server.is_local
     settings = {name: options[name] for name in ("options", "search_path") if name in options}
     given = {
-        "host": host or [*SOCKET_DIRECTORIES, LOCAL_HOSTS[0]],
+        "host": host or [*SOCKET_DIRECTORIES, LOCALHOST],
         "port": server.port or DEFAULT_PORT,
         "user": user,
         "password": password,
@@ -160,16 +159,6 @@ async def _connect_to(
             # SQLAlchemy 2.0 translates the errors of statements only.
             raise OperationalError("connect", None, error, hide_parameters=True) from error
     raise AssertionError(attempts)
-
-
-def is_local(host: str) -> bool:
-    """Return whether a host is this machine: a socket directory or a loopback address."""
-    if host.startswith("/") or host.lower() in LOCAL_HOSTS:
-        return True
-    try:
-        return ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def _attempts(mode: str, *, socket: bool) -> Sequence[bool]:

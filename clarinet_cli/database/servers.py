@@ -6,6 +6,7 @@ brackets, and their ports in the option ``port`` unless it is the same for all.
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any, NamedTuple, Optional
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from sqlalchemy import URL, make_url
 PORT_OPTION = "port"
 DEFAULT_PORT = 5432
 MAX_PORT = 65535
+LOCALHOST = "localhost"
 # A comma among the hosts; what follows an '@' there may be part of a password that is not quoted.
 SERVER_LIST = re.compile(
     r"(?P<start>[^:/]+://(?:[^@]*@)?)(?P<hosts>[^@/?]*,[^@/?]*)(?P<rest>[/?].*)?", re.DOTALL
@@ -36,6 +38,17 @@ class Server(NamedTuple):
         """Return host and port as a URL has them."""
         host = f"[{self.host}]" if ":" in (self.host or "") else self.host or ""
         return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine: reached by a socket, by default too, or by loopback."""
+        host = self.host or LOCALHOST
+        if host.startswith("/") or host.lower() in (LOCALHOST, f"{LOCALHOST}."):
+            return True
+        try:
+            return ip_address(host.partition("%")[0]).is_loopback
+        except ValueError:
+            return False
 
 
 class WrongServerError(ConnectionError):

@@ -97,14 +97,14 @@ CHOICES: dict[str, Collection[str]] = {
 }
 
 
-class Problem(NamedTuple):
+class OptionProblem(NamedTuple):
     """Why an option cannot be used, and a hint."""
 
     reason: str
     hint: Optional[str] = None
 
 
-def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Problem]]:
+def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[OptionProblem]]:
     """Return the supported options by libpq's names, and the first problem if there is one.
 
     Args:
@@ -120,37 +120,37 @@ def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Pro
         if name == "ssl":
             key, text = "sslmode", SSL_VALUES[text.lower()]
         if found.setdefault(key, text) != text:
-            return {}, Problem(f"{name} contradicts {key}={found[key]}")
+            return {}, OptionProblem(f"{name} contradicts {key}={found[key]}")
     return found, None
 
 
-def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[Problem]:
+def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[OptionProblem]:
     """Return why an option cannot be used, or None."""
     if name not in (*SUPPORTED, *IGNORED, *CHOICES) and name not in REFUSED:
         return _unknown(name, value)
     if not isinstance(value, str):
-        return Problem(f"{name} is given several times")
+        return OptionProblem(f"{name} is given several times")
     if "\0" in value:
-        return Problem(f"{name} has a NUL character")
+        return OptionProblem(f"{name} has a NUL character")
     text = value.lower() if name == "ssl" else value
     if name in CHOICES and text not in CHOICES[name]:
-        return Problem(f"{name} is not one of {', '.join(CHOICES[name])}")
+        return OptionProblem(f"{name} is not one of {', '.join(CHOICES[name])}")
     if name == "connect_timeout" and not (text.isascii() and text.isdigit()):
-        return Problem("connect_timeout is not a number of seconds")
+        return OptionProblem("connect_timeout is not a number of seconds")
     # A verified server makes channel binding unnecessary.
     if name == "channel_binding" and query.get("sslmode") == "verify-full":
         return None
     for written in (name, f"{name}={value}"):
         if written in REFUSED:
             reason, hint = REFUSED[written]
-            return Problem(f"{written}: {reason}", hint)
+            return OptionProblem(f"{written}: {reason}", hint)
     return None
 
 
-def _unknown(name: str, value: object) -> Problem:
+def _unknown(name: str, value: object) -> OptionProblem:
     """Return the problem of an unknown option, without text that may be part of a password."""
     is_name = re.fullmatch(r"\w{1,40}", name) and "@" not in str(value)
     reason = (
         f"unknown option {name!r}" if is_name else "the text after '?' is not a list of options"
     )
-    return Problem(reason, f"known: {', '.join(sorted({*SUPPORTED, *PARTS}))}")
+    return OptionProblem(reason, f"known: {', '.join(sorted({*SUPPORTED, *PARTS}))}")

@@ -1,4 +1,4 @@
-"""The fthe Clarinet tables of the server that this tool administers."""
+"""The Clarinet tables."""
 
 from clarinet_cli.models.tables import AccessToken, Base, Role, RoleLink, User
 

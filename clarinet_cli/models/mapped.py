@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
 
-ATTRIBUTE = "clarinet_tables"
+DIALECT_ATTRIBUTE = "clarinet_tables"
 USERS = str(User.__tablename__)
 SESSIONS = str(AccessToken.__tablename__)
 ROLES = str(Role.__tablename__)
@@ -99,7 +99,7 @@ def stored_tables(mapping: Optional["Mapping"], capabilities: "Capabilities") ->
 
 def mapped_tables(dialect: Dialect) -> Optional["MappedTables"]:
     """Return the mapping of a dialect's engine; None for the tables of the server."""
-    return getattr(dialect, ATTRIBUTE, None)
+    return getattr(dialect, DIALECT_ATTRIBUTE, None)
 
 
 def is_own(table: Any) -> bool:
@@ -157,26 +157,26 @@ class MappedTables:
         """Return whether a column exists in the application's table."""
         return column in self.names[table]
 
-    def physical(self, table: str) -> tuple[Optional[str], str]:
+    def stored_name(self, table: str) -> tuple[Optional[str], str]:
         """Return the schema, None for the default one, and the name of a table."""
         name = self.mapping.users if table == USERS else self.mapping.tokens
         return self.mapping.schema_name or None, name
 
-    def place(self, name: str) -> str:
+    def qualified_name(self, name: str) -> str:
         """Return the quoted name of an application's table."""
         schema = SQLITE_MAIN if self.on_sqlite else self.mapping.schema_name
         return f"{self.quote(schema)}.{self.quote(name)}" if schema else self.quote(name)
 
-    def target(self, table: str) -> str:
+    def written_table(self, table: str) -> str:
         """Return a table that is changed, under its Clarinet name."""
         if table == ROLE_LINKS and self.mapping.role_link is not None:
-            return f"{self.place(self.mapping.role_link.table)} AS {self.quote(table)}"
-        return f"{self.place(self.physical(table)[1])} AS {self.quote(table)}"
+            return f"{self.qualified_name(self.mapping.role_link.table)} AS {self.quote(table)}"
+        return f"{self.qualified_name(self.stored_name(table)[1])} AS {self.quote(table)}"
 
-    def source(self, table: str) -> str:
+    def read_table(self, table: str) -> str:
         """Return a table that is read, under its Clarinet name."""
         query = self._query(table)
-        return self.target(table) if query is None else f"({query}) AS {self.quote(table)}"
+        return self.written_table(table) if query is None else f"({query}) AS {self.quote(table)}"
 
     def is_query(self, table: str) -> bool:
         """Return whether a table is read by a query, so that its rows have no address."""
@@ -257,7 +257,7 @@ class MappedTables:
         if table == USERS and mapping.soft_delete:
             deleted = self.quote(mapping.soft_delete)
             present = "IS NOT TRUE" if mapping.soft_delete_flag else "IS NULL"
-            return f"SELECT * FROM {self.place(mapping.users)} WHERE {deleted} {present}"
+            return f"SELECT * FROM {self.qualified_name(mapping.users)} WHERE {deleted} {present}"
         if table == SESSIONS and not self.capabilities.sessions:
             return self._empty(table)
         if table in (ROLES, ROLE_LINKS):
@@ -279,7 +279,10 @@ class MappedTables:
         """Return the query for the roles, or for those of each account."""
         link, users = self.mapping.role_link, self.mapping.user_columns
         if link is None:
-            role, place = self.quote(self.mapping.role_column), self.place(self.mapping.users)
+            role, place = (
+                self.quote(self.mapping.role_column),
+                self.qualified_name(self.mapping.users),
+            )
             name = f"CAST({role} AS VARCHAR)"
             if table == ROLES:
                 return f"SELECT DISTINCT {name} AS name FROM {place} WHERE {role} IS NOT NULL"
@@ -288,13 +291,13 @@ class MappedTables:
                 f"SELECT {owner} AS user_id, {name} AS role_name FROM {place}"
                 f" WHERE {role} IS NOT NULL"
             )
-        links, role = self.place(link.table), self.quote(link.role)
+        links, role = self.qualified_name(link.table), self.quote(link.role)
         if not link.role_table:
             if table == ROLES:
                 return f"SELECT DISTINCT CAST({role} AS VARCHAR) AS name FROM {links}"
             return f"SELECT *, CAST({role} AS VARCHAR) AS role_name FROM {links}"
         name = f"CAST(r.{self.quote(link.role_name)} AS VARCHAR)"
-        roles = f"{self.place(link.role_table)} AS r"
+        roles = f"{self.qualified_name(link.role_table)} AS r"
         if table == ROLES:
             return f"SELECT {name} AS name FROM {roles}"
         return (

@@ -12,7 +12,7 @@ from clarinet_cli.models.types import StoredId, StoredText, UTCDateTime, new_use
 
 
 class Base(SQLModel, registry=registry()):
-    """Base class of the fthe Clarinet tables."""
+    """Base class of the Clarinet models."""
 
 
 class User(Base, table=True):

@@ -166,7 +166,7 @@ def _stored(value: Any) -> Any:
 
 
 class AccountTables:
-    """Our fthe Clarinet tables in a database that is to be filled from a copy.
+    """The Clarinet tables of a database that is restored from a copy.
 
     Args:
         session: In a transaction for writing.

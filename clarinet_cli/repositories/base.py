@@ -47,7 +47,7 @@ def stored_table(session: AsyncSession, table: str) -> tuple[Optional[str], str]
         table: The Clarinet name of the table.
     """
     tables = mapped_tables(session.get_bind().dialect)
-    return (None, table) if tables is None else tables.physical(table)
+    return (None, table) if tables is None else tables.stored_name(table)
 
 
 def quoted_table(session: AsyncSession, table: str) -> str:

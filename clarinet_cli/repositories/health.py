@@ -233,7 +233,7 @@ class HealthRepository:
         return f"{tables.stored.fullname(USERS)}.{name}"
 
     async def _mapped_table(self, tables: MappedTables, table: str) -> Optional[CatalogueTable]:
-        schema, name = tables.physical(table)
+        schema, name = tables.stored_name(table)
         return table_named(await read_catalogue(self.session), schema, name)
 
     async def is_encrypted(self) -> bool:

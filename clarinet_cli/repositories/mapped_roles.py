@@ -70,12 +70,12 @@ class MappedRoles:
     def _link_columns(self, link: Any) -> tuple[str, str, str]:
         """Return the table of links, and its columns of the account and of the role."""
         quote = self._tables.quote
-        return self._tables.place(link.table), quote(link.user_id), quote(link.role)
+        return self._tables.qualified_name(link.table), quote(link.user_id), quote(link.role)
 
     def _role_by_name(self, link: Any) -> tuple[str, str]:
         """Return the key of a role in its own table, and the rest of the query by its name."""
         quote = self._tables.quote
-        roles = self._tables.place(link.role_table)
+        roles = self._tables.qualified_name(link.role_table)
         named = f"CAST(r.{quote(link.role_name)} AS VARCHAR) = :name"
         return f"r.{quote(link.role_key)}", f"FROM {roles} AS r WHERE {named}"
 
@@ -110,7 +110,7 @@ class MappedRoles:
 
     async def _update(self, value: str, **parameters: Any) -> None:
         mapping, quote = self._tables.mapping, self._tables.quote
-        place, role = self._tables.place(mapping.users), quote(mapping.role_column)
+        place, role = self._tables.qualified_name(mapping.users), quote(mapping.role_column)
         key = quote(mapping.user_columns.id)
         statement = f"UPDATE {place} SET {role} = {value} WHERE {key} = :user"
         await self._execute(statement, USERS, **parameters)
@@ -130,7 +130,7 @@ class MappedRoles:
     async def _column(self, table: str, column: str) -> tuple[Any, ...]:
         """Return whether a column requires a value; on PostgreSQL also its type and labels."""
         on_sqlite = self._tables.on_sqlite
-        place = table if on_sqlite else self._tables.place(table)
+        place = table if on_sqlite else self._tables.qualified_name(table)
         query = SQLITE_COLUMN if on_sqlite else POSTGRESQL_COLUMN
         rows = await self._session.execute(query, {"place": place, "name": column})
         return tuple(rows.one())

@@ -33,7 +33,7 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
         RefusedError: There are such columns; the message names each with its setting. Or the
             accounts extend the rows of another table.
     """
-    schema, name = tables.physical(USERS)
+    schema, name = tables.stored_name(USERS)
     found = table_named(await read_catalogue(session), schema, name)
     if found is None:  # a view, of which the catalogue does not show what it requires
         return
@@ -68,7 +68,7 @@ async def _generates_id(session: AsyncSession, tables: MappedTables) -> bool:
     """Return whether the database generates the id of a new account."""
     if tables.id_form != "text":
         return tables.id_form == "integer"
-    schema, name = tables.physical(USERS)
+    schema, name = tables.stored_name(USERS)
     found = table_named(await read_catalogue(session), schema, name)
     key = found.columns.get(tables.mapping.user_columns.id) if found else None
     return key is not None and key.has_default
@@ -97,7 +97,7 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
         if name not in names.values():
             typed.append(column(name, UTCDateTime() if is_now else NullType()))
         values[name] = _value(template, user.email, on_sqlite=tables.on_sqlite)
-    schema, place = tables.physical(USERS)
+    schema, place = tables.stored_name(USERS)
     target = table(place, *typed, schema=schema)
     query = insert(target).values(values).returning(target.c[names["id"]])
     found = (await session.execute(query)).scalar_one_or_none()
@@ -117,7 +117,7 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
     Raises:
         PreventedError: A trigger or rule prevented it.
     """
-    schema, place = tables.physical(USERS)
+    schema, place = tables.stored_name(USERS)
     key, deleted = tables.mapping.user_columns.id, tables.mapping.soft_delete
     now: Any = bindparam("now", machine_now(), UTCDateTime()) if tables.on_sqlite else func.now()
     if tables.mapping.soft_delete_flag:

@@ -45,13 +45,13 @@ class RoleRepository(BaseRepository[Role]):
         query = select(col(Role.name)).where(col(Role.name).is_not(None))
         return set(await self.session.scalars(query))
 
-    async def of_user(self, user_id: UUID) -> set[str]:
+    async def for_user(self, user_id: UUID) -> set[str]:
         """Return the names of a user's roles."""
         named = col(RoleLink.role_name).is_not(None)
         query = select(col(RoleLink.role_name)).where(col(RoleLink.user_id) == user_id, named)
         return set(await self.session.scalars(query))
 
-    async def of_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
+    async def for_users(self, user_ids: Sequence[UUID]) -> dict[UUID, set[str]]:
         """Return the roles of many users; an empty set for those without roles."""
         found: dict[UUID, set[str]] = {user_id: set() for user_id in user_ids}
         for some in batches(user_ids):
@@ -80,7 +80,7 @@ class RoleRepository(BaseRepository[Role]):
             granted = list(names)
             await MappedRoles(self.session, self._mapped).grant(user_id, granted)
             expected = set(granted[-1:] if self.is_single else granted)
-            if not expected <= await self.of_user(user_id):
+            if not expected <= await self.for_user(user_id):
                 raise self._prevented_by_place()
             return
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
@@ -129,7 +129,7 @@ class RoleRepository(BaseRepository[Role]):
 
             revoked = set(names)
             await MappedRoles(self.session, self._mapped).revoke(user_id, revoked)
-            if revoked & await self.of_user(user_id):
+            if revoked & await self.for_user(user_id):
                 raise self._prevented_by_place()
             return
         await self.remove_where(

@@ -236,7 +236,7 @@ class RowFlawRepository:
         if self._mapped is None or column.table is not SESSIONS:
             return _there(column, other)
         owner = self._mapped.column(SESSIONS.name, "user_id")
-        place = self._mapped.place(self._mapped.physical(USERS.name)[1])
+        place = self._mapped.qualified_name(self._mapped.stored_name(USERS.name)[1])
         key = self._mapped.quote(self._mapped.mapping.user_columns.id)
         exists_there = f"EXISTS (SELECT 1 FROM {place} AS o WHERE o.{key} = {owner})"  # noqa: S608 - quoted
         return literal_column(exists_there, Boolean)

@@ -76,7 +76,7 @@ class SessionRepository(BaseRepository[AccessToken]):
 
     model = AccessToken
 
-    async def of_user(self, user_id: UUID) -> list[OwnSession]:
+    async def for_user(self, user_id: UUID) -> list[OwnSession]:
         """Return a user's sessions, newest first.
 
         They are sorted here: SQLite may sort in a temporary file, which would contain tokens.
@@ -86,7 +86,7 @@ class SessionRepository(BaseRepository[AccessToken]):
         found.sort(key=lambda session: session.token or "")
         return sorted(found, key=lambda session: session.created_at or OLDEST, reverse=True)
 
-    async def with_id(
+    async def find_by_id(
         self, session_id: str, *, user_id: Optional[UUID] = None
     ) -> list[FoundSession]:
         """Return sessions whose token begins with an id, newest first, limited to a few.

@@ -102,14 +102,14 @@ class UserRepository(BaseRepository[User]):
         self.session.add(row)
         return row
 
-    async def with_stored_id(self, text: str) -> Sequence[User]:
+    async def find_by_stored_id(self, text: str) -> Sequence[User]:
         """Return the account with an id that is a number or any text, as a list of one or none."""
         if self.id_form == "text":
             return await self.find(cast(ID, String) == text)
         is_number = text.isascii() and text.isdecimal() and len(text) < NUMBER_DIGITS
         return await self.find(ID == int(text)) if is_number else []
 
-    async def with_login(self, name: str) -> Sequence[User]:
+    async def find_by_login(self, name: str) -> Sequence[User]:
         """Return the accounts with this name in an application's column for logging in."""
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is None or tables.mapping.login == tables.mapping.user_columns.email:
@@ -117,7 +117,7 @@ class UserRepository(BaseRepository[User]):
         login: Any = literal_column(tables.login())
         return await self.find(login == literal(name, String))
 
-    async def with_email(self, email: str, *also: str) -> Sequence[User]:
+    async def find_by_email(self, email: str, *also: str) -> Sequence[User]:
         """Return the accounts that match an address.
 
         An exact match has precedence. Otherwise the address is compared as the server does,

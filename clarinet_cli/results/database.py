@@ -46,7 +46,7 @@ MISSING_PARTS = ("missing table", "missing column")
 class MigrationStatus:
     """The state of the schema.
 
-    ``unknown`` are revisions of another environment; ``differences`` are those between our
+    ``unknown`` are revisions of another environment; ``differences`` are those between the Clarinet
     tables and the models, independent of the revision.
     """
 
@@ -120,7 +120,7 @@ class VacuumReport:
 
 @dataclass(frozen=True, slots=True)
 class ResetReport:
-    """Our tables dropped and recreated.
+    """The Clarinet tables, dropped and created again.
 
     Attributes:
         rows: The rows that each table had.

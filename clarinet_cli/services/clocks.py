@@ -82,7 +82,7 @@ async def compare_clocks(session: AsyncSession) -> Clocks:
 def expiry_policy(settings: Settings, now: datetime) -> ExpiryPolicy:
     """Return the policy at a timestamp, with the idle limit of the settings."""
     idle = settings.capabilities.idle
-    minutes = settings.server_rule("session_idle_timeout_minutes") if idle else 0
+    minutes = settings.server_limit("session_idle_timeout_minutes") if idle else 0
     return ExpiryPolicy(now=now, idle_after=timedelta(minutes=minutes) if minutes else None)
 
 

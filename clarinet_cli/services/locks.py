@@ -77,7 +77,7 @@ async def job_lock(
                 raise _busy(job, None)
             await asyncio.sleep(POLL_SECONDS)
         await server.disable_transaction_timeout()
-        # The lock ends with its connection: while that answers, the lock is ours.
+        # The lock ends with its connection: the lock is held while that answers.
         yield ServerRepository(work.session).keep_lock_alive
 
 

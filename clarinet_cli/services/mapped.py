@@ -123,7 +123,7 @@ def require_verified_flag(settings: Settings) -> None:
         )
 
 
-def warn_of_other_sessions(settings: Settings) -> None:
+def warn_about_other_sessions(settings: Settings) -> None:
     """Warn, where sessions are not rows, that those of the account cannot be revoked.
 
     Args:

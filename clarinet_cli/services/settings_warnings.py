@@ -43,11 +43,11 @@ def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
     Args:
         project: The directory of the settings files; unreadable files are skipped.
     """
-    ours = sorted(set(Settings.model_fields) - {"project_dir"})
+    keys = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
     for where, written, key in written_keys(Settings, project):
         meant = (
-            _with_misspelt_prefix(written, ours) if key is None else list(_meant(key, tuple(ours)))
+            _with_misspelt_prefix(written, keys) if key is None else list(_meant(key, tuple(keys)))
         )
         if meant:
             found.append((where, written, meant))
@@ -81,16 +81,16 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 
 
 @lru_cache(1024)
-def _meant(key: str, ours: tuple[str, ...]) -> tuple[str, ...]:
+def _meant(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys that a key may be a misspelling of; names within tables are free."""
-    return () if key.partition(".")[0] in ours else tuple(find_misspellings(key, ours))
+    return () if key.partition(".")[0] in keys else tuple(find_misspellings(key, keys))
 
 
-def _with_misspelt_prefix(variable: str, ours: list[str]) -> list[str]:
+def _with_misspelt_prefix(variable: str, keys: list[str]) -> list[str]:
     """Return the intended name of a variable such as ``CLARINT_DATABASE_HOST``."""
     prefix, _, key = variable.partition("_")
     edits = edit_distance(f"{prefix}_", ENV_PREFIX, limit=MAX_PREFIX_EDITS)
-    return [f"{ENV_PREFIX}{key}"] if edits <= MAX_PREFIX_EDITS and key.lower() in ours else []
+    return [f"{ENV_PREFIX}{key}"] if edits <= MAX_PREFIX_EDITS and key.lower() in keys else []
 
 
 def unused_parts(settings: Settings) -> Iterator[str]:

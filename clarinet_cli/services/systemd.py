@@ -38,8 +38,8 @@ class Notifier:
         """
         address = environment.get("NOTIFY_SOCKET") or None
         microseconds = environment.get("WATCHDOG_USEC", "")
-        ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        watched = ours and microseconds.isdecimal() and int(microseconds) > 0
+        for_this_process = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        watched = for_this_process and microseconds.isdecimal() and int(microseconds) > 0
         return cls(address, int(microseconds) / MICROSECONDS if watched else None)
 
     @asynccontextmanager

@@ -23,7 +23,7 @@ from clarinet_cli.settings.model import (
     DEFAULT_EMAIL_DOMAIN,
     DEFAULT_MAPPING,
     ENV_PREFIX,
-    GivenSettings,
+    ExplicitSettings,
     Settings,
     is_secret,
     problem_of,
@@ -86,7 +86,7 @@ def make_settings(
         "session_lifetime_seconds": session_lifetime_seconds,
     }
     try:
-        return GivenSettings(**given | values)
+        return ExplicitSettings(**given | values)
     except ValidationError as error:
         texts = [
             f"settings: {item['loc'][0]}: {problem_of(item)}" if item["loc"] else problem_of(item)

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
         given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         return mapping.model_copy(update=given) if given else mapping
 
-    def server_rule(self, key: str) -> int:
+    def server_limit(self, key: str) -> int:
         """Return a limit of the server; 0 for an application, unless the settings name it.
 
         Args:
@@ -275,7 +275,7 @@ class Settings(BaseSettings):
         return (init_settings, *(source for _, source in sources(settings_cls, project)))
 
 
-class GivenSettings(Settings):
+class ExplicitSettings(Settings):
     """Settings that a program hands over: neither files nor variables are read."""
 
     reads_sources: ClassVar[bool] = False

@@ -14,7 +14,7 @@ from clarinet_cli.filesystem.trust import nofollow, trusted_path
 LINE_END = b"\n"
 
 
-class Sink(Protocol):
+class LogSink(Protocol):
     """The interface of loguru's file sink."""
 
     def write(self, message: str) -> object:
@@ -41,11 +41,11 @@ class LogFile:
     """
 
     def __init__(
-        self, path: Path, *, rotating: Callable[[], Sink], plain: Callable[[], Sink]
+        self, path: Path, *, rotating: Callable[[], LogSink], plain: Callable[[], LogSink]
     ) -> None:
         self._path = path
         self._sink = rotating()
-        self._plain: Optional[Callable[[], Sink]] = plain
+        self._plain: Optional[Callable[[], LogSink]] = plain
 
     def write(self, message: str) -> None:
         """Append a record."""
@@ -64,7 +64,7 @@ class LogFile:
     def _retry_plain(self, message: str, error: OSError) -> None:
         if self._plain is None:  # reported already; the record stays in the buffer
             return
-        warn_of_log_file(self._path, error)
+        warn_about_log_file(self._path, error)
         self.stop()
         self._sink, self._plain = self._plain(), None
         with suppress(OSError):
@@ -106,7 +106,7 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
     return descriptor
 
 
-def warn_of_log_file(path: Path, error: OSError) -> None:
+def warn_about_log_file(path: Path, error: OSError) -> None:
     """Report on standard error, in one line and also with ``-q``, that records may be lost.
 
     Args:

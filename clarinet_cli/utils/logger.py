@@ -26,7 +26,7 @@ from loguru._logger import Core, Logger
 
 from clarinet_cli.filesystem.ownership import make_directory
 from clarinet_cli.tracebacks import traceback_without_values
-from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_of_log_file
+from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_about_log_file
 
 if TYPE_CHECKING:
     from loguru import Logger as LoggerType
@@ -213,7 +213,7 @@ def configure_file_log(
     try:
         sink = _log_file(path, settings, like)
     except OSError as error:
-        warn_of_log_file(path, error)
+        warn_about_log_file(path, error)
         return None
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"

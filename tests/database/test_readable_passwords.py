@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from clarinet_cli.database.postgresql import is_local
+from clarinet_cli.database.servers import Server
 from tests.database.listener import CLEAR_TEXT, MD5, OK, PARAMETER, Listener, asking
 from tests.postgres import LOCKED_PASSWORD, LOCKED_ROLE, PostgresServer
 from tests.support import Project, Result
@@ -212,4 +212,4 @@ def test_scram_needs_no_tls(empty_project: Project, postgres: PostgresServer, mo
 )
 def test_which_hosts_are_this_machine(host: str, *, local: bool) -> None:
     """Loopback by its names and numbers; no name that somebody else may give an address."""
-    assert is_local(host) is local
+    assert Server(host).is_local is local

@@ -27,7 +27,7 @@ async def test_roles_of_a_user_are_its_own(project: Project) -> None:
     nobody = oracle.add_user(project, "bob@clarinet.example")
     async with oracle.writing(project) as session:
         roles = RoleRepository(session)
-        found = [await roles.of_user(user) for user in (user_id, admin_id, nobody)]
+        found = [await roles.for_user(user) for user in (user_id, admin_id, nobody)]
     assert found == [{"doctor"}, {"admin"}, set()]
 
 
@@ -97,5 +97,5 @@ async def test_a_repository_does_not_commit(project: Project) -> None:
         roles = RoleRepository(session)
         await roles.add_missing(["reader"])
         await roles.grant(admin_id, ["reader"])
-        assert await roles.of_user(admin_id) == {"admin", "reader"}
+        assert await roles.for_user(admin_id) == {"admin", "reader"}
     assert oracle.snapshot(project) == before

@@ -35,7 +35,7 @@ ASCII = st.characters(min_codepoint=33, max_codepoint=126)
 async def found_by(project: Project, start: str) -> set[str]:
     """Return the tokens that are found by an id."""
     async with get_async_session(project.settings) as session:
-        return {item.token for item in await SessionRepository(session).with_id(start)}
+        return {item.token for item in await SessionRepository(session).find_by_id(start)}
 
 
 def add_all(project: Project, tokens: set[str]) -> None:
@@ -126,7 +126,7 @@ async def test_the_index_is_used(project: Project) -> None:
             seen.append((statement, values))
 
         event.listen(connection.sync_connection, "before_cursor_execute", note_down)
-        found = await SessionRepository(session).with_id(wanted)
+        found = await SessionRepository(session).find_by_id(wanted)
         event.remove(connection.sync_connection, "before_cursor_execute", note_down)
         statement, values = seen[-1]
         explain = "EXPLAIN QUERY PLAN " if project.server is None else "EXPLAIN "

@@ -344,7 +344,7 @@ async def test_sessions_of_a_user_are_newest_first(server_project: Project) -> N
     """The tokens of one user come newest first, and nobody else's."""
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     async with oracle.writing(server_project) as session:
-        found = await SessionRepository(session).of_user(user_id)
+        found = await SessionRepository(session).for_user(user_id)
     expected = oracle.sessions_of(server_project, "ada@clarinet.example")
     assert [item.token for item in found] == [item.token for item in expected]
     assert [item.id for item in found] == [item.id for item in expected]
@@ -360,7 +360,7 @@ async def test_a_users_sessions_are_removed_but_those_to_keep(
     own = {item.token for item in oracle.sessions_of(server_project, "ada@clarinet.example")}
     async with oracle.writing(server_project) as session:
         repository = SessionRepository(session)
-        keep = (await repository.of_user(user_id))[:kept]
+        keep = (await repository.for_user(user_id))[:kept]
         removed = await RevocationRepository(session).revoke_of_user(user_id, keep=keep)
     assert removed == 7 - kept
     assert oracle.tokens(server_project) == before - own | {item.token for item in keep}

@@ -22,7 +22,7 @@ AT_FIXTURE_NOW = ExpiryPolicy(now=FIXTURE_NOW, idle_after=IDLE_LIMIT)
 async def emails_of(project: Project, email: str) -> list[str]:
     """Return the addresses of the accounts that an address means."""
     async with oracle.writing(project) as session:
-        return [user.email for user in await UserRepository(session).with_email(email)]
+        return [user.email for user in await UserRepository(session).find_by_email(email)]
 
 
 async def ids_of(project: Project, digits: str) -> set[UUID]:
@@ -203,7 +203,7 @@ async def test_an_exact_address_is_found_by_the_index(server_project: Project) -
     """One statement, which the unique index on the address answers, however many accounts."""
     async with oracle.writing(server_project) as session:
         with oracle.selects(session) as seen:
-            found = await UserRepository(session).with_email("ada@clarinet.example")
+            found = await UserRepository(session).find_by_email("ada@clarinet.example")
         assert [user.email for user in found] == ["ada@clarinet.example"]
         [statement] = seen
         if server_project.server is not None:
@@ -277,7 +277,7 @@ async def test_a_repository_does_not_commit(project: Project) -> None:
     before = oracle.snapshot(project)
     async with oracle.writing(project, dry_run=True) as session:
         await UserRepository(session).add(User(email="ghost@clarinet.example", hashed_password="!"))
-        assert len(await UserRepository(session).with_email("ghost@clarinet.example")) == 1
+        assert len(await UserRepository(session).find_by_email("ghost@clarinet.example")) == 1
     assert oracle.snapshot(project) == before
 
 

@@ -128,7 +128,7 @@ async def served(
     """Run the service through these outcomes; return its waits and its reports."""
     stop, reports = StopRequest(), list[CleanupReport]()
     runs = Runs(stop, outcomes)
-    monkeypatch.setattr("clarinet_cli.services.session_cleanup.schedule.clean_up", runs.clean_up)
+    monkeypatch.setattr("clarinet_cli.services.session_cleanup.service.clean_up", runs.clean_up)
     with no_waiting(monkeypatch) as waits:
         await serve(
             project.settings,

@@ -438,7 +438,7 @@ def fail(again=False):
             raise
 """
 IN_A_COMMAND = """\
-from clarinet_cli.cli.errors import execute
+from clarinet_cli.cli.execution import execute
 from clarinet_cli.cli.runtime import Runtime
 class Command:
     def main(self, **_):

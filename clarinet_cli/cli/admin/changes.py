@@ -244,13 +244,13 @@ async def _change(
     from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import Access, open_database, unit_of_work
 
-    late = ConcurrentLogins(settle)
+    logins = ConcurrentLogins(settle)
     async with open_database(runtime.settings, writes=True) as database:
         async with unit_of_work(database, access=Access.WRITE, dry_run=dry_run) as work:
             change = await change_account(work, user, operation)
-        late.accounts |= work.revoked_users
+        logins.accounts |= work.revoked_users
         await report_change(
-            runtime, database, change, output, late, changed=not dry_run, outcome=outcome
+            runtime, database, change, output, logins, changed=not dry_run, outcome=outcome
         )
 
 

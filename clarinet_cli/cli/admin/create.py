@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.admin.report import change_password, report_change
+from clarinet_cli.cli.admin.report import report_change, run_password_operation
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import (
     SETTLE_TIME,
@@ -15,7 +15,7 @@ from clarinet_cli.cli.options import (
     PasswordStdin,
     SettleTime,
 )
-from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, resolve_password
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
 
@@ -82,7 +82,7 @@ async def create(
             "--regular and --update cannot be used together",
             hint="'clarinet admin demote USER' makes a superuser a regular account",
         )
-    settings, late, display = (
+    settings, logins, display = (
         runtime.settings,
         ConcurrentLogins(settle),
         PasswordOutput(runtime, output),
@@ -97,9 +97,9 @@ async def create(
             async with unit_of_work(database) as work:
                 exists = await account_exists(work, address)
             await database.disconnect()
-            password = None if exists else require_password(runtime, None, address)
+            password = None if exists else resolve_password(runtime, None, address)
         prepared = prepare_password(password, address, settings, dry_run=dry_run)
-        await change_password(
+        await run_password_operation(
             runtime,
             database,
             lambda work: create_account(
@@ -113,7 +113,7 @@ async def create(
             ),
             display,
             output,
-            late,
+            logins,
             dry_run=dry_run,
         )
 
@@ -136,7 +136,7 @@ async def ensure(
     from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database, run_operation
 
-    settings, late = runtime.settings, ConcurrentLogins(settle)
+    settings, logins = runtime.settings, ConcurrentLogins(settle)
     display = PasswordOutput(runtime, output)
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings, writes=True) as database:
@@ -145,11 +145,11 @@ async def ensure(
             found = await run_operation(database, find_superuser)
         if not (dry_run or password or found):
             await database.disconnect()
-            password = require_password(runtime, None, first_admin_email(settings))
+            password = resolve_password(runtime, None, first_admin_email(settings))
         with display.warn_if_rolled_back():
             change = await ensure_superuser(
-                database, password, dry_run=dry_run, on_password=display, concurrent_logins=late
+                database, password, dry_run=dry_run, on_password=display, concurrent_logins=logins
             )
         await report_change(
-            runtime, database, change, output, late, shown=display.shown, changed=not dry_run
+            runtime, database, change, output, logins, shown=display.shown, changed=not dry_run
         )

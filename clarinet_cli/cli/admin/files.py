@@ -10,7 +10,7 @@ from clarinet_cli.cli.inputs import read_file
 from clarinet_cli.cli.options import SETTLE_TIME, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import PasswordOutput
 from clarinet_cli.cli.progress import progress
-from clarinet_cli.cli.render import Listing, render_list, render_rows
+from clarinet_cli.cli.render import Presentation, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.types import STDIO, OutputFormat
 
@@ -27,8 +27,8 @@ async def export(runtime: Runtime, output: Output = OutputFormat.JSON) -> None:
     from clarinet_cli.results import DeclaredAccount
     from clarinet_cli.services.accounts.queries import stream_declared
 
-    listing = Listing(DeclaredAccount, empty="no accounts")
-    await render_rows(runtime, stream_declared(runtime.settings), output, listing)
+    presentation = Presentation(DeclaredAccount, empty="no accounts")
+    await render_rows(runtime, stream_declared(runtime.settings), output, presentation)
 
 
 async def apply(
@@ -57,24 +57,24 @@ async def apply(
     from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
     from clarinet_cli.services.unit_of_work import open_database
 
-    late = ConcurrentLogins(settle)
+    logins = ConcurrentLogins(settle)
     errors = RowErrors()
     source = "standard input" if file == STDIO else file
     declared = read_accounts(read_file(file), source, errors)
     plan = ApplyPlan(generate=generate_password, prune=prune, dry_run=dry_run)
 
-    listing = Listing(
+    presentation = Presentation(
         AppliedAccount,
         APPLIED_COLUMNS,
         empty="no accounts in the file",
         complete=True,
         titles={"sessions_revoked": "would revoke"} if dry_run else {},
     )
-    display = None if dry_run else PasswordOutput(runtime, output, listing)
+    display = None if dry_run else PasswordOutput(runtime, output, presentation)
 
     def show(rows: list[AppliedAccount]) -> None:
         if display is None or not display.shown:
-            render_list(runtime, rows, output, listing, changed=not dry_run)
+            render_list(runtime, rows, output, presentation, changed=not dry_run)
         counts = [sum(row.mark == mark for row in rows) for mark in "+~="]
         runtime.writer.note(
             "{} created, {} updated, {} unchanged{}".format(*counts, " (dry run)" * dry_run)
@@ -91,8 +91,8 @@ async def apply(
                 plan,
                 errors=errors,
                 progress=update,
-                concurrent_logins=late,
+                concurrent_logins=logins,
                 on_password=display,
             )
         shown = display is not None and display.shown
-        await report_changes(runtime, database, rows, late, show, shown=shown)
+        await report_changes(runtime, database, rows, logins, show, shown=shown)

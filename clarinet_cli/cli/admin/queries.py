@@ -7,7 +7,7 @@ import typer
 
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import Limit, Output, UserArgument, columns_option, sort_option
-from clarinet_cli.cli.render import Listing, RowLimit, render, render_list, render_rows
+from clarinet_cli.cli.render import Presentation, RowLimit, render, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 
 USER_COLUMNS = (
@@ -57,14 +57,14 @@ async def list_accounts(
     from clarinet_cli.types import ANY_USER, UserFilter
 
     most = RowLimit(limit)
-    listing = Listing(
+    presentation = Presentation(
         UserRow, USER_COLUMNS, kept=2, empty="no accounts", chosen=columns, order=sort
     )
     where = UserFilter(inactive_only=inactive, role=role, search=search)
     every = all_users or where != ANY_USER
-    where = replace(where, sort=listing.sort, limit=most.fetched)
+    where = replace(where, sort=presentation.sort, limit=most.fetched)
     rows = stream_accounts(runtime.settings, all_users=every, where=where)
-    await render_rows(runtime, rows, output, listing, most)
+    await render_rows(runtime, rows, output, presentation, most)
 
 
 async def show(runtime: Runtime, user: UserArgument, output: Output = None) -> None:
@@ -97,6 +97,6 @@ async def roles(
 
     own = runtime.settings.capabilities.own_schema
     empty = "no roles: 'clarinet db init' creates them" if own else "no roles"
-    listing = Listing(RoleRow, empty=empty, chosen=columns, order=sort)
+    presentation = Presentation(RoleRow, empty=empty, chosen=columns, order=sort)
     rows = await run_operation(runtime.settings, roles_with_members)
-    render_list(runtime, rows, output, listing, RowLimit(limit))
+    render_list(runtime, rows, output, presentation, RowLimit(limit))

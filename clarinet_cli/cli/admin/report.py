@@ -25,7 +25,7 @@ async def report_change(
     database: "Database",
     change: "AccountChange",
     output: Optional[OutputFormat],
-    late: "ConcurrentLogins",
+    logins: "ConcurrentLogins",
     *,
     changed: bool,
     shown: bool = False,
@@ -38,7 +38,7 @@ async def report_change(
         database: The database that was changed.
         change: The change.
         output: The format.
-        late: The accounts whose sessions are revoked again.
+        logins: The accounts whose sessions are revoked again.
         changed: False for a dry run.
         shown: The change was already written.
         outcome: What has changed, for a table.
@@ -48,16 +48,16 @@ async def report_change(
         if not shown:
             render(runtime, changes[0], output, changed=changed, outcome=outcome)
 
-    await report_changes(runtime, database, [change], late, show, shown=shown)
+    await report_changes(runtime, database, [change], logins, show, shown=shown)
 
 
-async def change_password(
+async def run_password_operation(
     runtime: Runtime,
     database: "Database",
     operation: "Callable[[UnitOfWork], Awaitable[AccountChange]]",
     display: PasswordOutput,
     output: Optional[OutputFormat],
-    late: "ConcurrentLogins",
+    logins: "ConcurrentLogins",
     *,
     dry_run: bool,
     outcome: Optional[Mapping[str, str]] = None,
@@ -70,7 +70,7 @@ async def change_password(
         operation: The operation, in a unit of work for writing.
         display: Writes a generated password, before the commit that sets it.
         output: The format.
-        late: The accounts whose sessions are revoked again.
+        logins: The accounts whose sessions are revoked again.
         dry_run: Roll back.
         outcome: What has changed, for a table.
     """
@@ -81,13 +81,13 @@ async def change_password(
             change = await operation(work)
             if change.password:
                 display(change)
-    late.accounts |= work.revoked_users
+    logins.accounts |= work.revoked_users
     await report_change(
         runtime,
         database,
         change,
         output,
-        late,
+        logins,
         shown=display.shown,
         changed=not dry_run,
         outcome=outcome,
@@ -98,7 +98,7 @@ async def report_changes(
     runtime: Runtime,
     database: "Database",
     changes: Sequence[ResultT],
-    late: "ConcurrentLogins",
+    logins: "ConcurrentLogins",
     show: Callable[[list[ResultT]], None],
     *,
     shown: bool = False,
@@ -112,21 +112,21 @@ async def report_changes(
         runtime: The context of the run.
         database: The database that was changed.
         changes: The changes.
-        late: The accounts whose sessions are revoked again.
+        logins: The accounts whose sessions are revoked again.
         show: Writes the changes, the sessions revoked again included.
         shown: The changes were already written, without those sessions.
 
     Raises:
         ClarinetError: The sessions created during the change cannot be revoked.
     """
-    users = [change.email for change in changes if change.id in late.accounts]
+    users = [change.email for change in changes if change.id in logins.accounts]
     user = users[0] if len(users) == 1 else "USER"
     advice = f"'clarinet session revoke-user {user}' revokes sessions created during the change"
     complete = False
     try:
-        if late.is_needed:
+        if logins.is_needed:
             SIGNALS.check_interrupted()
-        await late.revoke(database)
+        await logins.revoke(database)
     except ClarinetError as error:
         complete = True
         message = f"the change was committed, but revoking new sessions failed: {error.message}"
@@ -134,10 +134,10 @@ async def report_changes(
     else:
         complete = True
     finally:
-        if late.is_needed:
+        if logins.is_needed:
             SIGNALS.mark_changed()
-        show([_with_late_sessions(change, late) for change in changes])
-        if shown and (count := sum(late.revoked.values())):
+        show([_with_revoked_again(change, logins) for change in changes])
+        if shown and (count := sum(logins.revoked.values())):
             runtime.writer.note(f"revoked {count} sessions created during the change")
         if any(change.result in CHANGED for change in changes):
             runtime.note_stale_cache()
@@ -145,6 +145,6 @@ async def report_changes(
             runtime.writer.note(f"interrupted: {advice}")
 
 
-def _with_late_sessions(change: ResultT, late: "ConcurrentLogins") -> ResultT:
-    count = 0 if change.id is None else late.revoked.get(change.id, 0)
+def _with_revoked_again(change: ResultT, logins: "ConcurrentLogins") -> ResultT:
+    count = 0 if change.id is None else logins.revoked.get(change.id, 0)
     return replace(change, sessions_revoked=change.sessions_revoked + count) if count else change

@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from clarinet_cli.cli.admin.report import change_password
+from clarinet_cli.cli.admin.report import run_password_operation
 from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
     SETTLE_TIME,
@@ -16,7 +16,7 @@ from clarinet_cli.cli.options import (
     PasswordStdin,
     SettleTime,
 )
-from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, resolve_password
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
 
@@ -58,7 +58,7 @@ async def reset_password(
     from clarinet_cli.services.unit_of_work import open_database, unit_of_work
     from clarinet_cli.settings import username_to_email
 
-    settings, late = runtime.settings, ConcurrentLogins(settle)
+    settings, logins = runtime.settings, ConcurrentLogins(settle)
     display = PasswordOutput(runtime, output)
     if username is not None:
         if user is not None:
@@ -72,9 +72,9 @@ async def reset_password(
             account = await resettable_account(work, user, any_user=any_user)
         if not dry_run:
             await database.disconnect()
-            password = require_password(runtime, password, account.email)
+            password = resolve_password(runtime, password, account.email)
         prepared = prepare_password(password, account.email, settings, dry_run=dry_run)
-        await change_password(
+        await run_password_operation(
             runtime,
             database,
             lambda work: changes.reset_password(
@@ -82,7 +82,7 @@ async def reset_password(
             ),
             display,
             output,
-            late,
+            logins,
             dry_run=dry_run,
             outcome={"password": "changed"},
         )

@@ -12,7 +12,7 @@ from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import ask, confirm, interactive
 from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import row_counts
+from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
 from clarinet_cli.types import STDIO
 
@@ -177,7 +177,9 @@ async def restore(
 def _restore_question(prepared: "PreparedRestore") -> str:
     """Return the question, with the contents of the database and of the backup."""
     contents = prepared.backup.contents
-    current, saved = (row_counts(rows) or "no rows" for rows in (prepared.rows, contents.rows))
+    current, saved = (
+        format_row_counts(rows) or "no rows" for rows in (prepared.rows, contents.rows)
+    )
     what = "accounts and sessions" if prepared.accounts_only else "database"
     return (
         f"Replace the {what} of {prepared.target} ({current}; revision "

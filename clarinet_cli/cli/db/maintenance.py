@@ -16,11 +16,11 @@ from clarinet_cli.cli.options import (
     SchemaAnyway,
     Yes,
 )
-from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, require_password
+from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, resolve_password
 from clarinet_cli.cli.prompts import ask, confirm, interactive
-from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.render import Presentation, render, render_list
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import row_counts
+from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import MEGABYTE
@@ -78,15 +78,17 @@ async def init(
     password = options.read(runtime)
     done: list[Step] = []
     # The steps before the superuser's are committed when the password is shown.
-    listing = Listing(Step)
-    display = PasswordOutput(runtime, output, listing, failure_hint="the superuser was not created")
+    presentation = Presentation(Step)
+    display = PasswordOutput(
+        runtime, output, presentation, failure_hint="the superuser was not created"
+    )
     try:
         async with open_database(settings, writes=True) as database:
             if not dry_run:
                 missing = await superuser_is_missing(database, admin_only=admin_only)
                 await database.disconnect()
                 email = first_admin_email(settings) if missing else ""
-                password = require_password(runtime, password, email) if missing else None
+                password = resolve_password(runtime, password, email) if missing else None
             with display.warn_if_rolled_back():
                 if admin_only:
                     steps = await initialise_superuser(
@@ -103,10 +105,10 @@ async def init(
                     )
     except (asyncio.CancelledError, Interrupted):
         if any(step.result != "unchanged" for step in done) and not (dry_run or display.shown):
-            render_list(runtime, done, output, listing, changed=True)
+            render_list(runtime, done, output, presentation, changed=True)
         raise
     if not display.shown:
-        render_list(runtime, steps, output, listing, changed=not dry_run)
+        render_list(runtime, steps, output, presentation, changed=not dry_run)
 
 
 async def vacuum(
@@ -209,6 +211,6 @@ async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
     if offered and ask(runtime, f"Back up the database to {directory} first?", default=True):
         report = await back_up(runtime.settings, BackupPlan(directory=directory))
         runtime.writer.note(f"backup: {report.file}")
-    rows = row_counts(planned.rows) or "none"
+    rows = format_row_counts(planned.rows) or "none"
     question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows}."
     confirm(runtime, question, name=file.name if file else str(url.database))

@@ -36,7 +36,7 @@ async def status(runtime: Runtime, interval: Watch = None, output: Output = None
     if interval is None:
         render(runtime, await database_status(runtime.settings), output)
         return
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.cli.watch import watch
 
     async def read(database: "Database", *, warn: bool) -> "DatabaseStatus":
@@ -46,7 +46,7 @@ async def status(runtime: Runtime, interval: Watch = None, output: Output = None
         after = as_fields(result)
         return rich_record(after, field_changes(as_fields(before or result), after))
 
-    await watch(runtime, View(read, draw), output, interval)
+    await watch(runtime, LiveView(read, draw), output, interval)
 
 
 async def wait(

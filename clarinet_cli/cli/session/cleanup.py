@@ -12,7 +12,7 @@ from clarinet_cli.cli.parsers import parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import TABLE_FORMATS, render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import plural, row_counts
+from clarinet_cli.cli.text import format_row_counts, pluralize
 from clarinet_cli.exceptions import INVALID, ClarinetError, ExitCode, JobRunningError
 from clarinet_cli.types import OutputFormat
 
@@ -24,7 +24,7 @@ MIN_INTERVAL_SECONDS = 1
 CONFIGURED_INTERVAL = -1.0  # not a duration that can be typed
 
 
-def parse_interval(text: str | float) -> float:
+def parse_schedule(text: str | float) -> float:
     """Return the seconds between two runs, or CONFIGURED_INTERVAL for ``default``.
 
     Raises:
@@ -77,7 +77,7 @@ async def cleanup(
     every: Annotated[
         Optional[float],
         typer.Option(
-            parser=parse_interval,
+            parser=parse_schedule,
             metavar="TIME",
             help="Run in the foreground and clean up at this interval; 'default': "
             "session_cleanup_interval, or exit if session_cleanup_enabled is false.",
@@ -135,7 +135,7 @@ async def cleanup(
         raise INVALID.with_context("--expired-only and --days cannot be used together")
     if metrics_file is not None and dry_run:
         raise INVALID.with_context("--metrics-file and --dry-run cannot be used together")
-    old = settings.server_rule("session_cleanup_retention_days") if days is None else days
+    old = settings.server_limit("session_cleanup_retention_days") if days is None else days
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
         largest_batch=batch_size,
@@ -185,13 +185,13 @@ def _show(
         where = ", ".join(report.protected_by or ())
         runtime.writer.note(f"protected by other tables and kept: {report.protected} ({where})")
     if report.cascaded:
-        counts = row_counts(report.cascaded)
+        counts = format_row_counts(report.cascaded)
         runtime.writer.note(f"rows of other tables deleted by cascade: {counts}")
     if dry_run:
         by_reason = (
             f"{count} {name}" for name, count in (report.matched_by or {}).items() if count
         )
-        counts = f"{plural(report.matched, 'session')} would be deleted"
+        counts = f"{pluralize(report.matched, 'session')} would be deleted"
         runtime.writer.note(": ".join(filter(None, (f"dry run: {counts}", ", ".join(by_reason)))))
 
 

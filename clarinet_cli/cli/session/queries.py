@@ -26,7 +26,7 @@ from clarinet_cli.cli.options import (
     session_filter,
     sort_option,
 )
-from clarinet_cli.cli.render import Listing, RowLimit, render, render_rows
+from clarinet_cli.cli.render import Presentation, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_rows
 from clarinet_cli.cli.text import more_rows_note
@@ -34,7 +34,7 @@ from clarinet_cli.types import SessionFilter, StateName
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.results import SessionRow
     from clarinet_cli.services.unit_of_work import Database
 
@@ -74,26 +74,26 @@ async def list_all(
     from clarinet_cli.services.sessions.queries import list_sessions
 
     rows = RowLimit(limit, TERMINAL_LIMIT)
-    listing = Listing(
+    presentation = Presentation(
         SessionRow, ALL_COLUMNS, kept=2, empty="no sessions", chosen=columns, order=sort
     )
     where = session_filter(state, ip, agent, older_than, idle_for, rows.fetched)
-    where = replace(where, sort=listing.sort)
+    where = replace(where, sort=presentation.sort)
     if interval is not None:
         from clarinet_cli.cli.watch import watch
 
-        await watch(runtime, _list_view(where, user, rows, listing), output, interval)
+        await watch(runtime, _list_view(where, user, rows, presentation), output, interval)
         return
     pages = list_sessions(runtime.settings, where, identifier=user)
-    await render_rows(runtime, pages, output, listing, rows)
+    await render_rows(runtime, pages, output, presentation, rows)
     runtime.note_token_digests()
 
 
 def _list_view(
-    where: SessionFilter, user: Optional[str], limit: RowLimit, listing: Listing
-) -> "View[list[SessionRow]]":
+    where: SessionFilter, user: Optional[str], limit: RowLimit, presentation: Presentation
+) -> "LiveView[list[SessionRow]]":
     """Return a listing of sessions, to be read and drawn."""
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.services.sessions.queries import list_sessions
 
     async def read(database: "Database", *, warn: bool) -> "list[SessionRow]":
@@ -111,18 +111,18 @@ def _list_view(
         shown, earlier = result[:most], (result if before is None else before)[:most]
         compared = list(compare_rows(earlier, shown, _identity, limit=most))
         if not compared:
-            return Text(listing.empty)
+            return Text(presentation.empty)
         rows = [as_fields(row) for row, _ in compared]
         marks = [mark for _, mark in compared]
         # Above the table, since its end may be below the screen.
         notes = [Text(MARKS)]
         if len(result) > len(shown):
             notes.append(Text(more_rows_note(len(shown), limit.note)))
-        columns = listing.selected or listing.columns
-        kept = None if listing.selected else listing.kept
+        columns = presentation.selected or presentation.columns
+        kept = None if presentation.selected else presentation.kept
         return Group(*notes, Text(), rich_rows(rows, columns, canvas.width, marks, kept))
 
-    return View(read, draw, listing.selected, limit.shown)
+    return LiveView(read, draw, presentation.selected, limit.shown)
 
 
 def _identity(row: "SessionRow") -> Hashable:
@@ -148,13 +148,13 @@ async def list_user(
     from clarinet_cli.services.sessions.queries import list_sessions
 
     rows = RowLimit(limit)
-    listing = Listing(
+    presentation = Presentation(
         SessionRow, USER_COLUMNS, kept=2, empty="no sessions", chosen=columns, order=sort
     )
     states = (StateName.ACTIVE,) if active else ()
-    where = SessionFilter(states=states, limit=rows.fetched, sort=listing.sort)
+    where = SessionFilter(states=states, limit=rows.fetched, sort=presentation.sort)
     pages = list_sessions(runtime.settings, where, identifier=user)
-    await render_rows(runtime, pages, output, listing, rows)
+    await render_rows(runtime, pages, output, presentation, rows)
     runtime.note_token_digests()
 
 

@@ -21,9 +21,9 @@ from clarinet_cli.cli.options import (
 )
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import Listing, render, render_list
+from clarinet_cli.cli.render import Presentation, render, render_list
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import plural
+from clarinet_cli.cli.text import pluralize
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.types import ANY_SESSION, UNCHANGED, SessionFilter
@@ -75,8 +75,8 @@ async def revoke(
         )
     else:
         changes = await _revoke_matching(runtime, where, user, yes=yes, dry_run=dry_run)
-    listing = Listing(SessionChange, empty="no session matches", complete=True)
-    render_list(runtime, changes, output, listing, changed=not dry_run)
+    presentation = Presentation(SessionChange, empty="no session matches", complete=True)
+    render_list(runtime, changes, output, presentation, changed=not dry_run)
     if any(change.result == REVOKED for change in changes):
         runtime.note_stale_cache()
 
@@ -94,7 +94,7 @@ async def _revoke_matching(
                 count, users = await count_matching_sessions(work, where, identifier=user)
             await database.disconnect()
             if count:
-                matching = f"{plural(count, 'session')} of {plural(users, 'user')}"
+                matching = f"{pluralize(count, 'session')} of {pluralize(users, 'user')}"
                 confirm(runtime, f"Revoke {matching}{_ages(where)} in {_target(runtime)}?")
         with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
             changes = await revoke_matching(
@@ -108,7 +108,7 @@ async def _revoke_matching(
     if changes:
         revoked = sum(change.result != UNCHANGED for change in changes)
         verb = "would be revoked" if dry_run else "revoked"
-        runtime.writer.note(f"{plural(revoked, 'session')} {verb}")
+        runtime.writer.note(f"{pluralize(revoked, 'session')} {verb}")
     return changes
 
 
@@ -210,7 +210,7 @@ def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
     if planned.result == UNCHANGED:
         return
     kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
-    count = plural(planned.sessions_revoked, "session")
+    count = pluralize(planned.sessions_revoked, "session")
     confirm(runtime, f"Revoke {count}{kept} in {_target(runtime)}?")
 
 

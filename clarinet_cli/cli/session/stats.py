@@ -21,8 +21,8 @@ from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
-    from clarinet_cli.cli.render import Listing, RowLimit
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.render import Presentation, RowLimit
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.results import SessionGroup, SessionStats
     from clarinet_cli.services.unit_of_work import Database
 
@@ -60,17 +60,17 @@ async def stats(
 
     Example: clarinet session stats --by user --top 10
     """
-    from clarinet_cli.cli.render import Listing, RowLimit
+    from clarinet_cli.cli.render import Presentation, RowLimit
     from clarinet_cli.exceptions import INVALID
     from clarinet_cli.results import SessionGroup
 
     given = {"--top": top, "--limit": limit, "--sort": sort, "--columns": columns}
     if by is None and (needless := [name for name, value in given.items() if value is not None]):
         raise INVALID.with_context(f"{needless[0]} requires --by")
-    listing = Listing(
+    presentation = Presentation(
         SessionGroup, empty=EMPTY, titles={"key": by or "key"}, chosen=columns, order=sort
     )
-    view = _total_view() if by is None else _group_view(by, top, listing, limit)
+    view = _total_view() if by is None else _group_view(by, top, presentation, limit)
     if interval is not None:
         from clarinet_cli.cli.watch import watch
 
@@ -80,7 +80,7 @@ async def stats(
 
     async with open_database(runtime.settings) as database:
         result = await view.read(database, warn=True)
-    _show(runtime, result, by, output, view, listing, RowLimit(limit))
+    _show(runtime, result, by, output, view, presentation, RowLimit(limit))
 
 
 def _show(
@@ -88,8 +88,8 @@ def _show(
     result: Any,
     by: Optional[GroupBy],
     output: Optional[StatsFormat],
-    view: "View[Any]",
-    listing: "Listing",
+    view: "LiveView[Any]",
+    presentation: "Presentation",
     limit: "RowLimit",
 ) -> None:
     """Write the statistics once: as a chart on a terminal, else in the usual formats."""
@@ -100,7 +100,7 @@ def _show(
         runtime.writer.write(stats_metrics(result) if by is None else group_metrics(result, by))
         return
     shown = OutputFormat(output) if output else None
-    if result != [] and not listing.selected and shows_table(runtime, shown):
+    if result != [] and not presentation.selected and shows_table(runtime, shown):
         from clarinet_cli.cli.charts import Canvas
         from clarinet_cli.timefmt import machine_now
 
@@ -110,12 +110,12 @@ def _show(
     elif by is None:
         render(runtime, result, shown)
     else:
-        render_list(runtime, result, shown, listing, limit)
+        render_list(runtime, result, shown, presentation, limit)
 
 
-def _total_view() -> "View[SessionStats]":
+def _total_view() -> "LiveView[SessionStats]":
     """Return the statistics of all sessions, to be read and drawn."""
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.services.sessions.queries import session_stats
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
@@ -131,20 +131,20 @@ def _total_view() -> "View[SessionStats]":
         changes = None if before is None else field_changes(as_fields(before), as_fields(result))
         return stats_chart(result, canvas, changes)
 
-    return View(read, draw)
+    return LiveView(read, draw)
 
 
 def _group_view(
-    by: GroupBy, top: Optional[int], listing: "Listing", limit: Optional[int]
-) -> "View[list[SessionGroup]]":
+    by: GroupBy, top: Optional[int], presentation: "Presentation", limit: Optional[int]
+) -> "LiveView[list[SessionGroup]]":
     """Return the sessions of each group, to be read and drawn."""
-    from clarinet_cli.cli.views import View
+    from clarinet_cli.cli.views import LiveView
     from clarinet_cli.services.sessions.queries import grouped_stats
     from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
     async def read(database: "Database", *, warn: bool) -> "list[SessionGroup]":
         async with unit_of_work(database, access=Access.REPLICA) as work:
-            return list(listing.sorted(await grouped_stats(work, by, top=top, warn=warn)))
+            return list(presentation.sorted(await grouped_stats(work, by, top=top, warn=warn)))
 
     def draw(
         result: "list[SessionGroup]", before: "Optional[list[SessionGroup]]", canvas: "Canvas"
@@ -156,7 +156,7 @@ def _group_view(
 
         earlier = result if before is None else before
         groups, changes = _compare(earlier, result, top)
-        if by in PERIODS and top is None and limit is None and listing.sort is None:
+        if by in PERIODS and top is None and limit is None and presentation.sort is None:
             groups = list(with_empty_periods(groups, by, canvas.now))
         if not groups:
             return Text(EMPTY)
@@ -167,7 +167,7 @@ def _group_view(
         advice = "there are more" if limit else MORE_HINT
         return Group(chart, Text(more_rows_note(len(shown), advice)))
 
-    return View(read, draw, listing.selected, limit)
+    return LiveView(read, draw, presentation.selected, limit)
 
 
 def _compare(

@@ -18,8 +18,8 @@ from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowError
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
     MatchedRow,
+    check_known_roles,
     check_new_account,
-    check_roles,
     check_single_role,
     match_rows,
     normalise_rows,
@@ -95,7 +95,7 @@ async def apply_accounts(
     declared = _supported(declared, database.settings)
     targets, others = match_rows(states, normalise_rows(declared, progress), errors)
     if repository.are_rows:
-        check_roles(declared, roles, errors)
+        check_known_roles(declared, roles, errors)
     if repository.is_single:
         check_single_role(declared, errors)
     for target in targets:
@@ -104,7 +104,7 @@ async def apply_accounts(
     errors.check()
     accounts = [target.account.id for target in targets if target.account is not None]
     async with unit_of_work(database) as work:
-        roles_of = await RoleRepository(work.session).of_users(accounts)
+        roles_of = await RoleRepository(work.session).for_users(accounts)
     done = {
         target.number: AppliedAccount("=", account.id, account.email, UNCHANGED, (), 0)
         for target in targets

@@ -17,7 +17,7 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts.editor import CREATED, AccountEditor
-from clarinet_cli.services.accounts.hashes import PreparedPassword, require_password
+from clarinet_cli.services.accounts.hashes import PreparedPassword, require_prepared
 from clarinet_cli.services.accounts.resolve import (
     lock_user,
     require_grantable_roles,
@@ -28,7 +28,7 @@ from clarinet_cli.services.accounts.resolve import (
 from clarinet_cli.services.accounts.superusers import (
     require_another_superuser,
     require_superuser,
-    warn_of_log_in,
+    warn_if_no_log_in,
 )
 from clarinet_cli.services.mapped import (
     require_role_changes,
@@ -89,7 +89,7 @@ async def create_account(
     """
     await ServerRepository(work.session).lock_accounts()
     users = UserRepository(work.session)
-    found = await users.with_email(email)
+    found = await users.find_by_email(email)
     if found and if_not_exists:
         return await report_unchanged(work, found[0])
     if found and not update:
@@ -102,7 +102,7 @@ async def create_account(
         user = await lock_user(work.session, await require_one(work.session, found, email))
         return await _apply(work, user, lambda editor: _make_superuser(editor, password, roles))
     require_role_changes(work.settings, roles)
-    prepared = require_password(password, dry_run=work.dry_run)
+    prepared = require_prepared(password, dry_run=work.dry_run)
     await require_grantable_roles(work.session, roles)
     await users.require_creatable()
     user = User(
@@ -146,9 +146,9 @@ async def reset_password(
 
     async def reset(editor: AccountEditor) -> None:
         require_superuser(editor.user, any_user=any_user)
-        prepared = require_password(password, dry_run=work.dry_run)
+        prepared = require_prepared(password, dry_run=work.dry_run)
         await editor.set_password(prepared, keep_sessions=keep_sessions)
-        warn_of_log_in(editor.user, work.settings)
+        warn_if_no_log_in(editor.user, work.settings)
 
     return await change_account(work, identifier, reset)
 
@@ -156,7 +156,7 @@ async def reset_password(
 async def report_unchanged(work: UnitOfWork, user: User) -> AccountChange:
     """Return the report of an account that is left as it is."""
     return await AccountEditor(
-        work, user, await RoleRepository(work.session).of_user(user.id)
+        work, user, await RoleRepository(work.session).for_user(user.id)
     ).finish()
 
 
@@ -167,7 +167,7 @@ async def promote(editor: AccountEditor) -> None:
     """
     await editor.grant_admin()
     await editor.set(is_superuser=True)
-    warn_of_log_in(editor.user, editor.work.settings)
+    warn_if_no_log_in(editor.user, editor.work.settings)
 
 
 async def demote(editor: AccountEditor) -> None:
@@ -186,7 +186,7 @@ async def demote(editor: AccountEditor) -> None:
 async def activate(editor: AccountEditor) -> None:
     """Allow an account to log in."""
     await editor.set(is_active=True)
-    warn_of_log_in(editor.user, editor.work.settings)
+    warn_if_no_log_in(editor.user, editor.work.settings)
 
 
 async def deactivate(editor: AccountEditor) -> None:
@@ -213,7 +213,7 @@ async def set_email(editor: AccountEditor, email: str) -> None:
     Raises:
         ConflictError: Another account has this address, as the server compares addresses.
     """
-    others = await UserRepository(editor.session).with_email(email)
+    others = await UserRepository(editor.session).find_by_email(email)
     if any(other.id != editor.user.id for other in others):
         raise CONFLICT.with_context(
             f"another account has the address {email}",
@@ -283,7 +283,7 @@ async def revoke_role(editor: AccountEditor, role: str) -> None:
 
 async def _apply(work: UnitOfWork, user: User, operation: AccountOperation) -> AccountChange:
     """Apply an operation to a locked account."""
-    editor = AccountEditor(work, user, await RoleRepository(work.session).of_user(user.id))
+    editor = AccountEditor(work, user, await RoleRepository(work.session).for_user(user.id))
     await operation(editor)
     return await editor.finish()
 
@@ -298,7 +298,7 @@ async def _make_superuser(
     await editor.set(is_active=True, is_superuser=True)
     if password is not None:
         await editor.set_password(password)
-    warn_of_log_in(editor.user, editor.work.settings)
+    warn_if_no_log_in(editor.user, editor.work.settings)
 
 
 async def _count_cascaded(session: AsyncSession, user: User) -> dict[str, int]:

@@ -11,7 +11,7 @@ from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
 from clarinet_cli.services.accounts.hashes import PreparedPassword
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
-from clarinet_cli.services.mapped import require_role_changes, warn_of_other_sessions
+from clarinet_cli.services.mapped import require_role_changes, warn_about_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
 
@@ -139,6 +139,6 @@ class AccountEditor:
         self.result = UPDATED if self.result == UNCHANGED else self.result
 
     def _record_revocation(self) -> None:
-        warn_of_other_sessions(self.work.settings)
+        warn_about_other_sessions(self.work.settings)
         if not self.work.dry_run and self.work.settings.capabilities.sessions:
             self.work.revoked_users.add(self.user.id)

@@ -11,7 +11,7 @@ from clarinet_cli.services.accounts.changes import create_account, report_unchan
 from clarinet_cli.services.accounts.hashes import can_log_in, prepare_password
 from clarinet_cli.services.accounts.passwords import NewPassword
 from clarinet_cli.services.accounts.resolve import first_admin_email
-from clarinet_cli.services.accounts.superusers import warn_of_log_in
+from clarinet_cli.services.accounts.superusers import warn_if_no_log_in
 from clarinet_cli.services.sessions.concurrent_logins import ConcurrentLogins
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
 
@@ -36,7 +36,7 @@ async def find_superuser(work: UnitOfWork, *, warn: bool = False) -> Optional[Ac
 
     first = min(found, key=order)
     if warn:
-        warn_of_log_in(first, work.settings)
+        warn_if_no_log_in(first, work.settings)
     return await report_unchanged(work, first)
 
 

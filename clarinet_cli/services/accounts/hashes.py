@@ -213,7 +213,7 @@ def prepare_password(
     return PreparedPassword(hash_password(password, settings), generated)
 
 
-def require_password(password: Optional[PreparedPassword], *, dry_run: bool) -> PreparedPassword:
+def require_prepared(password: Optional[PreparedPassword], *, dry_run: bool) -> PreparedPassword:
     """Return a password that is needed; in a dry run a placeholder will do.
 
     Raises:

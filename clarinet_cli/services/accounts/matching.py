@@ -99,7 +99,7 @@ def match_rows(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-def check_roles(
+def check_known_roles(
     declared: Iterable[AccountEntry], roles: Collection[str], errors: RowErrors
 ) -> None:
     """Find the rows with roles that do not exist.

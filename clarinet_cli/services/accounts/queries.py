@@ -71,7 +71,7 @@ async def _settings_admin(work: UnitOfWork) -> str:
     reason = "no USER is given, and the settings have no admin_email"
     if work.settings.names_admin:
         email = first_admin_email(work.settings)
-        if await users.with_email(email):
+        if await users.find_by_email(email):
             return email
         reason = f"the administrator of the settings, {email}, has no account"
     others = sorted(user.email for user in await users.active_superusers())
@@ -129,7 +129,7 @@ async def role_names(work: UnitOfWork) -> list[str]:
 
 async def account_exists(work: UnitOfWork, email: str) -> bool:
     """Return whether an account has this address, in any case of its letters."""
-    return bool(await UserRepository(work.session).with_email(email))
+    return bool(await UserRepository(work.session).find_by_email(email))
 
 
 async def stream_accounts(

@@ -54,10 +54,10 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
     if "@" in identifier:
         found = await _with_address(users, identifier)
     elif users.id_form in OPAQUE_FORMS:
-        found = await users.with_stored_id(identifier) or await users.with_login(identifier)
+        found = await users.find_by_stored_id(identifier) or await users.find_by_login(identifier)
     elif PREFIX.fullmatch(digits):
         found = await users.with_id_prefix(digits)
-    elif found := await users.with_login(identifier):
+    elif found := await users.find_by_login(identifier):
         pass
     else:
         raise NOT_FOUND.with_context(f"no user {identifier!r}", hint=WHO_HINT)
@@ -132,8 +132,8 @@ async def _with_address(users: UserRepository, identifier: str) -> Sequence[User
     """
     normal = as_stored(identifier)
     if fold_case(normal) == fold_case(identifier):
-        return await users.with_email(identifier, normal)
-    return await users.with_email(identifier) or await users.with_email(normal)
+        return await users.find_by_email(identifier, normal)
+    return await users.find_by_email(identifier) or await users.find_by_email(normal)
 
 
 def as_stored(identifier: str) -> str:

@@ -83,7 +83,7 @@ async def require_another_superuser(work: UnitOfWork, user: User) -> None:
         )
 
 
-def warn_of_log_in(user: User, settings: Settings) -> None:
+def warn_if_no_log_in(user: User, settings: Settings) -> None:
     """Warn when an account cannot log in: inactive, or its hash cannot be verified.
 
     Args:

@@ -20,7 +20,7 @@ from clarinet_cli.services.accounts.hashes import PreparedPassword
 from clarinet_cli.services.accounts.matching import MatchedRow, match_rows
 from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.accounts.superusers import lock_superusers
-from clarinet_cli.services.mapped import warn_of_other_sessions
+from clarinet_cli.services.mapped import warn_about_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED, PhaseCallback
 
@@ -53,12 +53,12 @@ class AccountsWriter:
         self._revoked: list[tuple[UUID, str]] = []
 
     async def write(
-        self, work: Sequence[MatchedRow], listed: Optional[set[Optional[UUID]]]
+        self, rows: Sequence[MatchedRow], listed: Optional[set[Optional[UUID]]]
     ) -> tuple[dict[int, AppliedAccount], list[AppliedAccount]]:
         """Make the accounts match rows, which are compared again under the lock.
 
         Args:
-            work: The rows that change something.
+            rows: The rows that change something.
             listed: The accounts of all other rows; None: don't deactivate further ones.
 
         Returns:
@@ -70,12 +70,12 @@ class AccountsWriter:
         """
         before = await lock_superusers(self.work)
         errors = RowErrors()
-        targets, others = match_rows(await UserRepository(self.session).states(), work, errors)
+        targets, others = match_rows(await UserRepository(self.session).states(), rows, errors)
         errors.check()
         others = [] if listed is None else [other for other in others if other.id not in listed]
         known = {target.account.id for target in targets if target.account is not None}
         users = await UserRepository(self.session).lock_all({*known, *(it.id for it in others)})
-        roles = await RoleRepository(self.session).of_users(list(users))
+        roles = await RoleRepository(self.session).for_users(list(users))
         pruned: list[AppliedAccount] = []
         made = {
             target.number: self._created(target)
@@ -99,7 +99,7 @@ class AccountsWriter:
             )
         revoked = await RevocationRepository(self.session).revoke_of_users(self._revoked_users)
         if self._revoked_users:
-            warn_of_other_sessions(self.work.settings)
+            warn_about_other_sessions(self.work.settings)
         if not self.work.dry_run and self.work.settings.capabilities.sessions:
             self.work.revoked_users.update(self._revoked_users)
         return (

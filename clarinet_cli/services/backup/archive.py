@@ -112,8 +112,8 @@ class Contents:
 
     def other_tables(self, tables: StoredTables) -> int:
         """Return how many tables are neither of accounts, roles nor sessions."""
-        ours = (*tables.names.values(), VERSION_TABLE)
-        return sum(kind == "TABLE" and name not in ours for kind, name in self.entries)
+        own = (*tables.names.values(), VERSION_TABLE)
+        return sum(kind == "TABLE" and name not in own for kind, name in self.entries)
 
     def without_sessions(self, tables: StoredTables, parts: Collection[TableKey]) -> str:
         """Return the listing without the rows of sessions, as ``--use-list`` takes it.

@@ -19,8 +19,8 @@ from sqlalchemy import URL
 
 from clarinet_cli.database.engine import CONNECT_TIMEOUT_SECONDS
 from clarinet_cli.database.password_guard import CLEAR_TEXT, READABLE_FORMS
-from clarinet_cli.database.postgresql import LOCAL_HOSTS, SOCKET_DIRECTORIES, default_user, is_local
-from clarinet_cli.database.servers import DEFAULT_PORT, PORT_OPTION, url_servers
+from clarinet_cli.database.postgresql import SOCKET_DIRECTORIES, default_user
+from clarinet_cli.database.servers import DEFAULT_PORT, LOCALHOST, PORT_OPTION, url_servers
 from clarinet_cli.database.tls import ALWAYS_TLS, ca_file
 from clarinet_cli.exceptions import BUSY, FAILURE, INVALID, NO_SPACE, UNREACHABLE, ClarinetError
 from clarinet_cli.utils.logger import logger
@@ -161,7 +161,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
     options = {name: str(value) for name, value in url.query.items()}
     user = url.username or default_user()
     found = {
-        "PGHOST": url.host or ",".join((*SOCKET_DIRECTORIES, LOCAL_HOSTS[0])),
+        "PGHOST": url.host or ",".join((*SOCKET_DIRECTORIES, LOCALHOST)),
         "PGPORT": str(url.query.get(PORT_OPTION) or url.port or DEFAULT_PORT),
         "PGUSER": user,
         "PGPASSWORD": str(url.password or ""),
@@ -178,7 +178,7 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
     mode = options.get("sslmode", "prefer")
     if mode not in ALWAYS_TLS:
         found["PGSSLMODE"] = "require" if encrypted else "disable"
-    if not encrypted and not all(is_local(server.host or "/") for server in url_servers(url)):
+    if not encrypted and not all(server.is_local for server in url_servers(url)):
         # A password that others on the network could use is not sent.
         readable = [CLEAR_TEXT] if mode == "disable" else list(READABLE_FORMS.values())
         found["PGREQUIREAUTH"] = ",".join(f"!{METHODS[form]}" for form in readable)

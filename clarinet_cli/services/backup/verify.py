@@ -146,8 +146,8 @@ def _detect_kind(path: Path) -> Kind:
             f"{path} is not a backup: neither a SQLite file nor an archive of pg_dump",
             hint="decompress or decrypt it first; plain SQL is run by psql",
         )
-    ours = int.from_bytes(head[APPLICATION_ID_BYTES]) == account_copy.APPLICATION_ID
-    return Kind.ACCOUNTS if ours else Kind.SQLITE
+    is_copy = int.from_bytes(head[APPLICATION_ID_BYTES]) == account_copy.APPLICATION_ID
+    return Kind.ACCOUNTS if is_copy else Kind.SQLITE
 
 
 def _read_sqlite(path: Path, kind: Kind, tables: StoredTables) -> BackupContents:
@@ -163,8 +163,8 @@ def _read_sqlite(path: Path, kind: Kind, tables: StoredTables) -> BackupContents
     with open_sqlite(path, IMMUTABLE) as connection:
         rows = sqlite_file_queries.row_counts(connection, tables)
         revision = sqlite_file_queries.revision(connection)
-        ours = {*tables.names.values(), VERSION_TABLE, account_copy.DETAILS}
-        others = len(sqlite_file_queries.table_names(connection) - ours)
+        own = {*tables.names.values(), VERSION_TABLE, account_copy.DETAILS}
+        others = len(sqlite_file_queries.table_names(connection) - own)
         if kind is Kind.ACCOUNTS:
             number = account_copy.read_format(connection)
             if number > account_copy.FORMAT:

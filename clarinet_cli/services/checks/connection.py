@@ -3,7 +3,7 @@
 import re
 from datetime import date
 from time import monotonic
-from typing import Final, Optional
+from typing import Final
 
 from clarinet_cli import timefmt
 from clarinet_cli.database.engine import Access
@@ -19,7 +19,6 @@ SLOW_SECONDS: Final = 0.1
 PINGS: Final = 3
 CLOCK_SECONDS: Final = 2
 LAG_SECONDS: Final = 60
-LOCAL: Final = (None, "", "localhost", "127.0.0.1", "::1")
 # https://www.postgresql.org/support/versioning/
 END_OF_LIFE: Final = {
     11: date(2023, 11, 9),
@@ -53,9 +52,7 @@ async def check_reachable(context: DoctorContext) -> list[Problem]:
 async def check_tls(context: DoctorContext) -> list[Problem]:
     """Find a connection over a network that others can read."""
     remote = [
-        server.host
-        for server in url_servers(database_url(context.settings))
-        if not is_local(server.host)
+        server.host for server in url_servers(database_url(context.settings)) if not server.is_local
     ]
     if context.file is not None or not remote:
         return [Problem("ok", "the connection does not leave this machine")]
@@ -66,15 +63,6 @@ async def check_tls(context: DoctorContext) -> list[Problem]:
     where = " or ".join(map(str, remote))
     text = f"the connection to {where} is not encrypted: hashes and tokens can be read on the way"
     return [Problem("warning", text, 'database_sslmode = "require" in settings.toml')]
-
-
-def is_local(host: Optional[str]) -> bool:
-    """Return whether a host is this machine, reached by loopback or a socket.
-
-    Args:
-        host: As a URL has it.
-    """
-    return host in LOCAL or str(host).startswith("/")
 
 
 async def check_server_version(context: DoctorContext) -> list[Problem]:

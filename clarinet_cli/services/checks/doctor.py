@@ -13,10 +13,10 @@ from clarinet_cli.services.checks import (
     accounts,
     application,
     connection,
+    files,
     schema,
     sessions,
     space,
-    surroundings,
 )
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.configuration import check_settings
@@ -29,7 +29,7 @@ from clarinet_cli.types import CheckGroup
 from clarinet_cli.utils.logger import logger
 
 CHECKS: Final = (
-    *surroundings.CHECKS,
+    *files.CHECKS,
     *connection.CHECKS,
     *schema.CHECKS,
     *application.CHECKS,

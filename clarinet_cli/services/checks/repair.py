@@ -14,8 +14,8 @@ from clarinet_cli.results import Finding
 from clarinet_cli.services.audit import audit_transaction
 from clarinet_cli.services.bootstrap import ensure_roles
 from clarinet_cli.services.checks.check import DoctorContext
+from clarinet_cli.services.checks.files import close_file, open_files
 from clarinet_cli.services.checks.schema import missing_indexes, owns_schema
-from clarinet_cli.services.checks.surroundings import close_file, open_files
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.unit_of_work import unit_of_work
 from clarinet_cli.utils.logger import logger
@@ -91,7 +91,7 @@ async def _add_roles(context: DoctorContext) -> None:
 
 async def _clean(context: DoctorContext) -> None:
     settings = context.settings
-    days = settings.server_rule("session_cleanup_retention_days")
+    days = settings.server_limit("session_cleanup_retention_days")
     plan = CleanupPlan(
         batch_size=settings.session_cleanup_batch_size,
         older_than=timedelta(days=days) if days else None,

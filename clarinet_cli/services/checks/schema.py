@@ -50,12 +50,12 @@ async def check_drift(context: DoctorContext) -> list[Problem]:
 async def check_indexes(context: DoctorContext) -> list[Problem]:
     """Find indexes that are missing, and what that costs."""
     missing = await missing_indexes(context)
-    ours = await owns_schema(context) if missing else True
+    owned = await owns_schema(context) if missing else True
     return [
         Problem(
             "error" if name == "ix_user_email" else "warning",
             f"index {name} is missing: {COSTS.get(name, 'queries read whole tables')}",
-            FIX_HINT if ours else SERVER_HINT,
+            FIX_HINT if owned else SERVER_HINT,
         )
         for name in missing
     ]

@@ -30,7 +30,7 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
     more = " or more" if found.number == MAX_COUNTED else ""
     text = f"{found.number}{more} expired sessions are still there, the oldest since "
     text += iso_text(found.oldest)
-    interval = timedelta(seconds=context.settings.server_rule("session_cleanup_interval"))
+    interval = timedelta(seconds=context.settings.server_limit("session_cleanup_interval"))
     if now - found.oldest < max(OVERDUE, 2 * interval):
         return [Problem("ok", text)]
     why = "the clean-up did not run for that long"
@@ -73,7 +73,7 @@ def _expiry_column(settings: Settings, now: datetime) -> tuple[str, datetime]:
 
 async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
     """Find live sessions that are older than the server lets them become."""
-    days = context.settings.server_rule("session_absolute_timeout_days")
+    days = context.settings.server_limit("session_absolute_timeout_days")
     if not days:
         return [Problem("ok", "session_absolute_timeout_days is off")]
     async with context.session() as session:
@@ -91,7 +91,7 @@ async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
 
 async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
     """Find users with more live sessions than the server leaves them at a log-in."""
-    limit = context.settings.server_rule("session_concurrent_limit")
+    limit = context.settings.server_limit("session_concurrent_limit")
     if not limit:
         return [Problem("ok", "session_concurrent_limit is off")]
     async with context.session() as session:

@@ -12,7 +12,7 @@ from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.filesystem.trust import readable_by_others, writable_by_others
 from clarinet_cli.results import Finding
 from clarinet_cli.services.accounts.passwords import NewPassword, require_acceptable
-from clarinet_cli.services.configuration.values import GivenSettings, strongest, validated
+from clarinet_cli.services.configuration.values import SettingsFromValues, strongest, validated
 from clarinet_cli.services.settings_warnings import (
     another_database,
     misspelled_keys,
@@ -83,7 +83,7 @@ def _contradictions(counting: dict[str, GivenValue], project: Path) -> Iterator[
         key: given.value for key, given in counting.items() if validated(given, project)[1] is None
     }
     try:
-        settings = GivenSettings(project_dir=project, **usable)
+        settings = SettingsFromValues(project_dir=project, **usable)
     except ValidationError as error:
         yield from (_error("contradictions", problem_of(item), None) for item in error.errors())
         return

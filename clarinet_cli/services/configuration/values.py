@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from clarinet_cli.database.url import MASK, masked_url
 from clarinet_cli.exceptions import INVALID
@@ -21,19 +20,10 @@ URL_KEYS = ("database_url", "database_read_url")
 KEYS = tuple(key for key in Settings.model_fields if key != "project_dir")
 
 
-class GivenSettings(Settings):
-    """Settings made of what is passed to them, without reading any source."""
+class SettingsFromValues(Settings):
+    """Settings made of values that were read before; ``origin`` names the sources of these."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read no environment and no file."""
-        return (init_settings,)
+    reads_sources: ClassVar[bool] = False
 
 
 def show_settings(
@@ -94,7 +84,7 @@ def validated(given: GivenValue, project: Path) -> tuple[Any, Optional[str]]:
         return given.value, given.problem
     values: dict[str, Any] = {given.key: given.value}
     try:
-        made = GivenSettings(project_dir=project, **values)
+        made = SettingsFromValues(project_dir=project, **values)
     except ValidationError as error:
         about_it = [item for item in error.errors() if item["loc"][:1] == (given.key,)]
         # An error of no key is about several of them: see check_settings.

@@ -113,10 +113,10 @@ def propose_mapping(tables: Sequence[CatalogueTable]) -> Proposal:
         if not candidates:
             reason = "no table has a password hash, an e-mail address and a simple primary key"
         return Proposal(obstacles=(f"users: {reason}",))
-    return _Reading(tables, candidates[0]).proposal()
+    return _ProposalBuilder(tables, candidates[0]).proposal()
 
 
-class _Reading:
+class _ProposalBuilder:
     """The parts of a proposal for one table of accounts."""
 
     def __init__(self, tables: Sequence[CatalogueTable], users: CatalogueTable) -> None:

@@ -18,14 +18,14 @@ from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.audit import TransactionAudit
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS, Job, job_lock
-from clarinet_cli.services.schema.checks import (
+from clarinet_cli.services.schema.environments import Environment, find_environment
+from clarinet_cli.services.schema.preconditions import (
     dangling_references,
     require_no_dependents,
     require_no_new_dangling_references,
     require_no_tables,
     require_schema_order,
 )
-from clarinet_cli.services.schema.environments import Environment, find_environment
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
@@ -61,7 +61,7 @@ async def upgrade(
 
     Raises:
         NotFoundError: There is no such revision.
-        ConflictError: Our tables exist without a revision, or other tables refer to a table
+        ConflictError: Clarinet tables exist without a revision, or other tables refer to a table
             that would be dropped.
         RefusedError: Another Alembic environment migrates this database, or the project has
             one; or the project's revisions are not trusted.

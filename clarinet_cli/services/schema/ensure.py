@@ -11,7 +11,6 @@ from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import MigrationStatus, Step
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
-from clarinet_cli.services.schema.checks import incomplete_error, unversioned_error
 from clarinet_cli.services.schema.commands import migration_connection, upgrade
 from clarinet_cli.services.schema.comparison import differences, missing_parts
 from clarinet_cli.services.schema.environments import (
@@ -19,6 +18,7 @@ from clarinet_cli.services.schema.environments import (
     find_environment,
     foreign_environment,
 )
+from clarinet_cli.services.schema.preconditions import incomplete_error, unversioned_error
 from clarinet_cli.services.schema.state import (
     FOREIGN,
     alembic_errors,
@@ -53,7 +53,7 @@ async def ensure_schema(
         return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), not changed")
     if status.up_to_date:
         return Step("schema", "unchanged", f"revision {revision}")
-    if status.current or not found.ours:
+    if status.current or not found.present:
         run = await upgrade(settings, dry_run=dry_run, schema_anyway=schema_anyway)
         verb = {"updated": "created" if run.from_revision is None else "updated"}
         verb |= {"would_update": "would_create" if run.from_revision is None else "would_update"}
@@ -94,13 +94,13 @@ class _Schema:
     Attributes:
         environment: The environment that the revision was compared with.
         status: The revision.
-        ours: Those of the Clarinet tables that exist.
+        present: Those of the Clarinet tables that exist.
         foreign: Whether another program created all of them.
     """
 
     environment: Environment
     status: MigrationStatus
-    ours: set[str]
+    present: set[str]
     foreign: bool
 
 
@@ -111,16 +111,18 @@ async def _inspect(settings: Settings) -> _Schema:
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         status = revision_status(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
-    ours = tables.intersection(TABLE_NAMES)
-    others = tables - ours - {"alembic_version"} or foreign_environment(settings.project_dir)
-    schema = _Schema(environment, status, ours, bool(others) and len(ours) == len(TABLE_NAMES))
-    if status.unknown and len(ours) < len(TABLE_NAMES):
+    present = tables.intersection(TABLE_NAMES)
+    others = tables - present - {"alembic_version"} or foreign_environment(settings.project_dir)
+    schema = _Schema(
+        environment, status, present, bool(others) and len(present) == len(TABLE_NAMES)
+    )
+    if status.unknown and len(present) < len(TABLE_NAMES):
         raise REFUSED.with_context(
             f"{FOREIGN} ({joined(status.unknown)}), and has not created the Clarinet tables yet",
             hint="run the migrations of the server that owns it",
         )
     if status.up_to_date and (parts := missing_parts(found)):
         raise incomplete_error(joined(status.current), parts)
-    if ours and found and not status.current and not schema.foreign:
+    if present and found and not status.current and not schema.foreign:
         raise unversioned_error(found)
     return schema

@@ -19,7 +19,7 @@ from alembic.util import CommandError
 
 from clarinet_cli.exceptions import CONFIGURATION, FAILURE, RefusedError
 from clarinet_cli.filesystem.trust import require_code
-from clarinet_cli.services.schema.scripts import has_our_base, is_readable, read_scripts
+from clarinet_cli.services.schema.scripts import has_clarinet_base, is_readable, read_scripts
 from clarinet_cli.utils.logger import logger
 
 # What reading revisions can raise: they are Python files that anybody may have written.
@@ -150,7 +150,7 @@ def find_environment(project: Path) -> Environment:
     """
     own = project_config(project)
     location = script_location(own, project) if own is not None else None
-    if own is not None and location is not None and has_our_base(location):
+    if own is not None and location is not None and has_clarinet_base(location):
         return _own_environment(own, location, project)
     if own is not None:
         logger.info(f"{location}: not a Clarinet environment, using the packaged one")
@@ -173,14 +173,14 @@ def foreign_environment(project: Path) -> Optional[Path]:
     if own is not None:
         location = script_location(own, project)
         if location is not None and location.is_dir():
-            return None if has_our_base(location) else location
+            return None if has_clarinet_base(location) else location
         if read_optional_text(project / INI_FILE) in {INI_TEXT, ini_text(project)}:
-            return None  # ours; its directory was removed
+            return None  # of this package; its directory was removed
         return project / (INI_FILE if own.config_file_name else TOML_FILE)
     for name in COMMON_DIRECTORIES:
         location = project / name
         scripts = [location / "env.py", *(location / "versions").glob("*.py")]
-        if any(map(is_readable, scripts)) and not has_our_base(location):
+        if any(map(is_readable, scripts)) and not has_clarinet_base(location):
             return location
     return None
 

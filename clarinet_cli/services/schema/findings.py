@@ -9,11 +9,16 @@ from sqlalchemy import Connection
 from clarinet_cli.database.session import get_connection
 from clarinet_cli.repositories.server import count_rows
 from clarinet_cli.results import Finding, MigrationStatus
-from clarinet_cli.services.schema.checks import REPAIR_HINT
 from clarinet_cli.services.schema.comparison import EXTRA, differences
 from clarinet_cli.services.schema.environments import Environment, find_environment
+from clarinet_cli.services.schema.preconditions import REPAIR_HINT
 from clarinet_cli.services.schema.scripts import Operation, destructive_operations
-from clarinet_cli.services.schema.state import FOREIGN, current_heads, our_tables, revision_status
+from clarinet_cli.services.schema.state import (
+    FOREIGN,
+    current_heads,
+    present_tables,
+    revision_status,
+)
 from clarinet_cli.settings import Settings
 
 UPGRADE = "'clarinet migrate upgrade'"
@@ -44,7 +49,7 @@ def _findings(environment: Environment, connection: Connection) -> list[Finding]
 
 def _models(connection: Connection, status: MigrationStatus) -> Iterator[Finding]:
     """Yield what distinguishes the Clarinet tables from the models."""
-    if not our_tables(connection):
+    if not present_tables(connection):
         yield Finding(
             "models",
             "error",
@@ -104,10 +109,10 @@ def _destructive(
         text = f"{len(steps)} pending, no destructive operations"
         yield Finding("destructive", "ok", text)
     for step, operation in dict.fromkeys(at_stake):
-        yield _stake(step, operation, rows)
+        yield _destructive_finding(step, operation, rows)
 
 
-def _stake(step: Script, operation: Operation, rows: dict[str, int]) -> Finding:
+def _destructive_finding(step: Script, operation: Operation, rows: dict[str, int]) -> Finding:
     """Return the finding about one operation; the number of rows is that of its table."""
     text = f"revision {step.revision} {operation}"
     if operation.table is None:

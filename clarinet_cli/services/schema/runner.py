@@ -21,11 +21,11 @@ from clarinet_cli.database.url import database_url, display_url, require_sqlite_
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.models import metadata
 from clarinet_cli.services.locks import Job, job_lock
-from clarinet_cli.services.schema.checks import (
+from clarinet_cli.services.schema.comparison import COMPARISON
+from clarinet_cli.services.schema.preconditions import (
     dangling_references,
     require_no_new_dangling_references,
 )
-from clarinet_cli.services.schema.comparison import COMPARISON
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.utils.logger import configure_logging, logger

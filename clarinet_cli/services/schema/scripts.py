@@ -55,7 +55,7 @@ def is_readable(file: Path) -> bool:
     return file.is_file() and file.stat().st_size <= MAX_FILE_BYTES
 
 
-def has_our_base(location: Path) -> bool:
+def has_clarinet_base(location: Path) -> bool:
     """Return whether an environment contains Clarinet's first revision.
 
     Args:

@@ -20,7 +20,7 @@ from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
     joined,
-    our_tables,
+    present_tables,
     require_known_revisions,
     require_revision,
     revision_status,
@@ -117,7 +117,7 @@ class _Requirement:
 
     def _differences(self, connection: Connection) -> list[str]:
         if not self.revisions:
-            return [f"{EXTRA}table {name}" for name in sorted(our_tables(connection))]
+            return [f"{EXTRA}table {name}" for name in sorted(present_tables(connection))]
         at_head = set(self.revisions) == set(self.environment.scripts.get_heads())
         found = differences(connection) if at_head else ()
         if not (at_head and self.environment.packaged):

@@ -45,7 +45,7 @@ async def migration_status(settings: Settings, *, compare: bool = False) -> Migr
     async with get_connection(settings) as connection:
         current = await connection.run_sync(current_heads)
         found: tuple[str, ...] = ()
-        present = await connection.run_sync(our_tables) if compare else set[str]()
+        present = await connection.run_sync(present_tables) if compare else set[str]()
         if present:
             found = await connection.run_sync(differences)
     return replace(revision_status(environment, current), differences=found)
@@ -70,7 +70,7 @@ async def history(settings: Settings) -> list[RevisionRow]:
     ]
 
 
-def our_tables(connection: Connection) -> set[str]:
+def present_tables(connection: Connection) -> set[str]:
     """Return which of the Clarinet tables exist."""
     return set(inspect(connection).get_table_names()) & set(TABLE_NAMES)
 

@@ -1,13 +1,13 @@
 """Deleting stale sessions while a server runs, once or at an interval."""
 
+from clarinet_cli.services.session_cleanup.cleanup import clean_up
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupDisconnectedError,
     CleanupOutOfSpaceError,
     CleanupPlan,
     StopRequest,
 )
-from clarinet_cli.services.session_cleanup.schedule import serve
-from clarinet_cli.services.session_cleanup.service import clean_up
+from clarinet_cli.services.session_cleanup.service import serve
 
 __all__ = [
     "CleanupDisconnectedError",

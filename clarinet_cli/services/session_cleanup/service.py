@@ -1,260 +1,119 @@
-"""The clean-up of sessions, and its report."""
+"""The clean-up as a service: runs at an interval until a request to stop."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
-from datetime import datetime
-from functools import partial
-from typing import Optional
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import open_pinned_session
-from clarinet_cli.database.url import database_url, require_sqlite_file
-from clarinet_cli.exceptions import UnreachableError
-from clarinet_cli.models.mapped import SESSIONS
-from clarinet_cli.repositories.base import tables_of
-from clarinet_cli.repositories.purge import PurgeStrategy
-from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.exceptions import (
+    BusyError,
+    ClarinetError,
+    ClocksDifferError,
+    NoSpaceError,
+    UnreachableError,
+)
 from clarinet_cli.results import CleanupReport
-from clarinet_cli.services.audit import audited_job
-from clarinet_cli.services.locks import CheckLock, Job, job_lock
+from clarinet_cli.services.session_cleanup.cleanup import clean_up
 from clarinet_cli.services.session_cleanup.plan import (
     CleanupDisconnectedError,
     CleanupOutOfSpaceError,
     CleanupPlan,
     StopRequest,
 )
-from clarinet_cli.services.session_cleanup.run import CleanupRun
-from clarinet_cli.services.session_cleanup.selection import (
-    Scanner,
-    Selection,
-    choose_counting_strategy,
-)
-from clarinet_cli.services.session_cleanup.transaction import (
-    LOCK_SECONDS,
-    BatchSizer,
-    CleanupStopped,
-    TransactionRunner,
-)
+from clarinet_cli.services.systemd import Notifier
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
+FIRST_RETRY_SECONDS = 1.0
+TRANSIENT = (UnreachableError, BusyError, ClocksDifferError, NoSpaceError)
+JITTER = 0.1  # several hosts that started together should not clean up together
+RandomFloat = Callable[[], float]
 
-async def clean_up(
+
+async def serve(
     settings: Settings,
     plan: CleanupPlan,
     *,
-    now: Optional[datetime] = None,
-    stop: Optional[StopRequest] = None,
-    progress: ProgressCallback = lambda deleted, matched: None,
-) -> CleanupReport:
-    """Delete stale sessions in batches, each in a transaction of its own.
+    interval: float,
+    stop: StopRequest,
+    report: Callable[[CleanupReport], None],
+    finished: Callable[[CleanupReport | ClarinetError], None] = lambda outcome: None,
+    random_float: RandomFloat = random.random,
+) -> None:
+    """Clean up at an interval, until a request to stop.
 
-    All batches use one frozen reference time, and each repeats the predicate in its delete:
-    a session that the server extends in between survives. However the run ends, committed
-    batches stay committed and are in the audit log, and the next run continues.
+    A database that is unreachable or busy, whose disk is full or whose clock is wrong, does
+    not end the service: it tries again after a time that doubles up to the interval. Other
+    errors end it only before its first success, as they are errors of its configuration. Each
+    wait varies by a tenth at random.
 
-    In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
-    is still stale by the same timestamp. A run that was stopped, or ran out of time, does not
-    count again: there it is what was found and not yet visited. Stale sessions that rows of
-    other tables protect are kept and count as ``protected`` alone.
+    Under systemd it sends notifications: ready, status after each run, watchdog, stopping.
 
     Args:
         settings: Which database, and the idle limit.
-        plan: What to delete, and how fast.
-        now: The reference time; that of the clocks by default.
-        stop: On request the run ends after the current batch.
-        progress: Called after each batch.
-
-    Raises:
-        JobRunningError: Another clean-up is running.
-        BusyError: A lock was held all the time.
-        CleanupDisconnectedError: The connection was lost; it has the report of what was done.
-        CleanupOutOfSpaceError: The disk is full; the same.
+        plan: What to delete in each run.
+        interval: Seconds between the starts of two runs.
+        stop: Ends the service.
+        report: Called after each run.
+        finished: Called after each run with its report, or with the error that ended it.
+        random_float: Returns a random number from 0 to below 1.
     """
     clock = asyncio.get_running_loop().time
-    started = clock()
-    limits = (
-        database_url(settings),
-        stop or StopRequest(),
-        None if plan.max_time is None else started + plan.max_time,
-    )
-    async with (
-        _partial_report(started) as begun,
-        audited_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
-        _open_sessions(settings, dry_run=plan.dry_run) as (session, extra_sessions, check_lock),
-    ):
-        transactions = TransactionRunner(session, *limits)
-
-        async def prepare() -> tuple[Selection, PurgeStrategy, float]:
-            selection = await Selection.create(session, settings, plan, now)
-            strategy = await selection.choose_strategy(
-                session, count_only=plan.dry_run, extra_sessions=extra_sessions
-            )
-            return selection, strategy, await ServerRepository(session).pause_between_batches()
-
-        try:
-            selection, strategy, pause = await transactions.run_with_retry(Access.READ, prepare)
-        except CleanupStopped:
-            logger.debug("clean-up: stopped before its start")
-            return CleanupReport(
-                *(0, 0, 0, 0, 0),
-                seconds=round(clock() - started, 3),
-                complete=False,
-                dry_run=plan.dry_run,
-                clock_difference_seconds=0.0,
-            )
-        transactions.parameters = strategy.parameters
-        scanning = transactions
-        if strategy.scans_concurrently and extra_sessions:
-            scanning = TransactionRunner(extra_sessions[0], *limits, strategy.parameters)
-        first_size = min(plan.batch_size, plan.largest_batch or plan.batch_size)
-        run = CleanupRun(
-            plan=plan,
-            selection=selection,
-            strategy=strategy,
-            transactions=transactions,
-            scanner=Scanner(scanning, strategy),
-            sizer=BatchSizer(strategy.batch_seconds, first_size, plan.largest_batch),
-            pause=pause if plan.pause is None else plan.pause,
-            record=record,
-            check_lock=check_lock,
-            progress=progress,
-        )
-        begun.append(run)
-        await run.execute()
-        report = await make_report(run, started)
-    if run.out_of_space is not None:
-        raise CleanupOutOfSpaceError(run.out_of_space, report)
-    return report
+    schedule = _Schedule(interval, random_float)
+    notifier = Notifier.from_environment()
+    async with notifier.running():
+        while not stop.requested:
+            started = clock()
+            try:
+                result = await clean_up(settings, plan, stop=stop)
+            except ClarinetError as error:
+                finished(error)
+                if not schedule.is_retryable(error):
+                    raise
+                seconds = schedule.after_failure()
+                if isinstance(error, (CleanupDisconnectedError, CleanupOutOfSpaceError)):
+                    report(error.report)
+                message = f"clean-up failed, next try in {seconds:.0f} s: {error.message}"
+                logger.warning(message)
+                notifier.notify(STATUS=message)
+            else:
+                seconds = max(started + schedule.after_success() - clock(), 0)
+                report(result)
+                finished(result)
+                notifier.notify(
+                    STATUS=f"deleted {result.deleted} of {result.matched} stale sessions, "
+                    f"next run in {seconds:.0f} s"
+                )
+            await stop.sleep(seconds)
 
 
-@asynccontextmanager
-async def _partial_report(started: float) -> AsyncIterator[list[CleanupRun]]:
-    """Yield an empty list; add what its run deleted to the error of a lost connection.
+@dataclass(slots=True)
+class _Schedule:
+    """Computes the wait after each run."""
 
-    Args:
-        started: The start, by the event loop's clock.
-    """
-    begun: list[CleanupRun] = []
-    try:
-        yield begun
-    except UnreachableError as error:
-        logger.debug(f"clean-up: {error.message}")
-        if not any(run.deleted for run in begun):
-            raise
-        unvisited = max(begun[0].scanner.found - begun[0].processed, 0)
-        report = _report_of(begun[0], started, remaining=unvisited + begun[0].undeleted)
-        raise CleanupDisconnectedError(error, report) from error
+    interval: float
+    random_float: RandomFloat
+    retry: float = field(init=False)
+    succeeded: bool = False
 
+    def __post_init__(self) -> None:
+        self.retry = min(FIRST_RETRY_SECONDS, self.interval)
 
-@asynccontextmanager
-async def _open_sessions(
-    settings: Settings, *, dry_run: bool
-) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], CheckLock]]:
-    """Open a session for the deletes, and take the lock of clean-ups.
+    def is_retryable(self, error: ClarinetError) -> bool:
+        """Return whether the service continues after an error."""
+        return self.succeeded or isinstance(error, TRANSIENT)
 
-    Further sessions, each on a connection of its own, are for the strategy: on PostgreSQL one
-    for a scan while batches are deleted, on SQLite two for checkpoints. A dry run needs neither
-    them nor the lock.
-    """
-    if dry_run:
-        async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
-            yield session, (), ServerRepository(session).ping
-        return
-    url = database_url(settings)
-    require_sqlite_file(url, settings.project_dir)  # before a lock file is created
-    async with AsyncExitStack() as stack:
-        check_lock = await stack.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
-        # After a power cut the last batches may have to be deleted again.
-        writing = open_pinned_session(
-            settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
-        )
-        session = await stack.enter_async_context(writing)
-        extra_sessions = [
-            await stack.enter_async_context(
-                open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
-            )
-            for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
-        ]
-        yield session, extra_sessions, check_lock
+    def after_success(self) -> float:
+        """Return the seconds from the start of this run to that of the next one."""
+        self.succeeded = True
+        self.retry = min(FIRST_RETRY_SECONDS, self.interval)
+        return self._jittered(self.interval)
 
+    def after_failure(self) -> float:
+        """Return the seconds until the next try."""
+        seconds = self._jittered(self.retry)
+        self.retry = min(self.retry * 2, self.interval)
+        return seconds
 
-async def make_report(run: CleanupRun, started: float) -> CleanupReport:
-    """Count what a run left, log it, and return the report.
-
-    Args:
-        run: After its execution.
-        started: Its start, by the event loop's clock.
-    """
-    remaining, invalid = await _count_remaining(run), 0
-    with suppress(CleanupStopped):
-        await run.selection.count_after(run.transactions)
-        invalid = run.scanner.invalid or 0
-        if run.scanner.invalid is None and not run.transactions.stopped:
-            choose = partial(choose_counting_strategy, run.transactions.session)
-            invalid = (await _scan(run.transactions, choose)).invalid or 0
-    if remaining and run.reached_end and not run.locked_batches:
-        table = tables_of(run.transactions.session.get_bind().dialect).reported(SESSIONS)
-        noun = "stale session was" if remaining == 1 else "stale sessions were"
-        logger.warning(f"{remaining} {noun} not deleted; check triggers and rules on {table}")
-    if invalid:
-        logger.warning(
-            f"kept {invalid} sessions with an unreadable timestamp: "
-            "'clarinet session list --state invalid' shows them"
-        )
-    report = replace(_report_of(run, started, remaining=remaining), invalid=invalid or None)
-    logger.info(
-        f"clean-up: matched {report.matched}, deleted {report.deleted}, "
-        f"remaining {report.remaining}, protected {report.protected}, "
-        f"{report.batches} batches, {report.seconds} s"
-    )
-    return report
-
-
-def _report_of(run: CleanupRun, started: float, *, remaining: int) -> CleanupReport:
-    """Return the report of a run, without sessions that have an unreadable timestamp."""
-    reasons = run.strategy.by_reason
-    protected = run.protected_by.total()
-    protected_by = run.protected_by + Counter(run.selection.protected_by)
-    return CleanupReport(
-        matched=run.scanner.found - protected,
-        deleted=run.deleted,
-        remaining=remaining,
-        protected=run.selection.protected + protected,
-        batches=run.batches,
-        seconds=round(asyncio.get_running_loop().time() - started, 3),
-        complete=run.scanner.complete and remaining == 0,
-        dry_run=run.plan.dry_run,
-        clock_difference_seconds=run.selection.clock_difference,
-        protected_by=dict(protected_by) or None,
-        cascaded=run.selection.cascaded or None,
-        matched_by={name: count.sessions for name, count in reasons.items()} or None,
-        oldest={name: count.oldest for name, count in reasons.items()} or None,
-    )
-
-
-async def _count_remaining(run: CleanupRun) -> int:
-    """Return the number of stale sessions left; scan again only if the run does not know it."""
-    if run.processed_all:
-        return run.undeleted
-    unvisited = max(run.scanner.found - run.processed, 0)
-    if not (run.plan.dry_run or run.transactions.stopped or run.out_of_space is not None):
-        choose = partial(run.selection.choose_strategy, run.transactions.session, count_only=True)
-        with suppress(CleanupStopped):
-            found = (await _scan(run.transactions, choose)).found
-            return max(found - run.protected_by.total(), 0)
-    return unvisited + run.undeleted
-
-
-async def _scan(
-    transactions: TransactionRunner, choose: Callable[[], Awaitable[PurgeStrategy]]
-) -> Scanner:
-    scanner = Scanner(transactions, await transactions.run_with_retry(Access.READ, choose))
-    await scanner.run()
-    return scanner
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (1 - JITTER + 2 * JITTER * self.random_float())

@@ -63,7 +63,7 @@ async def one_session(
     found: list[FoundSession] = []
     if len(wanted) >= ID_LENGTH and storable(wanted):
         found = await sessions.with_token(wanted, user_id=user_id)
-        found = found or await sessions.with_id(wanted, user_id=user_id)
+        found = found or await sessions.find_by_id(wanted, user_id=user_id)
     if not found:
         whose = "the user has no session" if user_id else "no session"
         hint = OWN_HINT if user_id else UNKNOWN_HINT

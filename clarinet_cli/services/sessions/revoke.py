@@ -58,7 +58,7 @@ async def revoke_for_user(
     """
     user = await resolve_user(UserRepository(work.session), identifier)
     repository = SessionRepository(work.session)
-    own = await repository.of_user(user.id)
+    own = await repository.for_user(user.id)
     keep = set(own[:keep_newest])
     if keep_current is not None:
         current = await one_session(repository, keep_current, user_id=user.id)

@@ -14,7 +14,7 @@ from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import find_environment, foreign_environment
 from clarinet_cli.services.schema.scripts import dropped_tables
-from clarinet_cli.services.schema.state import current_heads, our_tables
+from clarinet_cli.services.schema.state import current_heads, present_tables
 from clarinet_cli.settings import Settings
 
 SYSTEM_SCHEMA = "information_schema"
@@ -39,7 +39,7 @@ async def require_schema_order(settings: Settings, *, creates: bool = False) -> 
     if await database_exists(settings):
         async with get_connection(settings) as connection:
             current = await connection.run_sync(current_heads)
-            tables = await connection.run_sync(our_tables)
+            tables = await connection.run_sync(present_tables)
         if current or tables:
             return
     elif not creates:
@@ -74,7 +74,7 @@ def require_no_tables(connection: Connection) -> None:
     Raises:
         ConflictError: One exists.
     """
-    if our_tables(connection):
+    if present_tables(connection):
         raise unversioned_error(differences(connection))
 
 
