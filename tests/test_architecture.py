@@ -25,7 +25,7 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "locks.py",
     "readiness.py",
     "schema/authoring.py",
-    "schema/checks.py",
+    "schema/preconditions.py",
     "schema/commands.py",
     "schema/ensure.py",
     "schema/findings.py",
