@@ -131,6 +131,21 @@ def test_the_role_in_a_column_is_replaced(shop: Application) -> None:
     assert stored()[BOB] is None
 
 
+@pytest.mark.parametrize("session_name", SCHEMAS)
+@pytest.mark.parametrize("given", [(), ("--role", "reader"), ("--role", "editor")])
+def test_a_new_account_has_the_role_of_the_columns_default(
+    shop: Application, given: tuple[str, ...]
+) -> None:
+    """The report names the role that is stored, of the database or of the command line."""
+    users = shop.layout.users
+    shop.project.rows(f"ALTER TABLE {users} ADD COLUMN role varchar(20) DEFAULT 'reader'")
+    add_to_mapping(shop, 'roles = "column"', 'role_column = "role"')
+    words = ("admin", "create", "new@example.org", "--regular", *given, "-o", "json")
+    made = shop.project.run(*words, "--password-stdin", stdin=PASSWORD)
+    stored = shop.project.rows(f"SELECT role FROM {users} WHERE email = 'new@example.org'")
+    assert made.json["roles"] == [role for (role,) in stored] == [given[-1] if given else "reader"]
+
+
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "schema-qualified-pg"])
 def test_an_enumeration_that_objects_is_a_conflict(shop: Application) -> None:
     """Exit 4 names the type and its values; a role that cannot be empty is replaced only."""

@@ -113,7 +113,9 @@ async def create_account(
         is_verified=True,
     )
     await users.add(user)
-    editor = AccountEditor(work, user, result=CREATED)
+    # A default or a trigger of an application may have given it some.
+    given = await RoleRepository(work.session).for_user(user.id)
+    editor = AccountEditor(work, user, given, result=CREATED)
     editor.password = prepared.generated
     if superuser:
         await editor.grant_admin()
