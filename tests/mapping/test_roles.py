@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import tomlkit
@@ -144,6 +144,26 @@ def test_a_new_account_has_the_role_of_the_columns_default(
     made = shop.project.run(*words, "--password-stdin", stdin=PASSWORD)
     stored = shop.project.rows(f"SELECT role FROM {users} WHERE email = 'new@example.org'")
     assert made.json["roles"] == [role for (role,) in stored] == [given[-1] if given else "reader"]
+
+
+@pytest.mark.parametrize("session_name", SCHEMAS)
+@pytest.mark.parametrize("declared", [None, [], ["reader"], ["editor"]])
+def test_a_declared_account_has_the_declared_role_and_no_other(
+    shop: Application, declared: Optional[list[str]]
+) -> None:
+    """A column's default counts where the file says nothing; the same file changes nothing more."""
+    users = shop.layout.users
+    shop.project.rows(f"ALTER TABLE {users} ADD COLUMN role varchar(20) DEFAULT 'reader'")
+    add_to_mapping(shop, 'roles = "column"', 'role_column = "role"')
+    row = {"email": "new@example.org", "password": "generate"} | (
+        {} if declared is None else {"roles": declared}
+    )
+    words = ("admin", "apply", "-", "-o", "json")
+    results = [shop.project.run(*words, stdin=json.dumps([row])).json[0]["result"] for _ in "ab"]
+    stored = shop.project.rows(f"SELECT role FROM {users} WHERE email = 'new@example.org'")
+    assert results == ["created", "unchanged"]
+    expected = "reader" if declared is None else next(iter(declared), None)
+    assert [role for (role,) in stored] == [expected]
 
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "schema-qualified-pg"])

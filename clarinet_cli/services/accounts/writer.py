@@ -47,7 +47,7 @@ class AccountsWriter:
         self._progress = progress
         self._done = self._total = 0
         self._revoked_users: set[UUID] = set()
-        self._new: dict[int, tuple[User, Sequence[str]]] = {}
+        self._new: dict[int, tuple[User, Optional[Sequence[str]]]] = {}
         self._flags: dict[tuple[tuple[str, bool], ...], list[UUID]] = {}
         self._granted: list[tuple[UUID, str]] = []
         self._revoked: list[tuple[UUID, str]] = []
@@ -124,14 +124,14 @@ class AccountsWriter:
         users = UserRepository(self.session)
         self._total = (
             len(self._new)
-            + sum(len(names) for _, names in self._new.values())
+            + sum(len(names or ()) for _, names in self._new.values())
             + sum(map(len, self._flags.values()))
             + len(self._granted)
             + len(self._revoked)
         )
         self._progress(0, self._total, "writing changes")
         await self._write([user for user, _ in self._new.values()], users.add_all)
-        self._granted += [(user.id, name) for user, names in self._new.values() for name in names]
+        await self._grant_to_new()
         for flags, user_ids in self._flags.items():
             await self._write(user_ids, partial(users.set_flags, flags=dict(flags)))
         repository = RoleRepository(self.session)
@@ -141,6 +141,17 @@ class AccountsWriter:
         await self._write(self._granted, repository.grant_many)
         surplus = [link for link in self._revoked if link[0] not in replaced]
         await self._write(surplus, repository.revoke_many)
+
+    async def _grant_to_new(self) -> None:
+        """Grant the declared roles, apart from those given by a default of an application."""
+        given = await RoleRepository(self.session).for_users(
+            [user.id for user, _ in self._new.values()]
+        )
+        for user, declared in self._new.values():
+            roles = given[user.id]
+            wanted = roles if declared is None else set(declared)
+            self._granted += [(user.id, name) for name in wanted - roles]
+            self._revoked += [(user.id, name) for name in roles - wanted]
 
     async def _write(
         self, items: Sequence[ItemT], write: Callable[[Sequence[ItemT]], Awaitable[None]]
@@ -161,11 +172,10 @@ class AccountsWriter:
         user = User(email=target.email, hashed_password=password.hashed)
         for name, value in row.flags.items():
             setattr(user, name, value)
-        roles = row.roles or ()
-        self._new[target.number] = (user, roles)
+        self._new[target.number] = (user, row.roles)
         changes = (
             *(name for name, value in row.flags.items() if value),
-            *_role_changes("+", roles),
+            *_role_changes("+", row.roles or ()),
         )
         return AppliedAccount("+", user.id, user.email, CREATED, changes, 0, password.generated)
 
