@@ -196,18 +196,12 @@ def given_values(settings_cls: type[BaseSettings], project: Path) -> Iterator[Gi
     """
     for name, source in readable_sources(settings_cls, project)[0]:
         if isinstance(source, TomlConfigSettingsSource):
-            yield from _values_of_toml(settings_cls, Path(name), source.toml_data)
+            path, data = Path(name), source.toml_data
+            lines = path.read_text("utf-8").splitlines() if data else []
+            for key in filter(settings_cls.model_fields.__contains__, data):
+                yield GivenValue(key, _with_line(path, _line_of_key(lines, key)), data[key])
         elif isinstance(source, EnvSettingsSource):
             yield from _values_of_variables(settings_cls, name, source)
-
-
-def _values_of_toml(
-    settings_cls: type[BaseSettings], path: Path, data: dict[str, Any]
-) -> Iterator[GivenValue]:
-    lines = path.read_text("utf-8").splitlines() if data else []
-    for key, value in data.items():
-        if key in settings_cls.model_fields:
-            yield GivenValue(key, _with_line(path, _line_of_key(lines, key)), value)
 
 
 def _values_of_variables(

@@ -206,7 +206,11 @@ def group_chart(
         for name in ["total", *numbers]
     }
     changed = [] if changes is None else [max(map(len, ("change", *changes.values())))]
-    keys = _agents(groups) if by is GroupBy.AGENT else [_whole_key(group) for group in groups]
+    keys = [format_cell("key", group.key, compact=True) for group in groups]
+    if by is GroupBy.AGENT:  # in few words, unless another one has the same
+        short = [format_cell("user_agent", group.key, compact=True) for group in groups]
+        counts = Counter(short)
+        keys = [name if counts[name] == 1 else key for name, key in zip(short, keys, strict=True)]
     key_width = max(map(display_width, [by, *keys]))
     others = [widths["total"], *changed]
     room = canvas.width - sum(others) - len(COLUMN_GAP) * (len(others) + 1)
@@ -239,20 +243,6 @@ def group_chart(
             *(str(getattr(group, name) or 0) for name in shown),
         )
     return table
-
-
-def _agents(groups: Sequence[SessionGroup]) -> list[str]:
-    """Return a short name of each user agent; the full text where short names are equal."""
-    names = [format_cell("user_agent", group.key, compact=True) for group in groups]
-    counts = Counter(names)
-    return [
-        name if counts[name] == 1 else _whole_key(group)
-        for name, group in zip(names, groups, strict=True)
-    ]
-
-
-def _whole_key(group: SessionGroup) -> str:
-    return format_cell("key", group.key, compact=True)
 
 
 def with_empty_periods(

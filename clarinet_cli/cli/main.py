@@ -23,7 +23,10 @@ def main() -> None:
     gc.disable()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     stdout_closed = sys.stdout is None
-    _open_missing_streams()
+    # They stay open to the end of the process, as the standard streams do.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
     _ignore_stderr_errors()
     code = run_command_line(sys.argv[1:], stdout_closed=stdout_closed)
     SIGNALS.restore_defaults()
@@ -79,13 +82,3 @@ def _ignore_stderr_errors() -> None:
         errors="backslashreplace",
         line_buffering=True,
     )
-
-
-def _open_missing_streams() -> None:
-    """Replace the standard streams that the caller closed (``<&-``) by the null device.
-
-    They stay open to the end of the process, as the standard streams do.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends

@@ -32,7 +32,7 @@ from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import ExitCode
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import MigrationRun
+    pass
 
 app = group("migrate")
 
@@ -108,13 +108,22 @@ async def downgrade(
     Example: clarinet migrate downgrade -1 --dry-run
     """
     from clarinet_cli.services import schema
+    from clarinet_cli.services.readiness import database_status
 
     settings = runtime.settings
     if sql:
         runtime.writer.write([schema.migration_sql(settings, revision, down=True)])
         return
     if not (dry_run or yes):
-        await _confirm_downgrade(runtime, await schema.downgrade(settings, revision, dry_run=True))
+        planned = await schema.downgrade(settings, revision, dry_run=True)
+        if planned.result != "unchanged":
+            state = await database_status(settings)
+            rows = format_row_counts(state.tables) or "none"
+            to = planned.to_revision or "base, which drops the Clarinet tables"
+            confirm(
+                runtime,
+                f"Downgrade {state.url} from {planned.from_revision} to {to}? Rows: {rows}.",
+            )
     report = await schema.downgrade(settings, revision, dry_run=dry_run, lock_timeout=lock_timeout)
     render(runtime, report, output, changed=not dry_run)
 
@@ -229,18 +238,3 @@ async def stamp(
         runtime.settings, revision, force=force, dry_run=dry_run, lock_timeout=lock_timeout
     )
     render(runtime, report, output, changed=not dry_run)
-
-
-async def _confirm_downgrade(runtime: Runtime, planned: "MigrationRun") -> None:
-    """Prompt with the target and the rows that would be lost, unless there is nothing to do."""
-    from clarinet_cli.services.readiness import database_status
-
-    if planned.result == "unchanged":
-        return
-    state = await database_status(runtime.settings)
-    rows = format_row_counts(state.tables) or "none"
-    to = planned.to_revision or "base, which drops the Clarinet tables"
-    confirm(
-        runtime,
-        f"Downgrade {state.url} from {planned.from_revision} to {to}? Rows: {rows}.",
-    )

@@ -106,7 +106,11 @@ class MountedGroup(Group):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; the object of the context becomes that of the run in this group only."""
-        names = CommandNames(_mounted_names(ctx) | {self.words: ctx.command_path})
+        words: dict[str, str] = {}
+        for context in (ctx.find_root(), ctx.parent):  # those beside this one come first
+            if context is not None:
+                words |= dict(_find_groups(context.command, context.command_path))
+        names = CommandNames(words | {self.words: ctx.command_path})
         runtime = MountedRuntime(program=ctx.command_path, given=ctx.obj, names=names)
         runtime.writer.names = names
         ctx.obj = runtime
@@ -165,15 +169,6 @@ def _use_options(
     runtime.writer.color = parse_color(color)
     runtime.verbosity = verbose or 0
     runtime.no_input = no_input
-
-
-def _mounted_names(ctx: Any) -> dict[str, str]:
-    """Return the words that run each mounted group, siblings of this one first."""
-    names: dict[str, str] = {}
-    for context in (ctx.find_root(), ctx.parent):
-        if context is not None:
-            names |= dict(_find_groups(context.command, context.command_path))
-    return names
 
 
 def _find_groups(command: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -63,7 +63,15 @@ def parse_age(text: str | float) -> float:
         return text
     match = DURATION.fullmatch(text.strip())
     if match is None or BASIC_DATE.fullmatch(text.strip()):
-        return _seconds_since(text)
+        try:
+            timestamp = datetime.fromisoformat(text.strip() if text.isascii() else "")
+        except ValueError:
+            message = (
+                f"{text!r} is neither a duration such as 7d nor a timestamp such as 2026-11-22"
+            )
+            raise typer.BadParameter(message) from None
+        aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
+        return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
     seconds = _seconds(match)
     if seconds > MAX_AGE_SECONDS:
         message = f"{text!r} is longer than 100 years"
@@ -73,17 +81,6 @@ def parse_age(text: str | float) -> float:
 
 def _seconds(match: re.Match[str]) -> float:
     return float(match[1]) * SECONDS[(match[2] or "s").lower()]
-
-
-def _seconds_since(text: str) -> float:
-    """Return the seconds since a timestamp such as ``2026-11-22`` or ``2026-11-22T18:00Z``."""
-    try:
-        timestamp = datetime.fromisoformat(text.strip() if text.isascii() else "")
-    except ValueError:
-        message = f"{text!r} is neither a duration such as 7d nor a timestamp such as 2026-11-22"
-        raise typer.BadParameter(message) from None
-    aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
-    return max((datetime.now(UTC) - aware).total_seconds(), 0.0)
 
 
 def parse_color(text: str) -> ColorMode:

@@ -136,7 +136,10 @@ class PasswordOutput:
         """
         try:
             with self._runtime.writer.require_reader():
-                self._render(result)
+                if self._presentation is None:
+                    render(self._runtime, result, self._output)
+                else:
+                    render_list(self._runtime, result, self._output, self._presentation)
         except ClarinetError as error:
             raise FAILURE.with_context(
                 f"the new password cannot be shown: {error.message}", hint=self._failure_hint
@@ -158,12 +161,6 @@ class PasswordOutput:
                 self._runtime.writer.warn("it is unknown whether the password shown was set")
             elif self.shown and not valid:
                 self._runtime.writer.warn(f"the password shown is not valid: {self._failure_hint}")
-
-    def _render(self, result: Any) -> None:
-        if self._presentation is None:
-            render(self._runtime, result, self._output)
-        else:
-            render_list(self._runtime, result, self._output, self._presentation)
 
 
 def _read_password_file(runtime: Runtime, path: Path) -> str:

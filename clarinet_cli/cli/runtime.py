@@ -58,7 +58,13 @@ class Runtime:
         settings: Settings = module.settings
         self.configure_log_files(settings)
         if self.verbosity > 0:
-            self._log_settings_files(settings, perf_counter() - started)
+            from clarinet_cli.services.configuration import list_settings_files
+            from clarinet_cli.utils.logger import logger
+
+            seconds = perf_counter() - started
+            files = [file.path for file in list_settings_files(settings.project_dir) if file.exists]
+            named = ", ".join(files) or f"no file in {settings.project_dir}"
+            logger.info(f"read settings from {named} in {seconds * 1000:.0f} ms")
         if not self.writer.quiet and (warnings := settings_warnings(settings)):
             self.writer.note(f"warning: {'; '.join(warnings)}")
         if settings.mapping != module.DEFAULT_MAPPING:
@@ -123,14 +129,6 @@ class Runtime:
                 logger.info(
                     f"{self.command or 'the command'} took {perf_counter() - started:.2f} s"
                 )
-
-    def _log_settings_files(self, settings: "Settings", seconds: float) -> None:
-        from clarinet_cli.services.configuration import list_settings_files
-        from clarinet_cli.utils.logger import logger
-
-        files = [file.path for file in list_settings_files(settings.project_dir) if file.exists]
-        named = ", ".join(files) or f"no file in {settings.project_dir}"
-        logger.info(f"read settings from {named} in {seconds * 1000:.0f} ms")
 
     @contextmanager
     def stop_on_signal(self) -> Iterator["StopRequest"]:

@@ -40,7 +40,11 @@ def log_activity(engine: Engine, url: URL) -> None:
     def executing(connection: Connection, _: Any, statement: str, *__: Any) -> None:
         connection.info[STATEMENTS] = connection.info.get(STATEMENTS, 0) + 1
         if stderr_verbosity() >= VERY_VERBOSE:
-            logger.debug(_one_line(statement))
+            letters = (
+                letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+                for letter in " ".join(statement.split())
+            )
+            logger.debug("".join(letters))
 
     def ended(connection: Connection) -> None:
         seconds = perf_counter() - connection.info.pop(STARTED, perf_counter())
@@ -54,14 +58,6 @@ def log_activity(engine: Engine, url: URL) -> None:
     event.listen(engine, "before_cursor_execute", executing)
     event.listen(engine, "commit", ended)
     event.listen(engine, "rollback", ended)
-
-
-def _one_line(statement: str) -> str:
-    """Return a statement in one line, its control characters escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in " ".join(statement.split())
-    )
 
 
 def _milliseconds(seconds: float) -> str:

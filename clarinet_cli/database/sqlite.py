@@ -151,15 +151,12 @@ def _unusable(file: Path) -> Optional[str]:
         return "a directory"
     if len(os.fsencode(os.path.realpath(file))) > MAX_PATH_BYTES:
         return f"a path of more than the {MAX_PATH_BYTES} bytes that SQLite takes"
-    return _broken_link(file) if file.is_symlink() else None
-
-
-def _broken_link(file: Path) -> Optional[str]:
-    try:
-        file.stat()
-    except OSError as error:
-        target = os.readlink(file)  # noqa: PTH115 - Path would normalise it
-        return f"a link to {target}: {error.strerror}"
+    if file.is_symlink():
+        try:
+            file.stat()
+        except OSError as error:
+            target = os.readlink(file)  # noqa: PTH115 - Path would normalise it
+            return f"a link to {target}: {error.strerror}"
     return None
 
 

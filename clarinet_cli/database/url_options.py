@@ -127,7 +127,11 @@ def read_options(query: Mapping[str, Any]) -> tuple[dict[str, str], Optional[Opt
 def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[OptionProblem]:
     """Return why an option cannot be used, or None."""
     if name not in (*SUPPORTED, *IGNORED, *CHOICES) and name not in REFUSED:
-        return _unknown(name, value)
+        is_name = re.fullmatch(r"\w{1,40}", name) and "@" not in str(value)
+        reason = (
+            f"unknown option {name!r}" if is_name else "the text after '?' is not a list of options"
+        )
+        return OptionProblem(reason, f"known: {', '.join(sorted({*SUPPORTED, *PARTS}))}")
     if not isinstance(value, str):
         return OptionProblem(f"{name} is given several times")
     if "\0" in value:
@@ -145,12 +149,3 @@ def _problem(name: str, value: Any, query: Mapping[str, Any]) -> Optional[Option
             reason, hint = REFUSED[written]
             return OptionProblem(f"{written}: {reason}", hint)
     return None
-
-
-def _unknown(name: str, value: object) -> OptionProblem:
-    """Return the problem of an unknown option, without text that may be part of a password."""
-    is_name = re.fullmatch(r"\w{1,40}", name) and "@" not in str(value)
-    reason = (
-        f"unknown option {name!r}" if is_name else "the text after '?' is not a list of options"
-    )
-    return OptionProblem(reason, f"known: {', '.join(sorted({*SUPPORTED, *PARTS}))}")

@@ -50,8 +50,21 @@ def require_code(paths: Iterable[Path], project: Path) -> None:
     """
     if _is_safe(project):
         return
+    caller = os.geteuid()
+    groups = {0} if caller == ROOT else {os.getegid(), *os.getgroups()}
     for path in paths:
-        _require_code_file(path, project)
+        found = _status(path)
+        if found is None:  # a broken link; its directory is checked too
+            continue
+        if found.st_uid not in (caller, ROOT):
+            owner = user_name(found.st_uid)
+            raise _refused(path, f"belongs to {owner}", f"'sudo -u {owner} clarinet …'", project)
+        sticky_project = path == project and found.st_mode & stat.S_ISVTX  # like /tmp
+        if found.st_mode & stat.S_IWOTH and not sticky_project:
+            raise _refused(path, "is world-writable", f"chmod o-w '{path}'", project)
+        if found.st_mode & stat.S_IWGRP and found.st_gid not in groups:
+            reason = f"can be written by the group {found.st_gid}"
+            raise _refused(path, reason, f"chmod g-w '{path}'", project)
 
 
 def is_trusted(paths: Iterable[Path], project: Path) -> bool:
@@ -210,22 +223,6 @@ def nofollow(path: Path) -> int:
         path: The path that ``trusted_path`` returned.
     """
     return 0 if path.is_relative_to(PROC) else os.O_NOFOLLOW
-
-
-def _require_code_file(path: Path, project: Path) -> None:
-    found, caller = _status(path), os.geteuid()
-    if found is None:  # a broken link; its directory is checked too
-        return
-    if found.st_uid not in (caller, ROOT):
-        owner = user_name(found.st_uid)
-        raise _refused(path, f"belongs to {owner}", f"'sudo -u {owner} clarinet …'", project)
-    sticky_project = path == project and found.st_mode & stat.S_ISVTX  # like /tmp
-    if found.st_mode & stat.S_IWOTH and not sticky_project:
-        raise _refused(path, "is world-writable", f"chmod o-w '{path}'", project)
-    groups = {0} if caller == ROOT else {os.getegid(), *os.getgroups()}
-    if found.st_mode & stat.S_IWGRP and found.st_gid not in groups:
-        reason = f"can be written by the group {found.st_gid}"
-        raise _refused(path, reason, f"chmod g-w '{path}'", project)
 
 
 def _refused(path: Path, reason: str, remedy: str, project: Path) -> ClarinetError:

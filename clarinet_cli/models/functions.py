@@ -60,20 +60,14 @@ def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
         f"{text} GLOB (datetime({text}, '+0 days') || '.?????[0-9]') AND {text} NOT GLOB '0000*'"
     )
     is_text = f"typeof({text}) = 'text'"
+    # The server's form on days 1 to 28 and in hours 00 to 18: julianday() checks the digits, but
+    # accepts 31 days in any month and 24 hours a day.
+    form = "'[1-9]???-??-[0-2][0-8] [01]?:??:??.?????[0-9]'"
     return (
-        f"CASE WHEN {_is_plain_timestamp(text)} THEN 1"
+        f"CASE WHEN {text} GLOB {form} AND julianday({text}) IS NOT NULL AND {is_text} THEN 1"
         f" WHEN {usual} AND {is_text} THEN 1"
         f" ELSE coalesce({is_text} AND {same} AND ({in_utc}), 0) END"
     )
-
-
-def _is_plain_timestamp(text: str) -> str:
-    """Return the test for the server's form on days 1 to 28 and in hours 00 to 18.
-
-    ``julianday()`` checks the digits, but accepts 31 days in any month and 24 hours a day.
-    """
-    form = "'[1-9]???-??-[0-2][0-8] [01]?:??:??.?????[0-9]'"
-    return f"{text} GLOB {form} AND julianday({text}) IS NOT NULL AND typeof({text}) = 'text'"
 
 
 @compiles(is_readable_timestamp, "postgresql")

@@ -133,13 +133,14 @@ class MappedTables:
         self.id_form = mapping.stored_form(dialect.name)
         self.quote = dialect.identifier_preparer.quote
         users, tokens = mapping.user_columns.model_dump(), mapping.token_columns.model_dump()
+        link = mapping.role_link if mapping.roles == "link" else None
         self.names: dict[str, dict[str, str]] = {
             USERS: {key: name for key, name in users.items() if name},
             SESSIONS: {key: name for key, name in tokens.items() if name}
             if self.capabilities.sessions
             else {},
             ROLES: {},
-            ROLE_LINKS: self._link_names(),
+            ROLE_LINKS: {} if link is None else {"user_id": link.user_id},
         }
 
     @property
@@ -268,12 +269,6 @@ class MappedTables:
         names = [column.name for column in Base.metadata.tables[table].columns]
         nulls = ", ".join(f"{self.null(name)} AS {self.quote(name)}" for name in names)
         return f"SELECT {nulls} WHERE 1 = 0"
-
-    def _link_names(self) -> dict[str, str]:
-        link = self.mapping.role_link
-        if self.mapping.roles == "link" and link is not None:
-            return {"user_id": link.user_id}
-        return {}
 
     def _roles(self, table: str) -> str:
         """Return the query for the roles, or for those of each account."""

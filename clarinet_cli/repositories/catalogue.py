@@ -153,7 +153,14 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
                 {item["name"]: _column(item, generated) for item in described},
                 key,
                 tuple(unique),
-                tuple(_key(item) for item in keys.get(place) or ()),
+                tuple(
+                    CatalogueKey(
+                        tuple(item["constrained_columns"]),
+                        (item["referred_schema"], item["referred_table"]),
+                        tuple(item["referred_columns"]),
+                    )
+                    for item in keys.get(place) or ()
+                ),
                 frozenset(names[0] for names in ordered if names and names[0]),
             )
         )
@@ -184,8 +191,3 @@ def _column(item: Any, generated: Optional[str]) -> CatalogueColumn:
         item["nullable"],
         has_default,
     )
-
-
-def _key(item: Any) -> CatalogueKey:
-    target = (item["referred_schema"], item["referred_table"])
-    return CatalogueKey(tuple(item["constrained_columns"]), target, tuple(item["referred_columns"]))

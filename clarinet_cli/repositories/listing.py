@@ -161,22 +161,19 @@ class KeysetPages:
     async def next_page(self) -> SessionPage:
         """Return the next page; empty at the end."""
         if self.last is None:
-            return await self._first_page()
+            # Without fetching a batch of tokens first.
+            size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
+            rows = await self._rows(self.query.limit(size))
+            self.more = len(rows) == size
+            if rows:
+                self.last = rows[-1].sort_key, rows[-1].token
+            return self._page(rows)
         while self.tokens or await self._next_tokens(self.last):
             tokens, self.tokens = self.tokens[:KEYSET_PAGE], self.tokens[KEYSET_PAGE:]
             rows = await self._rows(self.query.where(any_(literal(tokens, ARRAY(String))) == TOKEN))
             if rows:
                 return self._page(rows)
         return SessionPage(())
-
-    async def _first_page(self) -> SessionPage:
-        """Return the newest sessions, without fetching a batch of tokens first."""
-        size = FIRST_PAGE if self.left is None else min(self.left, KEYSET_PAGE)
-        rows = await self._rows(self.query.limit(size))
-        self.more = len(rows) == size
-        if rows:
-            self.last = rows[-1].sort_key, rows[-1].token
-        return self._page(rows)
 
     async def _next_tokens(self, last: tuple[datetime, str]) -> bool:
         """Fetch the next batch of tokens; return whether there are any."""

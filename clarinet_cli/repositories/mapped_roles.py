@@ -50,7 +50,14 @@ class MappedRoles:
                 value = await self._value(mapping.users, mapping.role_column, name)
                 await self._update(value, user=user_id, name=name)
             else:
-                await self._add_link(link, user_id, name)
+                place, owner, role = self._link_columns(link)
+                if link.role_table:
+                    key, named = self._role_by_name(link)
+                    statement = f"INSERT INTO {place} ({owner}, {role}) SELECT :user, {key} {named}"
+                else:
+                    value = await self._value(link.table, link.role, name)
+                    statement = f"INSERT INTO {place} ({owner}, {role}) VALUES (:user, {value})"
+                await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     async def revoke(self, user_id: UUID, names: Iterable[str]) -> None:
         """Revoke roles of an account, as far as it has them.
@@ -63,9 +70,23 @@ class MappedRoles:
         link = self._tables.mapping.role_link
         for name in names:
             if link is None:
-                await self._clear(user_id)
+                mapping = self._tables.mapping
+                required, *_ = await self._column(mapping.users, mapping.role_column)
+                if required:
+                    place = f"{mapping.users}.{mapping.role_column}"
+                    raise CONFLICT.with_context(
+                        f"{place} cannot be NULL: an account has a role",
+                        hint="'clarinet admin grant-role USER ROLE' replaces it by another",
+                    )
+                await self._update("NULL", user=user_id)
             else:
-                await self._remove_link(link, user_id, name)
+                place, owner, role = self._link_columns(link)
+                same = f"CAST({role} AS VARCHAR) = :name"
+                if link.role_table:
+                    key, named = self._role_by_name(link)
+                    same = f"{role} IN (SELECT {key} {named})"
+                statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
+                await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     def _link_columns(self, link: Any) -> tuple[str, str, str]:
         """Return the table of links, and its columns of the account and of the role."""
@@ -78,35 +99,6 @@ class MappedRoles:
         roles = self._tables.qualified_name(link.role_table)
         named = f"CAST(r.{quote(link.role_name)} AS VARCHAR) = :name"
         return f"r.{quote(link.role_key)}", f"FROM {roles} AS r WHERE {named}"
-
-    async def _add_link(self, link: Any, user_id: UUID, name: str) -> None:
-        place, owner, role = self._link_columns(link)
-        if link.role_table:
-            key, named = self._role_by_name(link)
-            statement = f"INSERT INTO {place} ({owner}, {role}) SELECT :user, {key} {named}"
-        else:
-            value = await self._value(link.table, link.role, name)
-            statement = f"INSERT INTO {place} ({owner}, {role}) VALUES (:user, {value})"
-        await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
-
-    async def _remove_link(self, link: Any, user_id: UUID, name: str) -> None:
-        place, owner, role = self._link_columns(link)
-        same = f"CAST({role} AS VARCHAR) = :name"
-        if link.role_table:
-            key, named = self._role_by_name(link)
-            same = f"{role} IN (SELECT {key} {named})"
-        statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
-        await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
-
-    async def _clear(self, user_id: UUID) -> None:
-        mapping = self._tables.mapping
-        required, *_ = await self._column(mapping.users, mapping.role_column)
-        if required:
-            raise CONFLICT.with_context(
-                f"{mapping.users}.{mapping.role_column} cannot be NULL: an account has a role",
-                hint="'clarinet admin grant-role USER ROLE' replaces it by another",
-            )
-        await self._update("NULL", user=user_id)
 
     async def _update(self, value: str, **parameters: Any) -> None:
         mapping, quote = self._tables.mapping, self._tables.quote

@@ -122,7 +122,11 @@ async def references_to(session: AsyncSession, table: Table) -> tuple[Reference,
     tables = mapped_tables(session.get_bind().dialect)
     if tables is not None and table.name == SESSION_TABLE.name and not tables.capabilities.sessions:
         return ()
-    found = await _references(session, table)
+    if session.get_bind().dialect.name == "sqlite":
+        key: Any = stored_table(session, table.name)[1]
+    else:
+        key = await session.scalar(_OID, {"name": quoted_table(session, table.name)})
+    found = await _references_of(session, key, 0)
     if tables is None:
         return found
     names = {stored: name for name, stored in tables.names[table.name].items()}
@@ -142,13 +146,6 @@ def _with_clarinet_names(reference: Reference, names: dict[str, str]) -> Referen
             )
     pairs = tuple((column, names[referenced]) for column, referenced in reference.pairs)
     return replace(reference, pairs=pairs)
-
-
-async def _references(session: AsyncSession, table: Table) -> tuple[Reference, ...]:
-    if session.get_bind().dialect.name == "sqlite":
-        return await _references_of(session, stored_table(session, table.name)[1], 0)
-    name = quoted_table(session, table.name)
-    return await _references_of(session, await session.scalar(_OID, {"name": name}), 0)
 
 
 async def _references_of(session: AsyncSession, target: Any, depth: int) -> tuple[Reference, ...]:

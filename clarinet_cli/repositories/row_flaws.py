@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     not_,
-    or_,
     select,
     text,
 )
@@ -195,7 +194,10 @@ class RowFlawRepository:
                 named = select(self._name_of_row(here)).where(within, flaw.condition)
                 names = await self.session.scalars(named.limit(IDS_SHOWN))
                 ids = tuple(map(as_text, names))
-                place = self._place(table, flaw.column.name)
+                place = f"{table}.{flaw.column.name}"
+                if self._mapped is not None:
+                    stored = self._mapped.names[table][flaw.column.name]
+                    place = f"{self._mapped.stored.fullname(table)}.{stored}"
                 found.append(FlawedRows(flaw.kind, place, count, ids, table == SESSIONS.name))
         return found
 
@@ -225,7 +227,8 @@ class RowFlawRepository:
             if isinstance(column.type, StoredText) and self._on_sqlite:
                 yield RowFlaw("values", column, _given(column, func.typeof(column) != "text"))
             if isinstance(column.type, Boolean) and self._on_sqlite:
-                yield RowFlaw("values", column, _given(column, not_(_is_boolean(column))))
+                stored: ColumnElement[Any] = cast(column, String)
+                yield RowFlaw("values", column, _given(column, stored.not_in(("0", "1"))))
         token = SESSIONS.c.token
         yield RowFlaw("tokens", token, _given(token, func.length(token) < MIN_TOKEN_LENGTH))
         for column, other in REFERENCES:
@@ -244,12 +247,6 @@ class RowFlawRepository:
     def _is_query(self, table: str) -> bool:
         """Return whether an application's table is read by a query, whose rows have no number."""
         return self._mapped is not None and self._mapped.is_query(table)
-
-    def _place(self, table: str, column: str) -> str:
-        """Return a column in the words of the installation."""
-        if self._mapped is None:
-            return f"{table}.{column}"
-        return f"{self._mapped.stored.fullname(table)}.{self._mapped.names[table][column]}"
 
     def _name_of_row(self, table: Table) -> ColumnElement[str]:
         """Return the expression that identifies a row; of a token only the public part."""
@@ -292,8 +289,3 @@ def _given(column: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
 def _there(column: Any, other: Any) -> ColumnElement[bool]:
     """Return whether the row exists that a column refers to."""
     return exists(select(literal(1)).where(other == column).correlate(column.table))
-
-
-def _is_boolean(column: Any) -> ColumnElement[bool]:
-    stored: ColumnElement[Any] = cast(column, String)
-    return or_(stored == "0", stored == "1")

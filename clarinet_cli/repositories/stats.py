@@ -150,6 +150,11 @@ def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
     owner = canonical_id(USER_ID) if exact else USER_ID
     active = select(col(User.id)).where(col(User.is_active), is_canonical_id(col(User.id)))
     lifetime = func.lifetime_between(CREATED, EXPIRES)
+    user_id = _user_ids("other_step").c.user_id
+    non_canonical = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
+    form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
+    shaped = (timestamp.op("GLOB")(form) for timestamp in (CREATED, EXPIRES, LAST_ACCESSED))
+    canonical = and_(*shaped, lifetime.is_not(None))
     columns: list[ColumnElement[Any]] = [
         func.count(),
         _count_if(readable),
@@ -165,17 +170,12 @@ def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         *(_count_if(and_(young, readable)) for young in _younger_than_limits(policy)),
         literal(0)
         if exact
-        else func.count() - _count_if(_canonical_timestamps(lifetime)) + _non_canonical_users(),
+        else func.count()
+        - _count_if(canonical)
+        + select(_count_if(non_canonical)).scalar_subquery(),
     ]
     query: Select[Any] = select(*columns).select_from(AccessToken)
     return query
-
-
-def _canonical_timestamps(lifetime: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return whether all timestamps have the length and separators of the server's form."""
-    form: ColumnElement[str] = literal_column("'????-??-?? ??:??:??.??????'")
-    shaped = (timestamp.op("GLOB")(form) for timestamp in (CREATED, EXPIRES, LAST_ACCESSED))
-    return and_(*shaped, lifetime.is_not(None))
 
 
 def _query_by_user(policy: ExpiryPolicy) -> Select[Any]:
@@ -237,13 +237,6 @@ def _user_ids(name: str) -> CTE:
     step = select(func.min(USER_ID).label("user_id")).cte(name, recursive=True)
     following = select(func.min(USER_ID)).where(step.c.user_id < USER_ID).scalar_subquery()
     return step.union_all(select(following).where(step.c.user_id.is_not(None)))
-
-
-def _non_canonical_users() -> ScalarSelect[Any]:
-    """Return the number of non-canonical ids of users with sessions."""
-    user_id = _user_ids("other_step").c.user_id
-    non_canonical = and_(user_id.is_not(None), not_(is_canonical_id(user_id)))
-    return select(_count_if(non_canonical)).scalar_subquery()
 
 
 def _seconds(lifetime: timedelta | float) -> float:

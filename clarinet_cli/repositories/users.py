@@ -137,8 +137,8 @@ class UserRepository(BaseRepository[User]):
                 return exact
         for text in spellings:
             same = func.lower(EMAIL) == func.lower(text)
-            same = or_(same, await self._folded(text) == fold_case(text))
-            if found := await self._accounts(same):
+            folded = await folded_column(self.session, EMAIL, text)
+            if found := await self._accounts(or_(same, folded == fold_case(text))):
                 return found
         return []
 
@@ -152,10 +152,6 @@ class UserRepository(BaseRepository[User]):
         if not found and await self.count(criterion):
             raise FAILURE.with_context("user.id of this account is NULL", hint=NO_ID_HINT)
         return found
-
-    async def _folded(self, text: str) -> ColumnElement[str]:
-        """Return the case-folded address, for comparison with *text*."""
-        return await folded_column(self.session, EMAIL, text)
 
     async def states(self) -> list[AccountState]:
         """Return address and flags of all accounts.

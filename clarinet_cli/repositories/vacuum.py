@@ -61,7 +61,9 @@ async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: f
         "VACUUM",
     ]
     try:
-        await _execute_each(driver, statements)
+        for statement in statements:
+            cursor = await driver.execute(statement)
+            await cursor.close()
         (busy, *_), *_ = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.DatabaseError as error:
         raise DBAPIError("VACUUM", None, error, hide_parameters=True) from error
@@ -69,12 +71,6 @@ async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: f
         await driver.interrupt()
         raise
     return not busy
-
-
-async def _execute_each(driver: Any, statements: Sequence[str]) -> None:
-    for statement in statements:
-        cursor = await driver.execute(statement)
-        await cursor.close()
 
 
 async def postgresql_tables(connection: AsyncConnection) -> dict[str, int]:

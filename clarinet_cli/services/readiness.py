@@ -17,7 +17,7 @@ from clarinet_cli.exceptions import (
     UnreachableError,
 )
 from clarinet_cli.repositories.server import ServerRepository
-from clarinet_cli.results import DatabaseStatus, MigrationStatus, WaitReport
+from clarinet_cli.results import DatabaseStatus, WaitReport
 from clarinet_cli.services.schema import (
     FOREIGN,
     current_heads,
@@ -52,6 +52,7 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
         current = await connection.run_sync(current_heads)
     url = database_url(settings)
     migrations = revision_status(find_environment(settings.project_dir), current)
+    manager = FOREIGN if migrations.unknown else migrations.environment
     return DatabaseStatus(
         backend=url.get_backend_name(),
         server_version=version,
@@ -59,16 +60,9 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
         size_bytes=size,
         revision=", ".join(migrations.current) or None,
         head=(", ".join(migrations.heads) or None) if own else None,
-        managed_by=_manager(migrations, own=own),
+        managed_by=manager if own else APPLICATION,
         tables=rows,
     )
-
-
-def _manager(migrations: MigrationStatus, *, own: bool) -> str:
-    """Return whose migrations change the schema."""
-    if not own:
-        return APPLICATION
-    return FOREIGN if migrations.unknown else migrations.environment
 
 
 async def wait_until_ready(

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn, Optional
 
-from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import BUSY_TIMEOUT_SECONDS
@@ -67,7 +66,11 @@ async def shell_command(
         version = await ServerRepository(session).version()
         encrypted = await is_encrypted(session)
     program = shutil.which(PSQL) or str((await find_program(PSQL, version)).path)
-    variables = _psql_variables(url, encrypted=encrypted, read_only=read_only)
+    variables = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
+    variables |= connection_environment(url, encrypted=encrypted)
+    del variables["PGCLIENTENCODING"]  # that of the terminal
+    if read_only:
+        variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {READ_ONLY}".strip()
     options = [] if statement is None else ["--no-psqlrc", "--command", statement]
     phrase = url.query.get("sslpassword")
     return ShellCommand([program, *options], variables, None if phrase is None else str(phrase))
@@ -120,13 +123,3 @@ def _sqlite_shell(file: Path, statement: Optional[str], *, read_only: bool) -> S
         reason = "" if not read_only else ", and that of Python has no --read-only"
         raise FAILURE.with_context(f"{SQLITE} is not installed{reason}", hint=SQLITE_PACKAGES)
     return ShellCommand([sys.executable, "-m", "sqlite3", str(file), *statements], variables)
-
-
-def _psql_variables(url: URL, *, encrypted: bool, read_only: bool) -> dict[str, str]:
-    """Return the caller's environment with all that psql needs to connect as this tool does."""
-    connection = connection_environment(url, encrypted=encrypted)
-    del connection["PGCLIENTENCODING"]  # that of the terminal
-    if read_only:
-        connection["PGOPTIONS"] = f"{connection.get('PGOPTIONS', '')} {READ_ONLY}".strip()
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
-    return {**kept, **connection}

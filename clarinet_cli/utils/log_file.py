@@ -52,7 +52,13 @@ class LogFile:
         try:
             self._sink.write(message)
         except OSError as error:
-            self._retry_plain(message, error)
+            if self._plain is None:  # reported already; the record stays in the buffer
+                return
+            warn_about_log_file(self._path, error)
+            self.stop()
+            self._sink, self._plain = self._plain(), None
+            with suppress(OSError):
+                self._sink.write(message)
 
     def stop(self) -> None:
         """Close the file; records that cannot be written are lost."""
@@ -60,15 +66,6 @@ class LogFile:
             self._sink.stop()
         except OSError:
             _discard(getattr(self._sink, "_file", None))
-
-    def _retry_plain(self, message: str, error: OSError) -> None:
-        if self._plain is None:  # reported already; the record stays in the buffer
-            return
-        warn_about_log_file(self._path, error)
-        self.stop()
-        self._sink, self._plain = self._plain(), None
-        with suppress(OSError):
-            self._sink.write(message)
 
 
 def _discard(file: Optional[IO[str]]) -> None:

@@ -177,11 +177,22 @@ async def delete(
 
     Example: clarinet admin delete ada@example.org --dry-run
     """
+    from clarinet_cli.database.url import database_url, display_url
     from clarinet_cli.services.accounts import changes
+    from clarinet_cli.services.unit_of_work import Access, unit_of_work
 
-    if not (dry_run or yes):
-        user = await _confirm_deletion(runtime, user, soft=soft)
     operation = partial(changes.delete, soft=soft)
+    if not (dry_run or yes):
+        # What would be refused is refused before the prompt.
+        async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
+            plan = await changes.change_account(work, user, operation)
+        cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
+        confirm(
+            runtime,
+            f"Delete {plan.email} ({plan.id}) from {display_url(database_url(runtime.settings))} "
+            f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{cascaded})?",
+        )
+        user = str(plan.id)  # so that no other account is deleted
     await _change(runtime, user, operation, output, dry_run=dry_run, settle=settle)
 
 
@@ -252,23 +263,3 @@ async def _change(
         await report_change(
             runtime, database, change, output, logins, changed=not dry_run, outcome=outcome
         )
-
-
-async def _confirm_deletion(runtime: Runtime, user: str, *, soft: bool) -> str:
-    """Prompt before an account is deleted; return its id, so that no other account is deleted.
-
-    A deletion that would be refused is refused before the prompt.
-    """
-    from clarinet_cli.database.url import database_url, display_url
-    from clarinet_cli.services.accounts import changes
-    from clarinet_cli.services.unit_of_work import Access, unit_of_work
-
-    async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
-        plan = await changes.change_account(work, user, partial(changes.delete, soft=soft))
-    cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
-    confirm(
-        runtime,
-        f"Delete {plan.email} ({plan.id}) from {display_url(database_url(runtime.settings))} "
-        f"(roles: {len(plan.roles)}, sessions: {plan.sessions_revoked}{cascaded})?",
-    )
-    return str(plan.id)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.mapping import Lifetime, SessionStrategy
     from clarinet_cli.results import DatabaseStatus
-    from clarinet_cli.services.inspection import Proposal
     from clarinet_cli.services.unit_of_work import Database
 
 STRATEGIES = ("database", "jwt", "redis")
@@ -115,7 +114,13 @@ async def inspect(
     settings = runtime.settings
     proposal = await run_operation(settings, inspect_database, check_tables=False)
     if interactive(runtime) and proposal.values:
-        proposal = _prompt_for_session_settings(runtime, proposal)
+        if proposal.lacks_strategy:
+            answer = prompt(
+                runtime, "Where does the application keep its sessions?", choices=STRATEGIES
+            )
+            proposal = proposal.with_answers(cast("SessionStrategy", answer))
+        if proposal.lacks_lifetime:
+            proposal = proposal.with_answers(None, _prompt_for_lifetime(runtime))
     result = write_proposal(settings, proposal, force=force) if write else describe(proposal)
     if output in TABLE_FORMATS:
         render(runtime, replace(result, settings=None), output, changed=write)
@@ -123,18 +128,6 @@ async def inspect(
             runtime.writer.write([f"\n{result.settings}\n"], utf8=False)
     else:
         render(runtime, result, output, changed=write)
-
-
-def _prompt_for_session_settings(runtime: Runtime, proposal: "Proposal") -> "Proposal":
-    """Prompt for the settings that are not in the catalogue."""
-    if proposal.lacks_strategy:
-        answer = prompt(
-            runtime, "Where does the application keep its sessions?", choices=STRATEGIES
-        )
-        proposal = proposal.with_answers(cast("SessionStrategy", answer))
-    if proposal.lacks_lifetime:
-        proposal = proposal.with_answers(None, _prompt_for_lifetime(runtime))
-    return proposal
 
 
 def _prompt_for_lifetime(runtime: Runtime) -> "Lifetime":

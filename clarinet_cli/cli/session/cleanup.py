@@ -125,6 +125,7 @@ async def cleanup(
         CleanupDisconnectedError,
         CleanupOutOfSpaceError,
         CleanupPlan,
+        clean_up,
     )
 
     metrics = CleanupMetrics(metrics_file)
@@ -151,8 +152,12 @@ async def cleanup(
         await _serve(runtime, plan, every, output, metrics)
         return None
     try:
-        with metrics.of_failure():
-            report = await _clean_up_once(runtime, plan)
+        with (
+            metrics.of_failure(),
+            progress(runtime, "cleaning up") as update,
+            runtime.stop_on_signal() as stop,
+        ):
+            report = await clean_up(settings, plan, stop=stop, progress=update)
     except (CleanupDisconnectedError, CleanupOutOfSpaceError) as error:
         _show(runtime, error.report, output, dry_run=dry_run)
         raise
@@ -165,13 +170,6 @@ async def cleanup(
     _show(runtime, report, output, dry_run=dry_run)
     metrics.write(None if failed else report)
     return ExitCode.CHECK_FAILED if failed else None
-
-
-async def _clean_up_once(runtime: Runtime, plan: "CleanupPlan") -> "CleanupReport":
-    from clarinet_cli.services.session_cleanup import clean_up
-
-    with progress(runtime, "cleaning up") as update, runtime.stop_on_signal() as stop:
-        return await clean_up(runtime.settings, plan, stop=stop, progress=update)
 
 
 def _show(

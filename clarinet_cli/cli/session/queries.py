@@ -107,9 +107,12 @@ def _list_view(
         from rich.console import Group
         from rich.text import Text
 
+        def identity(row: "SessionRow") -> Hashable:
+            return row.id, row.user_id, row.created_at
+
         most = limit.shown
         shown, earlier = result[:most], (result if before is None else before)[:most]
-        compared = list(compare_rows(earlier, shown, _identity, limit=most))
+        compared = list(compare_rows(earlier, shown, identity, limit=most))
         if not compared:
             return Text(presentation.empty)
         rows = [as_fields(row) for row, _ in compared]
@@ -123,10 +126,6 @@ def _list_view(
         return Group(*notes, Text(), rich_rows(rows, columns, canvas.width, marks, kept))
 
     return LiveView(read, draw, presentation.selected, limit.shown)
-
-
-def _identity(row: "SessionRow") -> Hashable:
-    return row.id, row.user_id, row.created_at
 
 
 async def list_user(

@@ -29,7 +29,7 @@ from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.types import ANY_SESSION, UNCHANGED, SessionFilter
 
 if TYPE_CHECKING:
-    from clarinet_cli.results import RevokeAllReport, SessionChange
+    from clarinet_cli.results import SessionChange
 
 REVOKED = "revoked"
 
@@ -191,7 +191,10 @@ async def revoke_all(
         if not dry_run:
             if not yes:
                 await database.disconnect()
-                _confirm_revoke_all(runtime, report)
+                if report.result != UNCHANGED:
+                    kept = f" and keep {report.sessions_kept}" if report.sessions_kept else ""
+                    count = pluralize(report.sessions_revoked, "session")
+                    confirm(runtime, f"Revoke {count}{kept} in {_target(runtime)}?")
             with progress(runtime, "revoking sessions") as update, runtime.stop_on_signal() as stop:
                 report = await operation.revoke_all(
                     database,
@@ -203,15 +206,6 @@ async def revoke_all(
     render(runtime, report, output, changed=not dry_run)
     if report.result == REVOKED:
         runtime.note_stale_cache()
-
-
-def _confirm_revoke_all(runtime: Runtime, planned: "RevokeAllReport") -> None:
-    """Prompt with the target and the number of sessions, unless there is nothing to do."""
-    if planned.result == UNCHANGED:
-        return
-    kept = f" and keep {planned.sessions_kept}" if planned.sessions_kept else ""
-    count = pluralize(planned.sessions_revoked, "session")
-    confirm(runtime, f"Revoke {count}{kept} in {_target(runtime)}?")
 
 
 def _target(runtime: Runtime) -> str:

@@ -7,8 +7,6 @@ transaction: the server's cache accepts a session that is not revoked until it e
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Optional
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from clarinet_cli.exceptions import CONFLICT
 from clarinet_cli.models import User
 from clarinet_cli.repositories.references import ReferenceRepository
@@ -259,7 +257,14 @@ async def delete(editor: AccountEditor, *, soft: bool = False) -> None:
     if soft:
         await editor.mark_deleted()
         return
-    editor.cascaded = await _count_cascaded(editor.session, editor.user)
+    restricting, editor.cascaded = await ReferenceRepository(editor.session).to_user(editor.user.id)
+    if restricting:
+        email = editor.user.email
+        counts = ", ".join(f"{count} in {place}" for place, count in restricting.items())
+        raise CONFLICT.with_context(
+            f"other rows refer to {email}: {counts}",
+            hint=f"'clarinet admin deactivate {email}' locks the account and keeps them",
+        )
     await editor.delete()
 
 
@@ -301,19 +306,3 @@ async def _make_superuser(
     if password is not None:
         await editor.set_password(password)
     warn_if_no_log_in(editor.user, editor.work.settings)
-
-
-async def _count_cascaded(session: AsyncSession, user: User) -> dict[str, int]:
-    """Return how many rows of other tables are deleted with an account, by ``table.column``.
-
-    Raises:
-        ConflictError: Some refer to it, or to one of its sessions, and do not cascade.
-    """
-    restricting, cascading = await ReferenceRepository(session).to_user(user.id)
-    if restricting:
-        counts = ", ".join(f"{count} in {place}" for place, count in restricting.items())
-        raise CONFLICT.with_context(
-            f"other rows refer to {user.email}: {counts}",
-            hint=f"'clarinet admin deactivate {user.email}' locks the account and keeps them",
-        )
-    return cascading

@@ -85,7 +85,8 @@ def inspect_hash(stored: object, settings: Settings) -> HashInfo:
     """
     if not isinstance(stored, str):
         return UNKNOWN
-    if (cost := _bcrypt_cost(stored)) is not None:
+    match = BCRYPT.fullmatch(stored)
+    if match and 4 <= (cost := int(match[1])) <= 31:  # the library reads no others
         return HashInfo("bcrypt", current=False, parameters={"cost": cost})
     found = _argon2_parameters(stored)
     if found is None:
@@ -145,13 +146,6 @@ def _argon2_problem(found: HashInfo) -> Optional[str]:
     if passes * lanes > ARGON2_MAX_THREADS:
         return f"argon2's t times p is {passes * lanes}, above {ARGON2_MAX_THREADS}"
     return None
-
-
-def _bcrypt_cost(stored: str) -> Optional[int]:
-    """Return the cost of a bcrypt hash that the library reads, or None."""
-    match = BCRYPT.fullmatch(stored)
-    cost = int(match[1]) if match else 0
-    return cost if 4 <= cost <= 31 else None
 
 
 def _argon2_parameters(stored: str) -> Optional[Parameters]:

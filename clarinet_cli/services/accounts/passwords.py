@@ -214,7 +214,12 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
     known = [*own, *OUR_WORDS]
     found = _hardest_part(text, known)
     if _guesses(found) < least:
-        return _reason(found)
+        parts = [part for part in found["sequence"] if part["pattern"] != "bruteforce"]
+        if not parts:
+            return "too few distinct characters"
+        part = max(parts, key=lambda it: len(it["token"]))
+        is_own = part.get("dictionary_name") == "user_inputs"
+        return REASONS["user_inputs" if is_own else part["pattern"]]
     # A name of the place counts for nothing, whatever stands around it.
     names = sorted((word for word in [*own, NAME] if len(word) >= LONG), key=len, reverse=True)
     rest = re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
@@ -264,13 +269,3 @@ def _zxcvbn_result(text: str, words: list[str]) -> dict[str, Any]:
 
 def _guesses(result: dict[str, Any]) -> float:
     return float(result["guesses"])
-
-
-def _reason(result: dict[str, Any]) -> str:
-    """Return what the longest part of a password is that somebody would guess."""
-    parts = [part for part in result["sequence"] if part["pattern"] != "bruteforce"]
-    if not parts:
-        return "too few distinct characters"
-    part = max(parts, key=lambda it: len(it["token"]))
-    own = part.get("dictionary_name") == "user_inputs"
-    return REASONS["user_inputs" if own else part["pattern"]]

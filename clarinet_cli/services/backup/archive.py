@@ -213,12 +213,12 @@ async def count_rows(program: Program, path: Path) -> tuple["RowCounts", Optiona
 
 def parse_copy_row(line: bytes) -> list[Optional[str]]:
     """Return the values of a row as PostgreSQL's COPY writes it, as text."""
+
+    def unescape(escaped: re.Match[str]) -> str:
+        return CONTROLS.get(escaped[1], escaped[1])
+
     texts = line.decode("utf-8", "replace").split("\t")
-    return [None if text == NULL else ESCAPES.sub(_unescape, text) for text in texts]
-
-
-def _unescape(escaped: re.Match[str]) -> str:
-    return CONTROLS.get(escaped[1], escaped[1])
+    return [None if text == NULL else ESCAPES.sub(unescape, text) for text in texts]
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()
     with file_errors(given):
         target = trusted_path(given.absolute())
         names = {os.path.realpath(path) for path in protected}
-        found = _status(target)
+        found = target.lstat() if os.path.lexists(target) else None
     if os.path.realpath(target) in names:
         raise INVALID.with_context(f"{given} is a file of the database itself")
     if found is not None and not stat.S_ISREG(found.st_mode):
@@ -238,13 +238,6 @@ def _translate(error: OSError, path: Path) -> ClarinetError:
     if isinstance(error, FileNotFoundError):
         return NOT_FOUND.with_context(f"{path}: {error.strerror}")
     return FAILURE.with_context(f"{path}: {os_error_reason(error, path)}")
-
-
-def _status(path: Path) -> Optional[os.stat_result]:
-    try:
-        return path.lstat()
-    except FileNotFoundError:
-        return None
 
 
 def _rename(path: Path, target: Path, *, replace: bool) -> None:

@@ -59,11 +59,12 @@ def backup_target(plan: BackupPlan, url: URL) -> Optional[Path]:
     file = sqlite_file(url)
     if plan.directory is not None:
         require_directory(plan.directory)
-        return _free_name(
-            plan.directory.absolute(),
-            _stem(plan),
-            ".db" if plan.accounts_only or file else ".dump",
-        )
+        start = plan.directory.absolute() / _stem(plan)
+        suffix = ".db" if plan.accounts_only or file else ".dump"
+        moment = datetime.now(UTC)
+        while (path := Path(f"{start}-{moment.strftime(STAMP)}{suffix}")).exists():
+            moment += timedelta(seconds=1)  # to the next second that is free
+        return path
     if plan.file is None or str(plan.file) == STDIO:
         return None
     own = (
@@ -74,14 +75,6 @@ def backup_target(plan: BackupPlan, url: URL) -> Optional[Path]:
 
 def _stem(plan: BackupPlan) -> str:
     return "clarinet-accounts" if plan.accounts_only else "clarinet"
-
-
-def _free_name(directory: Path, stem: str, suffix: str) -> Path:
-    """Return a name of the series with the present second, or with the next that is free."""
-    moment = datetime.now(UTC)
-    while (path := directory / f"{stem}-{moment.strftime(STAMP)}{suffix}").exists():
-        moment += timedelta(seconds=1)
-    return path
 
 
 def remove_older(plan: BackupPlan, target: Path) -> Optional[tuple[str, ...]]:

@@ -133,19 +133,16 @@ def _installed(name: str) -> Iterator[Path]:
 async def _program(path: Path) -> Optional[Program]:
     """Return a program with its version; None when it does not tell one."""
     try:
-        async with asyncio.timeout(VERSION_SECONDS):
-            output = await _read_output(path, "--version")
+        async with (
+            asyncio.timeout(VERSION_SECONDS),
+            start_program(Program((0, 0), path), ["--version"], {}, stdout=PIPE) as process,
+        ):
+            stdout, _ = await process.communicate()
     except (OSError, TimeoutError) as error:
         logger.info(f"{path}: {error}")
         return None
-    match = VERSION.search(output)
+    match = VERSION.search(stdout.decode("utf-8", "replace"))
     return Program((int(match[1]), int(match[2] or 0)), path) if match else None
-
-
-async def _read_output(path: Path, *arguments: str) -> str:
-    async with start_program(Program((0, 0), path), arguments, {}, stdout=PIPE) as process:
-        stdout, _ = await process.communicate()
-    return stdout.decode("utf-8", "replace")
 
 
 def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
@@ -210,12 +207,6 @@ def connection_variables(url: URL, *, encrypted: bool) -> Iterator[dict[str, str
         yield {**variables, "PGSERVICE": SERVICE, "PGSERVICEFILE": file.name}
 
 
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the caller's environment without what it says of PostgreSQL, and with *variables*."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "HOME": MISSING_FILE, "LC_ALL": "C", **variables}
-
-
 @asynccontextmanager
 async def start_program(
     program: Program,
@@ -234,13 +225,14 @@ async def start_program(
         stdin: As ``asyncio.create_subprocess_exec`` takes it.
         stdout: The same.
     """
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
     process = await asyncio.create_subprocess_exec(
         str(program.path),
         *arguments,
         stdin=stdin,
         stdout=stdout,
         stderr=PIPE,
-        env=_environment(variables),
+        env={**kept, "HOME": MISSING_FILE, "LC_ALL": "C", **variables},
         start_new_session=True,  # Ctrl-C at the terminal is for this process to handle
     )
     try:

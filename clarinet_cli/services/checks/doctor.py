@@ -1,7 +1,7 @@
 """``doctor``: independent checks that run side by side, of which none stops another."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Optional
@@ -94,7 +94,16 @@ async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
         settings = load_settings(project)
     except ClarinetError as error:
         logger.debug(f"doctor: {error.message}")
-        return _without_settings(project, checks, error)
+        wanted = {check.name for check in checks}
+        found = [item for item in check_settings(project) if item.check in wanted]
+        left_out = len(wanted - set(SETTINGS_CHECKS))
+        if not any(item.status == "error" for item in found):
+            found.append(Finding(SETTINGS, "error", error.message, error.hint))
+        place = next(place for place, item in enumerate(found) if item.status == "error")
+        if left_out:
+            text = f"{found[place].detail}; {left_out} checks that need the settings were skipped"
+            found[place] = Finding(found[place].check, "error", text, found[place].hint)
+        return found
     async with open_database(settings) as database:
         return await _run_checks(DoctorContext(project, database), checks)
 
@@ -119,9 +128,10 @@ async def _run_checks(context: DoctorContext, checks: Sequence[Check]) -> list[F
         *(_findings(check, context, slots) for check in to_run), return_exceptions=True
     )
     found = dict(zip((check.name for check in to_run), map(_expected, to_run, done), strict=True))
-    if failed is not None:
-        left_out = sum(check.name not in gates for check in asking)
-        gates[failed] = [_with_left_out(item, left_out) for item in gates[failed]]
+    left_out = sum(check.name not in gates for check in asking)
+    if failed is not None and left_out:
+        more = f"; {left_out} checks of the database were skipped"
+        gates[failed] = [replace(item, detail=item.detail + more) for item in gates[failed]]
     wanted = {check.name for check in checks} | {failed}
     found |= {name: items for name, items in gates.items() if name in wanted}
     return [item for check in CHECKS for item in found.get(check.name, ())]
@@ -161,26 +171,3 @@ def _expected(check: Check, done: list[Finding] | BaseException) -> list[Finding
     logger.bind(reported=True).error(f"{check.name}\n{traceback_without_values(done)}")
     text = f"not checked: unexpected {type(done).__name__}"
     return [Finding(check.name, "error", text, "'clarinet -vv doctor' shows the traceback")]
-
-
-def _with_left_out(item: Finding, count: int) -> Finding:
-    if not count:
-        return item
-    text = f"{item.detail}; {count} checks of the database were skipped"
-    return Finding(item.check, item.status, text, item.hint)
-
-
-def _without_settings(
-    project: Path, checks: Iterable[Check], error: ClarinetError
-) -> list[Finding]:
-    """Return what can be said of settings that cannot be used."""
-    wanted = {check.name for check in checks}
-    found = [item for item in check_settings(project) if item.check in wanted]
-    left_out = len(wanted - set(SETTINGS_CHECKS))
-    if not any(item.status == "error" for item in found):
-        found.append(Finding(SETTINGS, "error", error.message, error.hint))
-    place = next(place for place, item in enumerate(found) if item.status == "error")
-    if left_out:
-        text = f"{found[place].detail}; {left_out} checks that need the settings were skipped"
-        found[place] = Finding(found[place].check, "error", text, found[place].hint)
-    return found

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -54,14 +54,14 @@ async def check_secrets(context: DoctorContext) -> list[Problem]:
 
 async def check_file_modes(context: DoctorContext) -> list[Problem]:
     """Find files with secrets or personal data that every user of the machine may open."""
-    return [
-        Problem(
-            "error" if path.stat().st_mode & stat.S_IWOTH else "warning",
-            f"{path} can be {_verb(path)} by everybody: it holds addresses, hashes or tokens",
-            f"chmod o-rwx {quote(str(path))}",
-        )
-        for path in open_files(context)
-    ]
+    problems = []
+    for path in open_files(context):
+        writable = path.stat().st_mode & stat.S_IWOTH
+        verb = "written" if writable else "read"
+        text = f"{path} can be {verb} by everybody: it holds addresses, hashes or tokens"
+        hint = f"chmod o-rwx {quote(str(path))}"
+        problems.append(Problem("error" if writable else "warning", text, hint))
+    return problems
 
 
 def open_files(context: DoctorContext) -> list[Path]:
@@ -70,7 +70,13 @@ def open_files(context: DoctorContext) -> list[Path]:
     Args:
         context: The project.
     """
-    return [path for path in _private_files(context) if path.stat().st_mode & OTHERS]
+    files = [] if context.file is None else [context.file]
+    for directory in sorted({context.project, *(file.parent for file in files)}):
+        for pattern in BACKUPS:
+            files += sorted(directory.glob(pattern))
+    if context.settings.audit_log is not None:
+        files.append(context.settings.project_dir / context.settings.audit_log)
+    return [path for path in files if path.is_file() and path.stat().st_mode & OTHERS]
 
 
 async def check_owners(context: DoctorContext) -> list[Problem]:
@@ -89,24 +95,6 @@ async def check_owners(context: DoctorContext) -> list[Problem]:
         for path in beside
         if path.exists() and path.stat().st_uid != owner
     ]
-
-
-def _private_files(context: DoctorContext) -> Iterator[Path]:
-    settings = context.settings
-    if context.file is not None:
-        yield from (context.file,) if context.file.is_file() else ()
-    directories = {context.project, *([context.file.parent] if context.file else [])}
-    for directory in sorted(directories):
-        for pattern in BACKUPS:
-            yield from sorted(path for path in directory.glob(pattern) if path.is_file())
-    if settings.audit_log is not None:
-        audit_log = settings.project_dir / settings.audit_log
-        yield from (audit_log,) if audit_log.is_file() else ()
-
-
-def _verb(path: Path) -> str:
-    mode = path.stat().st_mode
-    return "written" if mode & stat.S_IWOTH else "read"
 
 
 def close_file(path: Path) -> None:

@@ -33,7 +33,7 @@ class Repair:
 
     check: str
     text: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[object]]
 
 
 async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> list[Repair]:
@@ -56,7 +56,9 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
             for name in await missing_indexes(context)
         ]
     if "roles" in found:
-        repairs.append(Repair("roles", "create missing roles", partial(_add_roles, context)))
+        repairs.append(
+            Repair("roles", "create missing roles", partial(ensure_roles, context.database))
+        )
     if "backlog" in found:
         repairs.append(
             Repair(
@@ -83,10 +85,6 @@ async def _create_index(context: DoctorContext, name: str) -> None:
     async with unit_of_work(context.database, access=Access.WRITE) as work:
         await create_index(work.session, name)
         work.record_change(name, "created")
-
-
-async def _add_roles(context: DoctorContext) -> None:
-    await ensure_roles(context.database)
 
 
 async def _clean(context: DoctorContext) -> None:

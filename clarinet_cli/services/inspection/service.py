@@ -122,7 +122,10 @@ def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) 
     if document.get(KEY) == values:
         return False
     if not force:
-        _require_own(path)
+        if path.exists() and path.stat().st_uid != os.geteuid():
+            raise REFUSED.with_context(
+                f"{path} is another user's: {describe_owner(path)}", hint="--force writes it"
+            )
         if KEY in document:
             raise CONFLICT.with_context(f"{path} has another mapping", hint="--force replaces it")
     document.pop(KEY, None)
@@ -140,29 +143,18 @@ def _table(values: dict[str, Any]) -> Table:
     return table
 
 
-def _require_own(path: Path) -> None:
-    if path.exists() and path.stat().st_uid != os.geteuid():
-        raise REFUSED.with_context(
-            f"{path} is another user's: {describe_owner(path)}", hint="--force writes it"
-        )
-
-
 def _replace(path: Path, text: str) -> None:
     """Write a file as a whole: a reader finds the old text or the new one."""
     new = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(open_file(new, flags, like=path, mode=NEW_MODE), "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            _write_and_sync(file, path, text)
+            file.write(text)
+            file.flush()
+            if path.exists():
+                os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
+            os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
         new.unlink(missing_ok=True)
         raise FAILURE.with_context(f"{path}: {os_error_reason(error, path)}") from error
-
-
-def _write_and_sync(file: Any, path: Path, text: str) -> None:
-    file.write(text)
-    file.flush()
-    if path.exists():
-        os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
-    os.fsync(file.fileno())

@@ -154,7 +154,15 @@ def find_environment(project: Path) -> Environment:
         return _own_environment(own, location, project)
     if own is not None:
         logger.info(f"{location}: not a Clarinet environment, using the packaged one")
-    return _packaged_environment(project)
+    location, config = packaged_location(), Config()
+    _set_location(config, location)
+    return Environment(
+        project=project,
+        location=location,
+        packaged=True,
+        _config=config,
+        version_locations=(location / "versions",),
+    )
 
 
 def foreign_environment(project: Path) -> Optional[Path]:
@@ -183,18 +191,6 @@ def foreign_environment(project: Path) -> Optional[Path]:
         if any(map(is_readable, scripts)) and not has_clarinet_base(location):
             return location
     return None
-
-
-def _packaged_environment(project: Path) -> Environment:
-    location, config = packaged_location(), Config()
-    _set_location(config, location)
-    return Environment(
-        project=project,
-        location=location,
-        packaged=True,
-        _config=config,
-        version_locations=(location / "versions",),
-    )
 
 
 def _own_environment(config: Config, location: Path, project: Path) -> Environment:

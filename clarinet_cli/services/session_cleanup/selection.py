@@ -76,7 +76,16 @@ class Selection:
         await require_server_tables(session)
         difference = 0.0
         if now is None:
-            now, difference = await _reference_time(session, plan)
+            clocks = await compare_clocks(session)
+            difference = clocks.difference
+            if plan.trust_clock:
+                clocks.warn("the database's clock")
+                now = clocks.database
+            else:
+                if not plan.dry_run:
+                    clocks.require_agreement()
+                clocks.warn()
+                now = clocks.earlier
         references = await references_to(session, SESSION_TABLE)
         return cls(plan, expiry_policy(settings, now), references, difference)
 
@@ -161,18 +170,6 @@ class Selection:
 async def choose_counting_strategy(session: AsyncSession) -> PurgeStrategy:
     """Return a strategy whose scan reads all sessions and finds none of them stale."""
     return await choose_purge_strategy(session, false(), by_expiry=False, count_only=True)
-
-
-async def _reference_time(session: AsyncSession, plan: CleanupPlan) -> tuple[datetime, float]:
-    """Return the reference time, and the difference of the clocks."""
-    clocks = await compare_clocks(session)
-    if plan.trust_clock:
-        clocks.warn("the database's clock")
-        return clocks.database, clocks.difference
-    if not plan.dry_run:
-        clocks.require_agreement()
-    clocks.warn()
-    return clocks.earlier, clocks.difference
 
 
 STEP_SECONDS = 0.05
