@@ -1,17 +1,51 @@
-"""Detection of misspelled names.
+"""Comparing texts: without regard to case, and with misspelled names.
 
-Stricter than plain similarity: ``cleanup-all`` is not a misspelling of ``cleanup``, nor
-``database_pool`` of ``database_port``.
+Case is folded independent of the database's locale. Misspellings are stricter than plain
+similarity: ``cleanup-all`` is not a misspelling of ``cleanup``, nor ``database_pool`` of
+``database_port``.
 """
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
+FOLD_FUNCTION = "clarinet_fold"  # the SQL function that each SQLite connection gets
+END_OF_CASED_LETTERS = 0x1F000
+# With the dotted capital I and the Kelvin sign, which fold to ASCII letters.
+ASCII_SOURCES = (*map(chr, range(128)), "\u0130", "\u212a")
+FINAL_SIGMA, SIGMA = "\u03c2", "\u03c3"
+DOTTED_I = "i\u0307"  # the lower case that some libraries give a capital I with a dot
 SEPARATORS = re.compile(r"[-_. ]+")
 MIN_LENGTH = 3  # shorter words have to be equal
 SHORT_LENGTH = 5  # up to this length one edit is allowed, then two
 MIN_ABBREVIATION = 4
+
+
+def fold_case(text: str) -> str:
+    """Return *text* so that spellings that differ only in case are equal.
+
+    The result is ``str.lower`` except for two letters whose lower case depends on their
+    neighbours or on the library: a final sigma becomes a sigma, a dotted capital I becomes
+    an i. The sharp s is kept, as ``lower()`` keeps it on every server.
+    """
+    return text.lower().replace(FINAL_SIGMA, SIGMA).replace(DOTTED_I, "i")
+
+
+def fold_map(text: str) -> dict[str, str]:
+    """Return the letters that fold to a letter of *text*, each with its folded form."""
+    folded = fold_case(text)
+    letters = _fold_map(ASCII_SOURCES if folded.isascii() else _all_letters())
+    return {letter: form for letter, form in letters.items() if form in folded}
+
+
+@cache
+def _all_letters() -> tuple[str, ...]:
+    return tuple(map(chr, range(END_OF_CASED_LETTERS)))
+
+
+@cache
+def _fold_map(letters: tuple[str, ...]) -> dict[str, str]:
+    return {letter: form for letter in letters if (form := fold_case(letter)) != letter}
 
 
 def find_misspellings(name: str, known: Iterable[str]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any, Optional
 from sqlalchemy import BindParameter, Column
 from sqlalchemy.engine import Dialect
 
-from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.mapping import Mapping
 from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
+from clarinet_cli.types import get_capabilities
 
 TEMPORARY = "temp"
 CREATED_AT = "created_at"

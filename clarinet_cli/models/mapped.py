@@ -15,8 +15,8 @@ from sqlalchemy.engine import Dialect
 from clarinet_cli.models.tables import AccessToken, Base, Role, RoleLink, User
 
 if TYPE_CHECKING:
-    from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
+    from clarinet_cli.types import Capabilities
 
 DIALECT_ATTRIBUTE = "clarinet_tables"
 USERS = str(User.__tablename__)

@@ -9,7 +9,6 @@ from sqlalchemy import Select, Subquery, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import AccessToken, RoleLink, User
 from clarinet_cli.models.functions import (
     canonical_id,
@@ -21,6 +20,7 @@ from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.expiry_policy import ExpiryPolicy
 from clarinet_cli.repositories.users import EMAIL, ID, STATE
 from clarinet_cli.results import DeclaredAccount, UserRow
+from clarinet_cli.spelling import fold_case
 from clarinet_cli.types import ANY_USER, SortKey, StateName, UserFilter
 
 FETCH_SIZE = 500

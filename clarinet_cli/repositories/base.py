@@ -23,9 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
-from clarinet_cli.letter_case import DOTTED_I, FOLD_FUNCTION, fold_map
 from clarinet_cli.models.mapped import OWN_TABLES, StoredTables, mapped_tables
 from clarinet_cli.models.tables import Base
+from clarinet_cli.spelling import DOTTED_I, FOLD_FUNCTION, fold_map
 
 ModelT = TypeVar("ModelT", bound=Base)
 ValueT = TypeVar("ValueT")
@@ -101,7 +101,7 @@ def prevented_error(dialect: Dialect, table: str) -> PreventedError:
 async def folded_column(
     session: AsyncSession, column: SQLColumnExpression[Any], text: str
 ) -> ColumnElement[str]:
-    """Return *column* folded like ``letter_case.fold_case``, for the letters of *text*.
+    """Return *column* folded like ``fold_case``, for the letters of *text*.
 
     PostgreSQL's ``lower()`` knows the letters of the database's locale only; with the locale C
     these are the ASCII letters.

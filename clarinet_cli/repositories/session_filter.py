@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from clarinet_cli.exceptions import REFUSED
-from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import in_network, is_readable_timestamp
 from clarinet_cli.models.mapped import SESSIONS, mapped_tables
@@ -17,6 +16,7 @@ from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.expiry_policy import CREATED, LAST_ACCESSED, ExpiryPolicy
 from clarinet_cli.repositories.listing_sqlite import ADDRESS, AGENT
 from clarinet_cli.repositories.sessions import TOKEN, USER_ID, FoundSession, session_key
+from clarinet_cli.spelling import fold_case
 from clarinet_cli.types import SessionFilter
 
 ITS_USER = col(User.id) == USER_ID

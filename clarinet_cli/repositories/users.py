@@ -24,7 +24,6 @@ from sqlalchemy.orm import Mapper, make_transient_to_detached
 from sqlmodel import col
 
 from clarinet_cli.exceptions import FAILURE
-from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User, metadata
 from clarinet_cli.models.functions import (
     canonical_id,
@@ -38,7 +37,7 @@ from clarinet_cli.repositories.base import (
     folded_column,
     prevented_error,
 )
-from clarinet_cli.spelling import edit_distance
+from clarinet_cli.spelling import edit_distance, fold_case
 
 ID = col(User.id)
 EMAIL = col(User.email)

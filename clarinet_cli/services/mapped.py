@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Optional
 
-from clarinet_cli.capabilities import get_capabilities
 from clarinet_cli.database import errors
 from clarinet_cli.database.sqlite import MISSING_HINT
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models.mapped import StoredTables, stored_tables
 from clarinet_cli.settings import Settings
+from clarinet_cli.types import get_capabilities
 from clarinet_cli.utils.logger import logger
 
 WHERE_HINT = "'clarinet config show mapping' shows where the mapping is set"

@@ -20,8 +20,8 @@ from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.sources import find_origin, sources
 
 if TYPE_CHECKING:
-    from clarinet_cli.capabilities import Capabilities
     from clarinet_cli.mapping import Mapping
+    from clarinet_cli.types import Capabilities
 
 ENV_PREFIX = "CLARINET_"
 DEFAULT_EMAIL_DOMAIN = "clarinet.ru"
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     @property
     def capabilities(self) -> "Capabilities":
         """What the tables of the installation can hold, and what this tool may do with them."""
-        from clarinet_cli.capabilities import get_capabilities
+        from clarinet_cli.types import get_capabilities
 
         return get_capabilities(self.table_mapping)
 

@@ -24,8 +24,8 @@ from loguru._file_sink import FileSink
 # Loguru has no public constructor.
 from loguru._logger import Core, Logger
 
+from clarinet_cli.exceptions import traceback_without_values
 from clarinet_cli.filesystem.ownership import make_directory
-from clarinet_cli.tracebacks import traceback_without_values
 from clarinet_cli.utils.log_file import LogFile, open_log_file, warn_about_log_file
 
 if TYPE_CHECKING:

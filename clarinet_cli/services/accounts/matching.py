@@ -6,12 +6,12 @@ from typing import Optional
 from uuid import UUID
 
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
-from clarinet_cli.letter_case import fold_case
 from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
 from clarinet_cli.services.accounts.resolve import as_stored, known_roles_hint, normalise_email
 from clarinet_cli.settings import Settings
+from clarinet_cli.spelling import fold_case
 from clarinet_cli.types import PhaseCallback
 
 SOURCE_HINT = (

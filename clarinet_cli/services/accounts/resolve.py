@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.table_check import require_consistent_id
 from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputError
-from clarinet_cli.letter_case import fold_case
 from clarinet_cli.models import User
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.settings import Settings, username_to_email
+from clarinet_cli.spelling import fold_case
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")

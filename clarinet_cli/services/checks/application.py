@@ -3,13 +3,12 @@
 No repair of them changes the schema, which is the application's.
 """
 
-from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.exceptions import ConfigurationError, RefusedError
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
 from clarinet_cli.utils.logger import logger
 
 INDEX_HINT = "in the application's migrations: {}"

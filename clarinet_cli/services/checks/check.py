@@ -9,7 +9,6 @@ from typing import NamedTuple, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import Database
@@ -18,7 +17,7 @@ from clarinet_cli.results import Finding
 from clarinet_cli.results.checks import FindingStatus
 from clarinet_cli.services.configuration import check_settings
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
 
 
 class Problem(NamedTuple):

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Optional
 
-from clarinet_cli.capabilities import Capabilities
-from clarinet_cli.exceptions import INVALID, ClarinetError
+from clarinet_cli.exceptions import INVALID, ClarinetError, traceback_without_values
 from clarinet_cli.results import CheckRow, Finding
 from clarinet_cli.services.checks import (
     accounts,
@@ -24,8 +23,7 @@ from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.services.mapped import application_hint
 from clarinet_cli.services.unit_of_work import open_database
 from clarinet_cli.settings import load_settings
-from clarinet_cli.tracebacks import traceback_without_values
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
 from clarinet_cli.utils.logger import logger
 
 CHECKS: Final = (

@@ -5,14 +5,13 @@ from operator import attrgetter
 from shlex import quote
 from typing import Final
 
-from clarinet_cli.capabilities import Capabilities
 from clarinet_cli.repositories.health import MAX_COUNTED, MAX_EXAMINED, HealthRepository
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.clocks import compare_clocks
 from clarinet_cli.settings import Settings
 from clarinet_cli.timefmt import iso_text
-from clarinet_cli.types import MEGABYTE, CheckGroup
+from clarinet_cli.types import MEGABYTE, Capabilities, CheckGroup
 
 OVERDUE: Final = timedelta(days=1)  # a clean-up an hour is usual, one a night common
 EXPIRES_AT: Final = "expires_at"

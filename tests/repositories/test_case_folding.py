@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from clarinet_cli.letter_case import fold_case, fold_map
+from clarinet_cli.spelling import fold_case, fold_map
 from tests.cli.scenes import assert_failed
 from tests.operations import find_account
 from tests.postgres import PostgresServer
