@@ -17,7 +17,6 @@ JOBS = {  # of the services: what needs several transactions, or yields rows whi
     "accounts/queries.py",
     "backup/make.py",
     "backup/restore.py",
-    "backup/restore_accounts.py",
     "bootstrap.py",
     "checks/contents.py",
     "checks/doctor.py",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Optional, get_origin
 
 from clarinet_cli.cli import formats
+from clarinet_cli.cli.cells import table_record
 from clarinet_cli.cli.formats import RowChunk
 from clarinet_cli.cli.options import MAX_INTEGER
 from clarinet_cli.cli.parsers import require_known
-from clarinet_cli.cli.records import table_record
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
     WHOLE_TABLE_ROWS,

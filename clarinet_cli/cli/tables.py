@@ -14,15 +14,15 @@ from clarinet_cli.cli.cells import (
     is_numeric,
     relative_time,
 )
-from clarinet_cli.cli.fitting import (
+from clarinet_cli.cli.formats import Fields, column_names, flatten
+from clarinet_cli.cli.text import (
     MAX_WHOLE_ADDRESS,
     Column,
     address_parts,
+    display_width,
     fit_columns,
     wrap_words,
 )
-from clarinet_cli.cli.formats import Fields, column_names, flatten
-from clarinet_cli.cli.text import display_width
 from clarinet_cli.timefmt import machine_now
 
 COLUMN_GAP = "  "

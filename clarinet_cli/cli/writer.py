@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Optional, TextIO
 
-from clarinet_cli.cli.fitting import wrap_message
-from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable
+from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable, wrap_message
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
 

@@ -80,7 +80,7 @@ class UserRepository(BaseRepository[User]):
         """
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is not None:
-            from clarinet_cli.repositories.mapped_users import require_creatable
+            from clarinet_cli.repositories.mapped_accounts import require_creatable
 
             await require_creatable(self.session, tables)
 
@@ -94,7 +94,7 @@ class UserRepository(BaseRepository[User]):
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is None:
             return await super().add(row)
-        from clarinet_cli.repositories.mapped_users import insert_account
+        from clarinet_cli.repositories.mapped_accounts import insert_account
 
         await insert_account(self.session, tables, row)
         make_transient_to_detached(row)
@@ -289,7 +289,7 @@ class UserRepository(BaseRepository[User]):
         """
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is not None:
-            from clarinet_cli.repositories.mapped_users import mark_deleted
+            from clarinet_cli.repositories.mapped_accounts import mark_deleted
 
             await mark_deleted(self.session, tables, user_id)
             if await self.count(ID == user_id):  # a trigger has put it back

@@ -12,19 +12,22 @@ from clarinet_cli.results.accounts import (
     RoleRow,
     UserRow,
 )
-from clarinet_cli.results.checks import CheckRow, Finding, SettingRow, SettingsFile
 from clarinet_cli.results.database import (
     BackupContents,
     BackupReport,
+    CheckRow,
     DatabaseStatus,
     ExitCodeRow,
     FileChange,
+    Finding,
     Inspection,
     MigrationRun,
     MigrationStatus,
     ResetReport,
     RestoreReport,
     RevisionRow,
+    SettingRow,
+    SettingsFile,
     Step,
     VacuumReport,
     WaitReport,

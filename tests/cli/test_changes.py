@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarinet_cli.cli.changes import compare_rows, field_changes
+from clarinet_cli.cli.views import compare_rows, field_changes
 
 
 def compared(before: str, after: str, limit: int | None = None) -> str:

@@ -12,8 +12,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from clarinet_cli.cli.cells import describe_agent
-from clarinet_cli.cli.fitting import Column, fit_columns, wrap_words
 from clarinet_cli.cli.tables import FittedRows
+from clarinet_cli.cli.text import Column, fit_columns, wrap_words
 from tests import oracle
 from tests.cli.scenes import ADA, ADMIN, admin_id, populate
 from tests.cli.shown import INSTANT, UUID

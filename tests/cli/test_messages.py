@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clarinet_cli.cli.fitting import wrap_message
+from clarinet_cli.cli.text import wrap_message
 from tests.cli.terminal import terminal
 from tests.support import Project
 

@@ -18,10 +18,10 @@ from clarinet_cli import timefmt
 from clarinet_cli.exceptions import InvalidInputError
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.results import Finding
-from clarinet_cli.services.checks import application, connection, doctor, space
+from clarinet_cli.services.checks import connection, doctor, schema, space
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.doctor import list_checks, run_checks, selected_checks
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
 from tests.support import Project, replaced_environment
 
 DAY = timedelta(days=1)
@@ -68,7 +68,7 @@ def test_a_ready_project_has_no_finding(project: Project) -> None:
     """Each check has a line, in the order of the groups."""
     found = findings(private(project))
     assert [item for item in found if item.status != "ok"] == []
-    others = {check.name for check in application.CHECKS}
+    others = {check.name for check in schema.CHECKS if not check.applies(Capabilities())}
     expected = [row.check for row in list_checks() if row.check not in others]
     assert [item.check for item in found] == expected
 

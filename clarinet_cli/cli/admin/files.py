@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from clarinet_cli.cli.admin.report import report_changes
-from clarinet_cli.cli.inputs import read_file
 from clarinet_cli.cli.options import SETTLE_TIME, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import PasswordOutput
 from clarinet_cli.cli.progress import progress
+from clarinet_cli.cli.prompts import read_file
 from clarinet_cli.cli.render import Presentation, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.types import STDIO, OutputFormat

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
-from clarinet_cli.cli.changes import field_changes
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import Output, Seconds, Strict, Watch
 from clarinet_cli.cli.parsers import parse_duration
@@ -14,6 +13,7 @@ from clarinet_cli.cli.prompts import interactive, prompt
 from clarinet_cli.cli.render import TABLE_FORMATS, render, render_findings
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_record
+from clarinet_cli.cli.views import field_changes
 from clarinet_cli.types import Readiness
 
 if TYPE_CHECKING:

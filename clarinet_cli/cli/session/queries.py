@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from clarinet_cli.cli.changes import MARKS, compare_rows
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
@@ -30,6 +29,7 @@ from clarinet_cli.cli.render import Presentation, RowLimit, render, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_rows
 from clarinet_cli.cli.text import more_rows_note
+from clarinet_cli.cli.views import MARKS, compare_rows
 from clarinet_cli.types import SessionFilter, StateName
 
 if TYPE_CHECKING:

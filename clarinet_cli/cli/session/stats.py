@@ -124,9 +124,9 @@ def _total_view() -> "LiveView[SessionStats]":
             return await session_stats(work, warn=warn)
 
     def draw(result: "SessionStats", before: "Optional[SessionStats]", canvas: "Canvas") -> Any:
-        from clarinet_cli.cli.changes import field_changes
         from clarinet_cli.cli.charts import stats_chart
         from clarinet_cli.cli.formats import as_fields
+        from clarinet_cli.cli.views import field_changes
 
         changes = None if before is None else field_changes(as_fields(before), as_fields(result))
         return stats_chart(result, canvas, changes)
@@ -174,7 +174,7 @@ def _compare(
     before: "Sequence[SessionGroup]", after: "Sequence[SessionGroup]", top: Optional[int]
 ) -> "tuple[list[SessionGroup], dict[Optional[str], str]]":
     """Return groups and what has changed by key; a group that is gone has no sessions."""
-    from clarinet_cli.cli.changes import CHANGED, GONE, NEW, compare_rows
+    from clarinet_cli.cli.views import CHANGED, GONE, NEW, compare_rows
     from clarinet_cli.results import SessionGroup
 
     totals = {group.key: group.total for group in before}

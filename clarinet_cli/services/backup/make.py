@@ -37,7 +37,7 @@ from clarinet_cli.services.backup.postgresql import (
     start_program,
 )
 from clarinet_cli.services.backup.sqlite import Snapshot, copy_database
-from clarinet_cli.services.backup.sqlite_checks import verify_copy
+from clarinet_cli.services.backup.verify import verify_copy
 from clarinet_cli.services.mapped import require_accounts_copy, stored_tables_of
 from clarinet_cli.services.schema import current_heads
 from clarinet_cli.settings import Settings

@@ -1,7 +1,7 @@
 """Restoring a backup: checked first, with a copy of what was there, as one commit."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -10,16 +10,20 @@ from pathlib import Path
 from time import monotonic
 from typing import Optional
 
-from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread
+from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread, open_sqlite
 from clarinet_cli.database.url import database_url, sqlite_file
-from clarinet_cli.exceptions import ClarinetError
+from clarinet_cli.exceptions import FAILURE, ClarinetError
+from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.repositories import account_copy
+from clarinet_cli.repositories.account_copy import AccountTables, Row
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
+from clarinet_cli.services.backup.archive import parse_copy_row, read_rows
 from clarinet_cli.services.backup.files import new_file
 from clarinet_cli.services.backup.make import back_up, snapshot_session, stored_revision
 from clarinet_cli.services.backup.plan import STAMP, BackupPlan
-from clarinet_cli.services.backup.restore_accounts import RESTORED, restore_accounts
 from clarinet_cli.services.backup.restore_plan import PreparedRestore, RestorePlan
 from clarinet_cli.services.backup.restore_postgresql import restore_archive
 from clarinet_cli.services.backup.sqlite import (
@@ -29,16 +33,22 @@ from clarinet_cli.services.backup.sqlite import (
     restore_database,
     with_page_size,
 )
-from clarinet_cli.services.backup.sqlite_checks import check_live
-from clarinet_cli.services.backup.verify import file_size
+from clarinet_cli.services.backup.verify import Backup, check_live, file_size
 from clarinet_cli.services.bootstrap import ensure_database
 from clarinet_cli.services.locks import Job, job_lock
 from clarinet_cli.services.mapped import stored_tables_of
-from clarinet_cli.services.unit_of_work import require_fitting_tables
+from clarinet_cli.services.unit_of_work import (
+    Access,
+    open_database,
+    require_fitting_tables,
+    unit_of_work,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
+
+RESTORED = "restored"
 
 
 async def restore(
@@ -196,3 +206,69 @@ async def _check(settings: Settings, lock_timeout: float) -> tuple[dict[str, int
             return await ServerRepository(session).row_counts(), await stored_revision(session)
     tables = stored_tables_of(settings)
     return await in_thread(partial(check_live, file, lock_timeout=lock_timeout, tables=tables))
+
+
+async def restore_accounts(
+    settings: Settings,
+    backup: Backup,
+    report: RestoreReport,
+    *,
+    revoke_sessions: bool,
+    lock_timeout: float,
+) -> None:
+    """Make the four Clarinet tables those of a backup, in one transaction.
+
+    Args:
+        settings: Which database.
+        backup: A backup of any kind, verified.
+        report: What is recorded.
+        revoke_sessions: Leave the sessions out.
+        lock_timeout: Seconds to wait for a lock.
+
+    Raises:
+        ClarinetError: A value has a form that the server does not use, or the driver's
+            error; nothing was changed.
+    """
+    async with (
+        open_database(settings, busy_timeout=lock_timeout, writes=True) as database,
+        unit_of_work(database, access=Access.WRITE) as work,
+    ):
+        tables = AccountTables(work.session)
+        await ServerRepository(work.session).lock_accounts()
+        await tables.clear_links()
+        # In an archive tables come in any order, and accounts have to be there first.
+        held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
+        try:
+            async for table, rows in _read_backup_rows(backup):
+                if table != SESSIONS or not revoke_sessions:
+                    held[table] += rows
+        except (ValueError, KeyError) as error:
+            raise FAILURE.with_context(
+                f"{backup.path}: a value is not in a form that the server uses",
+                hint="nothing was changed",
+            ) from error
+        await tables.replace("user", held["user"])
+        await tables.replace("userrole", held["userrole"])
+        for table in ("userroleslink", SESSIONS):
+            await tables.add(table, held[table])
+        work.record_change(
+            None, RESTORED, file=report.file, rows=report.rows, revoked=report.sessions_revoked
+        )
+
+
+async def _read_backup_rows(backup: Backup) -> AsyncIterator[tuple[str, Sequence[Row]]]:
+    """Yield the rows of the Clarinet tables in a backup of any kind."""
+    if backup.reader is not None:
+        only = {*TABLE_NAMES, *(name for _, name in backup.session_parts)}
+        async for schema, name, columns, lines in read_rows(backup.reader, backup.path, only=only):
+            table = SESSIONS if (schema, name) in backup.session_parts else name
+            if table in TABLE_NAMES:
+                values = [
+                    account_copy.typed_row(table, columns, parse_copy_row(line)) for line in lines
+                ]
+                yield table, values
+        return
+    with open_sqlite(backup.path, IMMUTABLE) as connection:
+        for table in TABLE_NAMES:
+            for batch in account_copy.stored_rows(connection, table):
+                yield table, batch

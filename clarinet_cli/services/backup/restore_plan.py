@@ -14,13 +14,13 @@ from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport
 from clarinet_cli.services.backup.make import snapshot_session, stored_revision
-from clarinet_cli.services.backup.sqlite_checks import read_live
 from clarinet_cli.services.backup.verify import (
     Backup,
     Kind,
     file_id,
     file_size,
     read_backup,
+    read_live,
     require_restorable,
 )
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS

@@ -1,5 +1,6 @@
 """What a backup file holds, whether it is sound, and whether it can be restored here."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -7,7 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from clarinet_cli.database.sqlite_files import IMMUTABLE, in_thread, open_sqlite
+from clarinet_cli.database.sqlite import prepare_sqlite_file
+from clarinet_cli.database.sqlite_files import (
+    IMMUTABLE,
+    READ_WRITE,
+    begin_reading,
+    in_thread,
+    open_sqlite,
+)
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
 from clarinet_cli.models import VERSION_TABLE
@@ -17,7 +25,6 @@ from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import Contents, TableKey, count_rows, read_contents
 from clarinet_cli.services.backup.files import file_errors
 from clarinet_cli.services.backup.postgresql import RESTORE, Program, find_program
-from clarinet_cli.services.backup.sqlite_checks import verify_copy
 from clarinet_cli.services.mapped import require_accounts_copy, stored_tables_of
 from clarinet_cli.services.schema.environments import find_environment
 from clarinet_cli.settings import Settings
@@ -26,6 +33,7 @@ ANY_VERSION = "0"
 SQLITE_MAGIC, ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
 APPLICATION_ID_BYTES = slice(68, 72)  # https://sqlite.org/fileformat2.html#the_database_header
 HEADER_BYTES = 100
+MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 
 
 class Kind(StrEnum):
@@ -198,3 +206,96 @@ async def _read_archive(path: Path, tables: StoredTables) -> Backup:
     )
     parts = counts.parts(tables, SESSIONS) if tables.sessions else ()
     return Backup(path, Kind.POSTGRESQL, contents, archive, reader, frozenset(parts))
+
+
+def verify_copy(
+    path: Path,
+    rows: Optional[dict[str, int]] = None,
+    *,
+    quick: bool = False,
+    about: Optional[Path] = None,
+    tables: StoredTables = OWN_TABLES,
+) -> int:
+    """Check a SQLite file that nobody writes.
+
+    Args:
+        path: The file.
+        rows: How many rows the Clarinet tables must have.
+        quick: Leave out whether each row is found by each index.
+        about: The database that it is a copy of, for messages.
+        tables: Those whose rows are counted.
+
+    Returns:
+        How many rows refer to rows that do not exist.
+
+    Raises:
+        CheckFailedError: The file is damaged, or has other rows.
+    """
+    with ThreadPoolExecutor(1) as beside:  # half of the work
+        dangling = beside.submit(_dangling_references, path, about)
+        with open_sqlite(path, IMMUTABLE, about) as connection:
+            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
+            problems = sqlite_file_queries.integrity_problems(connection, quick=quick)
+            found = {} if problems else sqlite_file_queries.row_counts(connection, tables)
+    if problems:
+        raise CHECK_FAILED.with_context(
+            f"{about or path} is damaged: {problems[0]}",
+            hint="'clarinet db check' checks the database",
+        )
+    if rows is not None and found != rows:
+        raise CHECK_FAILED.with_context(
+            f"the copy of {about or path} has {found} rows instead of {rows}"
+        )
+    return dangling.result()
+
+
+def _dangling_references(path: Path, about: Optional[Path]) -> int:
+    with open_sqlite(path, IMMUTABLE, about) as connection:
+        return sqlite_file_queries.dangling_references(connection)
+
+
+def read_live(
+    file: Path, *, lock_timeout: float, tables: StoredTables
+) -> tuple[dict[str, int], Optional[str]]:
+    """Return the rows of the Clarinet tables and the revision of a database.
+
+    Args:
+        file: The database, which others may use.
+        lock_timeout: Seconds to wait for locks of others.
+        tables: Those whose rows are counted.
+    """
+    prepare_sqlite_file(file)
+    with open_sqlite(file, READ_WRITE) as connection:
+        begin_reading(connection, lock_timeout)
+        return sqlite_file_queries.row_counts(connection, tables), sqlite_file_queries.revision(
+            connection
+        )
+
+
+def check_live(
+    file: Path, *, lock_timeout: float, tables: StoredTables
+) -> tuple[dict[str, int], Optional[str]]:
+    """Check a database, and return the rows of the Clarinet tables and the revision.
+
+    With a rollback journal writers wait for it: only the structure is checked there.
+
+    Args:
+        file: The database, which others may use.
+        lock_timeout: Seconds to wait for locks of others.
+        tables: Those whose rows are counted.
+
+    Raises:
+        CheckFailedError: It is damaged.
+    """
+    with open_sqlite(file, READ_WRITE) as connection:
+        begin_reading(connection, lock_timeout)
+        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        rows = sqlite_file_queries.row_counts(connection, tables)
+        revision = sqlite_file_queries.revision(connection)
+        problems = sqlite_file_queries.integrity_problems(connection, quick=not wal)
+    if problems:
+        raise CHECK_FAILED.with_context(
+            f"{file} is damaged after the restore: {problems[0]}",
+            hint="restore the safety copy, or another backup",
+        )
+    return rows, revision

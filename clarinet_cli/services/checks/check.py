@@ -14,7 +14,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import Database
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.results import Finding
-from clarinet_cli.results.checks import FindingStatus
+from clarinet_cli.results.database import FindingStatus
 from clarinet_cli.services.configuration import check_settings
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import Capabilities, CheckGroup

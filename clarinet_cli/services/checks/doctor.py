@@ -10,7 +10,6 @@ from clarinet_cli.exceptions import INVALID, ClarinetError, traceback_without_va
 from clarinet_cli.results import CheckRow, Finding
 from clarinet_cli.services.checks import (
     accounts,
-    application,
     connection,
     files,
     schema,
@@ -18,8 +17,8 @@ from clarinet_cli.services.checks import (
     space,
 )
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
+from clarinet_cli.services.configuration import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.services.configuration import check_settings
-from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.services.mapped import application_hint
 from clarinet_cli.services.unit_of_work import open_database
 from clarinet_cli.settings import load_settings
@@ -30,12 +29,11 @@ CHECKS: Final = (
     *files.CHECKS,
     *connection.CHECKS,
     *schema.CHECKS,
-    *application.CHECKS,
     *accounts.CHECKS,
     *sessions.CHECKS,
     *space.CHECKS,
 )
-GATES: Final = (connection.REACHABLE, application.MAPPING)  # what the others rely on
+GATES: Final = (connection.REACHABLE, schema.MAPPING)  # what the others rely on
 CHECK_SECONDS: Final = 10.0
 MAX_CONCURRENT: Final = 5  # a server that is short of connections is no patient for fifteen more
 SETTINGS = "values"

@@ -11,7 +11,7 @@ from clarinet_cli.database.sqlite import SIDE_SUFFIXES
 from clarinet_cli.database.url import database_url
 from clarinet_cli.filesystem.ownership import describe_owner, repair_commands
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.services.configuration.checks import CHECKS as SETTINGS_CHECKS
+from clarinet_cli.services.configuration import CHECKS as SETTINGS_CHECKS
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import CheckGroup
 

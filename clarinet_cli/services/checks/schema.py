@@ -1,16 +1,24 @@
-"""Checks of the schema: its revision, and how it differs from the models."""
+"""Checks of the tables: the revision and differences of the schema, or how the mapping fits.
+
+No repair changes the schema of an application.
+"""
 
 import re
 from operator import attrgetter
 from typing import Final
 
+from clarinet_cli.database.table_check import require_server_tables
+from clarinet_cli.exceptions import ConfigurationError, RefusedError
 from clarinet_cli.models import TABLE_NAMES
+from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
+from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import Finding
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.schema import check_migrations, migration_status, status_advice
-from clarinet_cli.types import CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
+from clarinet_cli.utils.logger import logger
 
 MISSING_INDEX: Final = re.compile(r"missing index (\w+) on (\w+)")
 FIX_HINT = "clarinet doctor --fix"
@@ -21,6 +29,7 @@ COSTS: Final = {
     "ix_access_token_user_id": "each log-in, and each revoke, reads all sessions",
     "ix_access_token_token": "little, as the primary key serves the same look-ups",
 }
+INDEX_HINT = "in the application's migrations: {}"
 
 
 async def check_revision(context: DoctorContext) -> list[Problem]:
@@ -96,11 +105,83 @@ async def _model_errors(context: DoctorContext) -> list[Finding]:
     return [item for item in found if item.check == "models" and item.status == "error"]
 
 
+async def check_mapping(context: DoctorContext) -> list[Problem]:
+    """Find that the mapping does not fit the tables, or that no account can be created."""
+    async with context.session() as session:
+        try:
+            await require_server_tables(session)
+        except ConfigurationError as error:
+            logger.debug(error.message)
+            return [Problem("error", error.message, error.hint)]
+        try:
+            await UserRepository(session).require_creatable()
+        except RefusedError as error:
+            logger.debug(error.message)
+            text = f"no account can be created: {error.message}"
+            return [Problem("warning", text, error.hint)]
+    return []
+
+
+async def check_application_indexes(context: DoctorContext) -> list[Problem]:
+    """Find columns of the sessions that queries read whole tables for."""
+    async with context.session() as session:
+        missing = await HealthRepository(session).unindexed_columns()
+    costs = {
+        "user_id": "each revoke, and deleting an account, reads all sessions",
+        "created_at": "each clean-up reads all sessions",
+        "expires_at": "each clean-up reads all sessions",
+    }
+    return [
+        Problem(
+            "warning",
+            f"no index on {column}: {costs[key]}",
+            INDEX_HINT.format(statement),
+        )
+        for key, column, statement in missing
+    ]
+
+
+async def check_unique_addresses(context: DoctorContext) -> list[Problem]:
+    """Find that nothing prevents two accounts with the same address."""
+    async with context.session() as session:
+        column = await HealthRepository(session).address_without_constraint()
+    if column is None:
+        return []
+    text = f"{column} is not unique: with two accounts of one address neither can log in by it"
+    return [Problem("warning", text, INDEX_HINT.format(f"a unique index on {column}"))]
+
+
+def _is_application(capabilities: Capabilities) -> bool:
+    return not capabilities.own_schema
+
+
 GROUP = CheckGroup.SCHEMA
 OWN = attrgetter("own_schema")
+MAPPING = Check(
+    "mapping",
+    GROUP,
+    "the mapping fits the tables of the application",
+    check_mapping,
+    applies=_is_application,
+)
 CHECKS = (
     Check("revision", GROUP, "the schema is at the newest revision", check_revision, applies=OWN),
     Check("drift", GROUP, "tables and columns match the models", check_drift, applies=OWN),
     Check("indexes", GROUP, "no index is missing", check_indexes, applies=OWN),
     Check("other-tables", GROUP, "no table is of another program", check_other_tables, applies=OWN),
+    MAPPING,
+    Check(
+        "application-indexes",
+        GROUP,
+        "the sessions of the application have the usual indexes",
+        check_application_indexes,
+        applies=lambda capabilities: not capabilities.own_schema and capabilities.sessions,
+    ),
+    Check(
+        "unique-addresses",
+        CheckGroup.ACCOUNTS,
+        "addresses in the tables of the application are unique",
+        check_unique_addresses,
+        applies=_is_application,
+    ),
 )

@@ -18,7 +18,7 @@ from clarinet_cli.models.mapped import StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import copy_database
-from clarinet_cli.services.backup.sqlite_checks import MAPPED_BYTES
+from clarinet_cli.services.backup.verify import MAPPED_BYTES
 from clarinet_cli.services.checks.rows import join_ids, pluralize
 from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings

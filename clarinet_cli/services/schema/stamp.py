@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from alembic import command
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, inspect
 
 from clarinet_cli.database.engine import Access, scratch_connection
@@ -13,7 +12,12 @@ from clarinet_cli.models import VERSION_TABLE
 from clarinet_cli.results import MigrationRun
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
-from clarinet_cli.services.schema.commands import migration_connection
+from clarinet_cli.services.schema.commands import (
+    BASE,
+    first_names,
+    migration_connection,
+    write_revisions,
+)
 from clarinet_cli.services.schema.comparison import EXTRA, differences
 from clarinet_cli.services.schema.environments import Environment, find_environment
 from clarinet_cli.services.schema.state import (
@@ -27,9 +31,6 @@ from clarinet_cli.services.schema.state import (
     with_connection,
 )
 from clarinet_cli.settings import Settings
-
-BASE = "base"
-MAX_NAMED = 5
 
 
 async def stamp(
@@ -76,22 +77,6 @@ async def stamp(
     return MigrationRun(result, joined(before), joined(after), after)
 
 
-def write_revisions(
-    connection: Connection, environment: Environment, revisions: tuple[str, ...]
-) -> None:
-    """Record the revisions of the schema in place of those that are recorded.
-
-    Args:
-        connection: The connection of the migration.
-        environment: The environment that has the revisions.
-        revisions: Their names; none for the base.
-    """
-    context = MigrationContext.configure(connection)
-    for revision in (BASE, *revisions):
-        with alembic_errors(revision):
-            context.stamp(environment.scripts, revision)
-
-
 @dataclass(frozen=True, slots=True)
 class _Requirement:
     """Requires that the Clarinet tables match some revisions."""
@@ -108,10 +93,9 @@ class _Requirement:
         found = self._differences(connection)
         if not found:
             return
-        named = ", ".join(found[:MAX_NAMED])
-        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        revisions = joined(self.revisions) or BASE
         raise REFUSED.with_context(
-            f"the tables do not match revision {joined(self.revisions) or BASE}: {named}{more}",
+            f"the tables do not match revision {revisions}: {first_names(found)}",
             hint="'clarinet migrate upgrade' changes the tables; --force stamps anyway",
         )
 
