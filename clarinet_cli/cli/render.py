@@ -28,8 +28,6 @@ from clarinet_cli.types import OutputFormat, SortKey
 if TYPE_CHECKING:
     from clarinet_cli.results import Finding
 
-FINDING_COLUMNS = ("check", "status", "detail")
-DIRECTIONS = ("asc", "desc")
 CHUNK_ROWS = 2000
 TABLE_FORMATS = (None, OutputFormat.TABLE, OutputFormat.WIDE)
 
@@ -85,7 +83,7 @@ class Presentation:
         if self.order is None:
             return None
         name, _, direction = self.order.partition(":")
-        require_known("--sort", [direction or "asc"], DIRECTIONS, "direction")
+        require_known("--sort", [direction or "asc"], ("asc", "desc"), "direction")
         return SortKey(name.strip(), descending=direction == "desc")
 
     def sorted(self, rows: Sequence[Any]) -> Sequence[Any]:
@@ -251,7 +249,9 @@ def render_findings(
     from clarinet_cli.results import Finding
 
     hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
-    render_list(runtime, findings, output, Presentation(Finding, columns=FINDING_COLUMNS))
+    render_list(
+        runtime, findings, output, Presentation(Finding, columns=("check", "status", "detail"))
+    )
     if hints and shows_table(runtime, output):
         # Outside of the table, where lines are not wrapped: a command can be copied.
         longest = max(len(check) for check, _ in hints)

@@ -27,7 +27,6 @@ from clarinet_cli.utils.logger import logger
 ResultT = TypeVar("ResultT")
 JSON_FORMATS = ("json", "jsonl")
 DUMB_TERMINALS = ("dumb", "unknown")
-MINUTE_SECONDS = 60
 QUIT_KEYS = b"qQ"
 
 
@@ -134,7 +133,7 @@ async def _show_frames(runtime: Runtime, view: LiveView[Any], interval: float) -
         canvas = screen.canvas
         if error is None:
             read_at = canvas.now
-        every = f"{interval:g} s" if interval < MINUTE_SECONDS else format_duration(interval)
+        every = f"{interval:g} s" if interval < 60 else format_duration(interval)
         when = f"{iso_text(read_at)[:19]}Z, every {every}"
         lines = [Text(f"{when}; q to quit" if screen.reads_keys else when)]
         if error is not None:

@@ -11,7 +11,6 @@ from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, 
 from clarinet_cli.types import get_capabilities
 
 TEMPORARY = "temp"
-CREATED_AT = "created_at"
 COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 
 
@@ -69,7 +68,7 @@ def _comparing_class(base: Any, tables: MappedTables) -> Any:
             if sign is None or not self._is_mapped(binary.left.table):
                 return str(super().visit_binary(binary, *args, **options))
             qualified = options.get("include_table", True)
-            created = tables.column(SESSIONS, CREATED_AT, qualified=qualified)
+            created = tables.column(SESSIONS, "created_at", qualified=qualified)
             timestamp = self.process(binary.right, **options)
             return f"{created} {sign} {tables.latest_creation(timestamp)}"
 

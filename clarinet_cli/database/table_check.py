@@ -19,7 +19,6 @@ from clarinet_cli.models.functions import canonical_id, is_canonical_id
 from clarinet_cli.models.mapped import TIMESTAMP, mapped_tables
 from clarinet_cli.models.types import NonCanonicalId, parse_uuid
 
-FOREIGN_HINT = "they may belong to another application"
 ROW_HINT = "correct that row; 'clarinet session revoke ID' revokes a single session of any user"
 HEX_DIGITS = "32 hexadecimal digits"
 IDS: tuple[Any, ...] = (col(User.id), col(RoleLink.user_id), col(AccessToken.user_id))
@@ -176,7 +175,8 @@ def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
 
 def _mismatch(table: str, column: str, expected: str, found: str) -> Exception:
     return CONFIGURATION.with_context(
-        f"{table}.{column}: expected {expected}, found {found}", hint=FOREIGN_HINT
+        f"{table}.{column}: expected {expected}, found {found}",
+        hint="they may belong to another application",
     )
 
 

@@ -190,12 +190,19 @@ class RevocationRepository(BaseRepository[AccessToken]):
         their creation, which is in the past by any clock.
 
         Raises:
+            ConflictError: Rows of other tables refer to sessions whose expiry is not stored.
             PreventedError: A trigger or rule prevented an update.
         """
         references = await self._referring()
         if not references:
             return []
-        if not await self._expiry_is_stored(references, criteria):
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is not None and not tables.has(str(AccessToken.__tablename__), "expires_at"):
+            if await self.count(*criteria, is_referenced(references)):
+                names = ", ".join(reference.name for reference in references)
+                raise CONFLICT.with_context(
+                    f"rows of {names} refer to sessions, which have no expires_at to be ended by"
+                )
             return []
         here = [*criteria, is_referenced(references), EXPIRES > CREATED]
         query = update(AccessToken).where(*here).values(expires_at=stored_timestamp(CREATED))
@@ -207,24 +214,6 @@ class RevocationRepository(BaseRepository[AccessToken]):
         if await self.count(*here):
             raise self.prevented_error()
         return found
-
-    async def _expiry_is_stored(
-        self, references: Sequence[Reference], criteria: Sequence[ColumnElement[bool]]
-    ) -> bool:
-        """Return whether sessions can be expired; if not, none may have to be.
-
-        Raises:
-            ConflictError: Rows of other tables refer to some of them.
-        """
-        tables = mapped_tables(self.session.get_bind().dialect)
-        if tables is None or tables.has(str(AccessToken.__tablename__), "expires_at"):
-            return True
-        if await self.count(*criteria, is_referenced(references)):
-            names = ", ".join(reference.name for reference in references)
-            raise CONFLICT.with_context(
-                f"rows of {names} refer to sessions, which have no expires_at to be ended by"
-            )
-        return False
 
     @property
     def _are_rows(self) -> bool:

@@ -165,15 +165,6 @@ class RowFlawRepository:
         found = await self.session.scalar(select(func.max(query.c.rowid)))
         return None if found is None else int(found)
 
-    async def number_of_rows(self, table: str) -> int:
-        """Return the number of rows of a table.
-
-        Args:
-            table: A Clarinet table.
-        """
-        query = select(func.count()).select_from(metadata.tables[table])
-        return int(await self.session.scalar(query) or 0)
-
     async def count(
         self, table: str, flaws: Sequence[RowFlaw], part: Optional[tuple[int, int]] = None
     ) -> list[FlawedRows]:

@@ -49,7 +49,6 @@ MAX_CANDIDATES = 5000
 DASHED_FORMS = ("uuid-dashed", "uuid-hex")  # as text, with or without dashes
 NUMBER_DIGITS = 19  # of a larger number than any id
 USER_COLUMNS = tuple(column.name for column in metadata.tables[str(User.__tablename__)].columns)
-NO_ID_HINT = "give the row an id, or delete it: the server cannot read it either"
 
 
 class AccountState(NamedTuple):
@@ -149,7 +148,10 @@ class UserRepository(BaseRepository[User]):
         """
         found = await self.find(criterion)
         if not found and await self.count(criterion):
-            raise FAILURE.with_context("user.id of this account is NULL", hint=NO_ID_HINT)
+            raise FAILURE.with_context(
+                "user.id of this account is NULL",
+                hint="give the row an id, or delete it: the server cannot read it either",
+            )
         return found
 
     async def states(self) -> list[AccountState]:

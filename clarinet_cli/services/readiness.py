@@ -31,7 +31,6 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.types import Readiness
 from clarinet_cli.utils.logger import logger
 
-APPLICATION = "the application"
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 
@@ -60,7 +59,7 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
         size_bytes=size,
         revision=", ".join(migrations.current) or None,
         head=(", ".join(migrations.heads) or None) if own else None,
-        managed_by=manager if own else APPLICATION,
+        managed_by=manager if own else "the application",
         tables=rows,
     )
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from clarinet_cli.services.unit_of_work import Database
 
 EMPTY = "no sessions"
-MORE_HINT = "'-o plain' or '-o jsonl' shows all"
 
 
 async def stats(
@@ -164,7 +163,7 @@ def _group_view(
         chart = group_chart(shown, by, canvas, None if before is None else changes)
         if len(groups) == len(shown):
             return chart
-        advice = "there are more" if limit else MORE_HINT
+        advice = "there are more" if limit else "'-o plain' or '-o jsonl' shows all"
         return Group(chart, Text(more_rows_note(len(shown), advice)))
 
     return LiveView(read, draw, presentation.selected, limit)

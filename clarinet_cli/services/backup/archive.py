@@ -32,7 +32,6 @@ END_OF_ROWS = rb"\."
 NULL = r"\N"
 ESCAPES = re.compile(r"\\(.)", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-TABLE_DATA = "TABLE DATA"
 NEWER = b"unsupported version"
 HEADER_BYTES = 4096
 # Behind the name of the database, each as 0, its length in four bytes, and its text: the
@@ -125,7 +124,7 @@ class Contents:
 
         def is_of_sessions(line: str) -> bool:
             match = ENTRY.match(line)
-            if match is None or match[1] != TABLE_DATA:
+            if match is None or match[1] != "TABLE DATA":
                 return False
             is_table = match[3] == tables.sessions and tables.schema in (None, match[2])
             return is_table or (match[2], match[3]) in parts

@@ -28,7 +28,6 @@ from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
-WOULD_RESTORE = "would_restore"
 CREATE_HINT = "--create makes the database, and restores into it"
 
 
@@ -85,7 +84,7 @@ class PreparedRestore:
         if plan.revoke_sessions and self.sessions in rows:
             revoked, rows[self.sessions] = rows[self.sessions], 0
         return RestoreReport(
-            result=WOULD_RESTORE,
+            result="would_restore",
             file=str(self.backup.path),
             kind=contents.kind,
             bytes=contents.bytes,

@@ -12,7 +12,6 @@ from clarinet_cli.repositories.row_flaws import (
 )
 from clarinet_cli.results import Finding
 
-CORRECT_HINT = "correct these rows by 'clarinet db shell'"
 ORPHAN_HINTS: Final = {
     "userroleslink.user_id": "DELETE FROM userroleslink WHERE user_id NOT IN "
     '(SELECT id FROM "user")',
@@ -67,7 +66,6 @@ WORDS: Final[dict[FlawKind, _Words]] = {
         "the server takes no notice of such a row",
     ),
 }
-ADDRESSES_OK = "no two addresses are the same for the server"
 
 
 def merge_flaws(found: Iterable[FlawedRows]) -> list[FlawedRows]:
@@ -111,7 +109,7 @@ def duplicate_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Find
         groups: The ids of the accounts of each such address.
     """
     if not groups:
-        yield Finding("addresses", "ok", ADDRESSES_OK)
+        yield Finding("addresses", "ok", "no two addresses are the same for the server")
         return
     ids = [user_id for group in groups for user_id in group]
     number = "address" if len(groups) == 1 else "addresses"
@@ -149,7 +147,9 @@ def _finding(item: FlawedRows, id_form: str) -> Finding:
     words = WORDS[item.kind]
     text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact.format(form=id_form)}: "
     text += f"{join_ids(item.ids, item.count)}; {words.consequence}"
-    return Finding(item.kind, "error", text, _remedy(item) or CORRECT_HINT)
+    return Finding(
+        item.kind, "error", text, _remedy(item) or "correct these rows by 'clarinet db shell'"
+    )
 
 
 def _remedy(item: FlawedRows) -> Optional[str]:

@@ -21,7 +21,6 @@ from clarinet_cli.types import Capabilities, CheckGroup
 from clarinet_cli.utils.logger import logger
 
 MISSING_INDEX: Final = re.compile(r"missing index (\w+) on (\w+)")
-FIX_HINT = "clarinet doctor --fix"
 SERVER_HINT = "run the migrations of the server that owns the database"
 COSTS: Final = {
     "ix_user_email": "two accounts may get the same address, and each log-in reads all accounts",
@@ -64,7 +63,7 @@ async def check_indexes(context: DoctorContext) -> list[Problem]:
         Problem(
             "error" if name == "ix_user_email" else "warning",
             f"index {name} is missing: {COSTS.get(name, 'queries read whole tables')}",
-            FIX_HINT if owned else SERVER_HINT,
+            "clarinet doctor --fix" if owned else SERVER_HINT,
         )
         for name in missing
     ]

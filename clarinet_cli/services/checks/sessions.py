@@ -16,7 +16,6 @@ from clarinet_cli.types import MEGABYTE, Capabilities, CheckGroup
 OVERDUE: Final = timedelta(days=1)  # a clean-up an hour is usual, one a night common
 EXPIRES_AT: Final = "expires_at"
 MAX_DROPPED: Final = 10  # partitions in a hint
-BACKLOG_HINT = "clarinet session cleanup"
 
 
 async def check_backlog(context: DoctorContext) -> list[Problem]:
@@ -37,7 +36,9 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
         why = "fastapi-users itself never deletes them"
     elif not context.settings.session_cleanup_enabled:
         why = "session_cleanup_enabled is off"
-    return [Problem("warning", f"{text}: {why}, and queries read them all", BACKLOG_HINT)]
+    return [
+        Problem("warning", f"{text}: {why}, and queries read them all", "clarinet session cleanup")
+    ]
 
 
 async def check_partitions(context: DoctorContext) -> list[Problem]:

@@ -17,7 +17,6 @@ DEAD_ROWS: Final = 10_000
 LARGE_LOG: Final = 256 * MEGABYTE
 LARGE_SLOT: Final = 1000 * MEGABYTE
 VACUUM_HINT = "clarinet db vacuum"
-CHECKPOINT_HINT = "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'"
 
 
 async def check_disk(context: DoctorContext) -> list[Problem]:
@@ -67,7 +66,7 @@ async def check_log(context: DoctorContext) -> list[Problem]:
         if size < LARGE_LOG:
             return []
         text = f"{log} has {_megabytes(size)}: a long read keeps it from being emptied, or did"
-        return [Problem("warning", text, CHECKPOINT_HINT)]
+        return [Problem("warning", text, "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'")]
     async with context.session() as session:
         slots = await HealthRepository(session).wal_of_inactive_slots()
     return [

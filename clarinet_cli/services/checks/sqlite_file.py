@@ -32,7 +32,6 @@ PROBLEMS_SHOWN: Final = 5
 STEPS_BETWEEN_CALLS: Final = 100_000  # instructions of SQLite's virtual machine
 STEPS_PER_ROW: Final = 60  # of a table with four indexes
 RESTORE_HINT = "'clarinet db restore FILE' with the last sound backup; keep the damaged one"
-REINDEX_HINT = "clarinet db shell -c REINDEX"
 INDEX_PROBLEMS = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
 KEYS_OK = "no row of another table refers to nothing"
 
@@ -101,7 +100,7 @@ def _check(file: Path, progress: RowProgress, tables: StoredTables) -> list[Find
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
     number = f"{MAX_PROBLEMS} or more" if len(problems) == MAX_PROBLEMS else len(problems)
     only_indexes = all(any(text in problem for text in INDEX_PROBLEMS) for problem in problems)
-    hint = REINDEX_HINT if only_indexes else RESTORE_HINT
+    hint = "clarinet db shell -c REINDEX" if only_indexes else RESTORE_HINT
     return [Finding("integrity", "error", f"the file is damaged ({number}): {shown}", hint)]
 
 

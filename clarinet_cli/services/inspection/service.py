@@ -18,7 +18,6 @@ from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.settings import Settings
 
-SETTINGS_FILE = "settings.toml"
 OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
 TABLE_HINT = "write the table [mapping] into settings.toml; the keys are in docs/reference.md"
@@ -80,7 +79,7 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
             f"uncertain, nothing was written: {'; '.join(proposal.unknown)}",
             hint=ANSWERS_HINT if is_asked else TABLE_HINT,
         )
-    path = settings.project_dir / SETTINGS_FILE
+    path = settings.project_dir / "settings.toml"
     changed = write_mapping(path, None if proposal.own else proposal.keys, force=force)
     described = describe(proposal, "written" if changed else "unchanged")
     return replace(described, path=str(path))

@@ -17,7 +17,6 @@ from clarinet_cli.services.schema.scripts import dropped_tables
 from clarinet_cli.services.schema.state import current_heads, present_tables
 from clarinet_cli.settings import Settings
 
-SYSTEM_SCHEMA = "information_schema"
 WRITE_REVISION = "'clarinet migrate create -m mend' and 'clarinet migrate upgrade'"
 REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
@@ -196,7 +195,7 @@ def _references(connection: Connection) -> list[tuple[Optional[str], str, str]]:
     own = inspector.default_schema_name
     # SQLite has attached databases only, whose names may not be valid text.
     names = [] if connection.dialect.name == "sqlite" else inspector.get_schema_names()
-    others = [name for name in names if name not in (own, SYSTEM_SCHEMA)]
+    others = [name for name in names if name not in (own, "information_schema")]
     return [
         (schema, table if schema is None else f"{schema}.{table}", key["referred_table"])
         for schema in (None, *sorted(others))

@@ -1,7 +1,6 @@
 """Recording the revision of a schema without running migrations (``alembic stamp``)."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from alembic import command
 from sqlalchemy import Connection, MetaData, inspect
@@ -69,7 +68,7 @@ async def stamp(
             if set(before) == set(after):
                 return MigrationRun("unchanged", joined(before), joined(after), ())
             if not force:
-                await connection.run_sync(_Requirement(environment, after).check)
+                await connection.run_sync(_require_matching_tables, environment, after)
             if not dry_run:
                 await connection.run_sync(write_revisions, environment, after)
                 audit.add(joined(after) or BASE, "updated", from_revision=joined(before))
@@ -77,45 +76,36 @@ async def stamp(
     return MigrationRun(result, joined(before), joined(after), after)
 
 
-@dataclass(frozen=True, slots=True)
-class _Requirement:
-    """Requires that the Clarinet tables match some revisions."""
-
-    environment: Environment
-    revisions: tuple[str, ...]
-
-    def check(self, connection: Connection) -> None:
-        """Compare the tables.
-
-        Raises:
-            RefusedError: They differ.
-        """
-        found = self._differences(connection)
-        if not found:
-            return
-        revisions = joined(self.revisions) or BASE
+def _require_matching_tables(
+    connection: Connection, environment: Environment, revisions: tuple[str, ...]
+) -> None:
+    """Refuse revisions that do not make the Clarinet tables as they are."""
+    if revisions:
+        at_head = set(revisions) == set(environment.scripts.get_heads())
+        different = differences(connection) if at_head else ()
+        if not (at_head and environment.packaged):
+            made = _tables_made_by(environment, revisions)
+            different += differences(connection, made, types=False)
+        # Columns and indexes that only the server has are not checked.
+        found = [
+            text for text in dict.fromkeys(different) if not (at_head and text.startswith(EXTRA))
+        ]
+    else:
+        found = [f"{EXTRA}table {name}" for name in sorted(present_tables(connection))]
+    if found:
         raise REFUSED.with_context(
-            f"the tables do not match revision {revisions}: {first_names(found)}",
+            f"the tables do not match revision {joined(revisions) or BASE}: {first_names(found)}",
             hint="'clarinet migrate upgrade' changes the tables; --force stamps anyway",
         )
 
-    def _differences(self, connection: Connection) -> list[str]:
-        if not self.revisions:
-            return [f"{EXTRA}table {name}" for name in sorted(present_tables(connection))]
-        at_head = set(self.revisions) == set(self.environment.scripts.get_heads())
-        found = differences(connection) if at_head else ()
-        if not (at_head and self.environment.packaged):
-            found += differences(connection, self._made(), types=False)
-        # Columns and indexes that only the server has are not checked.
-        return [text for text in dict.fromkeys(found) if not (at_head and text.startswith(EXTRA))]
 
-    def _made(self) -> MetaData:
-        """Return the tables that the revisions make, by running them on an empty database."""
-        made = MetaData()
-        with scratch_connection() as connection:
-            for revision in self.revisions:
-                with alembic_errors(revision):
-                    with_connection(self.environment, command.upgrade, revision)(connection)
-            names = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
-            made.reflect(connection, only=sorted(names))
-        return made
+def _tables_made_by(environment: Environment, revisions: tuple[str, ...]) -> MetaData:
+    """Return the tables that revisions make, by running them on an empty database."""
+    made = MetaData()
+    with scratch_connection() as connection:
+        for revision in revisions:
+            with alembic_errors(revision):
+                with_connection(environment, command.upgrade, revision)(connection)
+        names = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
+        made.reflect(connection, only=sorted(names))
+    return made

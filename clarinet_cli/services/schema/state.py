@@ -28,7 +28,6 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 FOREIGN = "another Alembic environment migrates this database"
-OUTDATED_HINT = "'clarinet migrate init --force' replaces it with the current one"
 HISTORY_HINT = "'clarinet migrate history' lists them"
 # A revision or a prefix of one, with an optional branch and offset, or a bare offset.
 REVISION = re.compile(r"(?:\w+@)?(?:\w+(?:[+-]\d+)?|[+-]\d+)")
@@ -186,7 +185,8 @@ def alembic_errors(target: str) -> Iterator[None]:
             raise
         logger.bind(reported=True).error(f"alembic: {error}")
         raise FAILURE.with_context(
-            "the project's env.py is from another version of clarinet-cli", hint=OUTDATED_HINT
+            "the project's env.py is from another version of clarinet-cli",
+            hint="'clarinet migrate init --force' replaces it with the current one",
         ) from error
 
 

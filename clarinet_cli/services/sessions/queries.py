@@ -31,7 +31,6 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.types import ANY_SESSION, GroupBy, SessionFilter
 
 UNKNOWN_HINT = "'clarinet session list' shows the ids"
-OWN_HINT = "'clarinet session list-user USER' shows the ids"
 DIGEST_HINT = "a token is stored as a digest that cannot be computed here (token_digest)"
 REVOKE_USER_HINT = "'clarinet session revoke-user' revokes all of a user's sessions"
 REPLACED = "\ufffd"  # stands for bytes that are not UTF-8
@@ -66,7 +65,7 @@ async def one_session(
         found = found or await sessions.find_by_id(wanted, user_id=user_id)
     if not found:
         whose = "the user has no session" if user_id else "no session"
-        hint = OWN_HINT if user_id else UNKNOWN_HINT
+        hint = "'clarinet session list-user USER' shows the ids" if user_id else UNKNOWN_HINT
         if sessions.token_digest == OTHER_DIGEST:
             hint = f"{DIGEST_HINT}; {hint}"
         raise NOT_FOUND.with_context(f"{whose} {wanted[:ID_LENGTH]!r}", hint=hint)
