@@ -193,7 +193,7 @@ def _user_row(
         email or "",
         bool(active),
         bool(superuser),
-        bool(verified),
+        None if verified is None else bool(verified),
         _sorted_names(names),
         int(live) if counted else 0,
         last_accessed,

@@ -11,14 +11,15 @@ class UserRow:
     """An account; ``sessions`` counts those that the server would accept.
 
     An id that is not a UUID is returned as text; a NULL id or address is empty. ``last_login``
-    is the creation of the newest session that is still stored.
+    is the creation of the newest session that is still stored. ``is_verified`` is None for an
+    application without such a column.
     """
 
     id: UUID | str
     email: str
     is_active: bool
     is_superuser: bool
-    is_verified: bool
+    is_verified: Optional[bool]
     roles: tuple[str, ...]
     sessions: int
     last_accessed: Optional[datetime]
@@ -53,13 +54,14 @@ class AccountDetail:
         password_parameters: The parameters of the hash; never the hash itself.
         sessions_by_state: All sessions of the account.
         last_login: The creation of its newest session.
+        is_verified: None for an application without such a column.
     """
 
     id: UUID | str
     email: str
     is_active: bool
     is_superuser: bool
-    is_verified: bool
+    is_verified: Optional[bool]
     roles: tuple[str, ...]
     sessions: int
     last_accessed: Optional[datetime]

@@ -231,7 +231,7 @@ def test_an_address_is_verified(shop: Application) -> None:
 
 @pytest.mark.parametrize("command", ["verify", "unverify"])
 def test_an_address_can_not_be_verified_without_a_column(shop: Application, command: str) -> None:
-    """The error names the setting, and nothing is changed."""
+    """The error names the setting, and nothing is changed; no account is said to be unverified."""
     settings = shop.project.directory / "settings.toml"
     document = tomlkit.parse(settings.read_text())
     mapping: Any = document["mapping"]
@@ -241,6 +241,9 @@ def test_an_address_can_not_be_verified_without_a_column(shop: Application, comm
     result = shop.project.run("admin", command, BOB)
     assert (result.code, shop.users()) == (ExitCode.REFUSED, before)
     assert "is_verified" in result.stderr
+    listed = shop.project.json("admin", "list", "--all")
+    assert {row["is_verified"] for row in listed} == {None}
+    assert shop.project.json("admin", "show", BOB)["is_verified"] is None
 
 
 def test_a_password_is_reset(shop: Application) -> None:
