@@ -19,6 +19,7 @@ from clarinet_cli.models.mapped import (
     USERS,
     MappedTables,
 )
+from clarinet_cli.models.types import parse_uuid
 
 CHECK_SECONDS = 60.0
 TIMESTAMP_FORM = "YYYY-MM-DD HH:MM:SS.ffffff in UTC"
@@ -29,6 +30,7 @@ SQLITE_READABLE = (
     " OR {0} GLOB '*+00:00' OR {0} GLOB '*Z')"
 )
 INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
+TEXT_HINT = "'[mapping] id_form = \"text\"' accepts ids of any form"
 KEYS = {USERS: "users", SESSIONS: "tokens"}
 COLUMN_KEYS = {USERS: "user_columns", SESSIONS: "token_columns"}
 POSTGRESQL_IDS = {
@@ -87,6 +89,8 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
         await _require_form(session, tables, USERS, col(User.id), "id")
         if tables.capabilities.sessions:
             await _require_form(session, tables, SESSIONS, col(AccessToken.user_id), "user_id")
+    if tables.id_form == "text" and tables.capabilities.sessions:
+        await _require_common_form(session, tables)
     if tables.on_sqlite and tables.capabilities.sessions:
         for key in sorted(INSTANTS & tables.names[SESSIONS].keys()):
             await _require_timestamps(session, tables, key)
@@ -95,7 +99,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
 
 
 async def require_one_form(session: AsyncSession, tables: MappedTables, user: User) -> None:
-    """Refuse an account that sessions refer to by its UUID in another form; SQLite only.
+    """Refuse an account that sessions refer to by its UUID in another form.
 
     Args:
         session: The session of the command.
@@ -105,14 +109,52 @@ async def require_one_form(session: AsyncSession, tables: MappedTables, user: Us
     Raises:
         ConfigurationError: There is such a session.
     """
-    if not (tables.on_sqlite and tables.capabilities.sessions and isinstance(user.id, UUID)):
+    stored: Any = user.id
+    uuid = parse_uuid(stored) if isinstance(stored, str) else stored
+    if not (tables.capabilities.sessions and isinstance(uuid, UUID) and _may_differ(tables)):
         return
-    forms = {str(user.id), user.id.hex, str(user.id).upper(), user.id.hex.upper()}
     owner: Any = literal_column(tables.column(SESSIONS, "user_id"))
-    here = and_(owner.in_(sorted(forms)), col(AccessToken.user_id) != user.id)
+    here = and_(owner.in_(_uuid_forms(uuid)), col(AccessToken.user_id) != user.id)
     found = await session.scalar(select(owner).select_from(AccessToken).where(here).limit(1))
     if found is not None:
-        raise _mismatch("token_columns.user_id", tables.id_form, repr(found))
+        raise _other_form(tables, found)
+
+
+async def _require_common_form(session: AsyncSession, tables: MappedTables) -> None:
+    """Refuse sessions whose first one refers to its account by the UUID in another form.
+
+    An ``id_form`` of text accepts each form, but compares ids as they are.
+    """
+    owner: Any = literal_column(tables.column(SESSIONS, "user_id"))
+    found = await session.scalar(select(owner).select_from(AccessToken).limit(1))
+    uuid = parse_uuid(found)
+    if uuid is None:
+        return
+    ids: Any = literal_column(tables.column(USERS, "id"))
+    others = ids.in_([form for form in _uuid_forms(uuid) if form != found])
+    has_other = await session.scalar(select(ids).select_from(User).where(others).limit(1))
+    has_same = await session.scalar(select(ids).select_from(User).where(ids == found).limit(1))
+    if has_other is not None and has_same is None:
+        raise _other_form(tables, found)
+
+
+def _may_differ(tables: MappedTables) -> bool:
+    """Return whether the columns of ids can hold a UUID in several forms."""
+    return tables.on_sqlite or tables.id_form not in POSTGRESQL_IDS
+
+
+def _uuid_forms(uuid: UUID) -> list[str]:
+    return sorted({str(uuid), uuid.hex, str(uuid).upper(), uuid.hex.upper()})
+
+
+def _other_form(tables: MappedTables, found: object) -> ConfigurationError:
+    """Return the error for a session that refers to an account by another form of its id."""
+    return _mismatch(
+        "token_columns.user_id",
+        f"ids in the form of {tables.names[USERS]['id']} in {tables.stored.fullname(USERS)}",
+        repr(found),
+        hint="no mapping joins UUIDs in two forms: the application has to store them in one",
+    )
 
 
 def _require_complete(tables: MappedTables) -> None:
@@ -249,8 +291,9 @@ async def _require_form(
         _stored(tables, table, key, column.is_not(None), is_canonical_id(column))
     )
     if first is None:
-        place = f"{COLUMN_KEYS[table]}.{key}"
-        hint = f'{INSPECT_HINT}; id_form = "text" takes ids of any form'
+        place, hint = f"{COLUMN_KEYS[table]}.{key}", TEXT_HINT
+        if table == SESSIONS and parse_uuid(found) is not None:
+            raise _other_form(tables, found)
         raise _mismatch(place, f"id_form {tables.id_form}", repr(found), hint=hint)
 
 

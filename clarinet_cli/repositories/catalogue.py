@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from sqlalchemy import Connection, Enum, inspect, text
+from sqlalchemy import UUID, Connection, Enum, column, inspect, select, table, text
 from sqlalchemy.dialects.postgresql import DOMAIN, TIMESTAMP
 from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import NullType
 
 from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
 
@@ -19,6 +20,7 @@ PARTITIONS = text(
     "SELECT nspname::text, relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
     "WHERE relispartition AND relkind <> 'i'"
 )
+SQLITE_UUIDS = {"UUID": UUID, "GUID": UUID}  # which SQLAlchemy would read as numbers
 SYSTEM_SCHEMAS = ("information_schema", "pg_")
 
 
@@ -110,8 +112,23 @@ async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
     return await connection.run_sync(_tables)
 
 
+async def read_any_id(session: AsyncSession, name: str, key: str) -> Optional[object]:
+    """Return the key of one row of a table as it is stored; None if there is no row.
+
+    Args:
+        session: For the query.
+        name: The table.
+        key: Its column.
+    """
+    query = select(column(key, NullType())).select_from(table(name)).limit(1)
+    return await session.scalar(query)
+
+
 def _tables(connection: Connection) -> list[CatalogueTable]:
     inspector: Inspector = inspect(connection)
+    if connection.dialect.name == "sqlite":
+        dialect: Any = inspector.dialect
+        dialect.ischema_names = {**dialect.ischema_names, **SQLITE_UUIDS}
     default = inspector.default_schema_name
     found: list[CatalogueTable] = []
     with warnings.catch_warnings():

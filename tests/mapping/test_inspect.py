@@ -22,10 +22,10 @@ ROLES = {
 }
 STAFF = (
     "CREATE TABLE staff (id char(36) PRIMARY KEY, email varchar(320) NOT NULL,"
-    " hashed_password varchar(1024) NOT NULL)"
+    " hashed_password varchar(1024) NOT NULL, is_active boolean, is_superuser boolean)"
 )
-INVITATION = (
-    "CREATE TABLE invitation (token varchar(43) PRIMARY KEY, created_at timestamp,"
+LOGIN = (
+    "CREATE TABLE logins (token varchar(43) PRIMARY KEY, created_at timestamp,"
     ' user_id char(36) REFERENCES "user"(id))'
 )
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -136,7 +136,7 @@ def test_another_mapping_is_replaced_only_with_force(app: Project) -> None:
             "users",
         ),
         (
-            INVITATION,
+            LOGIN,
             "tokens",
         ),
         ('ALTER TABLE "user" RENAME COLUMN is_superuser TO boss', "user_columns.is_superuser"),

@@ -247,8 +247,8 @@ def test_ids_of_text_in_another_form_are_refused_on_postgresql(made: Made, store
     project = made(*tables(), id="varchar(36)")
     forms = {"hex": [key.replace("-", "") for key in IDS], "upper": [key.upper() for key in IDS]}
     first, second = forms[stored]
-    add_users(project, (first, second))
     mapped(project)
+    add_users(project, (first, second))
     for words in (("admin", "list"), ("admin", "show", first), ("session", "revoke-user", ADA)):
         refused = project.run(*words)
         assert refused.code == ExitCode.CONFIGURATION
@@ -590,3 +590,140 @@ def test_a_role_where_there_is_none_yet_is_not_found(made: Made) -> None:
     result = project.run("admin", "grant-role", BOB, "editor")
     assert result.code == ExitCode.NOT_FOUND
     assert result.stderr == "error: no role 'editor'\nhint: there are no roles yet\n"
+
+
+def test_hashes_of_other_tables_are_not_those_of_accounts(made: Made) -> None:
+    """Requests for an account have an address and a hash, but not the flags of fastapi-users."""
+    project = made(
+        *tables(),
+        "CREATE TABLE access_requests (id integer PRIMARY KEY, email varchar(254) UNIQUE,"
+        " hashed_password varchar(255), reviewed_by {id} REFERENCES users(id))",
+    )
+    assert uncertain(project) == {}
+    assert mapping_of(project)["users"] == "users"
+
+
+@pytest.mark.parametrize("session", ["varchar(43) PRIMARY KEY", "varchar(43) UNIQUE"])
+def test_sessions_are_told_from_tokens_of_other_purposes(made: Made, session: str) -> None:
+    """API keys and refresh tokens are named as uncertain; a clean-up deletes sessions alone."""
+    columns = "token varchar(64) UNIQUE, created_at {instant}, user_id {id} REFERENCES users(id)"
+    project = made(
+        *tables(),
+        f"CREATE TABLE api_keys (id integer PRIMARY KEY, {columns})",
+        f"CREATE TABLE refresh_tokens (id integer PRIMARY KEY, {columns})",
+        token=TOKEN.replace("varchar(43) PRIMARY KEY", session),
+    )
+    listed = ", ".join(sorted(("access_tokens", "api_keys", "refresh_tokens")))
+    assert set(uncertain(project)) == {"tokens"}
+    for name in listed.split(", "):
+        assert name in uncertain(project)["tokens"]
+    assert mapping_of(project)["tokens"] == "access_tokens"
+
+
+def test_the_table_of_fastapi_users_is_likelier_than_others(made: Made) -> None:
+    """Its key is a token of 43 characters; links that are shared have an id of their own."""
+    project = made(
+        *tables(),
+        "CREATE TABLE share_links (id integer PRIMARY KEY, token varchar(43) UNIQUE,"
+        " created_at {instant}, user_id {id} REFERENCES users(id))",
+    )
+    assert "share_links" in uncertain(project)["tokens"]
+    assert mapping_of(project)["tokens"] == "access_tokens"
+
+
+def test_two_tables_without_a_sign_of_sessions_stay_uncertain(made: Made) -> None:
+    """A key of another length is no sign of a session: exit 5 instead of a guess."""
+    project = made(
+        tables()[0],
+        *(f"CREATE TABLE {name} ({{token}} REFERENCES users(id))" for name in ("pushes", "shares")),
+        token=TOKEN.replace("43", "255"),
+    )
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert "tokens: several tables look like sessions: pushes, shares" in refused.stderr
+
+
+def test_a_session_may_refer_to_two_accounts(made: Made) -> None:
+    """The one is its owner, the other who impersonates it."""
+    project = made(*tables(tokens=", impersonator_id {id} REFERENCES users(id)"))
+    assert uncertain(project) == {}
+    mapped(project)
+    add_users(project)
+    add_token(project, "CURRENT_TIMESTAMP")
+    assert [row["email"] for row in project.json("session", "list")] == [ADA]
+
+
+@pytest.mark.parametrize("strategy", ["jwt", "redis"])
+def test_refresh_tokens_are_no_obstacle_without_sessions_in_rows(made: Made, strategy: str) -> None:
+    """The mapping has no table of sessions, whose questions nobody has to answer."""
+    project = made(tables()[0], "CREATE TABLE refresh_tokens ({token} REFERENCES users(id))")
+    result = project.run(
+        "--no-input", "db", "inspect", "--write", env={"CLARINET_SESSION_STRATEGY": strategy}
+    )
+    assert result.code == 0, result
+    found = tomllib.loads((project.directory / "settings.toml").read_text("utf-8"))["mapping"]
+    assert found["tokens"] == ""
+    add_users(project)
+    assert emails(project) == {ADA, BOB}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_mapping_that_rows_contradict_is_not_written(made: Made) -> None:
+    """Exit 5 with what differs, instead of a file with which each command is refused."""
+    project = made(*tables())
+    add_users(project)
+    add_token(project, "strftime('%s')")
+    before = (project.directory / "settings.toml").read_text()
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert "nothing was written: mapping.token_columns.created_at: expected" in refused.stderr
+    assert (project.directory / "settings.toml").read_text() == before
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("form", ["uuid-hex", "uuid-dashed"])
+def test_ids_of_the_type_uuid_are_mapped_as_sqlite_stores_them(made: Made, form: str) -> None:
+    """SQLAlchemy's type stores hexadecimal digits, that of fastapi-users dashes too."""
+    project = made(*tables(), id="uuid")
+    assert "no row shows whether it has dashes" in uncertain(project)["id_form"]
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    keys = IDS if form == "uuid-dashed" else (IDS[0].replace("-", ""), IDS[1].replace("-", ""))
+    add_users(project, keys)
+    add_token(project, "CURRENT_TIMESTAMP", keys[0])
+    assert uncertain(project) == {}
+    assert mapping_of(project)["id_form"] == form
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1
+
+
+def test_text_ids_that_sessions_have_in_another_form_are_refused(made: Made) -> None:
+    """Each id is a text, but no session would be found by that of its account: exit 78, not 0."""
+    users, tokens = tables()
+    project = made(users, tokens.partition(" REFERENCES")[0] + ")", id="varchar")
+    mapping = 'users = "users"\ntokens = "access_tokens"\nid_form = "text"\n'
+    project.write_settings(f"[mapping]\n{mapping}")
+    add_users(project)
+    add_token(project, "CURRENT_TIMESTAMP", IDS[0].replace("-", ""))
+    for words in (("session", "revoke-user", ADA), ("session", "list"), ("admin", "list")):
+        refused = project.run(*words, env=ANSWERS)
+        assert refused.code == ExitCode.CONFIGURATION, refused
+        assert "mapping.token_columns.user_id: expected ids in the form of id" in refused.stderr
+    project.rows(f"UPDATE access_tokens SET user_id = '{IDS[1]}'")
+    add_token_of = "INSERT INTO access_tokens (token, created_at, user_id) VALUES"
+    project.rows(f"{add_token_of} ('second', CURRENT_TIMESTAMP, '{IDS[0].upper()}')")
+    refused = project.run("session", "revoke-user", ADA, env=ANSWERS)
+    assert refused.code == ExitCode.CONFIGURATION, refused
+    assert IDS[0].upper() in refused.stderr
+    assert len(project.rows("SELECT token FROM access_tokens")) == 2
+
+
+def test_groups_beside_a_role_are_not_roles(made: Made) -> None:
+    """The column of the account is its role; that there are both is uncertain."""
+    project = made(
+        *tables(", role varchar(20) NOT NULL DEFAULT 'basic'"),
+        "CREATE TABLE teams (id integer PRIMARY KEY, name varchar(50) UNIQUE)",
+        "CREATE TABLE user_group (team_id integer REFERENCES teams(id),"
+        " user_id {id} REFERENCES users(id), PRIMARY KEY (team_id, user_id))",
+    )
+    assert "both users.role and user_group" in uncertain(project)["roles"]
+    assert mapping_of(project)["role_column"] == "role"

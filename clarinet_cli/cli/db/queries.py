@@ -121,7 +121,9 @@ async def inspect(
             proposal = proposal.with_answers(cast("SessionStrategy", answer))
         if proposal.lacks_lifetime:
             proposal = proposal.with_answers(None, _prompt_for_lifetime(runtime))
-    result = write_proposal(settings, proposal, force=force) if write else describe(proposal)
+    result = describe(proposal)
+    if write:
+        result = await write_proposal(settings, proposal, force=force)
     if output in TABLE_FORMATS:
         render(runtime, replace(result, settings=None), output, changed=write)
         if not runtime.writer.quiet and result.settings:

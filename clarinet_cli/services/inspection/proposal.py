@@ -25,6 +25,7 @@ class Proposal:
         found: What the catalogue shows beyond the usual columns.
         doubts: What the catalogue leaves open, by key; the mapping works without.
         obstacles: What it leaves open, by key, without which there is no mapping.
+        session_obstacles: The same of sessions; no obstacles where they are not in the database.
         own: The tables are those of the preset ``clarinet``, which need no mapping.
     """
 
@@ -34,6 +35,7 @@ class Proposal:
     found: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    session_obstacles: tuple[str, ...] = ()
     own: bool = False
 
     @property
@@ -45,13 +47,17 @@ class Proposal:
     def lacks_lifetime(self) -> bool:
         """Whether somebody has to say how long a session lasts."""
         stored = self.values.get("token_columns", {}).get("expires_at")
-        in_rows = self.session_strategy in (None, DATABASE) and not self.own
-        return in_rows and not stored and self.session_lifetime_seconds is None
+        return self.may_have_rows and not stored and self.session_lifetime_seconds is None
+
+    @property
+    def may_have_rows(self) -> bool:
+        """Whether sessions are rows of the database, or may be."""
+        return self.session_strategy in (None, DATABASE) and not self.own
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """What has to be known before the mapping can be used, by key."""
-        found = list(self.obstacles)
+        found = [*self.obstacles, *(self.session_obstacles if self.may_have_rows else ())]
         if self.lacks_strategy:
             found.append("session_strategy: is it database, jwt or redis?")
         elif self.session_strategy == DATABASE and self.values.get("tokens") == "" and not found:
@@ -80,6 +86,9 @@ class Proposal:
             "session_lifetime_seconds": self.session_lifetime_seconds,
         }
         values = self.values | {key: value for key, value in given.items() if value is not None}
+        if self.session_obstacles and not self.may_have_rows:
+            values = {key: value for key, value in values.items() if key != "token_columns"}
+            values["tokens"] = ""
         # Without a table of sessions the two can contradict each other: that is reported.
         checked = values | {"session_strategy": None} if not values.get("tokens") else values
         kept = Mapping.model_validate(checked).as_settings()
@@ -96,6 +105,22 @@ class Proposal:
             session_strategy=session_strategy or self.session_strategy,
             session_lifetime_seconds=session_lifetime_seconds or self.session_lifetime_seconds,
         )
+
+    def with_stored_id(self, stored: object) -> "Proposal":
+        """Return the proposal for ids of the type ``uuid`` on SQLite, which has no such type.
+
+        SQLAlchemy's ``UUID`` stores hexadecimal digits there, that of fastapi-users dashes too.
+
+        Args:
+            stored: The id of some account; None if there is none.
+        """
+        form = shapes.stored_form(stored)
+        if form is not None:
+            return replace(self, values=self.values | {"id_form": form})
+        place = f"{self.values['users']}.{self.values['user_columns']['id']}"
+        shown = "no row shows" if stored is None else f"{stored!r} does not show"
+        reason = f"id_form: {place} is of the type uuid, and {shown} whether it has dashes"
+        return replace(self, obstacles=(*self.obstacles, reason))
 
 
 def propose_mapping(tables: Sequence[CatalogueTable]) -> Proposal:
@@ -126,6 +151,7 @@ class _ProposalBuilder:
         self.found: list[str] = []
         self.doubts: list[str] = []
         self.obstacles: list[str] = []
+        self.session_obstacles: list[str] = []
 
     def proposal(self) -> Proposal:
         if self.users.schema:
@@ -140,6 +166,7 @@ class _ProposalBuilder:
             found=tuple(self.found),
             doubts=tuple(self.doubts),
             obstacles=tuple(self.obstacles),
+            session_obstacles=tuple(self.session_obstacles),
         )
 
     def _user_columns(self) -> None:
@@ -193,15 +220,19 @@ class _ProposalBuilder:
         if not candidates:
             self.found.append("no table of sessions refers to the accounts")
             return
+        table = shapes.likely_sessions(candidates)
         if len(candidates) > 1:
             listed = ", ".join(table.fullname for table in candidates)
-            self.obstacles.append(f"tokens: several tables look like sessions: {listed}")
+            reasons = self.session_obstacles if table is None else self.doubts
+            reasons.append(f"tokens: several tables look like sessions: {listed}")
+        if table is None:
             return
-        (table,) = candidates
         if table.schema != self.users.schema:
-            self.obstacles.append(f"schema: {table.fullname} is in another one than the accounts")
+            self.session_obstacles.append(
+                f"schema: {table.fullname} is in another one than the accounts"
+            )
         if shapes.may_be_other_token(table):
-            self.obstacles.append(
+            self.session_obstacles.append(
                 f"tokens: {table.fullname} may be for another purpose than log-in"
             )
         key = keys[table.fullname]
@@ -220,7 +251,7 @@ class _ProposalBuilder:
         naive = [columns[key] for key in instants if columns[key]]
         naive = [name for name in naive if shapes.is_naive(table.columns[name])]
         if naive:
-            self.obstacles.append(
+            self.session_obstacles.append(
                 f"naive_timestamps: {table.fullname}.{', '.join(naive)} has no time zone; "
                 "is it utc?"
             )
@@ -237,6 +268,11 @@ class _ProposalBuilder:
     def _roles(self) -> None:
         links = shapes.role_links(self.tables, self.users)
         column = shapes.named(self.users, shapes.ROLE_COLUMNS, shapes.ROLE_KINDS)
+        if column is not None and links:
+            place = f"{self.users.fullname}.{column}"
+            listed = ", ".join(link.table.fullname for link in links)
+            self.doubts.append(f"roles: both {place} and {listed} look like roles of accounts")
+            links = [link for link in links if link.names_roles]
         if len(links) > 1:
             listed = ", ".join(link.table.fullname for link in links)
             self.doubts.append(f"roles: several tables look like links to roles: {listed}")

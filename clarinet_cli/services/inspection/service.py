@@ -9,14 +9,23 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
-from clarinet_cli.exceptions import CONFIGURATION, CONFLICT, FAILURE, REFUSED
+from clarinet_cli.database.mapped_check import INSPECT_HINT
+from clarinet_cli.exceptions import (
+    CONFIGURATION,
+    CONFLICT,
+    FAILURE,
+    REFUSED,
+    ConfigurationError,
+)
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import require_settings_file
-from clarinet_cli.repositories.catalogue import read_catalogue
+from clarinet_cli.mapping import parse_mapping
+from clarinet_cli.repositories.catalogue import read_any_id, read_catalogue
 from clarinet_cli.results import Inspection
 from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
-from clarinet_cli.services.unit_of_work import UnitOfWork
+from clarinet_cli.services.unit_of_work import UnitOfWork, require_fitting_tables
 from clarinet_cli.settings import Settings
+from clarinet_cli.utils.logger import logger
 
 OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
@@ -26,7 +35,9 @@ NEW_MODE = 0o644
 
 
 async def inspect_database(work: UnitOfWork) -> Proposal:
-    """Return the mapping that the database's catalogue suggests; no row is read.
+    """Return the mapping that the database's catalogue suggests.
+
+    No row is read, but for one id on SQLite where its type does not show how it is stored.
 
     Args:
         work: A unit of work; ``session_strategy`` and ``session_lifetime_seconds`` of its
@@ -35,9 +46,13 @@ async def inspect_database(work: UnitOfWork) -> Proposal:
     tables = await read_catalogue(work.session)
     mapping = work.settings.table_mapping
     given = work.settings if mapping is None else mapping
-    return propose_mapping(tables).with_answers(
-        given.session_strategy, given.session_lifetime_seconds
-    )
+    proposal = propose_mapping(tables)
+    on_sqlite = work.session.get_bind().dialect.name == "sqlite"
+    if proposal.values.get("id_form") == "uuid" and on_sqlite:
+        values = proposal.values
+        stored = await read_any_id(work.session, values["users"], values["user_columns"]["id"])
+        proposal = proposal.with_stored_id(stored)
+    return proposal.with_answers(given.session_strategy, given.session_lifetime_seconds)
 
 
 def describe(proposal: Proposal, result: str = "proposed") -> Inspection:
@@ -59,8 +74,8 @@ def describe(proposal: Proposal, result: str = "proposed") -> Inspection:
     )
 
 
-def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> Inspection:
-    """Put a mapping into the project's ``settings.toml``.
+async def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> Inspection:
+    """Put a mapping that fits the tables into the project's ``settings.toml``.
 
     Args:
         settings: Which project.
@@ -68,8 +83,8 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
         force: Replace another mapping, also in a file of another user.
 
     Raises:
-        RefusedError: Something has to be known first; the message names it. Or the file belongs
-            to another user.
+        RefusedError: Something has to be known first, or rows contradict the mapping; the message
+            names it. Or the file belongs to another user.
         ConflictError: The file has another mapping.
         ClarinetError: The file cannot be written.
     """
@@ -79,10 +94,25 @@ def write_proposal(settings: Settings, proposal: Proposal, *, force: bool) -> In
             f"uncertain, nothing was written: {'; '.join(proposal.unknown)}",
             hint=ANSWERS_HINT if is_asked else TABLE_HINT,
         )
+    if not proposal.own:
+        await _require_fitting_rows(settings, proposal)
     path = settings.project_dir / "settings.toml"
     changed = write_mapping(path, None if proposal.own else proposal.keys, force=force)
     described = describe(proposal, "written" if changed else "unchanged")
     return replace(described, path=str(path))
+
+
+async def _require_fitting_rows(settings: Settings, proposal: Proposal) -> None:
+    """Refuse a mapping that the rows contradict, so that the next command would refuse it."""
+    proposed = settings.model_copy(update={"mapping": parse_mapping(proposal.keys)})
+    try:
+        await require_fitting_tables(proposed)
+    except ConfigurationError as error:
+        logger.debug(error.message)
+        raise REFUSED.with_context(
+            f"uncertain, nothing was written: {error.message}",
+            hint=TABLE_HINT if error.hint == INSPECT_HINT else error.hint,
+        ) from error
 
 
 def mapping_text(values: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 
 from clarinet_cli.models import TABLE_NAMES, metadata
 from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
+from clarinet_cli.models.types import parse_uuid
 from clarinet_cli.repositories.catalogue import CatalogueColumn, CatalogueKey, CatalogueTable
 
 HASHES = ("hashed_password", "password_hash", "passwordhash", "pw_hash", "passwd", "password")
@@ -22,6 +23,8 @@ TOKENS = (
     "token_digest",
 )
 OTHER_TOKENS = ("reset", "refresh", "verif", "confirm", "invit", "api", "magic", "otp", "oauth")
+SESSION_WORDS = ("session", "access", "auth", "login")
+TOKEN_LENGTH = 43  # of secrets.token_urlsafe(), by which fastapi-users makes tokens
 DIGEST_WORDS = ("hash", "digest")
 DIGEST_LENGTHS = (64, 96, 128)  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 CREATED = ("created_at", "created_on", "created", "creation_date", "date_created", "issued_at")
@@ -37,6 +40,7 @@ LAST_ACCESSED = (
 )
 IP_ADDRESSES = ("ip_address", "ip", "client_ip", "remote_addr", "remote_address")
 USER_AGENTS = ("user_agent", "useragent", "agent")
+OWNERS = ("user_id", "account_id", "owner_id")
 ROLE_NAMES = ("name", "role", "role_name", "code", "slug", "title")
 ROLE_COLUMNS = ("role", "user_role", "role_name")
 DELETED = ("deleted_at", "deleted_on", "date_deleted")
@@ -60,6 +64,12 @@ class RoleLink(NamedTuple):
     roles: Optional[CatalogueTable]
     role_key: str
     role_name: str
+
+    @property
+    def names_roles(self) -> bool:
+        """Whether a table of it is named after roles; others link to groups."""
+        names = (self.table.name, self.roles.name if self.roles else "")
+        return any(ROLE_WORDS[0] in name.lower() for name in names)
 
 
 def is_text(column: CatalogueColumn) -> bool:
@@ -109,14 +119,20 @@ def are_own(tables: Iterable[CatalogueTable]) -> bool:
 
 
 def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
-    """Return the tables with a password hash, an address and a primary key of one column."""
-    return [
+    """Return the tables with a password hash, an address and a primary key of one column.
+
+    Of several, those with the flags that fastapi-users requires are returned, if there are any:
+    others, such as requests for an account, have hashes too.
+    """
+    found = [
         table
         for table in tables
         if len(table.primary_key) == 1
         and named(table, HASHES, TEXTS)
         and named(table, ADDRESSES, TEXTS)
     ]
+    flags = (ACTIVE, SUPERUSER)
+    return [table for table in found if all(named(table, flag, FLAGS) for flag in flags)] or found
 
 
 def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
@@ -126,10 +142,34 @@ def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[Catalogu
     """
     token = named(table, TOKENS, TEXTS)
     keys = table.refers_to(users)
+    if len(keys) > 1:  # another one may refer to who issued it
+        owner = named(table, OWNERS)
+        keys = [key for key in keys if key.columns == (owner,)]
     if token is None or named(table, CREATED, INSTANTS) is None or len(keys) != 1:
         return None
     is_key = token in table.primary_key or frozenset((token,)) in table.unique
     return keys[0] if is_key else None
+
+
+def likely_sessions(candidates: Sequence[CatalogueTable]) -> Optional[CatalogueTable]:
+    """Return the table that is likelier to have the sessions than the others; None if none is.
+
+    It is the only one like fastapi-users' own, whose key is a token of 43 characters, or the
+    only one whose name says sessions and no name of another purpose.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    usual = [table for table in candidates if not may_be_other_token(table)]
+    own = [table for table in usual if _has_token_as_key(table)]
+    if len(own) == 1:
+        return own[0]
+    is_named = any(word in table.name.lower() for table in usual for word in SESSION_WORDS)
+    return usual[0] if len(usual) == 1 and is_named else None
+
+
+def _has_token_as_key(table: CatalogueTable) -> bool:
+    token = named(table, TOKENS, TEXTS)
+    return token in table.primary_key and table.columns[token].length == TOKEN_LENGTH
 
 
 def may_be_other_token(table: CatalogueTable) -> bool:
@@ -146,6 +186,13 @@ def id_form(column: CatalogueColumn) -> Optional[str]:
     if not is_text(column):
         return None
     return {DASHED_LENGTH: "uuid-dashed", HEX_LENGTH: "uuid-hex"}.get(column.length or 0, "text")
+
+
+def stored_form(stored: object) -> Optional[str]:
+    """Return the form of a UUID that SQLite stores as text; None for another value."""
+    if parse_uuid(stored) is None or not isinstance(stored, str):
+        return None
+    return {DASHED_LENGTH: "uuid-dashed", HEX_LENGTH: "uuid-hex"}.get(len(stored))
 
 
 def may_be_roles(name: str) -> bool:
