@@ -101,7 +101,7 @@ async def list_accounts(
     """Return accounts by e-mail address.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         superusers_only: Only superusers.
         inactive_only: Only inactive accounts.
         search: Only accounts whose address contains this text, in any case.
@@ -115,7 +115,7 @@ async def get_account(settings: Settings, user: str) -> AccountDetail:
     """Return one account with its flags, its roles and its sessions by state.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         user: An e-mail address, an id, or the first 8 or more digits of a UUID.
 
     Raises:
@@ -138,7 +138,7 @@ async def create_account(
     """Create an active account with a verified address.
 
     Args:
-        settings: Which database, and the rules for passwords.
+        settings: The database, and the rules for passwords.
         email: The address.
         password: The password; None: one is generated and returned as ``password``.
         superuser: Make it a superuser.
@@ -171,7 +171,7 @@ async def set_password(
     """Set a new password and revoke the sessions of the account.
 
     Args:
-        settings: Which database, and the rules for passwords.
+        settings: The database, and the rules for passwords.
         user: See ``get_account``.
         password: The password; None: one is generated and returned as ``password``.
         keep_sessions: Do not revoke the sessions.
@@ -206,7 +206,7 @@ async def set_active(
     """Allow an account to log in, or deactivate it and revoke its sessions.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         user: See ``get_account``.
         active: Whether the account can log in.
         settle_seconds: See ``set_password``.
@@ -231,7 +231,7 @@ async def set_superuser(
     """Make an account a superuser, or a regular account whose sessions are revoked.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         user: See ``get_account``.
         superuser: Whether it is a superuser.
         settle_seconds: See ``set_password``.
@@ -255,7 +255,7 @@ async def delete_account(
     """Delete an account with its roles, its sessions, and the rows that cascade.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         user: See ``get_account``.
         settle_seconds: See ``set_password``.
         dry_run: Change nothing; report what would be done.
@@ -279,7 +279,7 @@ async def list_sessions(
     """Return log-in sessions, newest first.
 
     Args:
-        settings: Which database, and the lifetime of sessions.
+        settings: The database, and the lifetime of sessions.
         user: Only sessions of this user; see ``get_account``.
         states: Only sessions in one of these states; empty: any state.
         older_than: Only sessions created longer ago than this.
@@ -299,7 +299,7 @@ async def get_session_stats(settings: Settings) -> SessionStats:
     """Return the number of sessions by state and age.
 
     Args:
-        settings: Which database, and the lifetime of sessions.
+        settings: The database, and the lifetime of sessions.
 
     Raises:
         RefusedError: The sessions are not in the database.
@@ -315,7 +315,7 @@ async def revoke_sessions(
     """Revoke the sessions of a user.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         user: See ``get_account``.
         keep_newest: How many of the newest sessions to keep.
         dry_run: Change nothing; report what would be done.
@@ -335,7 +335,7 @@ async def revoke_session(
     """Revoke one session.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         session: The ``id`` of a ``SessionRow``, or the whole token.
         user: Only among the sessions of this user; see ``get_account``.
         dry_run: Change nothing; report what would be done.
@@ -359,7 +359,7 @@ async def clean_up_sessions(
     """Delete expired and idle sessions in short transactions, while a server runs.
 
     Args:
-        settings: Which database, and the lifetime of sessions.
+        settings: The database, and the lifetime of sessions.
         older_than: Also delete sessions created longer ago than this; None: don't.
         max_seconds: Stop after this time; None: no limit.
         dry_run: Count the sessions and delete none.

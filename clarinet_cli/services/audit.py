@@ -1,6 +1,6 @@
 """The record of each change: who did what to which row, with which result.
 
-A record is written and synced before its transaction commits, so no change is without one. The
+A record is written and synced before its transaction commits, so that every change has one. The
 outcome of the transaction is one of three:
 
 - It committed: no other record follows.
@@ -10,8 +10,8 @@ outcome of the transaction is one of three:
 
 A job of many transactions writes ``started`` before its first commit, and at its end how
 many rows its committed transactions changed. A ``started`` without an end means that the job
-was killed: how much it did is not on record. When the outcome of its last transaction is
-unknown, the end is ``unknown``, with the ``reason`` and the number of its rows as
+was killed: the number of rows that it changed is not recorded. When the outcome of its last
+transaction is unknown, the end is ``unknown``, with the ``reason`` and the number of its rows as
 ``uncertain``.
 """
 
@@ -62,7 +62,7 @@ class TransactionAudit:
         Args:
             target: The id of the account, or of the session; None for many.
             result: ``created``, ``updated``, ``deleted``, ``revoked``.
-            **counts: What went with it, such as ``sessions_revoked``; no secret, no address.
+            **counts: Further counts, such as ``sessions_revoked``; no secret, no address.
         """
         if result != UNCHANGED:
             self._entries.append(_entry(target, result, **counts))
@@ -180,11 +180,11 @@ class JobRecord:
 async def audited_job(
     result: str, *, count: str, dry_run: bool = False
 ) -> AsyncIterator[JobRecord]:
-    """Yield the records of a job, whose log is open before anything begins.
+    """Yield the records of a job, with the audit log opened before the job begins.
 
     Args:
-        result: See ``JobRecord``.
-        count: See ``JobRecord``.
+        result: What the job does to rows: ``deleted``, ``revoked``.
+        count: The name of the number of these rows.
         dry_run: Leave no record.
 
     Raises:

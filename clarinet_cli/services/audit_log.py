@@ -181,7 +181,7 @@ def _locked(descriptor: int) -> Iterator[None]:
     deadline = monotonic() + LOCK_TIMEOUT_SECONDS
     while not _try_lock(descriptor):
         if monotonic() >= deadline:
-            raise OSError(errno.EAGAIN, "another process keeps it locked")
+            raise OSError(errno.EAGAIN, "locked by another process")
         sleep(POLL_SECONDS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Making a database ready, whatever its state; each step is harmless when repeated."""
+"""Initialise a database: create and migrate it, add roles and the first superuser. Idempotent."""
 
 from collections.abc import Callable
 from typing import Optional
@@ -41,8 +41,8 @@ async def superuser_is_missing(database: Database, *, admin_only: bool = False) 
     """Return whether ``initialise_database`` needs a password for a first superuser.
 
     Args:
-        database: Which.
-        admin_only: Its tables have to exist.
+        database: The database.
+        admin_only: Only create the superuser; the tables must exist.
 
     Raises:
         StandbyError: The database has to be created, and the server accepts no writes.
@@ -70,14 +70,14 @@ async def initialise_database(
     progress: Optional[list[Step]] = None,
     on_password: Optional[Callable[[list[Step]], None]] = None,
 ) -> list[Step]:
-    """Make the database ready: create it, migrate it, add roles and the first superuser.
+    """Initialise the database: create it, migrate it, add roles and the first superuser.
 
     Each step is a transaction of its own: after an interruption, running it again finishes
     the work. The migrations have connections of their own, for the lock and without foreign
     keys.
 
     Args:
-        database: Which; its settings have the roles and the first administrator.
+        database: The database; its settings have the roles and the first administrator.
         password: For the first superuser, if there is none.
         dry_run: Change nothing, report what would be done.
         schema_anyway: Create the Clarinet tables also in the empty database of a project with
@@ -86,7 +86,7 @@ async def initialise_database(
         on_password: Shows the steps with a generated password before the last commit.
 
     Returns:
-        One report a step, in order.
+        One report per step, in order.
 
     Raises:
         ConfigurationError: A role's name or the administrator's address cannot be used;
@@ -138,7 +138,7 @@ async def initialise_superuser(
     dry_run: bool = False,
     on_password: Optional[Callable[[list[Step]], None]] = None,
 ) -> list[Step]:
-    """Add the first superuser alone, to tables that exist; see ``initialise_database``."""
+    """Add only the first superuser, to existing tables; see ``initialise_database``."""
 
     def show(change: AccountChange) -> None:
         if on_password is not None:
@@ -182,7 +182,7 @@ async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
     """Create the SQLite file or the PostgreSQL database if there is none.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         dry_run: Change nothing, report what would be done.
     """
     url = database_url(settings)
@@ -204,7 +204,8 @@ async def ensure_roles(database: Database, *, dry_run: bool = False) -> Step:
     It takes no lock for writing when there are none.
 
     Args:
-        database: Where; ``extra_roles`` and the keys of ``role_capabilities`` are read.
+        database: The database to change; ``extra_roles`` and the keys of ``role_capabilities`` are
+            read.
         dry_run: Change nothing, report what would be done.
     """
     wanted = wanted_roles(database.settings)

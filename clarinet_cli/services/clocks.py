@@ -20,14 +20,14 @@ MAX_SKEW_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The clock of the database's host, and this machine's before and after it was asked.
+    """The clock of the database's host, and this machine's before and after the query.
 
     A clock that is ahead would expire live sessions, so the earlier one is used.
 
     Attributes:
-        database: What the database answered.
-        before: This machine's clock when it was asked.
-        after: This machine's clock when it had answered.
+        database: The clock of the database's host.
+        before: This machine's clock before the query.
+        after: This machine's clock after the query.
     """
 
     database: datetime
@@ -73,7 +73,7 @@ class Clocks:
 
 
 async def compare_clocks(session: AsyncSession) -> Clocks:
-    """Ask the database's host what time it is; SQLite has none but this machine."""
+    """Query the clock of the database's host, which for SQLite is this machine."""
     before = timefmt.machine_now()
     database = await ServerRepository(session).now()
     return Clocks(database, before, timefmt.machine_now())
@@ -92,10 +92,9 @@ async def current_policy(
     """Return the policy for all sessions of a command, with one reference time.
 
     Args:
-        session: Whose clock to ask.
+        session: The session to query the clock.
         settings: The idle limit.
-        now: Another timestamp, aware UTC; by default that of the database's host or of this
-            machine, whichever is earlier.
+        now: Another timestamp, aware UTC; by default the earlier of the two clocks.
         warn: Warn when the clocks differ.
     """
     if now is not None:

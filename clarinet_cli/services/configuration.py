@@ -1,4 +1,4 @@
-"""The settings explained: each value with its source, and what is wrong with them.
+"""Show and check the settings: each value with its source, and problems.
 
 All of it works with settings that no other command could use: a file that cannot be read and
 a value that cannot be used are findings here.
@@ -53,11 +53,11 @@ def show_settings(
 
     Args:
         project: The directory of the settings files.
-        keys: Only these; the names of variables do too.
+        keys: Only these; names of variables are accepted too.
         changed: Only those that are not the default.
 
     Raises:
-        InvalidInputError: There is no such key.
+        InvalidInputError: A key is unknown.
     """
     wanted = [_known_key(key) for key in keys] or KEYS
     given = strongest(given_values(Settings, project))
@@ -73,7 +73,7 @@ def show_settings(
 
 
 def list_settings_files(project: Path) -> list[SettingsFile]:
-    """Return the files that settings are read from, strongest first.
+    """Return the files that settings are read from, highest precedence first.
 
     Args:
         project: The directory of the settings files.
@@ -82,10 +82,10 @@ def list_settings_files(project: Path) -> list[SettingsFile]:
 
 
 def strongest(given: Iterable[GivenValue]) -> dict[str, GivenValue]:
-    """Return the value that counts for each key.
+    """Return the effective value of each key.
 
     Args:
-        given: The values of all sources, those of the strongest first.
+        given: The values of all sources, highest precedence first.
     """
     found: dict[str, GivenValue] = {}
     for value in given:
@@ -94,7 +94,7 @@ def strongest(given: Iterable[GivenValue]) -> dict[str, GivenValue]:
 
 
 def validated(given: GivenValue, project: Path) -> tuple[Any, Optional[str]]:
-    """Return a value as the settings would have it, or as it is written and what is wrong.
+    """Return the converted value, or the written one with the problem.
 
     Args:
         given: The value of one key.
@@ -137,7 +137,7 @@ def _rows(key: str, value: Any, source: str, problem: Optional[str]) -> Iterator
 
 
 def _shown(key: str, value: Any) -> Any:
-    """Return a value as it may be shown; of a URL all but the secrets."""
+    """Return a value for display, with secrets masked."""
     if isinstance(value, Path):
         return str(value)
     if not is_secret(key) or value is None:
@@ -147,7 +147,7 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def unreadable_files(project: Path) -> list[Finding]:
-    """Return a finding for each settings file that cannot be read or is not to be trusted.
+    """Return a finding for each settings file that cannot be read or is not trusted.
 
     Args:
         project: The directory of the settings files.
@@ -157,7 +157,7 @@ def unreadable_files(project: Path) -> list[Finding]:
 
 
 def check_settings(project: Path) -> list[Finding]:
-    """Return what is wrong with the settings of a project, and a line for each check without.
+    """Return the problems of the settings of a project, and an ``ok`` for each check without.
 
     Args:
         project: The directory of the settings files.
@@ -193,7 +193,7 @@ def _unusable_values(given: Iterable[GivenValue], project: Path) -> Iterator[Fin
 
 
 def _contradictions(counting: dict[str, GivenValue], project: Path) -> Iterator[Finding]:
-    """Yield what is wrong with values that are right each by itself."""
+    """Yield the conflicts between values that are each valid."""
     usable = {
         key: given.value for key, given in counting.items() if validated(given, project)[1] is None
     }
@@ -228,8 +228,8 @@ def _contradictory_databases(settings: Settings) -> Iterator[Finding]:
             yield _error(
                 "contradictions",
                 f"database_read_url is a {other.get_backend_name()} database, "
-                f"and the database itself a {main.get_backend_name()} one",
-                "database_read_url names a replica of the same database",
+                f"but database_url is a {main.get_backend_name()} one",
+                "set database_read_url to a replica of the same database",
             )
 
 
@@ -269,7 +269,7 @@ def _contradictory_limits(settings: Settings) -> Iterator[Finding]:
 
 
 def _shadowed(given: Iterable[GivenValue]) -> Iterator[Finding]:
-    """Yield each value that has no effect, as a stronger source has another one."""
+    """Yield each value that a source with a higher precedence overrides."""
     stronger: dict[str, GivenValue] = {}
     for value in given:
         winner = stronger.setdefault(value.key, value)

@@ -89,7 +89,7 @@ async def _always_held() -> None:
 async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterator[None]:
     database = Path(os.path.realpath(database))  # noqa: ASYNC240 - all links share one lock
     if not database.parent.is_dir():
-        raise UNREACHABLE.with_context(f"there is no directory {database.parent}")
+        raise UNREACHABLE.with_context(f"directory {database.parent} does not exist")
     path = database.with_name(f"{database.name}.{job.name.lower()}.lock")
     try:
         descriptor = open_file(path, os.O_RDWR | os.O_CREAT | LOCK_FLAGS, like=database)
@@ -97,7 +97,9 @@ async def _locked_file(database: Path, job: Job, timeout: float) -> AsyncIterato
         descriptor = _open_lock_for_reading(path, database)
     except OSError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
-        raise FAILURE.with_context(f"cannot make the lock file {path}: {error.strerror}") from error
+        raise FAILURE.with_context(
+            f"cannot create the lock file {path}: {error.strerror}"
+        ) from error
     try:
         await _lock(descriptor, path, job, timeout)
         yield
@@ -111,7 +113,7 @@ def _open_lock_for_reading(path: Path, database: Path) -> int:
     except FileNotFoundError as error:
         logger.bind(reported=True).error(f"lock file {path}: {error}")
         raise FAILURE.with_context(
-            f"cannot make the lock file {path} in its directory: {describe_owner(path.parent)}",
+            f"cannot create the lock file {path} in its directory: {describe_owner(path.parent)}",
             hint=sudo_hint(database if database.exists() else path.parent),
         ) from error
     except OSError as error:
@@ -140,5 +142,7 @@ async def _lock(descriptor: int, path: Path, job: Job, timeout: float) -> None:
 
 
 def _busy(job: Job, cause: Exception | None) -> ClarinetError:
-    logger.bind(reported=True).error(f"lock of the {job.label} not free: {cause or 'advisory'}")
+    logger.bind(reported=True).error(
+        f"the lock of the {job.label} is held: {cause or 'advisory lock'}"
+    )
     return JOB_RUNNING.with_context(f"another {job.label} is running on this database")

@@ -1,4 +1,4 @@
-"""The commands that know a mapping; all others are refused where there is one."""
+"""The commands that support a mapping; with a mapping all others are refused."""
 
 from collections.abc import Iterable
 from typing import Optional
@@ -52,7 +52,7 @@ def require_known_command(settings: Settings, command: str) -> None:
         command: The words of the command.
 
     Raises:
-        RefusedError: There is a mapping, which the command does not know.
+        RefusedError: The command does not support the mapping.
     """
     mapping = settings.table_mapping
     if mapping is None:
@@ -70,7 +70,7 @@ def require_known_command(settings: Settings, command: str) -> None:
     if command in ("db reset", "init-migrations") or command.startswith("migrate "):
         require_own_schema(settings)
     raise REFUSED.with_context(
-        f"'clarinet {command}' is for the tables of Clarinet, and [mapping] names others",
+        f"'clarinet {command}' is for the tables of Clarinet, but [mapping] names others",
         hint=WHERE_HINT,
     )
 
@@ -80,7 +80,7 @@ def require_role_changes(settings: Settings, names: Iterable[str]) -> None:
 
     Args:
         settings: The project's settings.
-        names: The roles; none is no change.
+        names: The roles; without any nothing would change.
 
     Raises:
         RefusedError: The mapping has no roles, and there is a role to change.
@@ -92,7 +92,7 @@ def require_role_changes(settings: Settings, names: Iterable[str]) -> None:
 
 
 def require_soft_delete(settings: Settings) -> None:
-    """Refuse to mark an account as deleted where no column does.
+    """Refuse to mark an account as deleted if there is no column for that.
 
     Args:
         settings: The project's settings.
@@ -103,12 +103,12 @@ def require_soft_delete(settings: Settings) -> None:
     if not settings.capabilities.soft_delete:
         raise REFUSED.with_context(
             "there is no column that marks an account as deleted",
-            hint="'[mapping] soft_delete' names it where there is one",
+            hint="set soft_delete in [mapping] if the application has such a column",
         )
 
 
 def require_verified_flag(settings: Settings) -> None:
-    """Refuse to change whether an address is verified where no column holds it.
+    """Refuse to mark an address as verified if there is no column for that.
 
     Args:
         settings: The project's settings.
@@ -119,7 +119,7 @@ def require_verified_flag(settings: Settings) -> None:
     if not settings.capabilities.verified:
         raise REFUSED.with_context(
             "the accounts have no column is_verified",
-            hint="'[mapping.user_columns] is_verified' names it where there is one",
+            hint="set is_verified in [mapping.user_columns] if the application has such a column",
         )
 
 
@@ -169,7 +169,7 @@ def require_accounts_copy(settings: Settings) -> None:
     """
     if not settings.capabilities.own_schema:
         raise REFUSED.with_context(
-            "--accounts-only copies the tables of Clarinet, and accounts of an application have "
+            "--accounts-only copies the tables of Clarinet, but accounts of an application have "
             "columns that such a copy lacks",
             hint="without it the whole database is copied; 'clarinet admin export' lists accounts",
         )

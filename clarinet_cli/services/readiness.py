@@ -39,7 +39,7 @@ async def database_status(source: Settings | Database) -> DatabaseStatus:
     """Return backend, size, revision, and the number of rows in each of the Clarinet tables.
 
     Args:
-        source: Which database and which project directory; see ``unit_of_work``.
+        source: The database and the project directory; see ``unit_of_work``.
     """
     settings = source.settings if isinstance(source, Database) else source
     own = settings.capabilities.own_schema
@@ -78,7 +78,7 @@ async def wait_until_ready(
     from 0.1 s to 2 s. A wrong password or an unknown database fails at once.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         readiness: What counts as ready.
         timeout: Seconds to wait at most.
         clock: Returns the time in seconds.
@@ -107,7 +107,7 @@ async def wait_until_ready(
 
 
 async def _mapping_error(settings: Settings) -> Optional[ClarinetError]:
-    """Return what an application's tables lack, which its own migrations may still make."""
+    """Return what an application's tables lack, which its migrations may still create."""
     try:
         async with unit_of_work(settings):
             return None

@@ -75,7 +75,7 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
     where, written, _ = misspelled[0] if misspelled else ("", "", [])
     reason = f"{where}: unknown key {written}" if misspelled else "database_host is set"
     raise CONFIGURATION.with_context(
-        f"{reason}, and without database_driver the new database would be the file {file}",
+        f"{reason}, but without database_driver the new database would be the file {file}",
         hint="set database_driver to postgresql or sqlite",
     )
 

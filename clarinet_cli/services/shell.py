@@ -1,4 +1,4 @@
-"""The database's own shell, connected as this tool is, in place of this process."""
+"""Replace this process by the database's own shell, with the same connection parameters."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ class ShellCommand:
     Attributes:
         arguments: The program and its arguments.
         variables: Its environment.
-        pass_phrase: That of the key of a client certificate.
+        pass_phrase: The pass phrase of the client certificate's key.
     """
 
     arguments: Sequence[str]
@@ -46,12 +46,12 @@ class ShellCommand:
 async def shell_command(
     settings: Settings, *, statement: Optional[str] = None, read_only: bool = False
 ) -> ShellCommand:
-    """Return the shell of the configured database, once that has answered.
+    """Return the command of the database's shell; the database is connected to first.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         statement: What to run instead of reading standard input.
-        read_only: Let it change nothing.
+        read_only: Open the database read-only.
 
     Raises:
         UnreachableError: The database cannot be reached.
@@ -120,6 +120,6 @@ def _sqlite_shell(file: Path, statement: Optional[str], *, read_only: bool) -> S
         options += ["-readonly"] if read_only else ["-cmd", "PRAGMA foreign_keys=ON"]
         return ShellCommand([program, *options, str(file), *statements], variables)
     if find_spec("sqlite3.__main__") is None or read_only:
-        reason = "" if not read_only else ", and that of Python has no --read-only"
+        reason = "" if not read_only else ", and Python's sqlite3 shell has no --read-only"
         raise FAILURE.with_context(f"{SQLITE} is not installed{reason}", hint=SQLITE_PACKAGES)
     return ShellCommand([sys.executable, "-m", "sqlite3", str(file), *statements], variables)

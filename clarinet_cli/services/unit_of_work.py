@@ -101,7 +101,7 @@ async def require_fitting_tables(settings: Settings) -> None:
     """Refuse an application's tables that the mapping does not fit; Clarinet's own are accepted.
 
     Args:
-        settings: Which database, and the mapping.
+        settings: The database, and the mapping.
 
     Raises:
         ConfigurationError: They differ; the message has the key, the expected and the actual.

@@ -1,4 +1,4 @@
-"""Giving the space of deleted rows back."""
+"""Reclaim the space of deleted rows."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from clarinet_cli.results import VacuumReport
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import MEGABYTE
 
-OWNER_HINT = "use the owner of the tables, or GRANT MAINTAIN (PostgreSQL 17 and later)"
+OWNER_HINT = "connect as the owner of the tables, or GRANT MAINTAIN (PostgreSQL 17 and later)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class VacuumPlan:
         url: The database, without the password.
         bytes_before: The size of what is vacuumed.
         bytes_needed: The maximum free space that it needs.
-        waiting: Whom it blocks.
+        waiting: What it blocks.
         full: Whether tables are rewritten.
-        asks: Whether that needs a confirmation.
+        asks: Whether it requires a confirmation.
     """
 
     url: str
@@ -48,10 +48,10 @@ class VacuumPlan:
 
 
 async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
-    """Return what a vacuum would do, and see that there is room for it.
+    """Return what a vacuum would do; check the free disk space.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         full: PostgreSQL: rewrite the tables.
 
     Raises:
@@ -77,12 +77,12 @@ async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:
     """Vacuum the SQLite file, or the Clarinet tables of a PostgreSQL database.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         plan: What ``plan_vacuum`` returned.
 
     Raises:
-        BusyError: Others held a lock for too long.
-        ClarinetError: It failed, or the user may not; nothing was lost.
+        BusyError: Another process held a lock for too long.
+        ClarinetError: It failed, or the user lacks the permission; no row was lost.
     """
     began = monotonic()
     file = sqlite_file(database_url(settings))
@@ -122,7 +122,7 @@ async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
     free = shutil.disk_usage(file.parent).free
     if needed > free:
         raise NO_SPACE.with_context(
-            f"{file.parent} has {free / MEGABYTE:.1f} MB free, and a vacuum may need "
+            f"{file.parent} has {free / MEGABYTE:.1f} MB free, but a vacuum may need "
             f"{needed / MEGABYTE:.1f} MB",
             hint="free disk space and try again; nothing was changed",
         )

@@ -25,7 +25,7 @@ async def list_admin_users(
     """Return the superusers, or all users, by e-mail address.
 
     Args:
-        settings: Which database; the project's settings by default.
+        settings: The database; the project's settings by default.
         all_users: Also those that are not superusers.
         now: The reference time; the database's clock by default.
     """
@@ -46,7 +46,7 @@ async def reset_admin_password(
     """Set a new password and revoke the account's sessions.
 
     Args:
-        settings: Which database, and the password rules; None: the project's settings.
+        settings: The database, and the password rules; None: the project's settings.
         identifier: The account, as ``resolve_user`` reads it.
         password: The new password; None only in a dry run.
         any_user: Also for accounts that are not superusers.
@@ -77,7 +77,7 @@ async def ensure_admin_exists(
     """Make sure that an active superuser exists; repeating it changes nothing.
 
     Args:
-        settings: Which database, and who the first administrator is; the project's settings
+        settings: The database and the first administrator; the settings of the project
             by default.
         password: For a new account.
         dry_run: Change nothing, report what would be done.

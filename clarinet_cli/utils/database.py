@@ -23,7 +23,7 @@ async def get_async_session(
     """Yield a session: commit at the end, roll back on an error, dispose of the engine.
 
     Args:
-        settings: Which database; the project's settings by default.
+        settings: The database; the project's settings by default.
         access: WRITE when the session will change rows.
         dry_run: Roll back at the end.
 

@@ -7,7 +7,7 @@ from tests.support import PASSWORD, Project
 
 GRACE = "grace@example.org"
 RESET = ("admin", "reset-password")
-UNVERIFIABLE = f"{ADMIN} cannot log in, the server cannot verify its password hash"
+UNVERIFIABLE = f"{ADMIN} cannot log in: the server cannot verify its password hash"
 
 
 def lock_out(project: Project, stored: str = "!") -> None:
@@ -41,7 +41,7 @@ def test_a_reset_of_an_inactive_account_says_so(project: Project) -> None:
     result = project.run(*RESET, GRACE, "--password-stdin", stdin=PASSWORD)
     assert result.code == 0, result
     assert (
-        f"warning: the account is inactive: 'clarinet admin activate {GRACE}' lets it log in"
+        f"warning: the account is inactive: 'clarinet admin activate {GRACE}' activates it"
         in result.stderr
     )
 

@@ -430,7 +430,7 @@ def test_help_lists_the_exit_codes() -> None:
         4: "exists already",
         5: "refused",
         6: "the check failed",
-        7: "cannot be reached",
+        7: "can't be reached",
         75: "try again",
         78: "configuration is invalid",
         129: "SIGHUP",

@@ -118,7 +118,7 @@ DESTRUCTIVE: dict[str, tuple[str, str]] = {
     ),
     "not null": (
         'op.alter_column("access_token", "ip_address", nullable=False)',
-        "makes not NULL the column access_token.ip_address: 2 rows",
+        "sets NOT NULL on the column access_token.ip_address: 2 rows",
     ),
     "SQL": (
         'op.execute("DELETE FROM access_token")',

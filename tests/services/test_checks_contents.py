@@ -174,7 +174,7 @@ def test_the_number_and_five_ids(server_project: Project) -> None:
     unchecked(server_project, *(session(token, "'never'") for token in tokens))
     (finding,) = wrong(server_project)
     ids = ", ".join(f"tokn{number:04d}" for number in range(5))
-    assert f"7 rows with a time stamp that the server cannot read: {ids}, …;" in finding.detail
+    assert f"7 rows with a timestamp that the server cannot read: {ids}, …;" in finding.detail
 
 
 def test_addresses_that_the_server_takes_for_one(server_project: Project) -> None:
@@ -326,7 +326,7 @@ def test_rows_that_postgresql_let_in(server_project: Project) -> None:
     )
     found = {item.check: item for item in wrong(server_project)}
     assert set(found) == {"schema", "timestamps", "tokens", "orphans"}
-    assert "1 row with a time stamp that the server cannot read: abcdefgh;" in (
+    assert "1 row with a timestamp that the server cannot read: abcdefgh;" in (
         found["timestamps"].detail
     )
     assert "row (" in found["tokens"].detail

@@ -86,7 +86,7 @@ def test_a_group_and_a_check_to_leave_out(project: Project) -> None:
     """Only what is asked for is checked."""
     found = findings(project, [CheckGroup.SESSIONS], ["backlog"])
     assert [item.check for item in found] == ["partitions", "absolute-limit", "concurrent-limit"]
-    with pytest.raises(InvalidInputError, match="there is no check 'nothing'"):
+    with pytest.raises(InvalidInputError, match="unknown check 'nothing'"):
         selected_checks(skip=["nothing"])
 
 
@@ -234,7 +234,7 @@ def test_a_server_beyond_its_end_of_life(project: Project, monkeypatch: pytest.M
     monkeypatch.setattr(timefmt, "machine_now", lambda: datetime(2040, 1, 1, tzinfo=UTC))
     found = finding(project, "server-version")
     assert found.status == "warning"
-    assert "gets no corrections any more since 20" in found.detail
+    assert "is no longer supported (end of life 20" in found.detail
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -290,7 +290,7 @@ def test_a_missing_index_of_a_server(server_project: Project) -> None:
     server_project.rows("DROP INDEX ix_access_token_expires_at")
     found = finding(server_project, "indexes")
     assert found.status == "warning"
-    assert "each clean-up reads all sessions" in found.detail
+    assert "each clean-up scans all sessions" in found.detail
     assert "migrations of the server" in str(found.hint)
 
 
@@ -377,7 +377,7 @@ def test_a_backlog(project: Project) -> None:
         add_expired_session(project, user_id)
     found = finding(project, "backlog")
     assert found.status == "warning"
-    assert found.detail.startswith("4 expired sessions are still there, the oldest since 20")
+    assert found.detail.startswith("4 expired sessions were not deleted, the oldest since 20")
     run_remedy(project, found)
     assert finding(project, "backlog").detail == "no expired session is left"
 
@@ -396,8 +396,12 @@ def test_sessions_beyond_the_limits(project: Project) -> None:
     for _ in range(5):
         project.add_session(user_id)
     old, crowded = finding(project, "absolute-limit"), finding(project, "concurrent-limit")
-    assert old.detail.startswith("1 live session older than session_absolute_timeout_days 30")
-    assert crowded.detail.startswith("1 user with more than session_concurrent_limit 5")
+    assert old.detail.startswith(
+        "1 live session with an age above session_absolute_timeout_days 30"
+    )
+    assert crowded.detail.startswith(
+        "1 user with more unexpired sessions than session_concurrent_limit 5"
+    )
     run_remedy(project, old)
     assert finding(project, "absolute-limit").status == "ok"
     project.add_session(user_id)
@@ -462,4 +466,4 @@ def test_deleted_rows_of_a_server(project: Project, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(HealthRepository, "dead_tuples", dead_tuples)
     found = finding(project, "unused-space")
-    assert found.detail.startswith("50000 of 50100 rows of access_token are deleted ones")
+    assert found.detail.startswith("50000 of 50100 rows of access_token are dead")

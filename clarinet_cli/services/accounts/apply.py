@@ -1,8 +1,8 @@
-"""Applying an accounts file atomically, in one transaction.
+"""Apply an accounts file in one transaction.
 
-The accounts are read and compared before it begins, without a lock; what is to be changed is
-read and compared again inside. Passwords are hashed before it begins: a hash takes tens of
-milliseconds, and the server's log-ins would wait.
+The accounts are read and compared before it begins, without a lock; those to change are read and
+compared again inside. Passwords are hashed before it begins: a hash takes tens of milliseconds, and
+the server's log-ins would wait.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -66,7 +66,7 @@ async def apply_accounts(
     of an existing account is not changed.
 
     Args:
-        database: Where; its settings have the hash parameters.
+        database: The database to change; its settings have the hash parameters.
         declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
         errors: Those of rows that were left out when the file was read.
@@ -76,14 +76,14 @@ async def apply_accounts(
         on_password: Shows the reports with generated passwords before the commit.
 
     Returns:
-        One report a row, in the file's order, then those of pruned accounts.
+        One report per row, in the file's order, then those of pruned accounts.
 
     Raises:
         InvalidInputError: Rows cannot be used; the messages have their lines and columns.
         NotFoundError: A row names a role that does not exist.
         RefusedError: A row could mean several accounts, or no active superuser would be
             left.
-        BusyError: Another process changed the accounts meanwhile.
+        BusyError: Another process changed the accounts at the same time.
     """
     errors = errors or RowErrors()
     async with unit_of_work(database) as work:

@@ -93,8 +93,8 @@ async def create_account(
     if found and not update:
         raise CONFLICT.with_context(
             f"the user {email} already exists",
-            hint=f"{'--update makes it an administrator, ' * superuser}"
-            "--if-not-exists leaves it as it is",
+            hint=f"{'--update makes it a superuser, ' * superuser}"
+            "--if-not-exists leaves it unchanged",
         )
     if found:
         user = await lock_user(work.session, await require_one(work.session, found, email))
@@ -163,7 +163,7 @@ async def report_unchanged(work: UnitOfWork, user: User) -> AccountChange:
 async def promote(editor: AccountEditor) -> None:
     """Make an account a superuser with the role ``admin``.
 
-    An account that cannot log in stays so, with a warning.
+    An account that cannot log in is promoted with a warning.
     """
     await editor.grant_admin()
     await editor.set(is_superuser=True)
@@ -171,7 +171,7 @@ async def promote(editor: AccountEditor) -> None:
 
 
 async def demote(editor: AccountEditor) -> None:
-    """Take the superuser flag and the role ``admin`` from an account; revoke its sessions.
+    """Remove an account's superuser flag and role ``admin``; revoke its sessions.
 
     Raises:
         RefusedError: It is the last active superuser.
@@ -190,10 +190,10 @@ async def activate(editor: AccountEditor) -> None:
 
 
 async def deactivate(editor: AccountEditor) -> None:
-    """Do not allow an account to log in any more, and revoke its sessions.
+    """Deactivate an account and revoke its sessions.
 
-    Sessions of an account that is inactive already are revoked too: they would be valid
-    again as soon as it is activated.
+    Sessions of an account that is already inactive are revoked too: they would become valid when it
+    is activated.
 
     Raises:
         RefusedError: It is the last active superuser.

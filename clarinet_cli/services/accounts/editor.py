@@ -70,7 +70,9 @@ class AccountEditor:
         repository = RoleRepository(self.session)
         if missing := set(names) - self.roles:
             if repository.is_single and len(set(names)) > 1:
-                raise REFUSED.with_context("an account has one role, and several are given")
+                raise REFUSED.with_context(
+                    "an account can have one role only, and several are given"
+                )
             if repository.creates_admin:
                 await repository.add_missing(missing & {ADMIN_ROLE})
             await repository.grant(self.user.id, sorted(missing))

@@ -18,7 +18,7 @@ from clarinet_cli.services.accounts.resolve import storable
 GENERATE = "generate"
 FLAGS = ("is_active", "is_superuser", "is_verified")
 FIELDS = ("email", *FLAGS, "roles", "password")
-UNKNOWN_FIELD = f"unknown field; known are {', '.join(FIELDS)}"
+UNKNOWN_FIELD = f"unknown field; valid fields: {', '.join(FIELDS)}"
 HEADER_HINT = f"the first line names the columns, such as {','.join(FIELDS[:-1])}"
 DELIMITERS = (",", ";", "\t")
 FORMULA_GUARD = re.compile(r"'+[=+\-@\t\r＝＋－＠]")  # noqa: RUF001 - full-width signs
@@ -55,7 +55,7 @@ class RowErrors:
         self._errors.append(found)
 
     def check(self) -> None:
-        """Raise the first error of the file, with the messages of the further ones.
+        """Raise the first error of the file, with the messages of the others.
 
         Raises:
             ClarinetError: There is an error.
@@ -125,7 +125,8 @@ def read_accounts(
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise INVALID.with_context(
-            f"{source}: line {line}: not UTF-8 text", hint="a spreadsheet saves it as 'CSV UTF-8'"
+            f"{source}: line {line}: not UTF-8 text",
+            hint="save it as UTF-8 ('CSV UTF-8' in a spreadsheet)",
         ) from None
     start = text.lstrip()[:1]
     if not start:
@@ -182,9 +183,7 @@ def _csv_records(text: str, source: str) -> Iterator[Record | RowError]:
             header = [cell.strip().casefold() for cell in cells]
             _check_header(header, start, source)
         elif len(cells) != len(header):
-            reason = (
-                f"{len(cells)} cell{'s' * (len(cells) != 1)}, where the header has {len(header)}"
-            )
+            reason = f"{len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
             yield _error(source, Position(start, min(len(cells), len(header))), None, reason)
         else:
             positions = {name: Position(start, number) for number, name in enumerate(header, 1)}
@@ -230,7 +229,7 @@ def _next_row(reader: Any, source: str) -> Optional[list[str]]:
 def _csv_values(header: list[str], cells: list[str]) -> Iterator[tuple[str, Any]]:
     """Yield the values of one row with their types; empty cells are left out.
 
-    A cell that is no flag where one is expected stays text.
+    A cell that is not a valid flag stays text.
     """
     for name, cell in zip(header, cells, strict=True):
         # Exports quote cells that a spreadsheet would run as a formula.
@@ -255,7 +254,7 @@ def _names_in(cell: str) -> Optional[list[str]]:
 def _to_entry(
     source: str, values: dict[str, Any], positions: dict[str, Position]
 ) -> AccountEntry | RowError:
-    """Return one record as an entry, or the first thing that is wrong with it."""
+    """Return one record as an entry, or its first error."""
     for name, value in values.items():
         if name not in FIELDS:
             return _error(source, positions[name], name, UNKNOWN_FIELD)

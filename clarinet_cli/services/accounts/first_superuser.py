@@ -1,4 +1,4 @@
-"""The first superuser: whether there is one, and creating the one of the settings."""
+"""Find an active superuser, or create the one named in the settings."""
 
 from collections.abc import Callable
 from typing import Optional
@@ -48,7 +48,7 @@ async def ensure_superuser(
     on_password: Optional[PasswordCallback] = None,
     concurrent_logins: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
-    """Make sure that an active superuser exists; create the one of the settings if not.
+    """Make sure that an active superuser exists; create the one named in the settings if not.
 
     An account with the settings' address that is inactive or not a superuser is made an
     active superuser; with a password given, it gets that one. Where active superusers exist
@@ -57,7 +57,7 @@ async def ensure_superuser(
     It takes the lock on accounts only when something has to be changed.
 
     Args:
-        database: Where; its settings name the first administrator.
+        database: The database to change; its settings name the first administrator.
         password: For a new account.
         dry_run: Change nothing, report what would be done.
         on_password: Shows a generated password before the commit; fails when it cannot.

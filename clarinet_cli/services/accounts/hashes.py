@@ -1,10 +1,9 @@
-"""Password hashes: scheme, parameters, cost and currency of stored ones; preparing new ones.
+"""Password hashes: inspect stored ones, prepare new ones.
 
 A hash is verified with the parameters that it carries, and fastapi-users verifies it in the
-server's event loop: one that takes a minute blocks all requests for a minute. What pwdlib's two
-libraries raise an error for (argon2-cffi: less than 8 KiB a lane, no pass, a version that
-nobody defined; bcrypt: a cost below 4 or above 31, a salt with stray bits) is as useless as
-text that is no hash: no log-in succeeds.
+server's event loop: one that takes a minute blocks all requests for a minute. Text that pwdlib's
+two libraries refuse is not a hash: no log-in succeeds with it (argon2-cffi: less than 8 KiB per
+lane, no pass, an undefined version; bcrypt: a cost below 4 or above 31, a salt with stray bits).
 """
 
 import asyncio
@@ -41,7 +40,11 @@ ARGON2 = re.compile(
     re.ASCII,
 )
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-STRAY_BITS = {0: 1, 2: 16, 3: 4}  # characters behind the last four: what the last is a multiple of
+STRAY_BITS = {
+    0: 1,
+    2: 16,
+    3: 4,
+}  # by the characters after the last group of four: the divisor of the last one
 ARGON2_NAMES = {Type.ID: "argon2id", Type.I: "argon2i", Type.D: "argon2d"}
 KIB_PER_LANE = 8
 
@@ -80,7 +83,7 @@ def inspect_hash(stored: object, settings: Settings) -> HashInfo:
     """Return scheme, currency and parameters of a stored hash.
 
     Args:
-        stored: The hash, or whatever else stands in its column.
+        stored: The content of the column of hashes.
         settings: The parameters that are current.
     """
     if not isinstance(stored, str):
@@ -104,18 +107,18 @@ def inspect_hash(stored: object, settings: Settings) -> HashInfo:
 
 
 def can_log_in(stored: object, settings: Settings) -> bool:
-    """Return whether a password can be verified with what stands in the column of hashes."""
+    """Return whether a password can be verified with the content of the column of hashes."""
     return hash_problem(stored, settings) is None
 
 
 def hash_problem(stored: object, settings: Settings) -> Optional[str]:
-    """Return why no account should have this hash, or None when it may.
+    """Return why a hash must not be imported, or None if it may be.
 
-    Cheap hashes are no problem: they verify, and the server replaces them at the next
-    log-in. A hash as the settings ask for is none either, whatever it costs.
+    Cheap hashes are accepted: they verify, and the server replaces them at the next log-in. A hash
+    with the parameters of the settings is accepted at any cost.
 
     Args:
-        stored: The hash, or whatever else stands in its column.
+        stored: The content of the column of hashes.
         settings: The parameters that are current.
 
     Returns:
@@ -136,7 +139,7 @@ def hash_problem(stored: object, settings: Settings) -> Optional[str]:
 
 
 def _argon2_problem(found: HashInfo) -> Optional[str]:
-    """Return which cost of an argon2 hash would stop the server, or None."""
+    """Return which cost of an argon2 hash would block the server, or None."""
     memory, passes, lanes = (found.parameters[name] for name in ARGON2_MAX)
     for name, letter in (("memory_cost", "m"), ("time_cost", "t"), ("parallelism", "p")):
         if found.parameters[name] > ARGON2_MAX[name]:
@@ -208,10 +211,10 @@ def prepare_password(
 
 
 def require_prepared(password: Optional[PreparedPassword], *, dry_run: bool) -> PreparedPassword:
-    """Return a password that is needed; in a dry run a placeholder will do.
+    """Return the password of an account; a placeholder in a dry run without one.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is no password.
     """
     if password is None and not dry_run:
         raise INVALID.with_context("no password is given for the account")
@@ -223,7 +226,7 @@ async def hash_all(
 ) -> list[str]:
     """Return the hash of each password, in order.
 
-    No more hashes are under way than there are cores for this process: each takes
+    At most one hash per core of this process is computed at a time: each takes
     ``argon2_memory_cost`` KiB, and its lanes use the cores already.
 
     Args:

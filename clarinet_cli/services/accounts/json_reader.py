@@ -53,7 +53,7 @@ class JsonReader:
         """Yield the objects of the document.
 
         Raises:
-            JSONDecodeError: It is no JSON, or holds something else.
+            JSONDecodeError: It is not JSON, or contains something other than objects.
             ValueError: A number is too long.
             RecursionError: A value is nested too deeply.
         """
@@ -63,7 +63,7 @@ class JsonReader:
             while not self._at_end():
                 yield self._object()
         if not self._at_end():
-            message = "more behind the end"
+            message = "extra data after the end"
             raise JSONDecodeError(message, self.text, self.position)
 
     def _list(self) -> Iterator[Members]:

@@ -27,7 +27,7 @@ class MatchedRow:
 
     Attributes:
         row: The row.
-        number: Its place among the rows.
+        number: Its index among the rows.
         email: Its address in the form that is stored.
         account: The account, or None for a new one.
     """
@@ -43,7 +43,7 @@ def normalise_rows(declared: Sequence[AccountEntry], progress: PhaseCallback) ->
 
     Args:
         declared: The rows.
-        progress: Called after each 1000 of them.
+        progress: Called after every 1000 of them.
     """
     rows: list[MatchedRow] = []
     for number, row in enumerate(declared):
@@ -124,7 +124,7 @@ def check_single_role(declared: Iterable[AccountEntry], errors: RowErrors) -> No
     """
     for row in declared:
         if len(row.roles or ()) > 1:
-            reason = "an account has one role, and several are given"
+            reason = "an account can have one role only, and several are given"
             errors.add(row.field_error("roles", REFUSED, reason))
 
 
@@ -145,13 +145,13 @@ def check_new_account(
         errors.add(row.field_error("email", INVALID, error.message))
         return
     if row.password is None and not generate:
-        reason = f"a new account, {row.email}, without a source for its password"
+        reason = f"the new account {row.email} has no source for its password"
         errors.add(row.field_error("password", INVALID, reason, SOURCE_HINT))
         return
     if row.password in (None, GENERATE):
         return
     if problem := hash_problem(row.password, settings):
         known = inspect_hash(row.password, settings) != UNKNOWN
-        hint = "it would stop the server at each log-in" if known else HASH_HINT
+        hint = "its cost would block the server at each log-in" if known else HASH_HINT
         reason = problem if known else f"neither 'generate' nor {problem.removeprefix('not ')}"
         errors.add(row.field_error("password", INVALID, reason, hint))

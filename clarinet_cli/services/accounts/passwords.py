@@ -1,4 +1,4 @@
-"""Passwords: what is accepted, how one is made, and how it is hashed."""
+"""Passwords: policy, generation and hashing."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ MINIMUM_LENGTH = 8
 MAXIMUM_LENGTH = 1024
 STRONG_MINIMUM_LENGTH = 12
 GENERATED_LENGTH = 24
-# Letters and digits that nobody mistakes for each other, read aloud or from a screen.
+# Letters and digits that are not confused with each other when read aloud or from a screen.
 ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0OIl1")))
 
 COMMON_PASSWORDS = frozenset(
@@ -92,7 +92,7 @@ def require_acceptable(password: NewPassword, email: str, settings: Settings) ->
     Args:
         password: The password.
         email: The account's address.
-        settings: The policy, and names that are no passwords.
+        settings: The policy, and names that are easy to guess.
 
     Raises:
         InvalidInputError: It names each rule that failed, and never the password.
@@ -170,15 +170,15 @@ def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:
     return [rule for rule, broken in rules.items() if broken]
 
 
-MIN_GUESSES = 10**8  # zxcvbn's "safely unguessable": enough behind argon2
-STRONG_MIN_GUESSES = 10**10  # its best mark
-# Time grows with more than the square of the length; who has 40 good characters is done.
+MIN_GUESSES = 10**8  # zxcvbn's "safely unguessable": enough with argon2
+STRONG_MIN_GUESSES = 10**10  # its highest score
+# Time grows faster than the square of the length; 40 characters suffice to judge a password.
 MAX_ZXCVBN_LENGTH = 40
 SUBSTITUTIONS = 8  # readings of digits as letters that are tried, each by itself
 
 NAME = "clarinet"
-LONG = 4  # a shorter name stands in other words by chance
-# The program's own words, and the most common ones of where it is at home.
+LONG = 4  # a shorter name occurs in other words by chance
+# The program's own words, and the most common ones of its country.
 OUR_WORDS = (
     *("clarinet", "clarinetcli", "admin", "administrator", "postgres", "postgresql", "sqlite"),
     *("doctor", "expert", "ordinator", "session", "server", "default", "changeme", "secret"),
@@ -204,11 +204,11 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
 
     Args:
         text: The password, of valid Unicode.
-        words: What somebody who knows the account would try first.
-        least: The guesses that it has to take.
+        words: Words that someone who knows the account would try first.
+        least: The minimum number of guesses.
 
     Returns:
-        A reason that holds nothing of the password.
+        The reason, without any part of the password.
     """
     own = [word for word in dict.fromkeys(words) if word]
     known = [*own, *OUR_WORDS]
@@ -220,7 +220,7 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
         part = max(parts, key=lambda it: len(it["token"]))
         is_own = part.get("dictionary_name") == "user_inputs"
         return REASONS["user_inputs" if is_own else part["pattern"]]
-    # A name of the place counts for nothing, whatever stands around it.
+    # Names of the account and of the program are removed, and the rest is judged alone.
     names = sorted((word for word in [*own, NAME] if len(word) >= LONG), key=len, reverse=True)
     rest = re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
     if rest != text and _guesses(_hardest_part(rest, known)) < least:
@@ -237,7 +237,7 @@ def email_words(email: str) -> list[str]:
 
 
 def _hardest_part(text: str, known: list[str]) -> dict[str, Any]:
-    """Judge the beginning and the end: what is hard to guess in a part is so in the whole."""
+    """Score the first and the last MAX_ZXCVBN_LENGTH characters; return the stronger result."""
     parts = dict.fromkeys((text[:MAX_ZXCVBN_LENGTH], text[-MAX_ZXCVBN_LENGTH:]))
     found = [
         min((_zxcvbn_result(form, known) for form in _keyboard_variants(part)), key=_guesses)
@@ -247,7 +247,7 @@ def _hardest_part(text: str, known: list[str]) -> dict[str, Any]:
 
 
 def _keyboard_variants(text: str) -> list[str]:
-    """Return a text, and what else its keys may have meant: Latin letters on Cyrillic keys."""
+    """Return a text, and the same keys in the Latin or Cyrillic keyboard layout."""
     other = text.lower().translate(CYRILLIC_KEYS)
     return [text] if other == text.lower() else [text, other]
 
@@ -260,7 +260,7 @@ def _zxcvbn_result(text: str, words: list[str]) -> dict[str, Any]:
         letter: [it for it in symbols if it in text] for letter, symbols in L33T_TABLE.items()
     }
     if prod(max(1, len(symbols)) for symbols in present.values()) > SUBSTITUTIONS:
-        # Each combination of readings is tried otherwise: seconds.
+        # Otherwise each combination of readings is tried, which takes seconds.
         single = {ord(it): letter for letter, symbols in present.items() for it in symbols}
         text = text.translate(single)
     result: dict[str, Any] = zxcvbn(text, user_inputs=words, max_length=MAX_ZXCVBN_LENGTH)

@@ -76,10 +76,10 @@ async def _settings_admin(work: UnitOfWork) -> str:
         reason = f"the administrator of the settings, {email}, has no account"
     others = sorted(user.email for user in await users.active_superusers())
     named = (
-        ", ".join(others[:SUPERUSERS_NAMED]) or "none: 'clarinet admin create ADDRESS' makes one"
+        ", ".join(others[:SUPERUSERS_NAMED]) or "none; 'clarinet admin create ADDRESS' creates one"
     )
     error = NOT_FOUND if work.settings.names_admin else INVALID
-    raise error.with_context(reason, hint=f"name one; superusers: {named}")
+    raise error.with_context(reason, hint=f"give USER; superusers: {named}")
 
 
 async def account_detail(
@@ -142,7 +142,7 @@ async def stream_accounts(
     """Yield the superusers, or all users, by e-mail address, in batches of one transaction.
 
     Args:
-        source: Which database, and the idle limit.
+        source: The database, and the idle limit.
         all_users: Also those that are not superusers.
         where: Only those that match.
         now: The reference time; the database's clock by default.

@@ -41,7 +41,7 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
     """Return the account with an e-mail address or id.
 
     Args:
-        users: Where to look.
+        users: The repository.
         identifier: An e-mail address in any case, a UUID, or at least 8 digits of one.
 
     Raises:
@@ -127,8 +127,8 @@ async def require_grantable_roles(session: AsyncSession, names: Iterable[str]) -
 async def _with_address(users: UserRepository, identifier: str) -> Sequence[User]:
     """Find an address as typed, which is how the server looks for it, and in its normal form.
 
-    The server folds case alone: where the forms differ by more, the one that was typed is
-    the account that it would log in.
+    The server folds case only: if the forms differ otherwise, it would log in the account with the
+    address as typed.
     """
     normal = as_stored(identifier)
     if fold_case(normal) == fold_case(identifier):
@@ -137,7 +137,7 @@ async def _with_address(users: UserRepository, identifier: str) -> Sequence[User
 
 
 def as_stored(identifier: str) -> str:
-    """Return the stored form of an address; what is none may be in an old database as it is."""
+    """Return the normalised address, or *identifier* unchanged if it is not a valid address."""
     try:
         return normalise_email(identifier)
     except InvalidInputError:
@@ -151,7 +151,7 @@ def normalise_email(text: str) -> str:
     special-use domain such as ``.local`` (RFC 6761) would break its own responses later.
 
     Args:
-        text: What somebody typed.
+        text: The address as entered.
 
     Raises:
         InvalidInputError: It is not an address, with the reason.
@@ -175,9 +175,9 @@ def admin_email(
     """Return the normalised address of a new account.
 
     Args:
-        settings: They name the administrator when none of the others does.
+        settings: They name the administrator if no other argument does.
         address: An address.
-        email: The same, given in another way.
+        email: The same address, from another option.
         username: A name, which gets the server's domain unless it is an address itself.
 
     Raises:
@@ -190,7 +190,7 @@ def admin_email(
         )
     if username is not None and "@" not in username and not settings.capabilities.own_schema:
         raise INVALID.with_context(
-            f"--username {username} stands for an address of the Clarinet server",
+            f"--username {username} means an address of the Clarinet server",
             hint="give the whole e-mail address as USER",
         )
     named = (address, email, None if username is None else username_to_email(username))
@@ -204,7 +204,7 @@ def admin_email(
 
 
 def _username_hint(settings: Settings, name: str) -> Optional[str]:
-    """Return the hint for a name in the place of an address; None if it cannot be one."""
+    """Return the hint for a name that is given instead of an address; None if it cannot be one."""
     try:
         email = normalise_email(username_to_email(name))
     except InvalidInputError:
@@ -215,8 +215,8 @@ def _username_hint(settings: Settings, name: str) -> Optional[str]:
 def first_admin_email(settings: Settings) -> str:
     """Return the normalised address of the administrator that the settings describe.
 
-    An application has none by default: the server's own would be at a domain of others, who
-    would get the mail with which a password is reset.
+    An application has no default: the server's default is in a domain of its developers, who would
+    receive the mail for resetting a password.
 
     Raises:
         ConfigurationError: ``admin_email`` or ``admin_username`` gives no usable address.

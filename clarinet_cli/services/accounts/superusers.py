@@ -1,4 +1,4 @@
-"""Superusers: at least one that can log in has to be left."""
+"""Refuse to remove the last superuser who can log in."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -22,7 +22,7 @@ def require_superuser(user: User | UserRow, *, any_user: bool) -> None:
     """
     if not (user.is_superuser or any_user):
         raise REFUSED.with_context(
-            f"{user.email} is not a superuser", hint="--any-user resets it anyway"
+            f"{user.email} is not a superuser", hint="use --any-user to reset it anyway"
         )
 
 
@@ -39,7 +39,7 @@ class Superusers:
     usable: frozenset[UUID]
 
     def lost(self, left: "Superusers") -> Optional[str]:
-        """Return the kind of superuser that *left* has none of any more, or None."""
+        """Return which kind of superuser a change to *left* removes entirely, or None."""
         if self.usable and not left.usable:
             return "active superuser who can log in" if left.active else "active superuser"
         return "active superuser" if self.active and not left.active else None
@@ -77,9 +77,9 @@ async def require_another_superuser(work: UnitOfWork, user: User) -> None:
     if lost := before.lost(before.without(user.id)):
         raise REFUSED.with_context(
             f"{user.email} is the last {lost}",
-            hint="first make another one: 'clarinet admin promote', 'activate' or 'create'"
+            hint="first add another one: 'clarinet admin promote', 'activate' or 'create'"
             if lost == "active superuser"
-            else "first let another one log in: 'clarinet admin reset-password'",
+            else "first give another superuser a valid password: 'clarinet admin reset-password'",
         )
 
 
@@ -92,10 +92,10 @@ def warn_if_no_log_in(user: User, settings: Settings) -> None:
     """
     if not user.is_active:
         logger.warning(
-            f"the account is inactive: 'clarinet admin activate {user.email}' lets it log in"
+            f"the account is inactive: 'clarinet admin activate {user.email}' activates it"
         )
     if not can_log_in(user.hashed_password, settings):
         logger.warning(
-            f"{user.email} cannot log in, the server cannot verify its password hash: "
+            f"{user.email} cannot log in: the server cannot verify its password hash; "
             f"'clarinet admin reset-password {user.email}' sets a new password"
         )

@@ -66,7 +66,7 @@ class AccountsWriter:
 
         Raises:
             RefusedError: No superuser who can log in would be left.
-            BusyError: Another process changed the accounts meanwhile.
+            BusyError: Another process changed the accounts at the same time.
         """
         before = await lock_superusers(self.work)
         errors = RowErrors()
@@ -95,7 +95,7 @@ class AccountsWriter:
             gone = before.usable or before.active
             last = ", ".join(sorted(user.email for user in users.values() if user.id in gone))
             raise REFUSED.with_context(
-                f"no {lost} would be left: {last}", hint="the file has to keep one"
+                f"no {lost} would be left: {last}", hint="the file must keep one"
             )
         revoked = await RevocationRepository(self.session).revoke_of_users(self._revoked_users)
         if self._revoked_users:
@@ -180,7 +180,7 @@ class AccountsWriter:
         return AppliedAccount("+", user.id, user.email, CREATED, changes, 0, password.generated)
 
     def _updated(self, user: AccountState, row: AccountEntry, all_roles: Roles) -> AppliedAccount:
-        """Make an account match a row; with rights that it loses its sessions are revoked."""
+        """Update an account to match a row; revoke its sessions if it loses rights."""
         had = all_roles[user.id]
         wanted = had if row.roles is None else set(row.roles)
         flags = {

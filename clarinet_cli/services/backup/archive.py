@@ -1,4 +1,4 @@
-"""What is in an archive of ``pg_dump``: its table of contents, and the rows of its tables."""
+"""Read an archive of ``pg_dump``: its table of contents, and the rows of its tables."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ ESCAPES = re.compile(r"\\(.)", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 NEWER = b"unsupported version"
 HEADER_BYTES = 4096
-# Behind the name of the database, each as 0, its length in four bytes, and its text: the
+# After the name of the database, each as 0, its length in four bytes, and its text: the
 # versions of the server and of pg_dump.
 VERSIONS = re.compile(rb"\0.\0{3}[^\0]+\0.\0{3}\d[^\0]*\0.\0{3}(\d+(?:\.\d+)?)", re.DOTALL)
 
@@ -73,7 +73,7 @@ class RowCounts:
         return sum(self.by_table[part] for part in self.parts(tables, table))
 
     def parts(self, tables: StoredTables, table: str) -> set[TableKey]:
-        """Return where the rows of a table are: itself, its partitions, and those of these.
+        """Return the tables with the rows of a table: itself, its partitions, and theirs.
 
         Args:
             tables: The tables of accounts, roles and sessions.
@@ -98,7 +98,7 @@ class Contents:
     """The table of contents of an archive.
 
     Attributes:
-        made_at: When it was made.
+        made_at: When it was created.
         entries: Kind and name of each entry.
         owners: The roles that own them.
         listing: All of it, as ``pg_restore`` wrote it.
@@ -172,7 +172,7 @@ async def read_rows(
         program: A ``pg_restore``.
         path: The archive.
         only: Read the rows of the tables of these names, and nothing else.
-        children: Gets the partitions and heirs of each table, unless *only* is given.
+        children: Gets the partitions and inheriting tables of each table, unless *only* is given.
 
     Raises:
         CheckFailedError: The archive is damaged.
@@ -222,7 +222,7 @@ def parse_copy_row(line: bytes) -> list[Optional[str]]:
 
 @dataclass(slots=True)
 class _Parser:
-    """Finds rows in the script of an archive, and which table is a part of which."""
+    """Finds rows in the script of an archive, and the partitions of its tables."""
 
     children: dict[TableKey, set[TableKey]]
     _rest: bytes = b""
@@ -273,7 +273,7 @@ def _damaged(program: Program, code: int, stderr: bytes, path: Path) -> Clarinet
     error = restore_error(program, code, stderr, str(path), path)
     if NEWER in stderr:
         return error
-    return CHECK_FAILED.with_context(f"{path.name} cannot be read whole: {error.message}")
+    return CHECK_FAILED.with_context(f"{path.name} is truncated or damaged: {error.message}")
 
 
 def restore_error(
@@ -282,10 +282,10 @@ def restore_error(
     """Return the error of a ``pg_restore``: see ``program_error``.
 
     Args:
-        program: See there.
-        code: See there.
-        stderr: See there.
-        target: See there.
+        program: The ``pg_restore``.
+        code: Its exit code.
+        stderr: Its standard error.
+        target: The redacted URL of the database, or a file.
         path: The archive; when a newer ``pg_dump`` made it, both versions are named.
     """
     error = program_error(program, code, stderr, target)

@@ -1,4 +1,4 @@
-"""The file of a backup: written under a temporary name, and there only when it is whole."""
+"""Backup files: written under a temporary name, and renamed when complete."""
 
 import errno
 import fcntl
@@ -39,7 +39,7 @@ class NewFile:
 
     Attributes:
         path: Its temporary name, in the directory of the target.
-        descriptor: Of the file.
+        descriptor: Its file descriptor.
         watchdog: Removes the file if this process is killed; None without a shell.
     """
 
@@ -49,23 +49,23 @@ class NewFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return os.fstat(self.descriptor).st_size
 
     def terminate_with_parent(self, process_id: int) -> None:
-        """Let a child process end when this one is killed.
+        """Terminate a child process if this one is killed.
 
         Args:
-            process_id: Of the child.
+            process_id: The id of the child process.
         """
         self._send(f"pid {process_id}")
 
     def publish(self, target: Path, *, replace: bool) -> None:
-        """Give the file its name, when all of it is on the disk.
+        """Sync the file to disk, then give it its name.
 
         Args:
             target: The name, in the same directory.
-            replace: Take the place of a file that has it.
+            replace: Replace an existing file.
 
         Raises:
             ConflictError: There is a file of that name.
@@ -80,7 +80,7 @@ class NewFile:
             sync_directory(target.parent)
 
     def close(self) -> None:
-        """Remove the temporary name, if there still is one."""
+        """Remove the temporary name, if it still exists."""
         for path in _with_side_files(self.path):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -99,13 +99,13 @@ class NewFile:
 
 @contextmanager
 def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFile]:
-    """Make an empty file under a temporary name, which is gone at the end of the block.
+    """Create an empty file under a temporary name, which is removed at the end of the block.
 
-    Also when this process is killed in the block; after the machine itself went down, the next
-    one in that directory removes it.
+    It is also removed if this process is killed; after a crash of the machine, the next call for
+    the directory removes it.
 
     Args:
-        directory: Where the target will be.
+        directory: The directory of the target.
         like: The database whose owner it gets; else the owner of the directory.
 
     Raises:
@@ -126,10 +126,10 @@ def new_file(directory: Path, *, like: Optional[Path] = None) -> Iterator[NewFil
 
 
 def remove_stale(directory: Path) -> None:
-    """Remove temporary files of processes that are gone.
+    """Remove the temporary files of processes that have ended.
 
     Args:
-        directory: Where to look.
+        directory: The directory of the files.
     """
     for path in directory.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):
@@ -143,15 +143,15 @@ def remove_stale(directory: Path) -> None:
 
 
 def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()) -> Path:
-    """Return where a backup will be, or refuse it before anything is done.
+    """Return the path of a new backup, or refuse it before anything is written.
 
     Args:
-        given: As the operator names it.
-        replace: Take the place of a file.
+        given: The path as the operator wrote it.
+        replace: Replace an existing file.
         protected: The files of the database.
 
     Raises:
-        NotFoundError: There is no such directory.
+        NotFoundError: The directory does not exist.
         ConflictError: There is a file of that name.
         InvalidInputError: It cannot be the name of a new file.
         ClarinetError: It is the database itself, or a link of another user leads there.
@@ -164,7 +164,7 @@ def resolve_target(given: Path, *, replace: bool, protected: Sequence[Path] = ()
         raise INVALID.with_context(f"{given} is a file of the database itself")
     if found is not None and not stat.S_ISREG(found.st_mode):
         what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        hint = f"--directory {given} names the files in it" if what == "a directory" else None
+        hint = f"--directory {given} writes a file into it" if what == "a directory" else None
         raise INVALID.with_context(f"{given} is {what}", hint=hint)
     if found is not None and not replace:
         raise CONFLICT.with_context(f"{given} already exists", hint="--force replaces it")
@@ -176,19 +176,19 @@ def require_directory(directory: Path) -> None:
     """Refuse a directory that does not exist.
 
     Raises:
-        NotFoundError: It does not.
+        NotFoundError: The directory does not exist.
     """
     if not directory.is_dir():
-        raise NOT_FOUND.with_context(f"there is no directory {directory}")
+        raise NOT_FOUND.with_context(f"directory {directory} does not exist")
 
 
 def remove_oldest(directory: Path, pattern: re.Pattern[str], keep: int) -> list[Path]:
     """Remove the oldest files of a series, by their names, and return them.
 
     Args:
-        directory: Where they are.
-        pattern: What their whole names are like; they sort by age.
-        keep: How many of them stay.
+        directory: Their directory.
+        pattern: Matches their whole names, whose order is that of their age.
+        keep: How many of them to keep.
     """
     own = sorted(
         path
@@ -203,7 +203,7 @@ def remove_oldest(directory: Path, pattern: re.Pattern[str], keep: int) -> list[
 
 
 def sync_directory(directory: Path) -> None:
-    """Have the names in a directory on the disk, where the file system can do that."""
+    """Sync a directory to disk, if the file system supports that."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -214,10 +214,10 @@ def sync_directory(directory: Path) -> None:
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors inside the block into errors in the operator's words.
+    """Translate the operating system's errors inside the block.
 
     Args:
-        path: The file that they are about.
+        path: The file of the errors.
     """
     try:
         yield
@@ -260,12 +260,12 @@ def _rename(path: Path, target: Path, *, replace: bool) -> None:
 
 
 def _with_side_files(path: Path) -> list[Path]:
-    """Return a file and those that SQLite makes beside it; that one last, since it is the mark."""
+    """Return a file and those that SQLite creates beside it, the file itself last."""
     return [*(path.with_name(f"{path.name}{suffix}") for suffix in SIDE_SUFFIXES), path]
 
 
 def _start_watchdog(paths: Sequence[Path]) -> Optional["subprocess.Popen[bytes]"]:
-    """Start a process that removes files when this one is gone without having said so."""
+    """Start a process that removes files if this process is killed."""
     try:
         return subprocess.Popen(  # noqa: S603 - a fixed script; the names are its arguments
             [SHELL, "-c", WATCHDOG_SCRIPT, "clarinet-remove", *map(str, paths)],

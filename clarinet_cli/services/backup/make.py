@@ -1,4 +1,4 @@
-"""Making a backup: snapshot, verification, and only then the name."""
+"""Create a verified backup and publish it atomically."""
 
 import os
 import select
@@ -53,18 +53,18 @@ POLL_SECONDS = 0.2
 async def back_up(
     settings: Settings, plan: BackupPlan, *, progress: ProgressCallback = lambda *_: None
 ) -> BackupReport:
-    """Back the database up: verified before it has its name, whole or not there at all.
+    """Back up the database; the file appears only after it was verified.
 
     Args:
-        settings: Which database.
-        plan: What, and where to.
-        progress: Is called with what is done and with all of it, from any thread.
+        settings: The settings, which name the database.
+        plan: What to back up, and where to.
+        progress: Called with the amount done and the total, from any thread.
 
     Raises:
-        ConflictError: There is such a file.
-        NotFoundError: There is no such directory.
-        CheckFailedError: The copy is not sound; nothing of it is left.
-        ClarinetError: It cannot be made; nothing of it is left.
+        ConflictError: The file exists.
+        NotFoundError: The directory does not exist.
+        CheckFailedError: The copy is damaged; it was removed.
+        ClarinetError: The backup failed; no file is left.
     """
     began = monotonic()
     url = database_url(settings)
@@ -72,7 +72,7 @@ async def back_up(
         require_accounts_copy(settings)
     require_sqlite_file(url, settings.project_dir)
     if plan.compress and (plan.accounts_only or sqlite_file(url)):
-        raise INVALID.with_context("--compress is for dumps of PostgreSQL")
+        raise INVALID.with_context("--compress is for PostgreSQL only")
     target = backup_target(plan, url)
     async with _verified(settings, plan, target, progress) as (new, snapshot, dangling):
         size, removed = new.size, None
@@ -98,7 +98,7 @@ async def back_up(
 async def _verified(
     settings: Settings, plan: BackupPlan, target: Optional[Path], progress: ProgressCallback
 ) -> AsyncIterator[tuple[NewFile, Snapshot, int]]:
-    """Yield the new file when it holds the whole backup, which has been read back."""
+    """Yield the new file once it contains the backup, which has been verified."""
     file, tables = sqlite_file(database_url(settings)), stored_tables_of(settings)
     beside = target or file or settings.project_dir / "any"
     with new_file(
@@ -178,11 +178,11 @@ def _make_tables(copy: sqlite3.Connection, details: Mapping[str, Optional[str]])
 
 def _require_tables(rows: Mapping[str, int]) -> None:
     if missing := [name for name in TABLE_NAMES if name not in rows]:
-        raise FAILURE.with_context(f"there is no table {', '.join(missing)} to copy")
+        raise FAILURE.with_context(f"the table {', '.join(missing)} is missing")
 
 
 async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
-    """Let pg_dump write into the new file, and read the whole of it back."""
+    """Run pg_dump into the new file, and read the file back."""
     url = database_url(settings)
     async with snapshot_session(settings, lock_timeout=plan.lock_timeout) as session:
         server = ServerRepository(session)
@@ -221,10 +221,10 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
 async def snapshot_session(
     settings: Settings, *, lock_timeout: float = BUSY_TIMEOUT_SECONDS, writes: bool = False
 ) -> AsyncIterator[AsyncSession]:
-    """Yield a session in a transaction that sees one state, however long it lasts.
+    """Yield a session in a transaction with one snapshot.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         lock_timeout: Seconds to wait for locks of others.
         writes: Refuse a standby, since the caller will write afterwards.
     """
@@ -239,7 +239,7 @@ async def snapshot_session(
 
 
 async def stored_revision(session: AsyncSession) -> Optional[str]:
-    """Return the revisions that the database says it is at, or None."""
+    """Return the revisions recorded in the database, or None."""
     connection: AsyncConnection = await session.connection()
     return ", ".join(sorted(await connection.run_sync(current_heads))) or None
 
@@ -254,10 +254,10 @@ async def is_encrypted(session: AsyncSession) -> bool:
 
 
 def _write_out(path: Path) -> None:
-    """Write a file to standard output; a signal is noticed while nobody reads that.
+    """Write a file to standard output; a signal is handled while the reader is slow.
 
     Raises:
-        ClarinetError: The reader went away, or the disk is full.
+        ClarinetError: The reader closed the pipe, or the disk is full.
     """
     output = sys.stdout.fileno()
     with path.open("rb") as file:

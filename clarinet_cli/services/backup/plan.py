@@ -1,4 +1,4 @@
-"""What a backup has to contain, and the name that it gets."""
+"""The plan of a backup, and the name of its file."""
 
 import re
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ STAMP_PATTERN = r"\d{8}T\d{6}Z"
 
 @dataclass(frozen=True, slots=True)
 class BackupPlan:
-    """What is to be backed up, and where to.
+    """What to back up, and where to.
 
     Attributes:
         file: The target; None with a directory, ``-`` for standard output.
-        directory: Where a new file of a series is made.
-        keep: How many files of the series stay there; None: all.
-        replace: Take the place of an existing file.
+        directory: The directory of a new file of a series.
+        keep: How many files of the series to keep; None: all.
+        replace: Replace an existing file.
         accounts_only: The four Clarinet tables alone, as a portable copy.
         compress: PostgreSQL: method and level for ``pg_dump``.
-        quick: SQLite: leave out whether each row is found by each index.
+        quick: SQLite: do not check that each index has each row.
         lock_timeout: Seconds to wait for locks of others.
     """
 
@@ -44,10 +44,10 @@ class BackupPlan:
 
 
 def backup_target(plan: BackupPlan, url: URL) -> Optional[Path]:
-    """Return the file that the backup will be, or refuse it before anything is done.
+    """Return the file of the backup, or refuse it before anything is written.
 
     Args:
-        plan: What is to be backed up.
+        plan: What to back up.
         url: The URL of the database.
 
     Returns:
@@ -81,7 +81,7 @@ def remove_older(plan: BackupPlan, target: Path) -> Optional[tuple[str, ...]]:
     """Remove the files of a series beyond those to keep; return their names.
 
     Args:
-        plan: How many files stay; None is returned if all of them do.
+        plan: How many files to keep; None is returned if all are kept.
         target: The newest file of the series.
     """
     if plan.keep is None:

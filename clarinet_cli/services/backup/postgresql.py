@@ -1,7 +1,7 @@
-"""``pg_dump`` and ``pg_restore``: which of the installed ones, and how they are run.
+"""Find and run ``pg_dump`` and ``pg_restore``.
 
-They get all that they need to connect by the environment of their process, nothing by their
-arguments, and nothing of what the caller's environment or home directory says of PostgreSQL.
+The connection parameters are passed in the environment, not as arguments; those of the caller's
+environment and home directory are not used.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ SEARCH_PATHS = (
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 VERSION_SECONDS = 10.0
 END_SECONDS = 10.0  # for a child to end after it was asked to
-MISSING_FILE = "/dev/null/none"  # libpq warns of a password file that is no plain file
+MISSING_FILE = "/dev/null/none"  # libpq warns of a password file that is not a plain file
 SERVICE = "clarinet"
 ERROR = re.compile(r"^\w+: (?:error|detail|fatal): (.*)$", re.MULTILINE)
-QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, behind what is wrong with it
+QUOTED_VALUE = re.compile(r': ".*"|: \S+=.*$')  # of a row, after the reason
 CONNECTION_ERRORS = ("connection to server", "could not connect", "server closed the connection")
 METHODS = {CLEAR_TEXT: "password", READABLE_FORMS[5]: "md5"}  # by libpq's names
 VARIABLES = {
@@ -131,7 +131,7 @@ def _installed(name: str) -> Iterator[Path]:
 
 
 async def _program(path: Path) -> Optional[Program]:
-    """Return a program with its version; None when it does not tell one."""
+    """Return a program with its version; None if it does not report one."""
     try:
         async with (
             asyncio.timeout(VERSION_SECONDS),
@@ -149,8 +149,8 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
     """Return the variables that make libpq connect as this tool does.
 
     Args:
-        url: Of the database.
-        encrypted: Whether this tool's own connection has TLS: a program's may not have less.
+        url: The URL of the database.
+        encrypted: Whether this tool's own connection uses TLS: the program must use it too.
 
     Raises:
         ConfigurationError: No database user is named, and this user has no name.
@@ -189,12 +189,12 @@ def connection_environment(url: URL, *, encrypted: bool) -> dict[str, str]:
 def connection_variables(url: URL, *, encrypted: bool) -> Iterator[dict[str, str]]:
     """Yield the variables that make libpq connect as this tool does.
 
-    The pass phrase of a key has no variable of its own: a file that only this user can read
-    has it for the time of the block.
+    The pass phrase of a key has no variable of its own: it is in a file that only this user can
+    read, for the duration of the block.
 
     Args:
-        url: Of the database.
-        encrypted: Whether this tool's own connection has TLS: a program's may not have less.
+        url: The URL of the database.
+        encrypted: Whether this tool's own connection uses TLS: the program must use it too.
     """
     variables = connection_environment(url, encrypted=encrypted)
     phrase = url.query.get("sslpassword")
@@ -216,14 +216,14 @@ async def start_program(
     stdin: Optional[int] = DEVNULL,
     stdout: Optional[int] = DEVNULL,
 ) -> AsyncIterator[Process]:
-    """Start a program; whatever happens in the block, it has ended behind it.
+    """Run a program for the duration of the block; it is terminated at the end of the block.
 
     Args:
-        program: Which.
-        arguments: Without secrets: every user of the machine can read them.
-        variables: Of its environment.
+        program: The program.
+        arguments: Its arguments, without secrets: other users can read them.
+        variables: Its environment.
         stdin: As ``asyncio.create_subprocess_exec`` takes it.
-        stdout: The same.
+        stdout: As ``asyncio.create_subprocess_exec`` takes it.
     """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
     process = await asyncio.create_subprocess_exec(
@@ -257,9 +257,9 @@ def program_error(program: Program, code: int, stderr: bytes, target: str) -> Cl
     """Return the error to show when a program failed; never a value of a row.
 
     Args:
-        program: Which.
+        program: The program.
         code: Its exit code.
-        stderr: What it said.
+        stderr: Its standard error.
         target: The redacted URL of the database, or a file.
     """
     text = stderr.decode("utf-8", "replace")

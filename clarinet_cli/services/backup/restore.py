@@ -1,4 +1,4 @@
-"""Restoring a backup: checked first, with a copy of what was there, as one commit."""
+"""Restore a verified backup in one transaction, after a safety copy."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -58,18 +58,18 @@ async def restore(
     *,
     progress: ProgressCallback = lambda *_: None,
 ) -> RestoreReport:
-    """Bring a backup into the database, as one commit for all other connections.
+    """Restore a backup, as one commit for all other connections.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         prepared: What ``prepare_restore`` returned for this plan.
-        plan: How.
-        progress: Is called with what is done and with all of it, from any thread.
+        plan: How to restore it.
+        progress: Called with the amount done and the total, from any thread.
 
     Raises:
         BusyError: Another process holds the database, or another restore, migration or
             clean-up is running; nothing has changed.
-        ClarinetError: It failed, and the database is what it was.
+        ClarinetError: The restore failed; the database is unchanged.
     """
     began = monotonic()
     if not prepared.exists:
@@ -113,7 +113,7 @@ async def restore(
 
 @contextmanager
 def _add_safety_copy_hint(file: str) -> Iterator[None]:
-    """Add to the error of the block where the database before it was saved."""
+    """Add the path of the safety copy to the hint of an error in the block."""
     try:
         yield
     except ClarinetError as error:
@@ -125,7 +125,7 @@ def _add_safety_copy_hint(file: str) -> Iterator[None]:
 
 
 async def _safety_copy(settings: Settings, lock_timeout: float) -> str:
-    """Back up what is there, beside the SQLite file or in the project directory."""
+    """Back up the current database, beside the SQLite file or in the project directory."""
     file = sqlite_file(database_url(settings))
     place = file if file is not None else settings.project_dir / "clarinet.dump"
     stem = f"{place.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}"
@@ -166,7 +166,7 @@ async def _restore_all(
 async def _restore_sqlite(
     settings: Settings, path: Path, plan: RestorePlan, progress: ProgressCallback
 ) -> None:
-    """Restore a file, or a copy of it that fits the database and has no sessions."""
+    """Restore a file, or a copy of it with the database's page size and without sessions."""
     file = database_file(settings)
     live_size = partial(page_size, file, READ_WRITE, lock_timeout=plan.lock_timeout)
     size = await in_thread(live_size) if file_size(file) else 0
@@ -190,15 +190,15 @@ async def _restore_sqlite(
 
 
 def database_file(settings: Settings) -> Path:
-    """Return the SQLite file itself, by whatever link it is named."""
+    """Return the SQLite file, with links resolved."""
     return Path(os.path.realpath(str(sqlite_file(database_url(settings)))))
 
 
 async def _check(settings: Settings, lock_timeout: float) -> tuple[dict[str, int], Optional[str]]:
-    """Check the database as a backup is checked, and return what it holds now.
+    """Check the restored database as a backup is checked, and return its contents.
 
     Raises:
-        CheckFailedError: It is not sound.
+        CheckFailedError: It is damaged.
     """
     file = sqlite_file(database_url(settings))
     if file is None:
@@ -216,13 +216,13 @@ async def restore_accounts(
     revoke_sessions: bool,
     lock_timeout: float,
 ) -> None:
-    """Make the four Clarinet tables those of a backup, in one transaction.
+    """Replace the rows of the four Clarinet tables by those of a backup, in one transaction.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         backup: A backup of any kind, verified.
-        report: What is recorded.
-        revoke_sessions: Leave the sessions out.
+        report: The report, for the audit record.
+        revoke_sessions: Do not restore sessions.
         lock_timeout: Seconds to wait for a lock.
 
     Raises:

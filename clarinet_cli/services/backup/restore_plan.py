@@ -1,4 +1,4 @@
-"""What a restore would replace: the backup is verified, and nothing is changed."""
+"""Prepare a restore: verify the backup, and examine what it would replace."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
-CREATE_HINT = "--create makes the database, and restores into it"
+CREATE_HINT = "--create creates the database and restores into it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class RestorePlan:
 
     Attributes:
         accounts_only: The four Clarinet tables alone; other tables stay as they are.
-        clean: PostgreSQL: replace what the database has.
-        create: Make the database if there is none.
-        safety_copy: Back up first what is there.
-        revoke_sessions: Leave the sessions of the backup out.
+        clean: PostgreSQL: drop the objects of the backup first.
+        create: Create the database if it does not exist.
+        safety_copy: Back up the current database first.
+        revoke_sessions: Do not restore the sessions of the backup.
         lock_timeout: Seconds to wait for locks of others.
     """
 
@@ -60,10 +60,10 @@ class PreparedRestore:
         backup: The backup.
         accounts_only: Only the four Clarinet tables are restored.
         target: The redacted URL of the database.
-        rows: The rows of each of the Clarinet tables there.
-        revision: The revision there.
+        rows: The rows of each of the Clarinet tables in the database.
+        revision: The revision of the database.
         exists: Whether the database exists.
-        empty: Whether there is nothing in it.
+        empty: Whether the database is empty.
         sessions: The name of the table of sessions; None if sessions are not rows.
     """
 
@@ -100,10 +100,10 @@ class PreparedRestore:
 
 
 async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> PreparedRestore:
-    """Verify a backup, and see what it would replace; nothing is changed.
+    """Verify a backup and examine what it would replace; nothing is changed.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         path: The backup.
         plan: How it is to be restored.
 
@@ -111,8 +111,8 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         NotFoundError: There is no such file.
         CheckFailedError: The backup is damaged.
         RefusedError: The backup cannot be restored into this database.
-        ConflictError: PostgreSQL: the database is not empty, and is not to be cleaned.
-        UnreachableError: There is no database, and none is to be made.
+        ConflictError: PostgreSQL: the database is not empty, and *plan* does not clean it.
+        UnreachableError: The database does not exist, and *plan* does not create it.
     """
     backup = await read_backup(settings, path)
     accounts_only = plan.accounts_only or backup.kind is Kind.ACCOUNTS
@@ -135,9 +135,9 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         exists, objects, rows, revision = await _server_state(settings, plan)
         if objects and not (plan.clean or accounts_only):
             raise CONFLICT.with_context(
-                f"{display_url(url)} has {objects} tables, views and sequences already",
+                f"{display_url(url)} already has {objects} tables, views and sequences",
                 hint="--clean replaces those in the backup"
-                + ("; --accounts-only, the Clarinet tables" if tables.own else ""),
+                + ("; --accounts-only replaces the Clarinet tables only" if tables.own else ""),
             )
     return PreparedRestore(
         backup,

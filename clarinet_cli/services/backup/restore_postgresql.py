@@ -1,4 +1,4 @@
-"""Restoring an archive with pg_restore."""
+"""Restore an archive with pg_restore."""
 
 import asyncio
 import os
@@ -33,13 +33,13 @@ async def restore_archive(
     revoke_sessions: bool,
     lock_timeout: float,
 ) -> None:
-    """Let pg_restore run an archive in one transaction.
+    """Restore an archive with pg_restore in one transaction.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         backup: The archive, verified.
-        clean: Replace what the database has.
-        revoke_sessions: Leave the sessions out.
+        clean: Drop the objects of the archive first.
+        revoke_sessions: Do not restore sessions.
         lock_timeout: Seconds to wait for a lock.
 
     Raises:
@@ -81,7 +81,7 @@ async def restore_archive(
 async def _wait_with_lock_timeout(
     settings: Settings, end: "asyncio.Future[Any]", application: str, timeout: float
 ) -> None:
-    """Return when a program has ended; fail when it waits too long for a lock."""
+    """Wait until a program has ended; fail if it waits too long for a lock."""
     while True:
         done, _ = await asyncio.wait({end}, timeout=POLL_SECONDS)
         if done:
@@ -91,5 +91,5 @@ async def _wait_with_lock_timeout(
         if waiting > timeout:
             raise BUSY.with_context(
                 f"{display_url(database_url(settings))}: locked by another process",
-                hint="nothing was changed; --lock-timeout waits longer",
+                hint="nothing was changed; a higher --lock-timeout waits longer",
             )

@@ -1,9 +1,9 @@
-"""One consistent copy of a SQLite file beside a server that keeps writing, and back again.
+"""Copy and restore a SQLite file while a server uses it.
 
-The backup interface begins anew whenever another connection writes between two of its steps,
-unless its source is in a transaction. In WAL mode that transaction is held all the time, and
-no writer waits for it. With a rollback journal a commit waits for readers: there the copy goes
-on by short steps without one, with a limited number of new restarts, and then holds it.
+The backup interface restarts whenever another connection writes between two of its steps, unless
+its source is in a transaction. In WAL mode that transaction is held all the time, and no writer
+waits for it. With a rollback journal a commit waits for readers: there the copy takes short steps
+without a transaction, and holds one after a limited number of restarts.
 """
 
 import sqlite3
@@ -27,7 +27,7 @@ from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
-KEEP_HINT = "--keep-sessions restores them; 'session revoke-all' ends them afterwards"
+KEEP_HINT = "--keep-sessions restores them; 'session revoke-all' revokes them afterwards"
 PAGES_PER_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 MAX_RESTARTS = 3
@@ -37,7 +37,7 @@ LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a copy is of.
+    """The state of the database that was copied.
 
     Attributes:
         rows: The rows of each of the Clarinet tables.
@@ -53,13 +53,13 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _LockTimeout:
-    """How long a step may find the database locked by another connection."""
+    """The time for which the steps may find the database locked by another connection."""
 
     seconds: float
     _since: Optional[float] = None
 
     def check(self, status: int) -> None:
-        """Raise BusyError when nothing but locks was met for too long."""
+        """Raise BusyError if the database was locked for too long."""
         if status not in LOCKED_CODES:
             self._since = None
             return
@@ -70,7 +70,7 @@ class _LockTimeout:
 
 @dataclass(slots=True)
 class _SourceTransaction:
-    """The copy's transaction on the source: held all the time, or as late as possible."""
+    """The copy's transaction on the source: held all the time, or begun as late as possible."""
 
     source: sqlite3.Connection
     progress: ProgressCallback
@@ -138,7 +138,7 @@ def copy_database(
     Args:
         file: The database, which others may use.
         target: An empty file.
-        progress: Is called with the number of pages done and of all.
+        progress: Called with the number of pages done and the total.
         access: How to open the database; see ``open_sqlite``.
         lock_timeout: Seconds to wait for locks of others.
         tables: Those whose rows are counted.
@@ -151,7 +151,7 @@ def copy_database(
         prepare_sqlite_file(file)
     # In this order, so that an error is reported as one of the database.
     with open_sqlite(target, READ_WRITE) as copy, open_sqlite(file, access) as source:
-        # Nobody else knows the target, and it is synced and verified before it is used.
+        # No other process uses the target, and it is synced and verified before it is published.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
             copy.execute(f"PRAGMA {pragma}")
         begin_reading(source, lock_timeout)
@@ -182,12 +182,12 @@ def prepare_copy(path: Path, *, delete_sessions: Optional[str]) -> None:
     """Change a copy that is about to be restored.
 
     Args:
-        path: The copy, which nobody else uses.
+        path: The copy, which no other process uses.
         delete_sessions: The table whose rows are deleted; None: none.
 
     Raises:
         ConflictError: Rows of other tables refer to sessions, or a trigger refuses.
-        PreventedError: A trigger has kept sessions.
+        PreventedError: A trigger prevented the deletion of sessions.
     """
     with open_sqlite(path, READ_WRITE) as connection:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=MEMORY"):
@@ -228,9 +228,9 @@ def with_page_size(path: Path, target: Path, size: int) -> None:
     """Write a copy with pages of another size into an empty file.
 
     Args:
-        path: The copy, which nobody else uses.
+        path: The copy, which no other process uses.
         target: An empty file.
-        size: Bytes.
+        size: The page size in bytes.
     """
     with open_sqlite(path, READ_WRITE) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
@@ -241,14 +241,14 @@ def with_page_size(path: Path, target: Path, size: int) -> None:
 def restore_database(
     path: Path, file: Path, progress: ProgressCallback, *, lock_timeout: float
 ) -> None:
-    """Bring the content of a file into a database, as one commit for all other connections.
+    """Replace the content of a database by that of a file, as one commit for all connections.
 
-    Its journal mode stays. A write-ahead log takes pages of the database's size only.
+    The journal mode is kept. A write-ahead log takes pages of the database's size only.
 
     Args:
-        path: The file, which nobody writes.
+        path: The file, which no other process writes.
         file: The database, which others may use.
-        progress: Is called with the number of pages done and of all.
+        progress: Called with the number of pages done and the total.
         lock_timeout: Seconds to wait for locks of others.
 
     Raises:

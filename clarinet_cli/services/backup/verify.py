@@ -1,4 +1,4 @@
-"""What a backup file holds, whether it is sound, and whether it can be restored here."""
+"""Verify a backup file, and whether this database can restore it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 
 
 class Kind(StrEnum):
-    """What made a backup file: read from its first bytes, whatever its name."""
+    """The kind of a backup file, detected by its first bytes."""
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
@@ -46,15 +46,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup file that is sound.
+    """A verified backup file.
 
     Attributes:
         path: The file.
         kind: Its kind.
-        contents: What it holds.
-        archive: Of PostgreSQL: its table of contents.
-        reader: Of PostgreSQL: a program that can read it.
-        session_parts: Of PostgreSQL: the tables that sessions are in, by schema and name.
+        contents: Its contents.
+        archive: PostgreSQL: its table of contents.
+        reader: PostgreSQL: a program that can read it.
+        session_parts: PostgreSQL: the tables that sessions are in, by schema and name.
     """
 
     path: Path
@@ -66,10 +66,10 @@ class Backup:
 
 
 async def read_backup(settings: Settings, path: Path) -> Backup:
-    """Read a backup to its end, and return what it holds.
+    """Read a backup to its end, and return its contents.
 
     Args:
-        settings: Which database it is for.
+        settings: The database that it is for.
         path: The file.
 
     Raises:
@@ -89,15 +89,15 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
 
 
 def require_restorable(settings: Settings, backup: Backup, *, accounts_only: bool) -> None:
-    """Refuse a backup that this database cannot take.
+    """Refuse a backup that this database cannot restore.
 
     Args:
-        settings: Which database, and which revisions are known.
+        settings: The database, and the known revisions.
         backup: The backup.
         accounts_only: Only the four Clarinet tables are to be restored.
 
     Raises:
-        RefusedError: It is another backend's, or of a revision that is not known here.
+        RefusedError: It is of another backend, or of an unknown revision.
         CheckFailedError: A Clarinet table is missing: another program's, or an empty database.
     """
     if accounts_only:
@@ -106,7 +106,7 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
     if not accounts_only and backup.kind.value not in (backend, Kind.ACCOUNTS):
         raise REFUSED.with_context(
             f"{backup.path} is a backup of {backup.kind}, and the database is {backend}",
-            hint="--accounts-only brings its accounts and sessions over"
+            hint="--accounts-only restores its accounts and sessions"
             if settings.capabilities.own_schema
             else None,
         )
@@ -118,7 +118,7 @@ def require_restorable(settings: Settings, backup: Backup, *, accounts_only: boo
     if unknown and tables.own and not backup.contents.other_tables:
         raise REFUSED.with_context(
             f"{backup.path} is of revision {', '.join(sorted(unknown))}, which this version does "
-            "not know: a newer one made it",
+            "not know: it was made by a newer version",
             hint="upgrade clarinet-cli, or restore with the version that made the backup",
         )
     missing = [name for name in tables.fullnames if name not in backup.contents.rows]
@@ -143,7 +143,7 @@ def file_size(path: Path) -> int:
 def _detect_kind(path: Path) -> Kind:
     with file_errors(path):
         if not path.is_file():
-            what = "not a regular file" if path.exists() else "there is no such file"
+            what = "not a regular file" if path.exists() else "no such file"
             raise (INVALID if path.exists() else NOT_FOUND).with_context(f"{path}: {what}")
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
@@ -152,7 +152,7 @@ def _detect_kind(path: Path) -> Kind:
     if not head.startswith(SQLITE_MAGIC):
         raise INVALID.with_context(
             f"{path} is not a backup: neither a SQLite file nor an archive of pg_dump",
-            hint="decompress or decrypt it first; plain SQL is run by psql",
+            hint="decompress or decrypt it first; run plain SQL with psql",
         )
     is_copy = int.from_bytes(head[APPLICATION_ID_BYTES]) == account_copy.APPLICATION_ID
     return Kind.ACCOUNTS if is_copy else Kind.SQLITE
@@ -177,7 +177,7 @@ def _read_sqlite(path: Path, kind: Kind, tables: StoredTables) -> BackupContents
             number = account_copy.read_format(connection)
             if number > account_copy.FORMAT:
                 raise REFUSED.with_context(
-                    f"{path} has format {number}, and this version knows {account_copy.FORMAT}",
+                    f"{path} has format {number}, but this version supports {account_copy.FORMAT}",
                     hint="upgrade clarinet-cli",
                 )
             details = account_copy.read_details(connection)
@@ -216,12 +216,12 @@ def verify_copy(
     about: Optional[Path] = None,
     tables: StoredTables = OWN_TABLES,
 ) -> int:
-    """Check a SQLite file that nobody writes.
+    """Check a SQLite file that no process writes.
 
     Args:
         path: The file.
         rows: How many rows the Clarinet tables must have.
-        quick: Leave out whether each row is found by each index.
+        quick: Do not check that each index has each row.
         about: The database that it is a copy of, for messages.
         tables: Those whose rows are counted.
 
@@ -229,7 +229,7 @@ def verify_copy(
         How many rows refer to rows that do not exist.
 
     Raises:
-        CheckFailedError: The file is damaged, or has other rows.
+        CheckFailedError: The file is damaged, or has other numbers of rows.
     """
     with ThreadPoolExecutor(1) as beside:  # half of the work
         dangling = beside.submit(_dangling_references, path, about)
@@ -243,8 +243,12 @@ def verify_copy(
             hint="'clarinet db check' checks the database",
         )
     if rows is not None and found != rows:
+        actual, expected = (
+            ", ".join(f"{count} in {table}" for table, count in counts.items())
+            for counts in (found, rows)
+        )
         raise CHECK_FAILED.with_context(
-            f"the copy of {about or path} has {found} rows instead of {rows}"
+            f"the copy of {about or path} has other rows: {actual} instead of {expected}"
         )
     return dangling.result()
 

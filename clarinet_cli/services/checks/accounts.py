@@ -45,7 +45,7 @@ async def check_unused_superusers(context: DoctorContext) -> list[Problem]:
     if not unused:
         return []
     text = f"{pluralize(len(unused), 'superuser')} not used for {UNUSED.days} days: "
-    text += f"{join_ids(unused, len(unused))}; unused accounts are misused unnoticed"
+    text += f"{join_ids(unused, len(unused))}; misuse of unused accounts goes unnoticed"
     return [Problem("warning", text, f"clarinet admin demote {unused[0]}")]
 
 
@@ -55,15 +55,13 @@ async def check_verified(context: DoctorContext) -> list[Problem]:
         count = await HealthRepository(session).unverified()
     if not count:
         return []
-    text = (
-        f"{pluralize(count, 'active account')} not verified: refused where the server asks for it"
-    )
+    text = f"{pluralize(count, 'active account')} not verified: a server may refuse them"
     hint = "'clarinet admin export', then 'clarinet admin apply FILE' with is_verified"
     return [Problem("warning", text, hint)]
 
 
 async def check_duplicate_addresses(context: DoctorContext) -> list[Problem]:
-    """Find accounts whose addresses the server takes for one."""
+    """Find accounts whose addresses the server treats as equal."""
     async with context.session() as session:
         groups = await RowFlawRepository(session).same_addresses()
     return [
@@ -90,7 +88,7 @@ async def check_hashes(context: DoctorContext) -> list[Problem]:
         found.append(Problem("warning", text, RESET_HINT))
     if old:
         counts = ", ".join(f"{count} {scheme}" for scheme, count in old.most_common())
-        text = f"hashes with other parameters than the settings have: {counts}; they verify, and "
+        text = f"hashes with other parameters than those of the settings: {counts}; they work, but "
         text += "are weaker against offline guessing"
         found.append(Problem("warning", text, RESET_HINT))
     if not found and len(accounts) == MAX_EXAMINED:

@@ -1,4 +1,4 @@
-"""What a check of ``doctor`` is, and what it is told."""
+"""The types of the checks of ``doctor``."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     """What a check found.
 
     Attributes:
-        status: ``ok`` when it only says more than the description of the check.
+        status: ``ok`` if it only adds to the description of the check.
         detail: The fact and its consequence.
         hint: The remedy.
     """
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class DoctorContext:
-    """The project that is examined.
+    """The project to check.
 
     Attributes:
         project: Its directory.
@@ -48,7 +48,7 @@ class DoctorContext:
 
     @property
     def settings(self) -> Settings:
-        """The settings, all of which can be used."""
+        """The settings, which are valid."""
         return self.database.settings
 
     @cached_property
@@ -59,7 +59,7 @@ class DoctorContext:
 
     @cached_property
     def configuration(self) -> list[Finding]:
-        """What ``config check`` says."""
+        """The findings of ``config check``."""
         return check_settings(self.project)
 
     @asynccontextmanager
@@ -78,12 +78,12 @@ class Check:
     """A check.
 
     Attributes:
-        name: As ``--skip`` takes it.
-        group: As ``--only`` takes it.
+        name: The name, for ``--skip``.
+        group: The group, for ``--only``.
         description: What holds when it finds nothing.
-        run: Returns what it found.
-        needs_database: Whether it asks the database.
-        applies: Whether it is made for an installation of these capabilities.
+        run: Returns the findings.
+        needs_database: Whether it queries the database.
+        applies: Whether it applies to an installation with these capabilities.
     """
 
     name: str

@@ -44,13 +44,13 @@ async def check_reachable(context: DoctorContext) -> list[Problem]:
     url, fastest = display_url(database_url(context.settings)), min(seconds)
     text = f"{url} answers in {fastest * 1000:.1f} ms"
     if fastest > SLOW_SECONDS:
-        hint = "is the network, or the server's machine, overloaded?"
+        hint = "check the load of the network and of the server's machine"
         return [Problem("warning", f"{text}: each log-in waits several times as long", hint)]
     return [Problem("ok", text)]
 
 
 async def check_tls(context: DoctorContext) -> list[Problem]:
-    """Find a connection over a network that others can read."""
+    """Report an unencrypted connection over a network."""
     remote = [
         server.host for server in url_servers(database_url(context.settings)) if not server.is_local
     ]
@@ -61,12 +61,12 @@ async def check_tls(context: DoctorContext) -> list[Problem]:
     if encrypted:
         return []
     where = " or ".join(map(str, remote))
-    text = f"the connection to {where} is not encrypted: hashes and tokens can be read on the way"
+    text = f"the connection to {where} is not encrypted: hashes and tokens can be read in transit"
     return [Problem("warning", text, 'database_sslmode = "require" in settings.toml')]
 
 
 async def check_server_version(context: DoctorContext) -> list[Problem]:
-    """Find a server that gets no corrections any more."""
+    """Report the version of the server, and whether it is still supported."""
     async with context.session() as session:
         version = await ServerRepository(session).version()
     if context.file is not None:
@@ -75,10 +75,10 @@ async def check_server_version(context: DoctorContext) -> list[Problem]:
     major = int(match[0]) if match else 0
     ends = END_OF_LIFE.get(major, date.min if major < min(END_OF_LIFE) else date.max)
     if ends <= timefmt.machine_now().date():
-        since = "" if ends == date.min else f" since {ends}"
-        text = f"PostgreSQL {version} gets no corrections any more{since}"
+        since = "" if ends == date.min else f" {ends}"
+        text = f"PostgreSQL {version} is no longer supported (end of life{since})"
         return [Problem("warning", text, f"pg_upgrade to PostgreSQL {max(END_OF_LIFE)}")]
-    until = "" if ends == date.max else f", corrected until {ends}"
+    until = "" if ends == date.max else f", supported until {ends}"
     return [Problem("ok", f"PostgreSQL {version}{until}")]
 
 
@@ -97,16 +97,16 @@ async def check_clocks(context: DoctorContext) -> list[Problem]:
 
 
 async def check_time_zone(context: DoctorContext) -> list[Problem]:
-    """Say which time zone the server shows timestamps in; they are stored in UTC."""
+    """Report the time zone that the server shows timestamps in; they are stored in UTC."""
     if context.file is not None:
         return []
     async with context.session() as session:
         zone = await HealthRepository(session).time_zone()
-    return [Problem("ok", f"time stamps are stored in UTC, and psql shows them in {zone}")]
+    return [Problem("ok", f"timestamps are stored in UTC, and psql shows them in {zone}")]
 
 
 async def check_replica(context: DoctorContext) -> list[Problem]:
-    """Measure how far the read replica is behind."""
+    """Measure the lag of the read replica."""
     if context.settings.database_read_url is None:
         return [Problem("ok", "no read replica is configured")]
     if database_url(context.settings, replica=True).get_backend_name() == "sqlite":
@@ -114,11 +114,13 @@ async def check_replica(context: DoctorContext) -> list[Problem]:
     async with context.session(Access.REPLICA) as session:
         lag = await HealthRepository(session).replica_lag()
     if lag is None:
-        text = "database_read_url is no replica but a server that can be written"
-        return [Problem("warning", text, "let it name a replica, or remove it")]
+        text = "database_read_url names a writable server, not a replica"
+        return [Problem("warning", text, "set it to a replica, or remove it")]
     if lag > LAG_SECONDS:
-        text = f"the read replica is {lag:.0f} s behind: listings show sessions that are gone"
-        hint = "see pg_stat_replication on the main server; without database_read_url it serves all"
+        text = (
+            f"the read replica is {lag:.0f} s behind: listings show sessions that no longer exist"
+        )
+        hint = "see pg_stat_replication on the main server, or remove database_read_url"
         return [Problem("warning", text, hint)]
     return [Problem("ok", f"the read replica is {lag:.0f} s behind")]
 
@@ -128,8 +130,8 @@ REACHABLE = Check("reachable", GROUP, "the database answers", check_reachable)
 CHECKS = (
     REACHABLE,
     Check("tls", GROUP, "the connection is encrypted", check_tls),
-    Check("server-version", GROUP, "the server's version is maintained", check_server_version),
+    Check("server-version", GROUP, "the server's version is supported", check_server_version),
     Check("clocks", GROUP, f"the clocks differ by {CLOCK_SECONDS} s at most", check_clocks),
-    Check("time-zone", GROUP, "time stamps are stored in UTC", check_time_zone),
+    Check("time-zone", GROUP, "timestamps are stored in UTC", check_time_zone),
     Check("replica", GROUP, "the read replica is up to date", check_replica),
 )

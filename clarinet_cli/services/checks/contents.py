@@ -1,8 +1,8 @@
-"""``db check``: everything that the database holds is read.
+"""``db check``: check the whole contents of the database.
 
-No writer waits for it. In WAL mode and on PostgreSQL no reader is in a writer's way. With a
-rollback journal a commit waits for readers: there the rows are read in short transactions, and
-what SQLite checks in one statement it checks in a copy, unless the file is small.
+It does not block writers. In WAL mode and on PostgreSQL readers never do. With a rollback journal a
+commit waits for readers: there the rows are read in short transactions, and the checks that SQLite
+makes in one statement run on a copy, unless the file is small.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from clarinet_cli.utils.logger import logger
 
 STATEMENT_SECONDS: Final = 6 * 3600.0  # PostgreSQL reads a table in one statement
 BEFORE_ALL_ROWS: Final = -(2**63)
-AMCHECK_HINT = "'pg_amcheck' compares each index with its table, where the extension is installed"
+AMCHECK_HINT = "'pg_amcheck' compares indexes with tables, if the extension amcheck is installed"
 
 
 async def check_database(
@@ -53,7 +53,7 @@ async def check_database(
     """Return what is wrong with a database, and a line for each check that found nothing.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         progress: Called with the number of rows that are checked, and of all.
 
     Raises:
@@ -91,10 +91,10 @@ async def as_findings(check: str, running: Awaitable[list[Finding]]) -> list[Fin
 
 
 async def check_server(settings: Settings, _: RowProgress) -> list[Finding]:
-    """Return what PostgreSQL knows of damaged pages, unusable indexes and unchecked keys.
+    """Return the damaged pages, invalid indexes and unvalidated keys that PostgreSQL reports.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
     """
     async with open_pinned_session(settings) as session, transaction(session, Access.READ):
         catalogue = CatalogueRepository(session)
@@ -105,24 +105,22 @@ async def check_server(settings: Settings, _: RowProgress) -> list[Finding]:
         Finding(
             "integrity",
             "error",
-            f"index {name} cannot be used: queries read whole tables, and uniqueness may not hold",
+            f"index {name} is invalid: queries scan whole tables, and duplicates are possible",
             f"clarinet db shell -c {quote(f'REINDEX INDEX {name}')}",
         )
         for name in indexes
     ]
     if failures:
-        text = (
-            f"the server has met {pluralize(failures, 'damaged page')} since its statistics began"
-        )
+        text = f"{pluralize(failures, 'checksum failure')} since the statistics were reset"
         found.append(Finding("integrity", "error", text, RESTORE_HINT))
     if not found:
-        text = "no damaged page is known, and each index is in use; their contents are not checked"
+        text = "no known checksum failure or invalid index; the contents of indexes are not checked"
         found.append(Finding("integrity", "ok", text, AMCHECK_HINT))
     unchecked = [
         Finding(
             "foreign-keys",
             "warning",
-            f"foreign key {name} of {table} is not validated: older rows may refer to nothing",
+            f"foreign key {name} of {table} is not validated: older rows may violate it",
             f"clarinet db shell -c {quote(f'ALTER TABLE {table} VALIDATE CONSTRAINT {name}')}",
         )
         for table, name in keys
@@ -131,10 +129,10 @@ async def check_server(settings: Settings, _: RowProgress) -> list[Finding]:
 
 
 async def check_schema(settings: Settings) -> list[Finding]:
-    """Return what distinguishes the tables from the models; additions of the server are fine.
+    """Return how the tables differ from the models; additions of the server are accepted.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
     """
     if not settings.capabilities.own_schema:
         return await _check_application(settings)
@@ -147,7 +145,7 @@ async def check_schema(settings: Settings) -> list[Finding]:
             "schema",
             "error",
             f"column {name} must have a value and has no default: no row can be added",
-            "give it a default, by the migrations of the program that added it",
+            "add a default in the migrations of the program that added it",
         )
         for name in required
     ]
@@ -173,10 +171,10 @@ async def _check_application(settings: Settings) -> list[Finding]:
 
 
 async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]:
-    """Return which rows have a wrong form, or refer to nothing.
+    """Return the rows with invalid values or dangling references.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         progress: Gets the rows that were read.
     """
     found: list[FlawedRows] = []
@@ -205,7 +203,7 @@ async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]
 async def _parts(
     session: AsyncSession, table: str, flaws: Sequence[RowFlaw]
 ) -> AsyncIterator[tuple[list[FlawedRows], int]]:
-    """Yield what each part of a table has, and its number of rows at most; each at one moment."""
+    """Yield the flaws and the maximum number of rows of each part, read in one transaction."""
     repository = RowFlawRepository(session)
     async with transaction(session, Access.READ):
         in_parts = await repository.has_rowids(table)

@@ -1,4 +1,4 @@
-"""``doctor``: independent checks that run side by side, of which none stops another."""
+"""``doctor``: checks run concurrently; the failure of one does not stop the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ CHECKS: Final = (
     *sessions.CHECKS,
     *space.CHECKS,
 )
-GATES: Final = (connection.REACHABLE, schema.MAPPING)  # what the others rely on
+GATES: Final = (connection.REACHABLE, schema.MAPPING)  # the other checks of the database need them
 CHECK_SECONDS: Final = 10.0
-MAX_CONCURRENT: Final = 5  # a server that is short of connections is no patient for fifteen more
+MAX_CONCURRENT: Final = 5  # checks, each with a connection
 SETTINGS = "values"
 
 
@@ -55,19 +55,19 @@ def _listed(check: Check) -> str:
 
 
 def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -> list[Check]:
-    """Return the checks that are asked for.
+    """Return the selected checks.
 
     Args:
-        only: Those of these groups; all when empty.
+        only: Select the checks of these groups; all when empty.
         skip: The names of checks to leave out.
 
     Raises:
-        InvalidInputError: There is no check of such a name.
+        InvalidInputError: A name is unknown.
     """
     names = {check.name for check in CHECKS}
     if unknown := [name for name in skip if name not in names]:
         raise INVALID.with_context(
-            f"there is no check {unknown[0]!r}", hint="'clarinet doctor --list' shows them"
+            f"unknown check {unknown[0]!r}", hint="'clarinet doctor --list' lists the checks"
         )
     return [
         check
@@ -77,14 +77,14 @@ def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -
 
 
 async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
-    """Run checks side by side, and return what they found.
+    """Run checks concurrently, and return their findings.
 
-    Settings that cannot be used, and a database that cannot be reached, are findings; the
-    checks that need them are then left out, which the finding says.
+    Settings that cannot be used, and a database that cannot be reached, are findings; the checks
+    that need them are then skipped, which the finding reports.
 
     Args:
         project: The directory of the settings files.
-        checks: Which; see ``selected_checks``.
+        checks: The checks to run.
     """
     try:
         settings = load_settings(project)
@@ -136,7 +136,7 @@ async def _run_checks(context: DoctorContext, checks: Sequence[Check]) -> list[F
 async def _findings(
     check: Check, context: DoctorContext, slots: asyncio.Semaphore
 ) -> list[Finding]:
-    """Run one check; that it cannot be made, or takes too long, is a finding."""
+    """Run one check; a failure or a timeout is a finding."""
     try:
         async with slots, asyncio.timeout(CHECK_SECONDS):
             problems = await check.run(context)

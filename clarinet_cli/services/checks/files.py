@@ -34,7 +34,7 @@ def _settings_check(name: str) -> Callable[[DoctorContext], Awaitable[list[Probl
 
 
 async def check_secrets(context: DoctorContext) -> list[Problem]:
-    """Find secrets that everybody knows, and settings that give others away."""
+    """Find default passwords and insecure cookie settings."""
     settings, found = context.settings, []
     password = database_url(settings).password
     if context.file is None and password == DEFAULT_PASSWORD:
@@ -53,12 +53,12 @@ async def check_secrets(context: DoctorContext) -> list[Problem]:
 
 
 async def check_file_modes(context: DoctorContext) -> list[Problem]:
-    """Find files with secrets or personal data that every user of the machine may open."""
+    """Find files with secrets or personal data that every user of the machine can open."""
     problems = []
     for path in open_files(context):
         writable = path.stat().st_mode & stat.S_IWOTH
         verb = "written" if writable else "read"
-        text = f"{path} can be {verb} by everybody: it holds addresses, hashes or tokens"
+        text = f"{path} can be {verb} by every user: it contains addresses, hashes or tokens"
         hint = f"chmod o-rwx {quote(str(path))}"
         problems.append(Problem("error" if writable else "warning", text, hint))
     return problems
@@ -89,7 +89,7 @@ async def check_owners(context: DoctorContext) -> list[Problem]:
     return [
         Problem(
             "error",
-            f"{path}: {describe_owner(path)}, and the database another user: the server may fail",
+            f"{path}: {describe_owner(path)}, the database to another user: the server may fail",
             repair_commands(path, file),
         )
         for path in beside
@@ -98,7 +98,7 @@ async def check_owners(context: DoctorContext) -> list[Problem]:
 
 
 def close_file(path: Path) -> None:
-    """Take all rights from users that are neither the owner nor in the group.
+    """Remove all permissions of users that are neither the owner nor in the group.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""The repairs that ``doctor --fix`` makes: none of them loses anything that is in use."""
+"""The repairs that ``doctor --fix`` makes: none deletes valid data."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Repair:
     """One repair.
 
     Attributes:
-        check: The check whose finding it ends.
+        check: The check whose finding it resolves.
         text: What it does.
         run: Makes it.
     """
@@ -47,7 +47,7 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
     repairs = []
     if "file-modes" in found:
         repairs += [
-            Repair("file-modes", f"close {path} to other users", partial(_close, path))
+            Repair("file-modes", f"remove access of other users to {path}", partial(_close, path))
             for path in open_files(context)
         ]
     if "indexes" in found and await owns_schema(context):
@@ -62,7 +62,9 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
     if "backlog" in found:
         repairs.append(
             Repair(
-                "backlog", "remove stale sessions, as 'session cleanup'", partial(_clean, context)
+                "backlog",
+                "remove stale sessions, as 'session cleanup' does",
+                partial(_clean, context),
             )
         )
     return repairs
@@ -77,7 +79,9 @@ async def _close(path: Path) -> None:
         except OSError as error:
             logger.bind(reported=True).error(f"{path}: {error}")
             reason = os_error_reason(error, path)
-            raise FAILURE.with_context(f"{path} cannot be closed to others: {reason}") from error
+            raise FAILURE.with_context(
+                f"cannot remove access of others to {path}: {reason}"
+            ) from error
         audit.committed()
 
 

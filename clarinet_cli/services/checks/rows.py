@@ -1,4 +1,4 @@
-"""Rows in a wrong form, in the operator's words."""
+"""Findings about invalid rows."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from shlex import quote
@@ -21,12 +21,12 @@ ORPHAN_HINTS: Final = {
 
 
 class _Words(NamedTuple):
-    """What is said of a kind of flaw.
+    """The texts for a kind of flaw.
 
     Attributes:
-        passed: When no row has it.
-        fact: Of the rows that have it.
-        consequence: What follows.
+        passed: The finding if no row has it.
+        fact: Describes the rows that have it.
+        consequence: The consequence.
     """
 
     passed: str
@@ -38,32 +38,32 @@ WORDS: Final[dict[FlawKind, _Words]] = {
     "nulls": _Words(
         "no value is missing",
         "without a value",
-        "the server fails on such a row",
+        "the server fails on such rows",
     ),
     "values": _Words(
         "each value is of the type of its column",
         "with a value of another type",
-        "the server fails on such a row",
+        "the server fails on such rows",
     ),
     "ids": _Words(
         "each id is {form}",
         "with an id in another form than {form}",
-        "the server does not find such a row",
+        "the server does not find such rows",
     ),
     "timestamps": _Words(
         "every timestamp can be parsed",
-        "with a time stamp that the server cannot read",
-        "whether such a session is stale is unknown, and no clean-up removes it",
+        "with a timestamp that the server cannot read",
+        "such sessions are never cleaned up",
     ),
     "tokens": _Words(
         f"each token has {MIN_TOKEN_LENGTH} or more characters",
-        f"with a token of less than {MIN_TOKEN_LENGTH} characters",
-        "such a token can be guessed",
+        f"with a token of fewer than {MIN_TOKEN_LENGTH} characters",
+        "such tokens can be guessed",
     ),
     "orphans": _Words(
-        "each session and role has its account, and each given role exists",
-        "that refer to nothing",
-        "the server takes no notice of such a row",
+        "each session and assigned role has its account, and each assigned role exists",
+        "with a dangling reference",
+        "the server ignores such rows",
     ),
 }
 
@@ -90,7 +90,7 @@ def flaw_findings(
 
     Args:
         found: The flaws.
-        kinds: The kinds that were looked for.
+        kinds: The kinds that were checked.
         id_form: The form of an id, in words.
     """
     found = list(found)
@@ -103,7 +103,7 @@ def flaw_findings(
 
 
 def duplicate_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
-    """Yield a finding for accounts whose addresses the server takes for one.
+    """Yield a finding for accounts whose addresses the server treats as equal.
 
     Args:
         groups: The ids of the accounts of each such address.
@@ -116,9 +116,9 @@ def duplicate_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Find
     yield Finding(
         "addresses",
         "error",
-        f"{len(groups)} {number} of several accounts, as upper and lower case are the same for "
-        f"the server: {join_ids(ids, len(ids))}; logging in with one fails",
-        "compare them by 'clarinet admin show ID', and delete the unused one: "
+        f"{len(groups)} {number} shared by several accounts, since the server ignores case: "
+        f"{join_ids(ids, len(ids))}; log-ins with a shared address fail",
+        "compare them with 'clarinet admin show ID', and delete the unused one with "
         "'clarinet admin delete ID'",
     )
 
@@ -128,7 +128,7 @@ def pluralize(count: int, noun: str) -> str:
 
     Args:
         count: The number.
-        noun: For one of them.
+        noun: The noun in the singular.
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -148,12 +148,12 @@ def _finding(item: FlawedRows, id_form: str) -> Finding:
     text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact.format(form=id_form)}: "
     text += f"{join_ids(item.ids, item.count)}; {words.consequence}"
     return Finding(
-        item.kind, "error", text, _remedy(item) or "correct these rows by 'clarinet db shell'"
+        item.kind, "error", text, _remedy(item) or "correct these rows with 'clarinet db shell'"
     )
 
 
 def _remedy(item: FlawedRows) -> Optional[str]:
-    """Return the command that removes such rows, where nothing of worth is lost with them."""
+    """Return the command that removes such rows, if they contain no valid data."""
     if item.kind == "tokens":
         table, _, column = item.column.rpartition(".")
         statement = f"DELETE FROM {table} WHERE length({column}) < {MIN_TOKEN_LENGTH}"  # noqa: S608 - shown, not run

@@ -23,10 +23,10 @@ from clarinet_cli.utils.logger import logger
 MISSING_INDEX: Final = re.compile(r"missing index (\w+) on (\w+)")
 SERVER_HINT = "run the migrations of the server that owns the database"
 COSTS: Final = {
-    "ix_user_email": "two accounts may get the same address, and each log-in reads all accounts",
-    "ix_access_token_expires_at": "each clean-up reads all sessions",
-    "ix_access_token_user_id": "each log-in, and each revoke, reads all sessions",
-    "ix_access_token_token": "little, as the primary key serves the same look-ups",
+    "ix_user_email": "two accounts may get the same address, and each log-in scans all accounts",
+    "ix_access_token_expires_at": "each clean-up scans all sessions",
+    "ix_access_token_user_id": "each log-in, and each revocation, scans all sessions",
+    "ix_access_token_token": "no effect, since the primary key serves the same queries",
 }
 INDEX_HINT = "in the application's migrations: {}"
 
@@ -47,7 +47,7 @@ async def check_revision(context: DoctorContext) -> list[Problem]:
 
 
 async def check_drift(context: DoctorContext) -> list[Problem]:
-    """Find what distinguishes the tables from the models, indexes and additions apart."""
+    """Find differences between tables and models, except indexes and additions."""
     return [
         Problem("error", item.detail, item.hint)
         for item in await _model_errors(context)
@@ -56,13 +56,13 @@ async def check_drift(context: DoctorContext) -> list[Problem]:
 
 
 async def check_indexes(context: DoctorContext) -> list[Problem]:
-    """Find indexes that are missing, and what that costs."""
+    """Find missing indexes, with the consequence of each."""
     missing = await missing_indexes(context)
     owned = await owns_schema(context) if missing else True
     return [
         Problem(
             "error" if name == "ix_user_email" else "warning",
-            f"index {name} is missing: {COSTS.get(name, 'queries read whole tables')}",
+            f"index {name} is missing: {COSTS.get(name, 'queries scan whole tables')}",
             "clarinet doctor --fix" if owned else SERVER_HINT,
         )
         for name in missing
@@ -70,7 +70,7 @@ async def check_indexes(context: DoctorContext) -> list[Problem]:
 
 
 async def check_other_tables(context: DoctorContext) -> list[Problem]:
-    """Say how many tables are not Clarinet's."""
+    """Report the number of tables that are not Clarinet's."""
     async with context.session() as session:
         names = await ServerRepository(session).table_names()
     others = names - set(TABLE_NAMES) - {"alembic_version"}
@@ -105,7 +105,7 @@ async def _model_errors(context: DoctorContext) -> list[Finding]:
 
 
 async def check_mapping(context: DoctorContext) -> list[Problem]:
-    """Find that the mapping does not fit the tables, or that no account can be created."""
+    """Report that the mapping does not fit the tables, or that no account can be created."""
     async with context.session() as session:
         try:
             await require_server_tables(session)
@@ -122,13 +122,13 @@ async def check_mapping(context: DoctorContext) -> list[Problem]:
 
 
 async def check_application_indexes(context: DoctorContext) -> list[Problem]:
-    """Find columns of the sessions that queries read whole tables for."""
+    """Find columns of the sessions that lack an index."""
     async with context.session() as session:
         missing = await HealthRepository(session).unindexed_columns()
     costs = {
-        "user_id": "each revoke, and deleting an account, reads all sessions",
-        "created_at": "each clean-up reads all sessions",
-        "expires_at": "each clean-up reads all sessions",
+        "user_id": "each revocation, and the deletion of an account, scans all sessions",
+        "created_at": "each clean-up scans all sessions",
+        "expires_at": "each clean-up scans all sessions",
     }
     return [
         Problem(
@@ -141,12 +141,12 @@ async def check_application_indexes(context: DoctorContext) -> list[Problem]:
 
 
 async def check_unique_addresses(context: DoctorContext) -> list[Problem]:
-    """Find that nothing prevents two accounts with the same address."""
+    """Report that two accounts can have the same address."""
     async with context.session() as session:
         column = await HealthRepository(session).address_without_constraint()
     if column is None:
         return []
-    text = f"{column} is not unique: with two accounts of one address neither can log in by it"
+    text = f"{column} is not unique: two accounts with the same address cannot log in with it"
     return [Problem("warning", text, INDEX_HINT.format(f"a unique index on {column}"))]
 
 

@@ -26,12 +26,12 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
     if found.oldest is None:
         return []
     more = " or more" if found.number == MAX_COUNTED else ""
-    text = f"{found.number}{more} expired sessions are still there, the oldest since "
+    text = f"{found.number}{more} expired sessions were not deleted, the oldest since "
     text += iso_text(found.oldest)
     interval = timedelta(seconds=context.settings.server_limit("session_cleanup_interval"))
     if now - found.oldest < max(OVERDUE, 2 * interval):
         return [Problem("ok", text)]
-    why = "the clean-up did not run for that long"
+    why = "the clean-up has not run since"
     if not context.settings.capabilities.own_schema:
         why = "fastapi-users itself never deletes them"
     elif not context.settings.session_cleanup_enabled:
@@ -42,7 +42,7 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
 
 
 async def check_partitions(context: DoctorContext) -> list[Problem]:
-    """Find partitions with expired sessions alone, which are faster dropped than cleaned up."""
+    """Find partitions with expired sessions only, which can be dropped."""
     if context.file is not None:
         return []
     async with context.session() as session:
@@ -53,8 +53,8 @@ async def check_partitions(context: DoctorContext) -> list[Problem]:
         return []
     names, size = [name for name, _ in found], sum(size for _, size in found)
     text = (
-        f"each session in {pluralize(len(names), 'partition')} ({size / MEGABYTE:.1f} MB) has "
-        "expired: dropping a partition takes no time, and 'session cleanup' deletes row by row"
+        f"all sessions in {pluralize(len(names), 'partition')} ({size / MEGABYTE:.1f} MB) have "
+        "expired: dropping a partition is faster than deleting its rows by 'session cleanup'"
     )
     statement = f"DROP TABLE {', '.join(names[:MAX_DROPPED])}"
     return [Problem("warning", text, f"clarinet db shell -c {quote(statement)}")]
@@ -72,7 +72,7 @@ def _expiry_column(settings: Settings, now: datetime) -> tuple[str, datetime]:
 
 
 async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
-    """Find live sessions that are older than the server lets them become."""
+    """Find live sessions that are older than the server's absolute limit."""
     days = context.settings.server_limit("session_absolute_timeout_days")
     if not days:
         return [Problem("ok", "session_absolute_timeout_days is off")]
@@ -84,13 +84,13 @@ async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
     text = pluralize(found.too_old, "live session")
     if found.examined == MAX_EXAMINED:
         text += f" among the {found.examined} that expire next"
-    text += f" older than session_absolute_timeout_days {days}: "
-    text += "the limit was longer when they began, or another program made them"
+    text += f" with an age above session_absolute_timeout_days {days}: "
+    text += "the limit was higher when they began, or another program created them"
     return [Problem("warning", text, f"clarinet session cleanup --days {days}")]
 
 
 async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
-    """Find users with more live sessions than the server leaves them at a log-in."""
+    """Find users with more live sessions than the server allows at a log-in."""
     limit = context.settings.server_limit("session_concurrent_limit")
     if not limit:
         return [Problem("ok", "session_concurrent_limit is off")]
@@ -99,8 +99,8 @@ async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
         found = await HealthRepository(session).live_sessions(now, None, limit)
     if not found.crowded_users:
         return []
-    text = f"{pluralize(found.crowded_users, 'user')} with more than session_concurrent_limit "
-    text += f"{limit} sessions that have not expired: the oldest go at their next log-in"
+    text = f"{pluralize(found.crowded_users, 'user')} with more unexpired sessions than "
+    text += f"session_concurrent_limit {limit}: the oldest are revoked at the next log-in"
     return [Problem("warning", text, f"clarinet session revoke-user USER --keep-newest {limit}")]
 
 
@@ -115,7 +115,7 @@ CHECKS = (
     Check(
         "partitions",
         GROUP,
-        "no partition has expired sessions alone",
+        "no partition has only expired sessions",
         check_partitions,
         applies=_expire,
     ),

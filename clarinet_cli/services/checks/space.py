@@ -24,33 +24,33 @@ async def check_disk(context: DoctorContext) -> list[Problem]:
     async with context.session() as session:
         size = await ServerRepository(session).size()
     if context.file is None:
-        text = f"the database has {_megabytes(size)}; the server's disk cannot be seen from here"
+        text = f"the database is {_megabytes(size)}; the free space of the server's disk is unknown"
         return [Problem("ok", text)]
     free = shutil.disk_usage(context.file.parent).free
-    text = f"the database has {_megabytes(size)}, and its disk {_megabytes(free)} free"
-    hint = f"make room on the disk of {context.file.parent}"
+    text = f"the database is {_megabytes(size)}, and its disk has {_megabytes(free)} free"
+    hint = f"free space on the disk of {context.file.parent}"
     if free < MIN_FREE_BYTES:
         return [Problem("error", f"{text}: log-ins will soon fail", hint)]
     if free < 2 * size:
-        return [Problem("warning", f"{text}: neither a backup nor a vacuum may fit", hint)]
+        return [Problem("warning", f"{text}: a backup or a vacuum may not fit", hint)]
     return [Problem("ok", text)]
 
 
 async def check_unused_space(context: DoctorContext) -> list[Problem]:
-    """Find space that deleted rows have left behind."""
+    """Find the unused space of deleted rows."""
     async with context.session() as session:
         if context.file is not None:
             pages = await sqlite_pages(await session.connection())
             unused = pages.free * pages.page_bytes
             if unused < MIN_UNUSED_BYTES or pages.free < FREE_SHARE * pages.total:
                 return []
-            text = f"{_megabytes(unused)} of the file hold nothing"
-            return [Problem("warning", f"{text}: backups and caches carry them", VACUUM_HINT)]
+            text = f"{_megabytes(unused)} of the file are unused"
+            return [Problem("warning", f"{text}: backups and caches include them", VACUUM_HINT)]
         tables = await HealthRepository(session).dead_tuples()
     return [
         Problem(
             "warning",
-            f"{dead} of {dead + live} rows of {table} are deleted ones: queries read them all",
+            f"{dead} of {dead + live} rows of {table} are dead: queries read them all",
             VACUUM_HINT,
         )
         for table, live, dead in tables
@@ -59,21 +59,21 @@ async def check_unused_space(context: DoctorContext) -> list[Problem]:
 
 
 async def check_log(context: DoctorContext) -> list[Problem]:
-    """Find a write-ahead log that grows."""
+    """Find a large write-ahead log."""
     if context.file is not None:
         log = context.file.with_name(f"{context.file.name}-wal")
         size = log.stat().st_size if log.exists() else 0
         if size < LARGE_LOG:
             return []
-        text = f"{log} has {_megabytes(size)}: a long read keeps it from being emptied, or did"
+        text = f"{log} is {_megabytes(size)}: a long read prevents a checkpoint, or did"
         return [Problem("warning", text, "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'")]
     async with context.session() as session:
         slots = await HealthRepository(session).wal_of_inactive_slots()
     return [
         Problem(
             "warning",
-            f"replication slot {name} has no reader and keeps {_megabytes(size)} of log: in the "
-            "end the server's disk is full",
+            f"replication slot {name} has no reader and keeps {_megabytes(size)} of log, "
+            "which can fill the server's disk",
             f"start its reader, or SELECT pg_drop_replication_slot('{name}')",
         )
         for name, size in slots
@@ -88,6 +88,6 @@ def _megabytes(size: int) -> str:
 GROUP = CheckGroup.SPACE
 CHECKS = (
     Check("disk", GROUP, "the disk has room for a backup and a vacuum", check_disk),
-    Check("unused-space", GROUP, "little unused space", check_unused_space),
+    Check("unused-space", GROUP, "the database has little unused space", check_unused_space),
     Check("log", GROUP, "the write-ahead log is small", check_log),
 )

@@ -1,4 +1,4 @@
-"""Whether a SQLite file is sound, and whether the foreign keys of other tables hold."""
+"""Check the integrity and the foreign keys of a SQLite file."""
 
 import shutil
 import sqlite3
@@ -31,14 +31,14 @@ MAX_PROBLEMS: Final = 100
 PROBLEMS_SHOWN: Final = 5
 STEPS_BETWEEN_CALLS: Final = 100_000  # instructions of SQLite's virtual machine
 STEPS_PER_ROW: Final = 60  # of a table with four indexes
-RESTORE_HINT = "'clarinet db restore FILE' with the last sound backup; keep the damaged one"
+RESTORE_HINT = "restore the last good backup with 'clarinet db restore FILE'; keep the damaged file"
 INDEX_PROBLEMS = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
-KEYS_OK = "no row of another table refers to nothing"
+KEYS_OK = "no dangling references in other tables"
 
 
 @dataclass(slots=True)
 class RowProgress:
-    """The progress of parts that run side by side.
+    """The progress of parts that run concurrently.
 
     Attributes:
         report: Called with the sum of the parts and their total.
@@ -59,14 +59,14 @@ class RowProgress:
 
 
 async def check_sqlite_file(settings: Settings, progress: RowProgress) -> list[Finding]:
-    """Return what SQLite finds wrong with its file.
+    """Return the problems that SQLite finds in its file.
 
     Args:
-        settings: Which database.
+        settings: The settings, which name the database.
         progress: Gets the rows that were checked, from another thread.
 
     Raises:
-        NoSpaceError: There is no room for the copy that a rollback journal needs.
+        NoSpaceError: There is no space for the copy that a rollback journal requires.
         ClarinetError: The file cannot be read.
     """
     file = sqlite_file(database_url(settings))
@@ -118,7 +118,7 @@ def _foreign_keys(connection: sqlite3.Connection, tables: StoredTables) -> Itera
 
 @contextmanager
 def _readable(file: Path) -> Iterator[sqlite3.Connection]:
-    """Yield a connection to the database, or to a copy where reading it would stop a writer."""
+    """Yield a connection to the database, or to a copy if reading would block writers."""
     with open_sqlite(file, READ_WRITE) as connection:
         waits = connection.execute("PRAGMA journal_mode").fetchone() != ("wal",)
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -130,7 +130,7 @@ def _readable(file: Path) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory(prefix="clarinet-") as directory:
         if shutil.disk_usage(directory).free < size:
             raise NO_SPACE.with_context(
-                f"{tempfile.gettempdir()} has no room for a copy of {size} bytes, without which "
+                f"{tempfile.gettempdir()} has no space for a copy of {size} bytes, without which "
                 "a writer would have to wait",
                 hint="TMPDIR=DIRECTORY clarinet db check",
             )

@@ -19,12 +19,12 @@ class Proposal:
     """A mapping that is proposed.
 
     Attributes:
-        values: The keys of ``[mapping]``, but for the two that no catalogue shows.
+        values: The keys of ``[mapping]``, except the two that are not in the catalogue.
         session_strategy: Where the application keeps its sessions; None: not known.
         session_lifetime_seconds: The lifetime of its sessions; None: not known.
         found: What the catalogue shows beyond the usual columns.
-        doubts: What the catalogue leaves open, by key; the mapping works without.
-        obstacles: What it leaves open, by key, without which there is no mapping.
+        doubts: Uncertain values, by key; the mapping works without them.
+        obstacles: Unknown values, by key; the mapping requires them.
         session_obstacles: The same of sessions; no obstacles where they are not in the database.
         own: The tables are those of the preset ``clarinet``, which need no mapping.
     """
@@ -40,12 +40,12 @@ class Proposal:
 
     @property
     def lacks_strategy(self) -> bool:
-        """Whether somebody has to say where sessions are kept."""
+        """Whether session_strategy is unknown."""
         return self.session_strategy is None and not self.own
 
     @property
     def lacks_lifetime(self) -> bool:
-        """Whether somebody has to say how long a session lasts."""
+        """Whether session_lifetime_seconds is unknown and required."""
         stored = self.values.get("token_columns", {}).get("expires_at")
         return self.may_have_rows and not stored and self.session_lifetime_seconds is None
 
@@ -56,7 +56,7 @@ class Proposal:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What has to be known before the mapping can be used, by key."""
+        """What must be known before the mapping can be used, by key."""
         found = [*self.obstacles, *(self.session_obstacles if self.may_have_rows else ())]
         if self.lacks_strategy:
             found.append("session_strategy: is it database, jwt or redis?")
@@ -99,7 +99,7 @@ class Proposal:
         session_strategy: Optional[SessionStrategy] = None,
         session_lifetime_seconds: Optional[Lifetime] = None,
     ) -> "Proposal":
-        """Return the proposal with what somebody has said; None changes nothing."""
+        """Return the proposal with the answers of a user; None changes nothing."""
         return replace(
             self,
             session_strategy=session_strategy or self.session_strategy,
@@ -229,7 +229,7 @@ class _ProposalBuilder:
             return
         if table.schema != self.users.schema:
             self.session_obstacles.append(
-                f"schema: {table.fullname} is in another one than the accounts"
+                f"schema: {table.fullname} is in another schema than the accounts"
             )
         if shapes.may_be_other_token(table):
             self.session_obstacles.append(
@@ -291,17 +291,17 @@ class _ProposalBuilder:
             self._other_roles()
 
     def _other_roles(self) -> None:
-        """Find what may be roles of accounts, in a form that no mapping describes."""
+        """Find possible roles that a mapping cannot express."""
         for key in self.users.keys:
             if shapes.may_be_roles(key.table[1]):
                 self.doubts.append(
                     f"roles: {self.users.fullname}.{', '.join(key.columns)} refers to "
-                    f"{key.table[1]}, and a mapping has no roles by their keys in an account"
+                    f"{key.table[1]}, but a mapping cannot express roles by a key in the account"
                 )
         for table in self.tables:
             if table.refers_to(self.users) and shapes.links_to_roles(table):
                 self.doubts.append(
-                    f"roles: {table.fullname} may link accounts to roles, and no key or unique "
+                    f"roles: {table.fullname} may link accounts to roles, but no key or unique "
                     "index of it is of an account and a role"
                 )
         name = shapes.named(self.users, shapes.ROLE_COLUMNS)

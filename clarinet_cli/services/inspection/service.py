@@ -28,8 +28,8 @@ from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 
 OWN = 'mapping = "clarinet"'
-ANSWERS_HINT = "CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS answer in a script"
-TABLE_HINT = "write the table [mapping] into settings.toml; the keys are in docs/reference.md"
+ANSWERS_HINT = "in scripts set CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS"
+TABLE_HINT = "write the table [mapping] into settings.toml; the documentation lists its keys"
 KEY = "mapping"
 NEW_MODE = 0o644
 
@@ -78,7 +78,7 @@ async def write_proposal(settings: Settings, proposal: Proposal, *, force: bool)
     """Put a mapping that fits the tables into the project's ``settings.toml``.
 
     Args:
-        settings: Which project.
+        settings: The settings of the project.
         proposal: The mapping.
         force: Replace another mapping, also in a file of another user.
 
@@ -91,7 +91,7 @@ async def write_proposal(settings: Settings, proposal: Proposal, *, force: bool)
     if proposal.unknown:
         is_asked = proposal.lacks_strategy or proposal.lacks_lifetime
         raise REFUSED.with_context(
-            f"uncertain, nothing was written: {'; '.join(proposal.unknown)}",
+            f"nothing was written, since values are unknown: {'; '.join(proposal.unknown)}",
             hint=ANSWERS_HINT if is_asked else TABLE_HINT,
         )
     if not proposal.own:
@@ -110,7 +110,7 @@ async def _require_fitting_rows(settings: Settings, proposal: Proposal) -> None:
     except ConfigurationError as error:
         logger.debug(error.message)
         raise REFUSED.with_context(
-            f"uncertain, nothing was written: {error.message}",
+            f"nothing was written, since values are unknown: {error.message}",
             hint=TABLE_HINT if error.hint == INSPECT_HINT else error.hint,
         ) from error
 
@@ -127,10 +127,10 @@ def mapping_text(values: dict[str, Any]) -> str:
 
 
 def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) -> bool:
-    """Put the table into a settings file, whose other keys and comments stay; return if it changed.
+    """Write the table into a settings file, keeping other keys; return whether it changed.
 
     Args:
-        path: The file; a missing one is made.
+        path: The file; a missing one is created.
         values: The keys of the table; None: the default, so that there is no table.
         force: Replace another table, also in a file of another user.
 
@@ -153,7 +153,7 @@ def write_mapping(path: Path, values: Optional[dict[str, Any]], *, force: bool) 
     if not force:
         if path.exists() and path.stat().st_uid != os.geteuid():
             raise REFUSED.with_context(
-                f"{path} is another user's: {describe_owner(path)}", hint="--force writes it"
+                f"{path} belongs to another user: {describe_owner(path)}", hint="--force writes it"
             )
         if KEY in document:
             raise CONFLICT.with_context(f"{path} has another mapping", hint="--force replaces it")
@@ -173,7 +173,7 @@ def _table(values: dict[str, Any]) -> Table:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: a reader finds the old text or the new one."""
+    """Replace a file atomically."""
     new = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

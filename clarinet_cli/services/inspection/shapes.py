@@ -89,7 +89,7 @@ def is_instant(column: CatalogueColumn) -> bool:
 
 
 def is_naive(column: CatalogueColumn) -> bool:
-    """Return whether a column of PostgreSQL holds instants without their time zone."""
+    """Return whether a column of PostgreSQL holds timestamps without their time zone."""
     return column.kind == NAIVE_TIMESTAMP
 
 
@@ -136,7 +136,7 @@ def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
 
 
 def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
-    """Return the foreign key of a table of sessions to the accounts; None if it is no such table.
+    """Return the foreign key of a table of sessions to the accounts; None without one.
 
     Its token is in the primary key or unique, and it has the time of the log-in.
     """
@@ -196,7 +196,7 @@ def stored_form(stored: object) -> Optional[str]:
 
 
 def may_be_roles(name: str) -> bool:
-    """Return whether a table may have to do with roles, by its name."""
+    """Return whether a table may contain roles, by its name."""
     return any(word in name.lower() for word in ROLE_WORDS)
 
 

@@ -1,4 +1,4 @@
-"""Writing into a project's environment: a new environment, a new revision."""
+"""Write a new migration environment, or a new revision."""
 
 import os
 from collections.abc import Iterator
@@ -108,7 +108,7 @@ async def create_revision(
     """
     if not message.strip() or not message.isprintable() or set(message) & set('"\\'):
         raise INVALID.with_context(
-            "--message: one line of text without quotation marks and backslashes"
+            "--message must be one line of text without quotation marks and backslashes"
         )
     environment = find_environment(settings.project_dir)
     if environment.packaged and (foreign := foreign_environment(settings.project_dir)):
@@ -116,7 +116,7 @@ async def create_revision(
     if environment.packaged:
         raise REFUSED.with_context(
             "this project has no migration environment of its own",
-            hint="'clarinet migrate init' puts one into the project directory",
+            hint="'clarinet migrate init' creates one in the project directory",
         )
     directory = environment.location / "versions"
     if empty and dry_run:
@@ -131,7 +131,7 @@ async def create_revision(
         if not status.up_to_date:
             raise CHECK_FAILED.with_context(
                 f"the database is not at head: pending {', '.join(status.pending)}",
-                hint="'clarinet migrate upgrade' first",
+                hint="run 'clarinet migrate upgrade' first",
             )
         if dry_run:
             found = await connection.run_sync(differences)
@@ -156,8 +156,8 @@ def _foreign_environment_error(location: Path) -> RefusedError:
     """Return the error for an environment that belongs to another program."""
     return REFUSED.with_context(
         f"{location} is the migration environment of another program, and was not changed",
-        hint="that program's revisions are written by 'alembic revision' "
-        "and applied by 'alembic upgrade head'",
+        hint="write its revisions with 'alembic revision' "
+        "and apply them with 'alembic upgrade head'",
     )
 
 

@@ -249,7 +249,7 @@ async def migration_connection(
 def write_revisions(
     connection: Connection, environment: Environment, revisions: tuple[str, ...]
 ) -> None:
-    """Record the revisions of the schema in place of those that are recorded.
+    """Replace the recorded revisions of the schema.
 
     Args:
         connection: The connection of the migration.
@@ -271,7 +271,7 @@ async def reset(
     """Drop the four Clarinet tables and recreate them by the migrations, in one transaction.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
         dry_run: Change nothing, report what would be done.
         lock_timeout: Seconds to wait for another migration or writer.
 
@@ -284,7 +284,7 @@ async def reset(
     if foreign := foreign_environment(settings.project_dir):
         raise REFUSED.with_context(
             f"{foreign} is the migration environment of another program, which owns the tables",
-            hint="use that program's own migrations to recreate its tables",
+            hint="recreate its tables with that program's own migrations",
         )
     access = Access.READ if dry_run else Access.WRITE
     with nullcontext(TransactionAudit()) if dry_run else audit_transaction() as audit:

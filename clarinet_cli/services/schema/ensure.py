@@ -1,4 +1,4 @@
-"""Bringing the schema to head from any state of the database."""
+"""Upgrade the schema to head from any state of the database."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ from clarinet_cli.settings import Settings
 async def ensure_schema(
     settings: Settings, *, dry_run: bool = False, schema_anyway: bool = False
 ) -> Step:
-    """Bring the schema to head, unless another program manages it.
+    """Upgrade the schema to head, unless another program manages it.
 
     Tables that another Alembic environment migrates, or that another program created together
     with tables of its own, are not changed. The four Clarinet tables without a revision are stamped
@@ -94,7 +94,7 @@ class _Schema:
     Attributes:
         environment: The environment that the revision was compared with.
         status: The revision.
-        present: Those of the Clarinet tables that exist.
+        present: The Clarinet tables that exist.
         foreign: Whether another program created all of them.
     """
 
@@ -118,7 +118,7 @@ async def _inspect(settings: Settings) -> _Schema:
     )
     if status.unknown and len(present) < len(TABLE_NAMES):
         raise REFUSED.with_context(
-            f"{FOREIGN} ({joined(status.unknown)}), and has not created the Clarinet tables yet",
+            f"{FOREIGN} ({joined(status.unknown)}), but has not created the Clarinet tables yet",
             hint="run the migrations of the server that owns it",
         )
     if status.up_to_date and (parts := missing_parts(found)):

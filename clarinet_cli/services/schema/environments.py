@@ -22,7 +22,7 @@ from clarinet_cli.filesystem.trust import require_code
 from clarinet_cli.services.schema.scripts import has_clarinet_base, is_readable, read_scripts
 from clarinet_cli.utils.logger import logger
 
-# What reading revisions can raise: they are Python files that anybody may have written.
+# The errors of parsing revisions, which are arbitrary Python files.
 READ_ERRORS = (
     CommandError,
     RevisionError,

@@ -22,16 +22,16 @@ from clarinet_cli.services.schema.state import (
 from clarinet_cli.settings import Settings
 
 UPGRADE = "'clarinet migrate upgrade'"
-BACKUP = "'clarinet db backup FILE' first"
+BACKUP = "run 'clarinet db backup FILE' first"
 
 
 async def check_migrations(settings: Settings) -> list[Finding]:
-    """Return what is wrong with models, revisions and heads, and a line for what is right.
+    """Return the problems of models, revisions and heads, and an ``ok`` for each check without.
 
     Revisions are read, not run.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
     """
     environment = find_environment(settings.project_dir)
     async with get_connection(settings) as connection, connection.begin():
@@ -48,7 +48,7 @@ def _findings(environment: Environment, connection: Connection) -> list[Finding]
 
 
 def _models(connection: Connection, status: MigrationStatus) -> Iterator[Finding]:
-    """Yield what distinguishes the Clarinet tables from the models."""
+    """Yield the differences between the Clarinet tables and the models."""
     if not present_tables(connection):
         yield Finding(
             "models",
@@ -94,7 +94,7 @@ def _heads(status: MigrationStatus) -> Iterator[Finding]:
 def _destructive(
     connection: Connection, environment: Environment, status: MigrationStatus
 ) -> Iterator[Finding]:
-    """Yield what the pending revisions drop or rewrite of what is there."""
+    """Yield the operations of pending revisions that drop or rewrite existing data."""
     if not status.pending:
         yield Finding("destructive", "ok", "no revision is pending")
         return

@@ -17,7 +17,7 @@ from clarinet_cli.services.schema.scripts import dropped_tables
 from clarinet_cli.services.schema.state import current_heads, present_tables
 from clarinet_cli.settings import Settings
 
-WRITE_REVISION = "'clarinet migrate create -m mend' and 'clarinet migrate upgrade'"
+WRITE_REVISION = "'clarinet migrate create -m repair' and 'clarinet migrate upgrade'"
 REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
 
@@ -83,13 +83,13 @@ def unversioned_error(found: Sequence[str]) -> ConflictError:
     Args:
         found: How the tables differ from the models; see ``differences``.
     """
-    message = "the Clarinet tables exist already, and the database has no revision"
+    message = "the Clarinet tables already exist, but the database has no revision"
     if not found:
         hint = "'clarinet db init' stamps them with the revision"
         return CONFLICT.with_context(message, hint=hint)
     return CONFLICT.with_context(
         f"{message}; they do not match the migrations: {', '.join(found)}",
-        hint="if a server owns them, run its migrations; else 'clarinet migrate init', "
+        hint="if a server owns them, run its migrations; otherwise run 'clarinet migrate init', "
         f"'alembic stamp head' in the project directory, {WRITE_REVISION}",
     )
 
@@ -125,8 +125,8 @@ def incomplete_error(revision: Optional[str], missing: Sequence[str]) -> Conflic
 def require_no_dependents(connection: Connection, steps: Sequence[Script], function: str) -> None:
     """Refuse revisions that drop a table which a remaining table or view uses.
 
-    SQLite would drop it anyway, and PostgreSQL would fail half-way. Only what
-    the text of a revision says is found; ``dangling_references`` finds the rest afterwards.
+    SQLite would drop it anyway, and PostgreSQL would fail half-way. Only operations in the text of
+    a revision are found; ``dangling_references`` finds the rest afterwards.
 
     Args:
         connection: A connection to the database.
@@ -185,7 +185,7 @@ def _require_none(found: Sequence[str]) -> None:
     if found:
         tables = ", ".join(dict.fromkeys(found))
         raise CONFLICT.with_context(
-            f"others depend on tables that would be dropped: {tables}", hint=DEPENDENTS_HINT
+            f"other tables depend on tables that would be dropped: {tables}", hint=DEPENDENTS_HINT
         )
 
 

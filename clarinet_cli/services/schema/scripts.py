@@ -136,7 +136,7 @@ def _parsed(file: Path) -> ast.Module:
 
 
 DROP_TABLE = "drops the table"
-UNREADABLE_SQL = "runs SQL that its file does not have as plain text"
+UNREADABLE_SQL = "runs SQL that is not a literal string"
 STATEMENT = re.compile(
     r"\b(DROP\s+TABLE(?:\s+IF\s+EXISTS)?|DELETE\s+FROM|TRUNCATE(?:\s+TABLE)?|UPDATE|ALTER\s+TABLE)"
     r"\s+(?:ONLY\s+)?(?:\w+\.)?[\"`\[]?(\w+)",
@@ -146,17 +146,17 @@ STATEMENT = re.compile(
 ALTERATIONS = {
     "type_": "changes the type of the column",
     "new_column_name": "renames the column",
-    "nullable": "makes not NULL the column",
+    "nullable": "sets NOT NULL on the column",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A statement of a revision that drops or rewrites what is stored.
+    """A statement of a revision that drops or rewrites stored data.
 
     Attributes:
         effect: What it does, such as ``drops the column``.
-        table: The table; None when the file does not say which.
+        table: The table; None if it is not a literal.
         column: The column, if it is about one.
     """
 
@@ -173,7 +173,7 @@ class Operation:
 def destructive_operations(script: Script, function: str) -> list[Operation]:
     """Return what a function of a revision drops or rewrites, in the order of its lines.
 
-    Only calls of ``op`` and of a batch that stand in the function itself are seen.
+    Only calls of ``op`` and of a batch in the function itself are found.
 
     Args:
         script: The revision.

@@ -43,16 +43,16 @@ async def stamp(
     """Record that the schema is at *target*, without changing a table.
 
     Args:
-        settings: Which database and which project directory.
+        settings: The database and the project directory.
         target: A revision, a prefix of one, ``head`` or ``base``.
-        force: Do not compare the tables with what the revision makes.
+        force: Do not compare the tables with the revision.
         dry_run: Change nothing, report what would be done.
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
         NotFoundError: There is no such revision.
-        RefusedError: The tables are not what the revision makes, another Alembic environment
-            migrates this database, or the project's revisions belong to others.
+        RefusedError: The tables do not match the revision, another Alembic environment migrates
+            this database, or the project's revisions belong to others.
         BusyError: The lock was not free in time.
     """
     require_revision(target)

@@ -59,13 +59,13 @@ async def clean_up(
     a session that the server extends in between survives. However the run ends, committed
     batches stay committed and are in the audit log, and the next run continues.
 
-    In the report ``matched`` is what the scan found, as far as it came, and ``remaining`` what
-    is still stale by the same timestamp. A run that was stopped, or ran out of time, does not
-    count again: there it is what was found and not yet visited. Stale sessions that rows of
-    other tables protect are kept and count as ``protected`` alone.
+    In the report ``matched`` is the number of sessions that the scan found, and ``remaining`` the
+    number that is still stale at the same timestamp. A run that was stopped, or ran out of time,
+    does not count again: then it is the number found and not yet processed. Stale sessions that
+    rows of other tables protect are kept and count as ``protected`` alone.
 
     Args:
-        settings: Which database, and the idle limit.
+        settings: The database, and the idle limit.
         plan: What to delete, and how fast.
         now: The reference time; that of the clocks by default.
         stop: On request the run ends after the current batch.
@@ -73,8 +73,8 @@ async def clean_up(
 
     Raises:
         JobRunningError: Another clean-up is running.
-        BusyError: A lock was held all the time.
-        CleanupDisconnectedError: The connection was lost; it has the report of what was done.
+        BusyError: A lock was held for too long.
+        CleanupDisconnectedError: The connection was lost; the error has the report.
         CleanupOutOfSpaceError: The disk is full; the same.
     """
     clock = asyncio.get_running_loop().time

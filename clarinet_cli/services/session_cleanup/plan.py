@@ -1,4 +1,4 @@
-"""What a clean-up deletes, how fast, and the request to stop it."""
+"""The plan of a clean-up, and the request to stop it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Optional
 from clarinet_cli.exceptions import NoSpaceError, UnreachableError
 from clarinet_cli.results import CleanupReport
 
-DISCONNECTED_HINT = "run it again when the server, or the new primary, answers: it continues"
+DISCONNECTED_HINT = "run it again when the server or the new primary answers; it continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class CleanupPlan:
     Attributes:
         batch_size: Sessions in the first transaction; later ones adapt to the time it took.
         largest_batch: Maximum sessions in a transaction; None: as many as time allows.
-        older_than: Also delete sessions created longer ago than this; None: don't.
+        older_than: Also delete sessions created longer ago than this; None: do not.
         expired_only: Keep idle sessions.
         limit: Stop after this many sessions; None: no limit.
         max_time: Stop after this many seconds; None: no limit.
         pause: Seconds between two transactions; None: a default that depends on the database.
-        trust_clock: Use the database's clock, however much this machine's differs.
+        trust_clock: Use the database's clock, even if this machine's differs much.
         dry_run: Count, and delete nothing.
     """
 
@@ -52,7 +52,7 @@ class CleanupOutOfSpaceError(NoSpaceError):
 
 
 class CleanupDisconnectedError(UnreachableError):
-    """The connection was lost during a clean-up that had already deleted sessions.
+    """A lost connection ended a clean-up that had already deleted sessions.
 
     Args:
         error: The error of the connection.

@@ -36,7 +36,7 @@ class DeleteResult(NamedTuple):
 
     Attributes:
         deleted: Sessions deleted.
-        undeleted: Sessions still stale and still there, as a trigger or rule may keep them.
+        undeleted: Sessions that are still stale and still exist: a trigger or rule may keep them.
     """
 
     deleted: int
@@ -49,7 +49,7 @@ class CleanupRun:
 
     Attributes:
         plan: What to delete, and how fast.
-        selection: Which sessions.
+        selection: The sessions to delete.
         strategy: How to find and delete them.
         transactions: Runs the deletes.
         scanner: Finds stale sessions; with a session of its own, while others are deleted.
@@ -163,7 +163,7 @@ class CleanupRun:
         return self._next_size > 0 and not self.transactions.stopped
 
     async def _check_lock_throttled(self) -> None:
-        """Fail if the lock of clean-ups was lost; not each time, as it costs a round trip."""
+        """Fail if the lock of clean-ups was lost; checked at intervals, to save round trips."""
         now = asyncio.get_running_loop().time()
         if now - self._lock_checked >= LOCK_CHECK_SECONDS:
             await self.check_lock()
@@ -206,7 +206,7 @@ class CleanupRun:
             self._add(result, processed=batch.number)
 
     async def _delete_unprotected(self, batch: Batch) -> None:
-        """Delete the sessions of a batch but those that foreign keys protect, found by halving."""
+        """Delete the sessions of a batch that no foreign key protects, found by bisection."""
         run = self.transactions.run_with_retry
         tokens = await run(Access.READ, partial(self.strategy.tokens, batch))
         pending = list(batches(tokens))
@@ -268,7 +268,7 @@ class CleanupRun:
     ) -> DeleteResult:
         """Delete a batch in one transaction, with its audit record before the commit.
 
-        Where fewer sessions go than were found, those still stale are counted.
+        If fewer sessions are deleted than were found, those that are still stale are counted.
 
         Args:
             batch: What to delete.
@@ -297,10 +297,10 @@ class CleanupRun:
                 await self.strategy.run_maintenance(last=last)
 
     async def _pause(self) -> None:
-        """Leave other writers a gap, unless this was the last batch.
+        """Sleep between batches, so that other writers can proceed.
 
-        Maintenance is part of the gap, unless the plan sets it. On a nearly full disk batches
-        are short, and so are the gaps.
+        The time of maintenance counts as a part of the pause, unless the plan sets it. On a nearly
+        full disk batches and pauses are short.
         """
         if not self._should_continue or (
             self.scanner.finished and self.processed >= self.scanner.found

@@ -43,7 +43,7 @@ class Selection:
         clock_difference: Seconds that the database's clock is ahead of this machine's.
         protected: Stale sessions that rows of other tables protect.
         protected_by: Number of these rows by ``table.column``.
-        cascaded: Rows that are deleted along with the sessions, by ``table.column``.
+        cascaded: Rows that are deleted by cascade, by ``table.column``.
     """
 
     plan: CleanupPlan
@@ -65,7 +65,7 @@ class Selection:
         """Freeze the reference time and read the foreign keys, in the caller's transaction.
 
         Args:
-            session: Of the transaction.
+            session: The session of the transaction.
             settings: The idle limit.
             plan: What to delete.
             now: The reference time; by default that of the clocks.
@@ -137,12 +137,12 @@ class Selection:
         return strategy
 
     async def count_before(self, transactions: TransactionRunner) -> None:
-        """Count the rows that would be deleted along with the sessions."""
+        """Count the rows that would be deleted by cascade."""
         if self.references:
             _, self.cascaded = await self._count_rows(transactions, self.deletable_if_valid)
 
     async def count_after(self, transactions: TransactionRunner) -> None:
-        """Count the rows that were deleted along, and what is protected."""
+        """Count the rows that were deleted by cascade, and the protected sessions."""
         if self.references and not self.plan.dry_run:
             _, left = await self._count_rows(transactions, self.deletable_if_valid)
             gone = {name: count - left.get(name, 0) for name, count in self.cascaded.items()}
@@ -159,7 +159,7 @@ class Selection:
     async def _count_rows(
         self, transactions: TransactionRunner, stale_if_valid: ColumnElement[bool]
     ) -> tuple[Counts, Counts]:
-        """Return the numbers of rows that protect sessions, and that go along with them."""
+        """Return the numbers of rows that protect sessions, and that are deleted by cascade."""
         criteria = and_(stale_if_valid, has_readable_timestamps())
         rows = ReferenceRepository(transactions.session)
         return await transactions.run_with_retry(
@@ -200,7 +200,7 @@ class Scanner:
         """Scan all sessions, or as many as there is time for; at least one step.
 
         Raises:
-            BusyError: Another transaction held a lock all the time.
+            BusyError: Another transaction held a lock for too long.
             CleanupStopped: The run was stopped while it waited for a lock.
         """
         sizer = BatchSizer(STEP_SECONDS, self.strategy.first_scan_size)

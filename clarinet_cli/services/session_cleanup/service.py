@@ -50,7 +50,7 @@ async def serve(
     Under systemd it sends notifications: ready, status after each run, watchdog, stopping.
 
     Args:
-        settings: Which database, and the idle limit.
+        settings: The database, and the idle limit.
         plan: What to delete in each run.
         interval: Seconds between the starts of two runs.
         stop: Ends the service.

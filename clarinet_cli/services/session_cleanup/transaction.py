@@ -70,9 +70,9 @@ class TransactionRunner:
         lock_timeout: float = LOCK_SECONDS,
         wait: bool = True,
     ) -> ResultT:
-        """Do *work* in a transaction, again and again while another one holds a lock.
+        """Run *work* in a transaction, and retry while another one holds a lock.
 
-        A conflict, as when another table gets a reference meanwhile, is retried once.
+        A conflict, such as a concurrent reference from another table, is retried once.
 
         Args:
             access: READ or WRITE.
@@ -82,7 +82,7 @@ class TransactionRunner:
 
         Raises:
             BusyError: The lock was held for ``RETRY_SECONDS``.
-            CleanupStopped: The run was stopped meanwhile.
+            CleanupStopped: The run was stopped during the wait.
         """
         give_up = _clock() + RETRY_SECONDS
         conflicts = 0
@@ -147,7 +147,7 @@ class BatchSizer:
         self.target = seconds
 
     def shrink(self) -> bool:
-        """Halve the size after a batch found no disk space; return False when it cannot be."""
+        """Halve the size after a batch found no disk space; return False if it is 1 already."""
         if self.size <= 1:
             return False
         self.size = self.disk_limit = self.size // 2

@@ -18,7 +18,7 @@ class ConcurrentLogins:
 
     Attributes:
         seconds: How long a log-in may take; 0: do not revoke again.
-        wait: How to wait for that long.
+        wait: Waits for a number of seconds.
         accounts: The accounts whose sessions a committed transaction revoked.
         revoked: How many sessions were revoked again, by account.
     """

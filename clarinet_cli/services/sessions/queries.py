@@ -46,13 +46,13 @@ async def resolve_user_id(session: AsyncSession, identifier: Optional[str]) -> O
 async def one_session(
     sessions: SessionRepository, wanted: str, *, user_id: Optional[UUID] = None
 ) -> FoundSession:
-    """Return the one session that *wanted* means; no error shows more than its id.
+    """Return the session with an id; errors show no more of the token than the id.
 
     A whole token is compared as it is, and never shown.
 
     Args:
         sessions: The repository.
-        wanted: The id, with or without more of the token; all that is given has to match.
+        wanted: The id, with or without more of the token; all of it must match.
         user_id: Only among this user's sessions.
 
     Raises:
@@ -79,7 +79,7 @@ async def one_session(
         listed += ["and more"] if len(found) > MATCHES_SHOWN else []
         raise REFUSED.with_context(
             f"session {wanted[:ID_LENGTH]!r} is ambiguous: {', '.join(listed)}",
-            hint=REVOKE_USER_HINT if user_id else "--user USER narrows it",
+            hint=REVOKE_USER_HINT if user_id else "use --user USER to narrow it down",
         )
     if REPLACED in found[0].token:
         raise FAILURE.with_context(
@@ -103,7 +103,7 @@ async def list_sessions(
     written: a reader that stays open keeps the server from truncating SQLite's log.
 
     Args:
-        source: Which database, and the idle limit; see ``unit_of_work``.
+        source: The database, and the idle limit; see ``unit_of_work``.
         where: Only those that match.
         identifier: Only those of this user, as ``resolve_user`` reads it.
         now: The reference time; the database's clock by default.

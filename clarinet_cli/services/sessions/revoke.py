@@ -1,4 +1,4 @@
-"""Revoking log-in sessions: named ones, those of one user, and those that match a filter.
+"""Revoke log-in sessions: by id, of a user, or by a filter.
 
 The server may accept a revoked token until its cache entry expires
 (``session_cache_ttl_seconds``).
@@ -154,12 +154,12 @@ async def revoke_matching(
     transaction is kept. At the end those that concurrent log-ins created are revoked too.
 
     Args:
-        database: Where.
+        database: The database to change.
         where: The conditions.
         identifier: Only the sessions of this user, as ``resolve_user`` reads it.
         dry_run: Revoke nothing.
         progress: Called after each transaction.
-        stopped: Called between two transactions; whether to stop.
+        stopped: Called between two transactions; returns whether to stop.
 
     Raises:
         NotFoundError: There is no such user.

@@ -1,4 +1,4 @@
-"""Revoking the sessions of all users, in batches of one transaction each."""
+"""Revoke the sessions of all users, in batches of one transaction each."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -56,16 +56,16 @@ async def revoke_all(
 ) -> RevokeAllReport:
     """Revoke all sessions but those of some users.
 
-    Every session that exists at the start is revoked; one that is created meanwhile may stay.
-    They are revoked in batches, each in a transaction, so that the server's log-ins do not
-    wait for all of them; after an error the next run continues.
+    Every session that exists at the start is revoked; sessions created during the run may remain.
+    They are revoked in batches, each in a transaction, so that the server's log-ins do not wait for
+    all of them; after an error the next run continues.
 
     Args:
-        database: Where.
+        database: The database to change.
         excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
         keep_current: The id of another session to keep.
         progress: Called after each batch.
-        stopped: Called between two batches; whether to stop.
+        stopped: Called between two batches; returns whether to stop.
 
     Raises:
         NotFoundError: There is no such user or session; nothing was revoked.
