@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ('[{"email": nonsense}]', "line 1, column 12: not valid JSON"),
     "cut off": ('[{"email": "a@b.de"}', "line 1, column 21: not valid JSON: expected ']'"),
     "comma at the end": (f"[{ACCOUNT}}},]", "line 1, column 22: not valid JSON: expected '{'"),
-    "something behind": (f"[{ACCOUNT}}}]\n}}", "line 2, column 1: not valid JSON: more behind"),
+    "something behind": (f"[{ACCOUNT}}}]\n}}", "line 2, column 1: not valid JSON: extra data"),
     "a name that is none": ("[{1: 2}]", "line 1, column 3: not valid JSON: a name in quotation"),
     "no colon": ('[{"email"}]', "line 1, column 10: not valid JSON: expected ':'"),
     "a list in the list": ("[[]]", "line 1, column 2: not valid JSON: expected '{'"),

@@ -275,7 +275,7 @@ def test_a_large_file_with_a_rollback_journal_is_checked_in_a_copy(
         assert found == []
         return
     (finding,) = found
-    assert "no room for a copy" in finding.detail
+    assert "no space for a copy" in finding.detail
     assert finding.hint == "TMPDIR=DIRECTORY clarinet db check"
 
 

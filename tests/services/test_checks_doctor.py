@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from clarinet_cli import timefmt
+from clarinet_cli.database.servers import Server
 from clarinet_cli.exceptions import InvalidInputError
 from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.results import Finding
@@ -243,7 +244,7 @@ def test_a_connection_that_others_can_read(
 ) -> None:
     """Over a network without TLS."""
     assert finding(project, "tls").detail == "the connection does not leave this machine"
-    monkeypatch.setattr(connection, "is_local", lambda _: False)
+    monkeypatch.setattr(Server, "is_local", False)
     found = finding(project, "tls")
     assert (found.status, found.hint) == (
         "warning",
@@ -261,7 +262,7 @@ def test_a_replica_that_is_none(project: Project) -> None:
     found = finding(project, "replica")
     assert (found.status, found.detail[:40]) == (
         "warning",
-        "database_read_url is no replica but a se",
+        "database_read_url names a writable serve",
     )
 
 
@@ -360,7 +361,7 @@ def test_a_missing_role(project: Project) -> None:
     """A role of the settings that nobody has made."""
     project.write_settings('extra_roles = ["reader"]\n')
     found = finding(project, "roles")
-    assert "1 role missing: reader," in found.detail
+    assert "1 role missing: reader;" in found.detail
     run_remedy(project, found, "--yes")
     assert finding(project, "roles").status == "ok"
 
