@@ -166,6 +166,26 @@ def test_a_declared_account_has_the_declared_role_and_no_other(
     assert [role for (role,) in stored] == [expected]
 
 
+@pytest.mark.parametrize("session_name", SCHEMAS)
+def test_a_role_in_another_case_than_a_known_one_is_unknown(shop: Application) -> None:
+    """An application with an enumeration in its code cannot read it; a new name is warned of."""
+    users, run = shop.layout.users, shop.project.run
+    shop.project.rows(f"ALTER TABLE {users} ADD COLUMN role varchar(7) DEFAULT 'BASIC'")
+    add_to_mapping(shop, 'roles = "column"', 'role_column = "role"')
+    row = json.dumps([{"email": BOB, "roles": ["basic"]}])
+    new = ("admin", "create", "new@example.org", "--role", "basic", "--generate-password")
+    for refused in (run("admin", "grant-role", BOB, "basic"), run(*new)):
+        assert refused.code == ExitCode.NOT_FOUND
+        assert "no role 'basic'" in refused.stderr
+        assert "roles: BASIC" in refused.stderr
+    assert run("admin", "apply", "-", stdin=row).code == ExitCode.NOT_FOUND
+    assert shop.project.rows(f"SELECT DISTINCT role FROM {users}") == [("BASIC",)]
+    granted = run("admin", "grant-role", BOB, "ADMIN")
+    assert granted.code == 0
+    assert "no account has the role 'ADMIN' yet" in granted.stderr
+    assert run("admin", "grant-role", EVE, "ADMIN").stderr == ""
+
+
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "schema-qualified-pg"])
 def test_an_enumeration_that_objects_is_a_conflict(shop: Application) -> None:
     """Exit 4 names the type and its values; a role that cannot be empty is replaced only."""

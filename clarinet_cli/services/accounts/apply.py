@@ -18,7 +18,7 @@ from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowError
 from clarinet_cli.services.accounts.hashes import PLACEHOLDER, PreparedPassword, hash_all
 from clarinet_cli.services.accounts.matching import (
     MatchedRow,
-    check_known_roles,
+    check_grantable_roles,
     check_new_account,
     check_single_role,
     match_rows,
@@ -94,8 +94,7 @@ async def apply_accounts(
     # Compared without a transaction: with a rollback journal a reader blocks writers.
     declared = _supported(declared, database.settings)
     targets, others = match_rows(states, normalise_rows(declared, progress), errors)
-    if repository.are_rows:
-        check_known_roles(declared, roles, errors)
+    check_grantable_roles(declared, roles, errors, are_rows=repository.are_rows)
     if repository.is_single:
         check_single_role(declared, errors)
     for target in targets:

@@ -9,7 +9,12 @@ from clarinet_cli.exceptions import INVALID, NOT_FOUND, REFUSED, InvalidInputErr
 from clarinet_cli.repositories.users import AccountState
 from clarinet_cli.services.accounts.file import GENERATE, AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import UNKNOWN, hash_problem, inspect_hash
-from clarinet_cli.services.accounts.resolve import as_stored, known_roles_hint, normalise_email
+from clarinet_cli.services.accounts.resolve import (
+    as_stored,
+    known_roles_hint,
+    normalise_email,
+    ungrantable_roles,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.spelling import fold_case
 from clarinet_cli.types import PhaseCallback
@@ -99,18 +104,19 @@ def match_rows(
     return pairs, sorted(active.values(), key=lambda state: state.email)
 
 
-def check_known_roles(
-    declared: Iterable[AccountEntry], roles: Collection[str], errors: RowErrors
+def check_grantable_roles(
+    declared: Iterable[AccountEntry], roles: Collection[str], errors: RowErrors, *, are_rows: bool
 ) -> None:
-    """Find the rows with roles that do not exist.
+    """Find the rows with roles that cannot be granted.
 
     Args:
         declared: The rows.
-        roles: The names that can be granted.
+        roles: The names of those that exist.
         errors: Gets the first such role of each row.
+        are_rows: See ``ungrantable_roles``.
     """
     for row in declared:
-        if missing := [name for name in row.roles or () if name not in roles]:
+        if missing := ungrantable_roles(row.roles or (), roles, are_rows=are_rows):
             hint = known_roles_hint(roles)
             errors.add(row.field_error("roles", NOT_FOUND, f"no role {missing[0]!r}", hint))
 

@@ -13,6 +13,7 @@ from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.settings import Settings, username_to_email
 from clarinet_cli.spelling import fold_case
+from clarinet_cli.utils.logger import logger
 
 ADMIN_ROLE = "admin"
 PREFIX = re.compile(r"[0-9a-f]{8,32}")
@@ -115,13 +116,38 @@ async def require_roles(session: AsyncSession, names: Iterable[str]) -> None:
 
 
 async def require_grantable_roles(session: AsyncSession, names: Iterable[str]) -> None:
-    """Refuse roles that do not exist, where each role is a row of a table of its own.
+    """Refuse roles that cannot be granted, and warn about those that no account has yet.
+
+    Args:
+        session: For the roles that exist.
+        names: The roles.
 
     Raises:
         NotFoundError: One of *names* is unknown; the hint lists those that exist.
     """
-    if RoleRepository(session).are_rows:
-        await require_roles(session, names)
+    repository, wanted = RoleRepository(session), set(names)
+    if repository.are_rows or not wanted:
+        await require_roles(session, wanted)
+        return
+    known = await repository.names()
+    if missing := ungrantable_roles(wanted, known, are_rows=False):
+        raise NOT_FOUND.with_context(f"no role {missing[0]!r}", hint=known_roles_hint(known))
+    for name in sorted(wanted - known):
+        logger.warning(f"no account has the role {name!r} yet: does the application know it?")
+
+
+def ungrantable_roles(names: Iterable[str], known: Collection[str], *, are_rows: bool) -> list[str]:
+    """Return the roles that cannot be granted.
+
+    Args:
+        names: The roles.
+        known: Those that exist.
+        are_rows: Each role is a row of a table of its own. Elsewhere an unknown one may be
+            granted for the first time, unless it is a known one in another case: an application
+            that has an enumeration in its code fails to read it.
+    """
+    folded = {fold_case(name) for name in known}
+    return [name for name in names if name not in known and (are_rows or fold_case(name) in folded)]
 
 
 async def _with_address(users: UserRepository, identifier: str) -> Sequence[User]:
