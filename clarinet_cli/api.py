@@ -146,7 +146,7 @@ async def create_account(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        ConflictError: An account has this address already.
+        ConflictError: An account already has this address.
         InvalidInputError: The address is invalid, or the password breaks the rules.
         NotFoundError: There is no such role.
         RefusedError: A column without a default has no value in ``create_values``.
@@ -172,7 +172,7 @@ async def set_password(
 
     Args:
         settings: The database, and the rules for passwords.
-        user: See ``get_account``.
+        user: An e-mail address, an id, or the first 8 or more digits of a UUID.
         password: The password; None: one is generated and returned as ``password``.
         keep_sessions: Do not revoke the sessions.
         settle_seconds: How long to wait for log-ins in progress, to revoke their sessions too;
@@ -207,9 +207,10 @@ async def set_active(
 
     Args:
         settings: The settings, which name the database.
-        user: See ``get_account``.
+        user: An e-mail address, an id, or the first 8 or more digits of a UUID.
         active: Whether the account can log in.
-        settle_seconds: See ``set_password``.
+        settle_seconds: How long to wait for log-ins in progress, to revoke their sessions too; 0:
+            do not wait.
         dry_run: Change nothing; report what would be done.
 
     Raises:
@@ -232,9 +233,10 @@ async def set_superuser(
 
     Args:
         settings: The settings, which name the database.
-        user: See ``get_account``.
+        user: An e-mail address, an id, or the first 8 or more digits of a UUID.
         superuser: Whether it is a superuser.
-        settle_seconds: See ``set_password``.
+        settle_seconds: How long to wait for log-ins in progress, to revoke their sessions too; 0:
+            do not wait.
         dry_run: Change nothing; report what would be done.
 
     Raises:
@@ -256,8 +258,9 @@ async def delete_account(
 
     Args:
         settings: The settings, which name the database.
-        user: See ``get_account``.
-        settle_seconds: See ``set_password``.
+        user: An e-mail address, an id, or the first 8 or more digits of a UUID.
+        settle_seconds: How long to wait for log-ins in progress, to revoke their sessions too; 0:
+            do not wait.
         dry_run: Change nothing; report what would be done.
 
     Raises:
@@ -280,7 +283,7 @@ async def list_sessions(
 
     Args:
         settings: The database, and the lifetime of sessions.
-        user: Only sessions of this user; see ``get_account``.
+        user: Only sessions of this user: an e-mail address, an id, or a prefix of a UUID.
         states: Only sessions in one of these states; empty: any state.
         older_than: Only sessions created longer ago than this.
         limit: The maximum number; None: all.
@@ -316,7 +319,7 @@ async def revoke_sessions(
 
     Args:
         settings: The settings, which name the database.
-        user: See ``get_account``.
+        user: An e-mail address, an id, or the first 8 or more digits of a UUID.
         keep_newest: How many of the newest sessions to keep.
         dry_run: Change nothing; report what would be done.
 
@@ -337,7 +340,7 @@ async def revoke_session(
     Args:
         settings: The settings, which name the database.
         session: The ``id`` of a ``SessionRow``, or the whole token.
-        user: Only among the sessions of this user; see ``get_account``.
+        user: Only among the sessions of this user: an e-mail address, an id, or a prefix of a UUID.
         dry_run: Change nothing; report what would be done.
 
     Raises:
@@ -360,12 +363,12 @@ async def clean_up_sessions(
 
     Args:
         settings: The database, and the lifetime of sessions.
-        older_than: Also delete sessions created longer ago than this; None: don't.
+        older_than: Also delete sessions created longer ago than this; None: do not.
         max_seconds: Stop after this time; None: no limit.
         dry_run: Count the sessions and delete none.
 
     Raises:
-        BusyError: Another clean-up is running, or a lock was held all the time.
+        BusyError: Another clean-up is running, or a lock was held for too long.
         RefusedError: The sessions are not in the database.
     """
     require_known_command(settings, "session cleanup")
@@ -381,7 +384,7 @@ async def clean_up_sessions(
 async def _prepare(
     settings: Settings, email: str, password: Optional[str], *, dry_run: bool
 ) -> Optional[PreparedPassword]:
-    """Check and hash a password in a thread, so that the event loop goes on."""
+    """Check and hash a password in a thread, so that the event loop is not blocked."""
     new = generate_password() if password is None else NewPassword(password)
     return await asyncio.to_thread(prepare_password, new, email, settings, dry_run=dry_run)
 

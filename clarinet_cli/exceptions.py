@@ -107,7 +107,7 @@ class ClarinetError(Exception):
     Args:
         message: What failed and why, in one line without secrets and SQL.
         hint: The command or setting that resolves it, if there is one.
-        outcome_unknown: Whether it is unknown if the change was made.
+        outcome_unknown: Whether the outcome of the commit is unknown.
 
     Attributes:
         further: Messages of further errors that are reported with this one, a line each.
@@ -133,7 +133,7 @@ class ClarinetError(Exception):
         Args:
             message: What failed and why, in one line.
             hint: How to resolve it; by default the hint of this exception.
-            outcome_unknown: Whether it is unknown if the change was made.
+            outcome_unknown: Whether the outcome of the commit is unknown.
         """
         hint = self.hint if hint is None else hint
         return type(self)(message, hint=hint, outcome_unknown=outcome_unknown)
@@ -237,13 +237,13 @@ STANDBY = StandbyError(
     "the server is a standby, which accepts no writes",
     hint="name the primary in database_url, or all servers and target_session_attrs=read-write",
 )
-UNKNOWN_DATABASE = UnknownDatabaseError("there is no such database")
+UNKNOWN_DATABASE = UnknownDatabaseError("the database does not exist")
 CLOCKS_DIFFER = ClocksDifferError(
     "the clocks differ too much",
     hint="fix the clock, or use --trust-clock to use the database's",
 )
 BUSY = BusyError("the database is busy", hint="try again in a moment")
-JOB_RUNNING = JobRunningError("the job is running already", hint=BUSY.hint)
+JOB_RUNNING = JobRunningError("the job is already running", hint=BUSY.hint)
 CONFIGURATION = ConfigurationError("the configuration is invalid")
 
 

@@ -1,7 +1,7 @@
 """The mapping of accounts and sessions to the tables of an application.
 
 An application that authenticates with fastapi-users has tables of its own names and forms. A
-mapping names them; the preset ``clarinet`` is no mapping, but the tables of ``models``.
+mapping names them; the preset ``clarinet`` is not a mapping: it means the tables of ``models``.
 """
 
 import json
@@ -73,7 +73,7 @@ class Mapping(_Table):
     """Where an application has its accounts and sessions; the defaults are fastapi-users' own.
 
     Attributes:
-        preset: Whose defaults these are.
+        preset: The preset with these defaults.
         schema_name: The schema of the tables; empty: found by the search path.
         users: The table of accounts.
         tokens: The table of sessions; empty if there is none.
@@ -126,7 +126,7 @@ class Mapping(_Table):
         if self.session_strategy == "database" and not self.tokens:
             raise ValueError('session_strategy = "database" requires tokens')
         if isinstance(self.session_lifetime_seconds, int) and self.session_lifetime_seconds <= 0:
-            raise ValueError("session_lifetime_seconds has to be above 0, or none")
+            raise ValueError("session_lifetime_seconds must be above 0, or none")
         for column, value in self.create_values.items():
             unknown = set(PLACEHOLDER.findall(str(value))) - PLACEHOLDERS
             if unknown:

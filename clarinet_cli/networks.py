@@ -1,4 +1,4 @@
-"""IP addresses and networks: of operators, and as the server stores addresses.
+"""Parse and compare IP addresses and CIDR networks.
 
 A dual-stack socket reports an IPv4 client as an IPv4-mapped IPv6 address (``::ffff:192.0.2.1``),
 and a link-local address may have a zone (``fe80::1%eth0``). Both are compared by the address.
@@ -52,10 +52,10 @@ def network_forms(network: str) -> list[str]:
 
 
 def is_in_network(address: str, network: str) -> bool:
-    """Return whether an address is in a network; False for a text that is no address.
+    """Return whether an address is in a network; False for a text that is not an address.
 
     Args:
-        address: As it is stored.
+        address: The stored address.
         network: In CIDR notation.
     """
     plain = address.partition("%")[0].partition("/")[0]

@@ -27,7 +27,7 @@ class Interrupted(SystemExit):
 
 @dataclass(slots=True)
 class Signals:
-    """The signal that arrived, and the action that signals have at present.
+    """The signal that arrived, and the current action of signals.
 
     Attributes:
         number: The first signal that arrived; None if there was none.

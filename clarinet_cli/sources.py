@@ -172,12 +172,12 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
 
 
 class GivenValue(NamedTuple):
-    """A value that a source gives one of the known keys.
+    """A value of a known key in a source.
 
     Attributes:
         key: The key.
         source: The file and the line, or the name of the variable.
-        value: As it is written there; JSON in a variable is decoded.
+        value: The value as written; JSON in a variable is decoded.
         problem: Why it cannot be decoded.
     """
 
@@ -188,7 +188,7 @@ class GivenValue(NamedTuple):
 
 
 def given_values(settings_cls: type[BaseSettings], project: Path) -> Iterator[GivenValue]:
-    """Yield each value of each source that can be read, those of the strongest source first.
+    """Yield each value of each source that can be read, those of the highest precedence first.
 
     Args:
         settings_cls: The settings class.

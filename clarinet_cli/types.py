@@ -169,7 +169,7 @@ class Capabilities:
         role_changes: Roles can be granted and revoked.
         admin_role: Superusers have the role ``admin``.
         soft_delete: Accounts can be marked as deleted.
-        token_digests: Sessions are stored by a digest of the token, which their ids begin.
+        token_digests: The token column holds a digest; a session id is the beginning of the digest.
         verified: Accounts have ``is_verified``.
     """
 

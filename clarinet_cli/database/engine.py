@@ -43,7 +43,7 @@ BUSY_TIMEOUT_SECONDS = 10
 class Access(StrEnum):
     """The purpose of a connection; on SQLite it decides how a transaction begins.
 
-    REPLICA is a READ that may lag behind, so that ``database_read_url`` may serve it.
+    REPLICA: a READ that a lagging replica (``database_read_url``) may serve.
     """
 
     READ = "read"
@@ -260,7 +260,7 @@ STATEMENTS = "clarinet_statements"
 
 
 def log_activity(engine: Engine, url: URL) -> None:
-    """Log what an engine does, as far as the verbosity asks for it.
+    """Log the activity of an engine, according to the verbosity.
 
     From 1 on: each connection that is opened, and each transaction with its duration. From 2
     on: each statement without its values.

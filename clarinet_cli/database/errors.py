@@ -43,8 +43,8 @@ WRONG_SERVER = {
     "standby": "is not a standby",
     "prefer-standby": "is not a standby",
 }
-TARGET_HINT = "name a server of that kind in database_url, or change target_session_attrs"
-TLS_HINT = "sslrootcert names the CA's file; sslcert and sslkey are for the server"
+TARGET_HINT = "add a server of that kind to database_url, or change target_session_attrs"
+TLS_HINT = "check sslrootcert, the CA's file, and sslcert and sslkey, the client's certificate"
 NO_TLS_HINT = "database_sslmode, or sslmode in database_url, requires TLS"
 CLEAR_TEXT_HINT = 'use TLS (database_sslmode = "require"), or scram-sha-256 on the server'
 HASH_HINT = f'{CLEAR_TEXT_HINT}; database_sslmode = "disable" sends it unencrypted'
@@ -66,7 +66,7 @@ LOGIN_HINT = "check database_username and database_password (or database_url)"
 _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
     "28000": (LOGIN_REFUSED, "refuses the log-in", LOGIN_HINT),
-    "3D000": (UNKNOWN_DATABASE, "there is no such database on the server", INIT_HINT),
+    "3D000": (UNKNOWN_DATABASE, "the database does not exist", INIT_HINT),
     "57P03": (UNREACHABLE, "the server is starting up or shutting down", None),
     "53300": (UNREACHABLE, "the server has no free connection", None),
     "57014": (UNREACHABLE, "did not answer in time", None),
@@ -79,7 +79,11 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "42P07": (CONFLICT, "a table or index of that name already exists", SCHEMA_HINT),
     "42701": (CONFLICT, "a column of that name already exists", SCHEMA_HINT),
     "2BP01": (CONFLICT, "other tables or views depend on it", DEPENDENTS_HINT),
-    "42501": (FAILURE, "the database user lacks the permission", "GRANT it, or use the owner"),
+    "42501": (
+        FAILURE,
+        "the database user lacks the permission",
+        "grant it, or connect as the owner",
+    ),
     "25006": (FAILURE, "the database is read-only", "it may be a replica"),
     "0A000": (FAILURE, "a rule, a view or the server does not allow this change", None),
     "22001": (CONFLICT, "a value is too long for its column", None),
@@ -87,7 +91,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         ("22003", "22007", "22008", "22P02"),
         (CONFLICT, "a value is not of the type of its column", None),
     ),
-    "P0001": (FAILURE, "a trigger or a function of the database refused it", None),
+    "P0001": (FAILURE, "a trigger or a function of the database refused the change", None),
     "42P04": (CONFLICT, "the database already exists", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
 }
@@ -203,7 +207,7 @@ def outcome_unknown_error(error: Exception, backend: str, target: str) -> Clarin
     found = explain_driver_error(cause, backend, target) if isinstance(cause, Exception) else None
     found = found or UNREACHABLE.with_context(f"{target}: no answer in time")
     return found.with_context(
-        f"{found.message}, inside the commit: whether the change was made is unknown",
+        f"{found.message}, during the commit: it is unknown whether the change was made",
         hint=OUTCOME_HINT,
         outcome_unknown=True,
     )
@@ -250,7 +254,7 @@ def _explain_network(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, FileNotFoundError):
-        return "there is no such socket"
+        return "the socket does not exist"
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 

@@ -24,7 +24,7 @@ from clarinet_cli.models.types import parse_uuid
 CHECK_SECONDS = 60.0
 TIMESTAMP_FORM = "YYYY-MM-DD HH:MM:SS.ffffff in UTC"
 TIMESTAMP_HINT = "sessions are compared in the form in which SQLAlchemy's DateTime stores them"
-NAIVE_HINT = "'[mapping] naive_timestamps = \"utc\"' if the application stores them in UTC"
+NAIVE_HINT = 'set naive_timestamps = "utc" in [mapping] if the application stores them in UTC'
 SQLITE_READABLE = (
     "{0} GLOB '[0-9]???-??-?? ??:??:??*' AND (substr({0}, 20) NOT GLOB '*[^.0-9]*'"
     " OR {0} GLOB '*+00:00' OR {0} GLOB '*Z')"
@@ -265,7 +265,7 @@ def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
 
 
 async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
-    """Refuse sessions whose foreign key refers to another table than that of the accounts."""
+    """Refuse sessions whose foreign key refers to a table other than that of the accounts."""
     owner, users = tables.names[SESSIONS]["user_id"], tables.stored_name(USERS)[1]
     name = tables.stored_name(SESSIONS)[1]
     if tables.on_sqlite:

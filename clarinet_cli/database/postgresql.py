@@ -60,7 +60,7 @@ async def connect(
             default directories, then localhost.
         port: The port of all; None: the default one, or those of *options*.
         options: The options of the URL.
-        **given: See ``_connect_to``.
+        **given: The other arguments of ``_connect_to``.
 
     Raises:
         NoServerError: None of several servers can be used.
@@ -93,7 +93,7 @@ async def connect(
 
 
 def _next_server_may_help(error: Exception) -> bool:
-    """Return whether another server may accept a connection, as after all but a refused log-in."""
+    """Return whether another server may accept a connection: not after a refused log-in."""
     if isinstance(error, OperationalError):
         return isinstance(error.orig, (asyncpg.CannotConnectNowError, asyncpg.InterfaceError))
     return not isinstance(error, ReadablePasswordError)
@@ -116,7 +116,7 @@ async def _connect_to(
     in libpq. The driver retries too, but only with its own search for certificates.
 
     Args:
-        server: Which.
+        server: The server.
         target: What ``target_session_attrs`` requires of it.
         options: The options of the URL.
         user: The database user; None: the name of the operating-system user.

@@ -86,8 +86,8 @@ class Database:
     async def disconnect_if_replaced(self) -> None:
         """Close the connections if another SQLite file has the database's name since the last call.
 
-        For a command that reads again and again: an open connection would stay with the old
-        file. On PostgreSQL nothing happens.
+        For a command that reads repeatedly: an open connection would stay with the old file. On
+        PostgreSQL nothing happens.
 
         Raises:
             UnreachableError: The file is missing.

@@ -34,7 +34,7 @@ RECOVERY_ERRORS = (
     "SQLITE_READONLY_CANTINIT",
 )
 PRIVATE_FILE_MODE = 0o660  # less the umask; hashes and tokens must not be readable by others
-MISSING_HINT = "'clarinet db init' creates it; '-C DIR' names another project directory"
+MISSING_HINT = "'clarinet db init' creates it; use '-C DIR' to choose another project directory"
 SETTINGS_FILES = (*TOML_FILES, DOTENV_FILE)
 
 
@@ -77,7 +77,7 @@ def prepare_sqlite_file(file: Path) -> None:
     cannot write the database never removes them. For root SQLite sets their owner itself.
 
     Args:
-        file: The database, which has to exist.
+        file: The database, which must exist.
 
     Raises:
         ClarinetError: This user cannot write the database and would create these files.
@@ -150,7 +150,7 @@ def _unusable(file: Path) -> Optional[str]:
     if file.is_dir():
         return "a directory"
     if len(os.fsencode(os.path.realpath(file))) > MAX_PATH_BYTES:
-        return f"a path of more than the {MAX_PATH_BYTES} bytes that SQLite takes"
+        return f"a path of more than {MAX_PATH_BYTES} bytes, the limit of SQLite"
     if file.is_symlink():
         try:
             file.stat()
@@ -187,7 +187,7 @@ def create_sqlite_file(file: Path) -> bool:
     """Create an empty SQLite file for its directory's owner that others cannot read.
 
     Args:
-        file: The file; its directory has to exist.
+        file: The file; its directory must exist.
 
     Returns:
         False if the file already exists.

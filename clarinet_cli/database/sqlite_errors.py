@@ -41,7 +41,7 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         "reading or writing the file failed",
         DISK_HINT,
     ),
-    "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused it", None),
+    "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused the change", None),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it already exists", None),
 }
 CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")

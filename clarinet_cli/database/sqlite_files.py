@@ -66,7 +66,7 @@ def open_sqlite(
     """Open a SQLite file, and close it at the end of the block.
 
     Args:
-        path: The file, which has to exist.
+        path: The file, which must exist.
         access: ``READ_WRITE`` or ``IMMUTABLE``.
         about: The file that errors name, if it is not *path*.
 

@@ -59,7 +59,7 @@ def database_url(settings: Settings, *, replica: bool = False) -> URL:
     Args:
         settings: ``database_url`` overrides the other keys; a relative SQLite path starts at
             the project directory.
-        replica: Prefer ``database_read_url``, which may lag behind and is read-only.
+        replica: Prefer ``database_read_url``, which is read-only and may lag.
 
     Raises:
         ConfigurationError: ``database_url`` cannot be parsed or has an unknown driver, or the
@@ -251,7 +251,7 @@ def _with_tls(
         value = getattr(settings, f"database_{name}")
         if value is not None and options.setdefault(name, value) != value:
             reason = f"{name}={options[name]} contradicts database_{name} = {value!r}"
-            raise settings.error_for(key, reason, hint="set one of them, or both to the same")
+            raise settings.error_for(key, reason, hint="set one of them, or both to the same value")
     hosts = (host or "").split(",")
     socket = all(name.startswith("/") for name in hosts)  # sockets have no TLS
     problem = mode_problem(options) if socket else tls_problem(options, settings.project_dir)
@@ -293,7 +293,7 @@ def _named_sqlite_file(settings: Settings) -> Path:
         if bare.suffix == SQLITE_SUFFIX:
             hint = f'set database_name = "{name.removesuffix(SQLITE_SUFFIX)}"'
         raise UNREACHABLE.with_context(
-            f"database_name {name!r} means {file}, as for the server: that file does not exist, "
+            f"database_name {name!r} means {file}, as for the server; that file does not exist, "
             f"but {bare} does",
             hint=hint,
         )

@@ -1,6 +1,6 @@
 """The options after the ``?`` of a URL: those of libpq, and those that hosted databases add.
 
-An option is supported, ignored because it needs no effect here, or refused with the reason.
+An option is supported, ignored because it has no effect here, or refused with the reason.
 """
 
 import re
@@ -34,7 +34,7 @@ SUPPORTED = (
     *ALIASES,
 )
 PARTS = ("host", "port", "user", "password", "dbname")
-# For pools and caches that this tool does not have, or what it does anyway.
+# Options of pools and caches that this tool does not have, or for what it always does.
 IGNORED = frozenset(
     {
         "client_encoding",

@@ -29,7 +29,7 @@ def open_file(
     """Open a file; a new one gets the owner, group and mode of its model.
 
     Args:
-        path: The file; its directory has to exist.
+        path: The file; its directory must exist.
         flags: The flags of ``os.open``. An existing file is opened without O_CREAT, since the
             kernel's protection of sticky directories would refuse that even to root.
         like: The database that is the model of a new file, if its owner may create files in
@@ -82,7 +82,7 @@ def make_directory(path: Path, *, like: Optional[Path] = None) -> None:
 
 
 def give_to_directory_owner(path: Path) -> None:
-    """Give a file that a library has created to the owner and group of its directory.
+    """Set the owner and group of a file that a library has created to those of its directory.
 
     Args:
         path: The file; a link or a file of another user is not changed.

@@ -98,7 +98,7 @@ def _postgresql_is_canonical(element: Any, compiler: Any, **options: Any) -> str
 
 
 class canonical_id(GenericFunction[Any]):  # noqa: N801 - the name of an SQL function
-    """An id in the server's form, whatever form it is stored in."""
+    """An id in the server's form."""
 
     type = StoredId()
     inherit_cache = True

@@ -206,7 +206,7 @@ class MappedTables:
         return f"{prefix}{self.quote(name)}"
 
     def timestamp_type(self, name: str) -> Optional[str]:
-        """Return the type of a column of sessions with an instant.
+        """Return the type of a column of sessions that holds a timestamp.
 
         Args:
             name: The name of the Clarinet column; None is returned for others, and on SQLite.

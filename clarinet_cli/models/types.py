@@ -191,7 +191,7 @@ def _number_of(stored: object) -> Any:
 
 
 def _stored(value: Any) -> Any:
-    """Return an id for storage that has the stored form already, or is read as it is."""
+    """Return the id that is stored unchanged."""
     return value.stored if isinstance(value, NonCanonicalId) else value
 
 

@@ -1,7 +1,7 @@
-"""A portable copy of the Clarinet tables: a SQLite file that either backend can be filled from.
+"""A portable copy of the Clarinet tables: a SQLite file that can be restored into either backend.
 
 It is marked by its application id. The tables are those of the models, in the forms that the
-server uses on SQLite; ``clarinet_copy`` says what it was made from.
+server uses on SQLite; ``clarinet_copy`` has the details of its source.
 """
 
 import os
@@ -36,11 +36,11 @@ def columns_of(table: str) -> list[str]:
 
 
 def create_tables(connection: sqlite3.Connection, details: Mapping[str, Optional[str]]) -> None:
-    """Make an empty copy.
+    """Create an empty copy.
 
     Args:
-        connection: Of an empty file.
-        details: What it is made from: ``made_at``, ``revision``, ``backend``.
+        connection: The connection to an empty file.
+        details: The details of its source: ``made_at``, ``revision``, ``backend``.
     """
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={FORMAT}")
@@ -52,7 +52,7 @@ def create_tables(connection: sqlite3.Connection, details: Mapping[str, Optional
 
 
 def read_details(connection: sqlite3.Connection) -> dict[str, Optional[str]]:
-    """Return what a copy is made from."""
+    """Return the details of the source of a copy."""
     return dict(connection.execute(f"SELECT name, value FROM {DETAILS}").fetchall())  # noqa: S608 - a constant
 
 
@@ -62,10 +62,10 @@ def read_format(connection: sqlite3.Connection) -> int:
 
 
 def copy_from_file(connection: sqlite3.Connection, file: Path) -> None:
-    """Copy the rows of a SQLite database as they are stored, those of one state.
+    """Copy the rows of a SQLite database as they are stored, from one snapshot.
 
     Args:
-        connection: Of an empty copy.
+        connection: The connection to an empty copy.
         file: The database.
     """
     name = quote_from_bytes(os.fsencode(file))
@@ -97,7 +97,7 @@ def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) 
     """Write rows into a copy.
 
     Args:
-        connection: Of the copy.
+        connection: The connection to the copy.
         table: The name of their table.
         rows: Values as the models have them.
     """
@@ -181,9 +181,9 @@ class AccountTables:
             await self.session.execute(metadata.tables[name].delete())
 
     async def replace(self, table: str, rows: Sequence[Row]) -> None:
-        """Make a table have these rows and no others; a row that stays is updated in place.
+        """Replace the rows of a table by these; a row that stays is updated in place.
 
-        So rows of other tables that refer to it need not be touched.
+        Rows of other tables that refer to it are not changed.
 
         Args:
             table: ``user`` or ``userrole``.
@@ -199,7 +199,7 @@ class AccountTables:
         for gone in present - wanted:
             await self.session.execute(known.delete().where(key == gone))
         if table == "user":
-            # Addresses may have changed hands between users; each is unique at any moment.
+            # Addresses may have moved between users; each is unique at any moment.
             await self.session.execute(known.update().values(email=cast(key, String)))
         if not rows:
             return

@@ -1,4 +1,4 @@
-"""Queries about the state of a database that read few rows, or an index alone."""
+"""Queries about the state of a database that read few rows, or only an index."""
 
 import re
 from collections.abc import Sequence

@@ -54,7 +54,7 @@ class Pages(Protocol):
     """The pages of a listing, each read in its own transaction."""
 
     async def prepare(self) -> None:
-        """Prepare the listing, once before the first page."""
+        """Prepare the listing; called once before the first page."""
 
     async def next_page(self) -> SessionPage:
         """Return the next page; empty at the end."""
@@ -153,10 +153,10 @@ class KeysetPages:
         self.more = True
 
     async def prepare(self) -> None:
-        """Do nothing: there is nothing to prepare."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Do nothing: nothing is left."""
+        """Do nothing."""
 
     async def next_page(self) -> SessionPage:
         """Return the next page; empty at the end."""

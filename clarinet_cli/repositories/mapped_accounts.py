@@ -25,7 +25,7 @@ from clarinet_cli.timefmt import machine_now
 NOW = "{now}"
 UUID_LENGTH = 36  # of the text, with dashes
 PLACEHOLDER = re.compile(r"\{(email|local_part)\}")
-HINT = "[mapping.create_values] gives further columns a value"
+HINT = "set values for further columns in [mapping.create_values]"
 SQLITE_COLUMN = text("""SELECT "notnull" FROM pragma_table_info(:place) WHERE name = :name""")
 POSTGRESQL_COLUMN = text(
     "SELECT a.attnotnull, format_type(a.atttypid, NULL), CASE WHEN t.typtype = 'e' THEN ARRAY("
@@ -145,7 +145,7 @@ def _value(template: Any, email: str, *, on_sqlite: bool) -> Any:
     """Return the value of a further column.
 
     PostgreSQL gets constants as literals, which take the type of the column: a date or an array
-    too, of which a parameter is no text.
+    too, for which a text parameter is refused.
     """
     if template == NOW:
         return machine_now() if on_sqlite else func.now()
@@ -208,7 +208,7 @@ class MappedRoles:
                     place = f"{mapping.users}.{mapping.role_column}"
                     raise CONFLICT.with_context(
                         f"{place} cannot be NULL: an account has a role",
-                        hint="'clarinet admin grant-role USER ROLE' replaces it by another",
+                        hint="'clarinet admin grant-role USER ROLE' replaces the role",
                     )
                 await self._update("NULL", user=user_id)
             else:

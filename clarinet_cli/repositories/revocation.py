@@ -201,7 +201,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
             if await self.count(*criteria, is_referenced(references)):
                 names = ", ".join(reference.name for reference in references)
                 raise CONFLICT.with_context(
-                    f"rows of {names} refer to sessions, which have no expires_at to be ended by"
+                    f"sessions referred to by {names} cannot be expired: no column expires_at"
                 )
             return []
         here = [*criteria, is_referenced(references), EXPIRES > CREATED]

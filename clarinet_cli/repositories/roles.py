@@ -87,7 +87,7 @@ class RoleRepository(BaseRepository[Role]):
         await self._insert_missing(RoleLink, rows)
 
     def _prevented_by_place(self) -> PreventedError:
-        """Return the error for a change of an application's roles that a trigger put back."""
+        """Return the error for a change of an application's roles that a trigger reverted."""
         return self.prevented_error(User if self.is_single else RoleLink)
 
     async def grant_many(self, links: Sequence[tuple[UUID, str]]) -> None:

@@ -57,7 +57,7 @@ REFERENCES: Final = (
 
 
 class RowFlaw(NamedTuple):
-    """A condition that no row may fulfil.
+    """A condition that no row may meet.
 
     Attributes:
         kind: The kind of flaw.

@@ -118,5 +118,5 @@ def _require_columns(session: AsyncSession, where: SessionFilter) -> None:
         if value is not None and tables is not None and not tables.has(SESSIONS, name):
             raise REFUSED.with_context(
                 f"the sessions have no column {name}",
-                hint=f"'[mapping.token_columns] {name}' names it where there is one",
+                hint=f"set {name} in [mapping.token_columns] if the application has such a column",
             )

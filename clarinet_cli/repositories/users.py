@@ -294,7 +294,7 @@ class UserRepository(BaseRepository[User]):
             from clarinet_cli.repositories.mapped_accounts import mark_deleted
 
             await mark_deleted(self.session, tables, user_id)
-            if await self.count(ID == user_id):  # a trigger has put it back
+            if await self.count(ID == user_id):  # a trigger has reverted it
                 raise self.prevented_error()
 
 

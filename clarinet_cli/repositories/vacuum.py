@@ -20,9 +20,9 @@ class SqlitePages(NamedTuple):
     """The pages of a SQLite file.
 
     Attributes:
-        page_bytes: The size of one.
-        total: All of them.
-        free: The unused ones.
+        page_bytes: The size of a page in bytes.
+        total: The number of all pages.
+        free: The number of unused pages.
         wal: Whether the file is in WAL mode.
     """
 
@@ -44,7 +44,7 @@ async def vacuum_sqlite(connection: AsyncConnection, directory: Path, timeout: f
 
     Args:
         connection: A connection without a transaction.
-        directory: Where the temporary copy is made.
+        directory: The directory of the temporary copy.
         timeout: Seconds to wait for a lock.
 
     Returns:
@@ -127,7 +127,7 @@ async def vacuum_postgresql(
 
 
 async def _vacuum_with_lock_timeout(driver: Any, statement: str, timeout: float) -> None:
-    """Run a statement that no transaction may surround; behind a pooler nothing is left set."""
+    """Run a statement outside any transaction; lock_timeout is reset for pooled connections."""
     await driver.execute(f"SET lock_timeout = {int(timeout * 1000)}")
     try:
         await driver.execute(statement, timeout=VACUUM_SECONDS)

@@ -50,7 +50,7 @@ class AccountDetail:
     Attributes:
         password_scheme: How the password is hashed, such as ``argon2id`` or ``bcrypt``;
             ``unknown`` if the server cannot verify it.
-        password_current: Whether scheme and parameters are those of the settings.
+        password_current: Whether scheme and parameters match the settings.
         password_parameters: The parameters of the hash; never the hash itself.
         sessions_by_state: All sessions of the account.
         last_login: The creation of its newest session.

@@ -105,12 +105,12 @@ class ExitCodeRow:
 
 @dataclass(frozen=True, slots=True)
 class VacuumReport:
-    """What a vacuum gave back; PostgreSQL: the bytes are those of the Clarinet tables and indexes.
+    """The result of a vacuum; PostgreSQL: the bytes are those of the Clarinet tables.
 
     Attributes:
         full: Whether the tables were rewritten; on SQLite they always are.
         complete: False when a reader still used the old pages of a SQLite file in WAL mode:
-            the space is given back at the first checkpoint after it.
+            the space is reclaimed by the first checkpoint after that.
     """
 
     bytes_before: int
@@ -144,12 +144,12 @@ class BackupReport:
         seconds: How long it took, the verification included.
         rows: The rows of each of the Clarinet tables at the moment of the snapshot.
         revision: The Alembic revision of the snapshot.
-        verified: Whether the file was read back whole and found sound.
+        verified: Whether the file was read back and verified.
         removed: Older backups that ``--keep`` removed.
         lock_seconds: SQLite with a rollback journal: the longest time that a commit of
             another connection may have had to wait.
-        dangling_references: Rows that refer to rows that do not exist, in the database as in
-            the backup.
+        dangling_references: Rows that refer to rows that do not exist, in the database and in the
+            backup.
     """
 
     file: str
@@ -165,14 +165,14 @@ class BackupReport:
 
 @dataclass(frozen=True, slots=True)
 class BackupContents:
-    """What a backup file holds.
+    """The contents of a backup file.
 
     Attributes:
         kind: ``sqlite``, ``postgresql`` or ``accounts``.
         bytes: Its size.
         revision: The Alembic revision.
         rows: The rows of each of the Clarinet tables.
-        made_at: When it was made; of a plain SQLite file, when it was last written.
+        made_at: When it was created; of a plain SQLite file, when it was last written.
         other_tables: How many tables are not Clarinet's.
         dangling_references: Rows that refer to rows that do not exist.
     """
@@ -201,8 +201,8 @@ class RestoreReport:
         verified: Whether the database was checked afterwards.
         made_at: When the backup was made.
         replaced: The rows of each of the Clarinet tables before it.
-        sessions_revoked: Sessions of the backup that were not brought back.
-        safety_copy: The backup of what was there before.
+        sessions_revoked: Sessions of the backup that were not restored.
+        safety_copy: The backup of the previous contents.
     """
 
     result: str
@@ -224,7 +224,7 @@ class Inspection:
     """The mapping that the catalogue of a database suggests.
 
     Attributes:
-        result: ``proposed``, or once in the file ``written`` or ``unchanged``.
+        result: ``proposed``; after writing it ``written`` or ``unchanged``.
         users: The table of accounts; None if there is none.
         tokens: The table of sessions; None if there is none.
         id_form: How the ids of accounts are stored.
@@ -266,9 +266,9 @@ class SettingRow:
 
     Attributes:
         key: The key; one of a table as ``table.key``.
-        value: The value that counts, with its type; a secret is ``****``.
+        value: The effective value, with its type; a secret is ``****``.
         source: ``default``, the name of a variable, or a file and its line.
-        problem: There only when the value cannot be used: why.
+        problem: Why the value cannot be used; otherwise missing.
     """
 
     key: str
@@ -287,7 +287,7 @@ class SettingsFile:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """A check of ``doctor``: its name, its group, and what holds when it finds nothing."""
+    """A check of ``doctor``: its name, its group, and what is true if it finds nothing."""
 
     check: str
     group: str

@@ -115,10 +115,10 @@ class SessionDetail:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """Statistics of all sessions; a life is the time from creation to expiry.
+    """Statistics of all sessions; a lifetime is the time from creation to expiry.
 
     ``invalid`` is set only if there are sessions with an unreadable timestamp. They are in none of
-    the other states, and have neither life nor age.
+    the other states, and have neither a lifetime nor an age.
     """
 
     total: int

@@ -141,10 +141,12 @@ def reachable_directory(project_dir: Path) -> Path:
     try:
         project = project_dir.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        reason = "the current directory does not exist any more"
+        reason = "the current directory no longer exists"
         if not isinstance(error, FileNotFoundError):
             reason = f"{project_dir}: the directory cannot be reached"
-        raise CONFIGURATION.with_context(reason, hint="'-C DIR' names another one") from error
+        raise CONFIGURATION.with_context(
+            reason, hint="use '-C DIR' to choose another one"
+        ) from error
     try:
         os.stat(f"{project}{os.sep}{os.curdir}")  # noqa: PTH116 - Path takes the dot away
     except (FileNotFoundError, NotADirectoryError):

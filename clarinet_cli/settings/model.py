@@ -65,7 +65,7 @@ def _mapping(value: object) -> object:
 def _file_name(value: str) -> str:
     """Return a database's name if it can be the name of a SQLite file."""
     if "\0" in value or Path(value).name in ("", ".", ".."):
-        msg = "not the name of a database"
+        msg = "not a valid database name"
         raise ValueError(msg)
     return value
 
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         return mapping.model_copy(update=given) if given else mapping
 
     def server_limit(self, key: str) -> int:
-        """Return a limit of the server; 0 for an application, unless the settings name it.
+        """Return a limit of the server; 0 for an application unless it is set.
 
         Args:
             key: Such as ``session_idle_timeout_minutes``, whose default is the server's own.
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
 
 
 class ExplicitSettings(Settings):
-    """Settings that a program hands over: neither files nor variables are read."""
+    """Settings passed by a program: no file or variable is read."""
 
     reads_sources: ClassVar[bool] = False
 
@@ -298,7 +298,7 @@ def problem_of(detail: ErrorDetails) -> str:
 
 
 def is_secret(key: str) -> bool:
-    """Return whether the value of a key may never be shown; that of an unknown key may not.
+    """Return whether the value of a key must not be shown; True for an unknown key.
 
     Args:
         key: The key.

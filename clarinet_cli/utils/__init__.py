@@ -1,1 +1,1 @@
-"""Entry points with fixed names: logger, database, admin, bootstrap."""
+"""Entry points for other Python programs: logger, database, admin, bootstrap."""

@@ -47,7 +47,7 @@ async def reset_admin_password(
 
     Args:
         settings: The database, and the password rules; None: the project's settings.
-        identifier: The account, as ``resolve_user`` reads it.
+        identifier: An e-mail address, an id, or at least 8 digits of a UUID.
         password: The new password; None only in a dry run.
         any_user: Also for accounts that are not superusers.
         keep_sessions: Do not revoke the sessions.

@@ -1,4 +1,4 @@
-"""Making a database ready, for other Python programs."""
+"""Initialise a database, for other Python programs."""
 
 from clarinet_cli.utils.admin import ensure_admin_exists as create_admin_user
 

@@ -88,7 +88,7 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
     A last line without a line end, left by a full disk, is completed first.
 
     Args:
-        path: The file; links in it have to belong to the user or root.
+        path: The file; links in it must belong to the user or root.
         flags: The flags of ``os.open``.
         like: The database whose owner, group and mode a new file gets.
 

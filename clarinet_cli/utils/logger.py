@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from loguru import logger as host_logger
 
-# Wrapped in a sink of our own to handle its errors, which loguru prints with a traceback.
+# Wrapped in another sink that handles its errors, which loguru prints with a traceback.
 from loguru._file_sink import FileSink
 
 # Loguru has no public constructor.
@@ -118,7 +118,7 @@ def configure_logging(verbosity: int = 0) -> None:
 
 @contextmanager
 def host_logging(verbosity: int, rewrite: Callable[[str], str]) -> Iterator[None]:
-    """Log to standard error in the block, and leave the logging of the host program alone.
+    """Log to standard error in the block, without changing the logging of the host program.
 
     Args:
         verbosity: See ``configure_logging``.
@@ -209,7 +209,7 @@ def configure_file_log(
         return None
     path = settings.log_directory / LOG_FILE
     if "\0" in str(path):
-        raise settings.error_for("log_dir", "not the name of a directory")
+        raise settings.error_for("log_dir", "not a valid directory name")
     try:
         sink = _log_file(path, settings, like)
     except OSError as error:
@@ -217,7 +217,7 @@ def configure_file_log(
         return None
     except (ValueError, OverflowError) as error:
         key = "log_retention" if "retention" in str(error) else "log_rotation"
-        raise settings.error_for(key, "cannot be understood, see loguru's documentation") from None
+        raise settings.error_for(key, "not valid, see loguru's documentation") from None
     logger.add(
         sink,
         level=settings.file_log_level,

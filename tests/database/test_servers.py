@@ -197,7 +197,7 @@ def test_each_server_has_its_reason(project: Project, front: TlsFront) -> None:
     )
     assert result.stderr.splitlines() == [
         f"error: postgresql://postgres:***@{where}: {reasons}",
-        "hint: name a server of that kind in database_url, or change target_session_attrs",
+        "hint: add a server of that kind to database_url, or change target_session_attrs",
     ]
 
 

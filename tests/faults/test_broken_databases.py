@@ -350,7 +350,7 @@ AWAY = {
     "missing-socket": (
         ('database_host = "/nonexistent/socket"',),
         "postgresql://postgres:***@:5432/clarinet?host=%2Fnonexistent%2Fsocket",
-        "there is no such socket",
+        "the socket does not exist",
     ),
     "no-such-name": (
         ('database_host = "not a host"',),
@@ -407,7 +407,7 @@ def test_right_password(tmp_path: Path, locked_settings: tuple[str, ...]) -> Non
 
 
 def test_unknown_database(tmp_path: Path, postgres: PostgresServer) -> None:
-    """Each command but 'db init' says at once that there is no such database, and makes none."""
+    """Each command but 'db init' says at once that the database does not exist, and makes none."""
     name = f"test_{uuid4().hex}"
     where = (f'database_host = "{postgres.host}"', f"database_port = {postgres.port}")
     user = f'database_username = "{postgres.user}"'
@@ -416,7 +416,7 @@ def test_unknown_database(tmp_path: Path, postgres: PostgresServer) -> None:
         if words != COMMANDS["init"]:
             result = project.run(*words, stdin=PASSWORD)
             assert_unreachable(result, f":***@:{postgres.port}/{name}")
-            assert "no such database" in result.stderr, result
+            assert "the database does not exist" in result.stderr, result
     query = "SELECT 1 FROM pg_database WHERE datname = $1"
     assert postgres.rows("postgres", query, name) == []
 

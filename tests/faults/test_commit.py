@@ -214,7 +214,7 @@ class TestCommitThatWaits:
 
 @on_postgresql
 class TestServerThatGoes:
-    """PostgreSQL ends the connection inside the commit."""
+    """PostgreSQL ends the connection during the commit."""
 
     def test_the_outcome_is_unknown(self, project: Project, log: Path) -> None:
         """7, a line that says so and how to see; the record says 'unknown' and why."""
@@ -231,7 +231,7 @@ class TestServerThatGoes:
             assert server.rows("postgres", cut, project.database)
             result = end_of(process)
         line = assert_one_error(result, 7)
-        assert "whether the change was made is unknown" in line
+        assert "it is unknown whether the change was made" in line
         assert "hint: " in result.stderr
         assert results(log) == ["updated", "unknown"]
         assert "unknown" in records(log)[-1]["reason"]

@@ -293,7 +293,7 @@ def test_the_current_directory_is_gone(shared: Project) -> None:
     shared.write_settings(LOGGING)
     (shared.directory / "settings.toml").chmod(0o644)
     line = assert_one_error(in_a_deleted_directory("session", "stats"), 78)
-    assert "the current directory does not exist any more" in line
+    assert "the current directory no longer exists" in line
     assert_one_error(in_a_deleted_directory("-C", ".", "db", "init", "--password-stdin"), 78)
     directory = str(shared.directory)
     for line in COMMANDS:

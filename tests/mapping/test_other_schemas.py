@@ -383,7 +383,7 @@ def test_a_trigger_that_refuses_a_change_is_an_error(made: Made, backend: str) -
     project.rows(f"CREATE TRIGGER no_deletes BEFORE DELETE ON users {action}")
     refused = project.run("admin", "delete", BOB, "--yes")
     assert refused.code == ExitCode.FAILURE
-    assert "of the database refused it" in refused.stderr
+    assert "of the database refused the change" in refused.stderr
     assert emails(project) == {ADA, BOB}
     assert len(project.rows("SELECT token FROM access_tokens")) == 1
 

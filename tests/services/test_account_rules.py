@@ -342,7 +342,7 @@ class TestDemoteAndDeactivate:
         """Sessions that cannot be ended leave flags, roles and row as they were."""
         oracle.forbid_deleting_sessions(crowd)
         before = oracle.snapshot(crowd)
-        with pytest.raises(Exception, match=r"a trigger .*of the database refused it"):
+        with pytest.raises(Exception, match=r"a trigger .*of the database refused the change"):
             await change_account(crowd.settings, BOTH, TAKES_RIGHTS[name])
         assert oracle.snapshot(crowd) == before
 

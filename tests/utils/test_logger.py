@@ -226,7 +226,7 @@ def test_a_command_says_an_error_once(tmp_path: Path, options: tuple[str, ...]) 
     assert ("Traceback" in result.stderr) == ("-vv" in options)
     assert CANARY not in result.stderr
     if "-vv" not in options:
-        assert result.stderr.count("there is no such socket") == 1
+        assert result.stderr.count("the socket does not exist") == 1
 
 
 # --- The file ------------------------------------------------------------------------------

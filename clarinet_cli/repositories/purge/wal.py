@@ -31,9 +31,9 @@ class WalCheckpointer:
     such connections alternate: one begins to read at the end of the log, then the other ends
     its transaction and copies exactly up to there.
 
-    With a busy writer the log would never restart, and grow by gigabytes, which slows down
-    each read. So it is restarted at intervals. That blocks writers for the pages that they
-    added since, and not for the disk, as the file is synced before.
+    With a busy writer the log would never restart and would grow by gigabytes, which slows down
+    reads. So it is restarted at intervals. The restart blocks writers only while it copies the
+    pages that they added since: the file is synced before.
 
     Args:
         session: The session that deletes, on one connection.
@@ -93,7 +93,7 @@ class WalCheckpointer:
     async def checkpoint(self, *, sole_writer: bool, last: bool) -> None:
         """Copy the log into the file, outside of any transaction.
 
-        What a reader or writer prevents is left to the next checkpoint.
+        Pages that a reader or writer prevents from being copied are left to the next checkpoint.
 
         Args:
             sole_writer: No other connection writes: the next transaction restarts the log.
