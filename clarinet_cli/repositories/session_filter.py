@@ -88,7 +88,18 @@ async def filter_conditions(
     Raises:
         RefusedError: An application stores no such column.
     """
-    _require_columns(session, where)
+    tables = mapped_tables(session.get_bind().dialect)
+    wanted = {
+        "ip_address": where.ip,
+        "user_agent": where.agent,
+        "last_accessed": where.idle_for,
+    }
+    for name, value in wanted.items():
+        if value is not None and tables is not None and not tables.has(SESSIONS, name):
+            raise REFUSED.with_context(
+                f"the sessions have no column {name}",
+                hint=f"set {name} in [mapping.token_columns] if the application has such a column",
+            )
     found: list[ColumnElement[bool]] = []
     if user_id is not None:
         found.append(USER_ID == user_id)
@@ -104,19 +115,3 @@ async def filter_conditions(
     if where.idle_for is not None:
         found += [policy.ago(where.idle_for) >= LAST_ACCESSED, is_readable_timestamp(LAST_ACCESSED)]
     return found
-
-
-def _require_columns(session: AsyncSession, where: SessionFilter) -> None:
-    """Refuse a filter by a column that an application does not store."""
-    tables = mapped_tables(session.get_bind().dialect)
-    wanted = {
-        "ip_address": where.ip,
-        "user_agent": where.agent,
-        "last_accessed": where.idle_for,
-    }
-    for name, value in wanted.items():
-        if value is not None and tables is not None and not tables.has(SESSIONS, name):
-            raise REFUSED.with_context(
-                f"the sessions have no column {name}",
-                hint=f"set {name} in [mapping.token_columns] if the application has such a column",
-            )

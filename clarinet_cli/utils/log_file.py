@@ -65,21 +65,15 @@ class LogFile:
         try:
             self._sink.stop()
         except OSError:
-            _discard(getattr(self._sink, "_file", None))
-
-
-def _discard(file: Optional[IO[str]]) -> None:
-    """Close a file whose buffered records cannot be written.
-
-    Its finaliser would try to write them again; since Python 3.13 it prints the error.
-    """
-    if file is None:
-        return
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError):
-        os.dup2(devnull, file.fileno())
-        file.close()
-    os.close(devnull)
+            file: Optional[IO[str]] = getattr(self._sink, "_file", None)
+            if file is None:
+                return
+            # Its finaliser would write the buffered records; since Python 3.13 it prints the error.
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            with suppress(OSError, ValueError):
+                os.dup2(devnull, file.fileno())
+                file.close()
+            os.close(devnull)
 
 
 def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:

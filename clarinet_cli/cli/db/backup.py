@@ -81,8 +81,15 @@ async def backup(
     from clarinet_cli.services.unit_of_work import require_fitting_tables
 
     settings = runtime.settings
-    _require_one_target(file, directory, keep)
-    to_stdout = file is not None and str(file) == STDIO
+    if (file is None) == (directory is None):
+        raise INVALID.with_context("give either FILE or --directory", hint="'-' is standard output")
+    if keep is not None and directory is None:
+        raise INVALID.with_context("--keep requires --directory")
+    to_stdout = str(file) == STDIO
+    if to_stdout and sys.stdout.isatty():
+        raise REFUSED.with_context(
+            "refusing to write a backup to a terminal", hint="give FILE, or pipe the output"
+        )
     if to_stdout and runtime.writer.stdout_closed:
         raise FAILURE.with_context("standard output is closed")
     plan = BackupPlan(
@@ -202,16 +209,3 @@ def _prompt_for_sessions(
     )
     revoke = ask(runtime, question, default=True)
     return replace(plan, revoke_sessions=revoke)
-
-
-def _require_one_target(
-    file: Optional[Path], directory: Optional[Path], keep: Optional[int]
-) -> None:
-    if (file is None) == (directory is None):
-        raise INVALID.with_context("give either FILE or --directory", hint="'-' is standard output")
-    if keep is not None and directory is None:
-        raise INVALID.with_context("--keep requires --directory")
-    if str(file) == STDIO and sys.stdout.isatty():
-        raise REFUSED.with_context(
-            "refusing to write a backup to a terminal", hint="give FILE, or pipe the output"
-        )

@@ -1,7 +1,7 @@
 """Commands that set up and maintain the database: init, vacuum, shell and reset."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -24,9 +24,6 @@ from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.signals import Interrupted
 from clarinet_cli.types import MEGABYTE
-
-if TYPE_CHECKING:
-    from clarinet_cli.results import ResetReport
 
 
 async def init(
@@ -192,25 +189,21 @@ async def reset(
 
     settings = runtime.settings
     if not (dry_run or yes):
-        await _confirm_reset(runtime, await schema.reset(settings, dry_run=True))
+        from clarinet_cli.database.url import database_url, display_url, sqlite_file
+        from clarinet_cli.services.backup.make import back_up
+        from clarinet_cli.services.backup.plan import BackupPlan
+
+        planned = await schema.reset(settings, dry_run=True)
+        url, directory = database_url(settings), settings.project_dir
+        file = sqlite_file(url)
+        offered = interactive(runtime) and any(planned.rows.values())
+        if offered and ask(runtime, f"Back up the database to {directory} first?", default=True):
+            backup = await back_up(settings, BackupPlan(directory=directory))
+            runtime.writer.note(f"backup: {backup.file}")
+        rows = format_row_counts(planned.rows) or "none"
+        question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows}."
+        confirm(runtime, question, name=file.name if file else str(url.database))
     report = await schema.reset(settings, dry_run=dry_run, lock_timeout=lock_timeout)
     render(runtime, report, output, changed=not dry_run)
     if not dry_run:
         runtime.writer.note("'clarinet db init' creates the roles and the first superuser")
-
-
-async def _confirm_reset(runtime: Runtime, planned: "ResetReport") -> None:
-    """Offer a backup, and prompt for the name of the database."""
-    from clarinet_cli.database.url import database_url, display_url, sqlite_file
-    from clarinet_cli.services.backup.make import back_up
-    from clarinet_cli.services.backup.plan import BackupPlan
-
-    url, directory = database_url(runtime.settings), runtime.settings.project_dir
-    file = sqlite_file(url)
-    offered = interactive(runtime) and any(planned.rows.values())
-    if offered and ask(runtime, f"Back up the database to {directory} first?", default=True):
-        report = await back_up(runtime.settings, BackupPlan(directory=directory))
-        runtime.writer.note(f"backup: {report.file}")
-    rows = format_row_counts(planned.rows) or "none"
-    question = f"Drop the Clarinet tables in {display_url(url)}? Rows: {rows}."
-    confirm(runtime, question, name=file.name if file else str(url.database))

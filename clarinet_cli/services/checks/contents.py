@@ -135,7 +135,15 @@ async def check_schema(settings: Settings) -> list[Finding]:
         settings: The database and the project directory.
     """
     if not settings.capabilities.own_schema:
-        return await _check_application(settings)
+        found = [Finding("schema", "ok", "tables, columns and types fit the mapping")]
+        async with unit_of_work(settings) as work:
+            try:
+                await UserRepository(work.session).require_creatable()
+            except RefusedError as error:
+                logger.debug(error.message)
+                text = f"no account can be created: {error.message}"
+                found.append(Finding("schema", "warning", text, error.hint))
+        return found
     models = [item for item in await check_migrations(settings) if item.check == "models"]
     async with open_pinned_session(settings) as session, transaction(session, Access.READ):
         required = await RowFlawRepository(session).required_additions()
@@ -155,19 +163,6 @@ async def check_schema(settings: Settings) -> list[Finding]:
     text = "tables, columns, keys and indexes match the models"
     more = f"; additions: {'; '.join(additions)}" if additions else ""
     return [Finding("schema", "ok", f"{text}{more}")]
-
-
-async def _check_application(settings: Settings) -> list[Finding]:
-    """Return whether accounts can be created in the tables, which fit the mapping."""
-    found = [Finding("schema", "ok", "tables, columns and types fit the mapping")]
-    async with unit_of_work(settings) as work:
-        try:
-            await UserRepository(work.session).require_creatable()
-        except RefusedError as error:
-            logger.debug(error.message)
-            text = f"no account can be created: {error.message}"
-            found.append(Finding("schema", "warning", text, error.hint))
-    return found
 
 
 async def check_rows(settings: Settings, progress: RowProgress) -> list[Finding]:
