@@ -125,20 +125,14 @@ async def run_operation(
     source: Settings | Database,
     operation: Callable[[UnitOfWork], Awaitable[ResultT]],
     *,
-    access: Access = Access.READ,
-    dry_run: bool = False,
     check_tables: bool = True,
 ) -> ResultT:
-    """Run one operation in a unit of work of its own and return its result.
+    """Run one operation in a unit of work of its own, for reading, and return its result.
 
     Args:
         source: See ``unit_of_work``.
         operation: Takes the unit of work.
-        access: See ``unit_of_work``.
-        dry_run: See ``unit_of_work``.
         check_tables: See ``unit_of_work``.
     """
-    async with unit_of_work(
-        source, access=access, dry_run=dry_run, check_tables=check_tables
-    ) as work:
+    async with unit_of_work(source, check_tables=check_tables) as work:
         return await operation(work)

@@ -178,12 +178,7 @@ async def session_stats(
 
 
 async def grouped_stats(
-    work: UnitOfWork,
-    by: GroupBy,
-    *,
-    top: Optional[int] = None,
-    now: Optional[datetime] = None,
-    warn: bool = True,
+    work: UnitOfWork, by: GroupBy, *, top: Optional[int], warn: bool
 ) -> list[SessionGroup]:
     """Count sessions by state for each user, role, address, agent, day or hour.
 
@@ -191,8 +186,7 @@ async def grouped_stats(
         work: A unit of work.
         by: What to group by.
         top: How many groups to return, those with the most sessions; None: all.
-        now: The reference time; the database's clock by default.
         warn: Warn when the clocks differ.
     """
-    policy = await current_policy(work.session, work.settings, now, warn=warn)
+    policy = await current_policy(work.session, work.settings, warn=warn)
     return await SessionStatsRepository(work.session).grouped(policy, by, top=top)
