@@ -16,7 +16,6 @@ PhaseCallback = Callable[[int, int, str], None]
 """Called with the number of items done so far, the total, and the name of the work."""
 
 STDIO = "-"  # as a file name: standard input or output
-MEGABYTE = 10**6
 SETTLE_SECONDS = 1.0  # for log-ins in progress during a change
 
 UNCHANGED = "unchanged"

@@ -10,13 +10,12 @@ from typing import Any, Optional
 from uuid import UUID
 
 from clarinet_cli.cli.formats import Fields
-from clarinet_cli.cli.text import pluralize, printable
+from clarinet_cli.cli.text import printable
+from clarinet_cli.textfmt import format_size, pluralize
 from clarinet_cli.timefmt import iso_text, machine_now
 
 SHORT_ID = 8
 TIME_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-KIBI = 1024.0
 TITLES = {
     "last_accessed": "last used",
     "last_login": "logged in",
@@ -101,7 +100,7 @@ def format_cell(name: str, value: Any, *, compact: bool) -> str:
         case tuple() | list():
             return ", ".join(printable(str(item)) for item in value)
         case int() if name.endswith("_bytes"):
-            return _format_size(value)
+            return format_size(value)
         case int() | float() if name.endswith("_seconds") and abs(value) >= TIME_UNITS[2][1]:
             return str(format_duration(timedelta(seconds=value).total_seconds()))
         case str() if name == "result":
@@ -116,14 +115,6 @@ def cell_style(name: str, value: object) -> str:
     """Return the escape sequence before a value; empty for plain text."""
     known = STYLES.get(name)
     return known.get(value, "") if known and isinstance(value, (str, bool)) else ""
-
-
-def _format_size(count: float) -> str:
-    for unit in BYTE_UNITS:
-        if count < KIBI or unit == BYTE_UNITS[-1]:
-            return f"{count:.0f} {unit}"
-        count /= KIBI
-    return str(count)
 
 
 @lru_cache(4096)

@@ -42,11 +42,6 @@ def spreadsheet_safe(text: str) -> str:
     return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
-def pluralize(count: int, noun: str) -> str:
-    """Return a count with its noun, such as ``1 session`` or ``2 sessions``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def more_rows_note(count: int, advice: str) -> str:
     """Return the note below the first rows of a listing that has more."""
     rows = "row is" if count == 1 else f"{count} rows are"

@@ -21,7 +21,7 @@ from clarinet_cli.repositories.vacuum import (
 )
 from clarinet_cli.results import VacuumReport
 from clarinet_cli.settings import Settings
-from clarinet_cli.types import MEGABYTE
+from clarinet_cli.textfmt import format_size
 
 OWNER_HINT = "connect as the owner of the tables, or GRANT MAINTAIN (PostgreSQL 17 and later)"
 
@@ -122,8 +122,8 @@ async def _plan_sqlite(settings: Settings, file: Path, url: str) -> VacuumPlan:
     free = shutil.disk_usage(file.parent).free
     if needed > free:
         raise NO_SPACE.with_context(
-            f"{file.parent} has {free / MEGABYTE:.1f} MB free, but a vacuum may need "
-            f"{needed / MEGABYTE:.1f} MB",
+            f"{file.parent} has {format_size(free)} free, but a vacuum may need "
+            f"{format_size(needed)}",
             hint="free disk space and try again; nothing was changed",
         )
     waiting = "blocks writers"

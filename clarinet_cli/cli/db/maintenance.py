@@ -23,7 +23,7 @@ from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.signals import Interrupted
-from clarinet_cli.types import MEGABYTE
+from clarinet_cli.textfmt import format_size
 
 
 async def init(
@@ -135,8 +135,8 @@ async def vacuum(
     plan = await plan_vacuum(settings, full=full)
     room = ""
     if plan.bytes_needed:
-        room = f"; it needs up to {plan.bytes_needed / MEGABYTE:.1f} MB of temporary disk space"
-    text = f"{plan.url} ({plan.bytes_before / MEGABYTE:.1f} MB): {plan.waiting}{room}"
+        room = f"; it needs up to {format_size(plan.bytes_needed)} of temporary disk space"
+    text = f"{plan.url} ({format_size(plan.bytes_before)}): {plan.waiting}{room}"
     if plan.asks:
         confirm(runtime, f"VACUUM FULL of {text}. Continue?", yes=yes)
     else:

@@ -12,8 +12,9 @@ from clarinet_cli.cli.parsers import parse_duration
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.render import TABLE_FORMATS, render
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import format_row_counts, pluralize
+from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import INVALID, ClarinetError, ExitCode, JobRunningError
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import confirm
 from clarinet_cli.cli.render import Presentation, render, render_list
 from clarinet_cli.cli.runtime import Runtime
-from clarinet_cli.cli.text import pluralize
 from clarinet_cli.exceptions import INVALID
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.types import ANY_SESSION, UNCHANGED, SessionFilter
 

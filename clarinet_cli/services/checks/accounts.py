@@ -12,7 +12,8 @@ from clarinet_cli.repositories.row_flaws import RowFlawRepository
 from clarinet_cli.services.accounts.hashes import can_log_in, inspect_hash
 from clarinet_cli.services.bootstrap import wanted_roles
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.services.checks.rows import duplicate_address_findings, join_ids, pluralize
+from clarinet_cli.services.checks.rows import duplicate_address_findings, join_ids
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import CheckGroup
 
 UNUSED: Final = timedelta(days=90)

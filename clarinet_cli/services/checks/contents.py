@@ -27,7 +27,6 @@ from clarinet_cli.services.checks.rows import (
     duplicate_address_findings,
     flaw_findings,
     merge_flaws,
-    pluralize,
 )
 from clarinet_cli.services.checks.sqlite_file import (
     KEYS_OK,
@@ -39,6 +38,7 @@ from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.services.schema import check_migrations
 from clarinet_cli.services.unit_of_work import require_fitting_tables, unit_of_work
 from clarinet_cli.settings import Settings
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 

@@ -11,6 +11,7 @@ from clarinet_cli.repositories.row_flaws import (
     FlawKind,
 )
 from clarinet_cli.results import Finding
+from clarinet_cli.textfmt import pluralize
 
 ORPHAN_HINTS: Final = {
     "userroleslink.user_id": "DELETE FROM userroleslink WHERE user_id NOT IN "
@@ -121,16 +122,6 @@ def duplicate_address_findings(groups: Sequence[Sequence[str]]) -> Iterator[Find
         "compare them with 'clarinet admin show ID', and delete the unused one with "
         "'clarinet admin delete ID'",
     )
-
-
-def pluralize(count: int, noun: str) -> str:
-    """Return a number with its noun, such as ``2 rows``.
-
-    Args:
-        count: The number.
-        noun: The noun in the singular.
-    """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def join_ids(ids: Sequence[str], count: int) -> str:

@@ -15,8 +15,8 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import Finding
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.schema import check_migrations, migration_status, status_advice
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import Capabilities, CheckGroup
 from clarinet_cli.utils.logger import logger
 

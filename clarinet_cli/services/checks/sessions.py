@@ -7,11 +7,11 @@ from typing import Final
 
 from clarinet_cli.repositories.health import MAX_COUNTED, MAX_EXAMINED, HealthRepository
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.services.checks.rows import pluralize
 from clarinet_cli.services.clocks import compare_clocks
 from clarinet_cli.settings import Settings
+from clarinet_cli.textfmt import format_size, pluralize
 from clarinet_cli.timefmt import iso_text
-from clarinet_cli.types import MEGABYTE, Capabilities, CheckGroup
+from clarinet_cli.types import Capabilities, CheckGroup
 
 OVERDUE: Final = timedelta(days=1)  # a clean-up an hour is usual, one a night common
 EXPIRES_AT: Final = "expires_at"
@@ -53,7 +53,7 @@ async def check_partitions(context: DoctorContext) -> list[Problem]:
         return []
     names, size = [name for name, _ in found], sum(size for _, size in found)
     text = (
-        f"all sessions in {pluralize(len(names), 'partition')} ({size / MEGABYTE:.1f} MB) have "
+        f"all sessions in {pluralize(len(names), 'partition')} ({format_size(size)}) have "
         "expired: dropping a partition is faster than deleting its rows by 'session cleanup'"
     )
     statement = f"DROP TABLE {', '.join(names[:MAX_DROPPED])}"

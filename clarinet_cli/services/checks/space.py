@@ -7,15 +7,17 @@ from clarinet_cli.repositories.health import HealthRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.vacuum import sqlite_pages
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.types import MEGABYTE, CheckGroup
+from clarinet_cli.textfmt import format_size
+from clarinet_cli.types import CheckGroup
 
-MIN_FREE_BYTES: Final = 100 * MEGABYTE
-MIN_UNUSED_BYTES: Final = 10 * MEGABYTE
+MEBIBYTE: Final = 2**20
+MIN_FREE_BYTES: Final = 100 * MEBIBYTE
+MIN_UNUSED_BYTES: Final = 10 * MEBIBYTE
 FREE_SHARE: Final = 0.25
 DEAD_SHARE: Final = 0.2
 DEAD_ROWS: Final = 10_000
-LARGE_LOG: Final = 256 * MEGABYTE
-LARGE_SLOT: Final = 1000 * MEGABYTE
+LARGE_LOG: Final = 256 * MEBIBYTE
+LARGE_SLOT: Final = 1000 * MEBIBYTE
 VACUUM_HINT = "clarinet db vacuum"
 
 
@@ -24,10 +26,12 @@ async def check_disk(context: DoctorContext) -> list[Problem]:
     async with context.session() as session:
         size = await ServerRepository(session).size()
     if context.file is None:
-        text = f"the database is {_megabytes(size)}; the free space of the server's disk is unknown"
+        text = (
+            f"the database is {format_size(size)}; the free space of the server's disk is unknown"
+        )
         return [Problem("ok", text)]
     free = shutil.disk_usage(context.file.parent).free
-    text = f"the database is {_megabytes(size)}, and its disk has {_megabytes(free)} free"
+    text = f"the database is {format_size(size)}, and its disk has {format_size(free)} free"
     hint = f"free space on the disk of {context.file.parent}"
     if free < MIN_FREE_BYTES:
         return [Problem("error", f"{text}: log-ins will soon fail", hint)]
@@ -44,7 +48,7 @@ async def check_unused_space(context: DoctorContext) -> list[Problem]:
             unused = pages.free * pages.page_bytes
             if unused < MIN_UNUSED_BYTES or pages.free < FREE_SHARE * pages.total:
                 return []
-            text = f"{_megabytes(unused)} of the file are unused"
+            text = f"{format_size(unused)} of the file are unused"
             return [Problem("warning", f"{text}: backups and caches include them", VACUUM_HINT)]
         tables = await HealthRepository(session).dead_tuples()
     return [
@@ -65,24 +69,20 @@ async def check_log(context: DoctorContext) -> list[Problem]:
         size = log.stat().st_size if log.exists() else 0
         if size < LARGE_LOG:
             return []
-        text = f"{log} is {_megabytes(size)}: a long read prevents a checkpoint, or did"
+        text = f"{log} is {format_size(size)}: a long read prevents a checkpoint, or did"
         return [Problem("warning", text, "clarinet db shell -c 'PRAGMA wal_checkpoint(TRUNCATE)'")]
     async with context.session() as session:
         slots = await HealthRepository(session).wal_of_inactive_slots()
     return [
         Problem(
             "warning",
-            f"replication slot {name} has no reader and keeps {_megabytes(size)} of log, "
+            f"replication slot {name} has no reader and keeps {format_size(size)} of log, "
             "which can fill the server's disk",
             f"start its reader, or SELECT pg_drop_replication_slot('{name}')",
         )
         for name, size in slots
         if size > LARGE_SLOT
     ]
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / MEGABYTE:.1f} MB"
 
 
 GROUP = CheckGroup.SPACE

@@ -19,10 +19,11 @@ from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import copy_database
 from clarinet_cli.services.backup.verify import MAPPED_BYTES
-from clarinet_cli.services.checks.rows import join_ids, pluralize
+from clarinet_cli.services.checks.rows import join_ids
 from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import ProgressCallback
 
 SMALL_BYTES: Final = 32 << 20  # SQLite checks as much in a fraction of a second
