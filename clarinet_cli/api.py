@@ -119,7 +119,7 @@ async def get_account(settings: Settings, user: str) -> AccountDetail:
         user: An e-mail address, an id, or the first 8 or more digits of a UUID.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: Several accounts match.
     """
     async with unit_of_work(settings) as work:
@@ -148,7 +148,7 @@ async def create_account(
     Raises:
         ConflictError: An account already has this address.
         InvalidInputError: The address is invalid, or the password breaks the rules.
-        NotFoundError: There is no such role.
+        NotFoundError: The role does not exist.
         RefusedError: A column without a default has no value in ``create_values``.
     """
     address = normalise_email(email)
@@ -180,7 +180,7 @@ async def set_password(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         InvalidInputError: The password breaks the rules.
         RefusedError: Several accounts match.
     """
@@ -214,7 +214,7 @@ async def set_active(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: It is the last active superuser, or several accounts match.
     """
     operation = changes.activate if active else changes.deactivate
@@ -240,7 +240,7 @@ async def set_superuser(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: It is the last active superuser, or several accounts match.
     """
     operation = changes.promote if superuser else changes.demote
@@ -264,7 +264,7 @@ async def delete_account(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         ConflictError: Rows of other tables refer to it and do not cascade.
         RefusedError: It is the last active superuser, or several accounts match.
     """
@@ -289,7 +289,7 @@ async def list_sessions(
         limit: The maximum number; None: all.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         RefusedError: Several users match, or the sessions are not in the database.
     """
     require_known_command(settings, "session list")
@@ -324,7 +324,7 @@ async def revoke_sessions(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         RefusedError: Several users match, or the sessions are not in the database.
     """
     require_known_command(settings, "session revoke-user")
@@ -344,7 +344,7 @@ async def revoke_session(
         dry_run: Change nothing; report what would be done.
 
     Raises:
-        NotFoundError: There is no such session or user.
+        NotFoundError: The session or user does not exist.
         RefusedError: Several match, or the sessions are not in the database.
     """
     require_known_command(settings, "session revoke")

@@ -125,7 +125,7 @@ class CleanupMetrics:
         """Refuse a file whose directory does not exist.
 
         Raises:
-            InvalidInputError: There is no such directory, or the file is one.
+            InvalidInputError: The directory does not exist, or the file is one.
         """
         if self.file is None or (self.file.parent.is_dir() and not self.file.is_dir()):
             return

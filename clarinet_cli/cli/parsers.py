@@ -87,7 +87,7 @@ def parse_color(text: str) -> ColorMode:
     """Return the mode of ``--color``.
 
     Raises:
-        InvalidInputError: There is no such mode.
+        InvalidInputError: The mode does not exist.
     """
     if text not in list(ColorMode):
         raise INVALID.with_context(f"--color: {str(text)!r} is not one of {', '.join(ColorMode)}")

@@ -40,7 +40,7 @@ class PasswordOptions:
 
         Raises:
             InvalidInputError: Several were given, or the text is not one line of UTF-8.
-            NotFoundError: There is no such file.
+            NotFoundError: The file does not exist.
         """
         from clarinet_cli.services.accounts.passwords import NewPassword, generate_password
 

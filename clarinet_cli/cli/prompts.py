@@ -171,7 +171,7 @@ def read_file(file: str) -> bytes:
         file: As given on the command line.
 
     Raises:
-        NotFoundError: There is no such file.
+        NotFoundError: The file does not exist.
         InvalidInputError: It cannot be read, or is too large.
     """
     if file == STDIO:

@@ -43,7 +43,7 @@ async def commit(
 
     Args:
         transaction: A transaction that has begun.
-        before: Called when nothing can interrupt the commit any more.
+        before: Called when the commit can no longer be interrupted.
         committed: Called after the commit succeeded.
         changes: Whether it may have changed rows, so that a result has to be shown.
 
@@ -143,7 +143,7 @@ async def transaction(
             outside.
         dry_run: Roll back at the end, so that the statements of the real run are tried and
             nothing is written.
-        before_commit: Called when nothing can interrupt the commit any more.
+        before_commit: Called when the commit can no longer be interrupted.
         committed: Called when the transaction is known to be committed.
     """
     options = {ACCESS_OPTION: access, PARAMETERS_OPTION: parameters or {}}
@@ -166,7 +166,7 @@ async def writing(
 
     Args:
         connection: The connection.
-        before_commit: Called when nothing can interrupt the commit any more.
+        before_commit: Called when the commit can no longer be interrupted.
         committed: Called when the transaction is known to be committed.
     """
     async with connection.begin() as begun:

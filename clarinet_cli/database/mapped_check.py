@@ -153,7 +153,7 @@ def _other_form(tables: MappedTables, found: object) -> ConfigurationError:
         "token_columns.user_id",
         f"ids in the form of {tables.names[USERS]['id']} in {tables.stored.fullname(USERS)}",
         repr(found),
-        hint="no mapping joins UUIDs in two forms: the application has to store them in one",
+        hint="a mapping cannot join UUIDs of two forms: the application must store one form",
     )
 
 
@@ -197,7 +197,7 @@ async def _columns(
     """Return the types of the columns of a table by name; *key* is that of the mapping.
 
     Raises:
-        ConfigurationError: There is no such table.
+        ConfigurationError: The table does not exist.
     """
     if tables.on_sqlite:
         rows = await session.execute(SQLITE_COLUMNS, {"name": name})

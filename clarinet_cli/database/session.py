@@ -226,7 +226,7 @@ async def open_maintenance_connection(settings: Settings) -> AsyncIterator[Async
 
 
 async def _dispose(engine: AsyncEngine) -> None:
-    """Close the connections, in limited time: a server may not answer any more."""
+    """Close the connections, in limited time: a server may no longer answer."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DISPOSE_SECONDS):
             await engine.dispose()

@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[str, Optional[str]]] = {
     "sslcrldir": NO_REVOCATION,
     "sslaccept": ("not an option of libpq", "use sslmode"),
     "sslidentity": ("not an option of libpq", "use sslcert and sslkey"),
-    "requiressl": ("not an option of libpq any more", "use sslmode=require"),
+    "requiressl": ("no longer an option of libpq", "use sslmode=require"),
     "replication": ("replication connections are not supported", None),
 }
 BINDINGS = ("disable", "prefer", "require")

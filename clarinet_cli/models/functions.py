@@ -169,7 +169,7 @@ def _is_hex(value: str) -> str:
     return f"{is_text} AND {value} NOT GLOB '*[^0-9a-f]*'"
 
 
-_PATTERNS = {  # of PostgreSQL, where the ids of other forms are no text
+_PATTERNS = {  # of PostgreSQL, where the ids of other forms are not text
     "uuid-hex": "[0-9a-f]{32} *",
     "uuid-dashed": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} *",
 }

@@ -68,7 +68,7 @@ def _postgresql_years(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A timestamp, timezone-aware UTC in Python; None if the stored value is no timestamp.
+    """A timestamp, timezone-aware UTC in Python; None if the stored value is not a timestamp.
 
     PostgreSQL stores ``timestamptz``. SQLite stores the naive text
     ``YYYY-MM-DD HH:MM:SS.ffffff``, in UTC, as the server writes it.

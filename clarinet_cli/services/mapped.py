@@ -98,7 +98,7 @@ def require_soft_delete(settings: Settings) -> None:
         settings: The project's settings.
 
     Raises:
-        RefusedError: There is no such column.
+        RefusedError: The column does not exist.
     """
     if not settings.capabilities.soft_delete:
         raise REFUSED.with_context(

@@ -54,7 +54,7 @@ async def reset_admin_password(
         dry_run: Change nothing, report what would be done.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: It is not a superuser and *any_user* is off, or several match.
         InvalidInputError: The password breaks the policy.
     """

@@ -110,7 +110,7 @@ async def set_email(
 ) -> None:
     """Change an account's e-mail address and revoke its sessions.
 
-    Refused when another account has the address, whatever the case of its letters.
+    Refused if another account has the address, ignoring case.
 
     Example: clarinet admin set-email ada@example.org ada.lovelace@example.org
     """

@@ -172,7 +172,7 @@ def _group_view(
 def _compare(
     before: "Sequence[SessionGroup]", after: "Sequence[SessionGroup]", top: Optional[int]
 ) -> "tuple[list[SessionGroup], dict[Optional[str], str]]":
-    """Return groups and what has changed by key; a group that is gone has no sessions."""
+    """Return groups and what has changed by key; a removed group has no sessions."""
     from clarinet_cli.cli.views import CHANGED, GONE, NEW, compare_rows
     from clarinet_cli.results import SessionGroup
 

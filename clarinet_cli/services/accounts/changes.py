@@ -50,7 +50,7 @@ async def change_account(
         operation: What to do, such as ``promote``.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: Several accounts match, or the operation refuses.
         ClarinetError: Any other error of the operation; nothing was changed.
     """
@@ -82,7 +82,7 @@ async def create_account(
 
     Raises:
         ConflictError: The account exists, and neither option was given.
-        NotFoundError: There is no such role.
+        NotFoundError: The role does not exist.
         InvalidInputError: A new account without a password.
     """
     await ServerRepository(work.session).lock_accounts()
@@ -139,7 +139,7 @@ async def reset_password(
         keep_sessions: Do not revoke the sessions.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: It is not a superuser and *any_user* is off, or several match.
         InvalidInputError: No password is given.
     """
@@ -272,7 +272,7 @@ async def grant_role(editor: AccountEditor, role: str) -> None:
     """Grant a role to an account.
 
     Raises:
-        NotFoundError: There is no such role.
+        NotFoundError: The role does not exist.
     """
     await require_grantable_roles(editor.session, [role])
     await editor.grant(role)
@@ -282,7 +282,7 @@ async def revoke_role(editor: AccountEditor, role: str) -> None:
     """Revoke a role of an account.
 
     Raises:
-        NotFoundError: There is no such role.
+        NotFoundError: The role does not exist.
     """
     await require_roles(editor.session, [role])
     await editor.revoke(role)

@@ -34,7 +34,7 @@ async def find_account(work: UnitOfWork, identifier: str) -> UserRow:
         identifier: See ``resolve_user``.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: Several accounts match.
     """
     users = UserRepository(work.session)
@@ -56,7 +56,7 @@ async def resettable_account(
         any_user: Also accounts that are not superusers.
 
     Raises:
-        NotFoundError: There is no such account; without *identifier* the hint lists superusers.
+        NotFoundError: The account does not exist; without *identifier* the hint lists superusers.
         RefusedError: It is not a superuser and *any_user* is off, or several match.
     """
     if identifier is None:
@@ -93,7 +93,7 @@ async def account_detail(
         now: The reference time; the database's clock by default.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: Several accounts match.
     """
     users = UserRepository(work.session)

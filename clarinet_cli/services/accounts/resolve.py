@@ -30,7 +30,7 @@ async def lock_user(session: AsyncSession, user: User) -> User:
         user: The account as it was read.
 
     Raises:
-        NotFoundError: It does not exist any more.
+        NotFoundError: It no longer exists.
     """
     found = await UserRepository(session).lock(user.id)
     if found is None:
@@ -46,7 +46,7 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
         identifier: An e-mail address in any case, a UUID, or at least 8 digits of one.
 
     Raises:
-        NotFoundError: There is no such account.
+        NotFoundError: The account does not exist.
         RefusedError: Several accounts match; the error lists them.
     """
     digits = identifier.replace("-", "").casefold()

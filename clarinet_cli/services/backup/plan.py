@@ -27,7 +27,7 @@ class BackupPlan:
         directory: The directory of a new file of a series.
         keep: How many files of the series to keep; None: all.
         replace: Replace an existing file.
-        accounts_only: The four Clarinet tables alone, as a portable copy.
+        accounts_only: Only the four Clarinet tables, as a portable copy.
         compress: PostgreSQL: method and level for ``pg_dump``.
         quick: SQLite: do not check that each index has each row.
         lock_timeout: Seconds to wait for locks of others.

@@ -236,7 +236,7 @@ async def restore_accounts(
         tables = AccountTables(work.session)
         await ServerRepository(work.session).lock_accounts()
         await tables.clear_links()
-        # In an archive tables come in any order, and accounts have to be there first.
+        # Tables are in any order in an archive, but accounts must be written first.
         held: dict[str, list[Row]] = {name: [] for name in TABLE_NAMES}
         try:
             async for table, rows in _read_backup_rows(backup):

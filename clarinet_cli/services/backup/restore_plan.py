@@ -36,7 +36,7 @@ class RestorePlan:
     """How a backup is to be restored.
 
     Attributes:
-        accounts_only: The four Clarinet tables alone; other tables stay as they are.
+        accounts_only: Only the four Clarinet tables; other tables are not changed.
         clean: PostgreSQL: drop the objects of the backup first.
         create: Create the database if it does not exist.
         safety_copy: Back up the current database first.
@@ -108,7 +108,7 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         plan: How it is to be restored.
 
     Raises:
-        NotFoundError: There is no such file.
+        NotFoundError: The file does not exist.
         CheckFailedError: The backup is damaged.
         RefusedError: The backup cannot be restored into this database.
         ConflictError: PostgreSQL: the database is not empty, and *plan* does not clean it.

@@ -73,7 +73,7 @@ async def read_backup(settings: Settings, path: Path) -> Backup:
         path: The file.
 
     Raises:
-        NotFoundError: There is no such file.
+        NotFoundError: The file does not exist.
         InvalidInputError: It is not a backup.
         CheckFailedError: It is damaged.
     """

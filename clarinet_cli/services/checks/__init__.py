@@ -1,4 +1,4 @@
-"""Checks of a database: of all it holds (``db check``), and of what surrounds it (``doctor``)."""
+"""The checks of ``db check`` (the contents) and of ``doctor`` (the installation)."""
 
 from clarinet_cli.services.checks.contents import check_database
 

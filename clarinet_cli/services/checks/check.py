@@ -80,7 +80,7 @@ class Check:
     Attributes:
         name: The name, for ``--skip``.
         group: The group, for ``--only``.
-        description: What holds when it finds nothing.
+        description: What is true if it finds nothing.
         run: Returns the findings.
         needs_database: Whether it queries the database.
         applies: Whether it applies to an installation with these capabilities.

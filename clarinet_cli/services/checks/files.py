@@ -80,7 +80,7 @@ def open_files(context: DoctorContext) -> list[Path]:
 
 
 async def check_owners(context: DoctorContext) -> list[Problem]:
-    """Find files beside a SQLite database that its owner cannot use, as a run by root leaves."""
+    """Find files beside a SQLite database that its owner cannot use, as left by a run as root."""
     file = context.file
     if file is None or not file.exists():
         return []

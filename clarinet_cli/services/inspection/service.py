@@ -83,8 +83,8 @@ async def write_proposal(settings: Settings, proposal: Proposal, *, force: bool)
         force: Replace another mapping, also in a file of another user.
 
     Raises:
-        RefusedError: Something has to be known first, or rows contradict the mapping; the message
-            names it. Or the file belongs to another user.
+        RefusedError: A required value is unknown, or rows contradict the mapping; the message names
+            it. Or the file belongs to another user.
         ConflictError: The file has another mapping.
         ClarinetError: The file cannot be written.
     """

@@ -72,7 +72,7 @@ async def upgrade(
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
-        NotFoundError: There is no such revision.
+        NotFoundError: The revision does not exist.
         ConflictError: Clarinet tables exist without a revision, or other tables refer to a table
             that would be dropped.
         RefusedError: Another Alembic environment migrates this database, or the project has
@@ -101,7 +101,7 @@ async def downgrade(
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
-        NotFoundError: There is no such revision below the current one.
+        NotFoundError: No such revision is below the current one.
         ConflictError: Other tables refer to a table that would be dropped.
         RefusedError: Another Alembic environment migrates this database, or the project's
             revisions are not trusted.
@@ -119,7 +119,7 @@ def migration_sql(settings: Settings, target: str, *, down: bool = False) -> str
         down: Return the SQL of a downgrade.
 
     Raises:
-        NotFoundError: There is no such revision.
+        NotFoundError: The revision does not exist.
     """
     for revision in target.split(":"):
         require_revision(revision)

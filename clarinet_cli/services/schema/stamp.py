@@ -50,7 +50,7 @@ async def stamp(
         lock_timeout: Seconds to wait for another migration or writer.
 
     Raises:
-        NotFoundError: There is no such revision.
+        NotFoundError: The revision does not exist.
         RefusedError: The tables do not match the revision, another Alembic environment migrates
             this database, or the project's revisions belong to others.
         BusyError: The lock was not free in time.

@@ -56,7 +56,7 @@ async def one_session(
         user_id: Only among this user's sessions.
 
     Raises:
-        NotFoundError: There is no such session.
+        NotFoundError: The session does not exist.
         RefusedError: Several match; the error lists them.
     """
     found: list[FoundSession] = []
@@ -110,7 +110,7 @@ async def list_sessions(
         warn: Warn when the clocks differ.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         RefusedError: Several users match.
     """
     async with (
@@ -151,7 +151,7 @@ async def show_session(
         now: The reference time; the database's clock by default.
 
     Raises:
-        NotFoundError: There is no such user, or no such session.
+        NotFoundError: The user or the session does not exist.
         RefusedError: Several match.
     """
     session = work.session

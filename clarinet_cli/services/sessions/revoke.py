@@ -53,7 +53,7 @@ async def revoke_for_user(
         keep_newest: How many of the newest to keep.
 
     Raises:
-        NotFoundError: There is no such user, or the user has no such session.
+        NotFoundError: The user does not exist, or has no such session.
         RefusedError: Several users or sessions match.
     """
     user = await resolve_user(UserRepository(work.session), identifier)
@@ -85,7 +85,7 @@ async def revoke_sessions(
         identifier: Only among this user's sessions.
 
     Raises:
-        NotFoundError: There is no such user, or one of the sessions does not exist or match.
+        NotFoundError: The user does not exist, or a session does not exist or match.
         RefusedError: Several match.
     """
     repository = SessionRepository(work.session)
@@ -127,7 +127,7 @@ async def count_matching_sessions(
         identifier: Only the sessions of this user, as ``resolve_user`` reads it.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         RefusedError: Several users match, or an application does not store such a column.
     """
     user_id = await resolve_user_id(work.session, identifier)
@@ -150,8 +150,8 @@ async def revoke_matching(
     """Revoke all sessions that match a filter, with a record for each.
 
     Up to ``BATCH_SIZE`` sessions are revoked in one transaction, more of them in several. All
-    are compared with the time of the start; one that does not match any more in its
-    transaction is kept. At the end those that concurrent log-ins created are revoked too.
+    are compared with the time of the start; one that no longer matches in its transaction is kept.
+    At the end those that concurrent log-ins created are revoked too.
 
     Args:
         database: The database to change.
@@ -162,7 +162,7 @@ async def revoke_matching(
         stopped: Called between two transactions; returns whether to stop.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         RefusedError: Several users match, or an application does not store such a column.
     """
     changes: list[SessionChange] = []

@@ -34,7 +34,7 @@ async def count_to_revoke(
         keep_current: The id of another session to keep.
 
     Raises:
-        NotFoundError: There is no such user or session.
+        NotFoundError: The user or session does not exist.
         RefusedError: Several match.
     """
     users = await _resolve_user_ids(work.session, excluded)
@@ -68,7 +68,7 @@ async def revoke_all(
         stopped: Called between two batches; returns whether to stop.
 
     Raises:
-        NotFoundError: There is no such user or session; nothing was revoked.
+        NotFoundError: The user or session does not exist; nothing was revoked.
         RefusedError: Several match.
     """
     async with audited_job(REVOKED, count="sessions_revoked") as record:
