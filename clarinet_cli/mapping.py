@@ -70,7 +70,7 @@ class RoleLinkColumns(_Table):
 
 
 class Mapping(_Table):
-    """Where an application has its accounts and sessions; the defaults are fastapi-users' own.
+    """The tables of an application; the defaults are those of fastapi-users.
 
     Attributes:
         preset: The preset with these defaults.

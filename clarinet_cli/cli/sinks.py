@@ -18,7 +18,7 @@ WHOLE_TABLE_ROWS = 500  # these determine the widths of the columns
 
 
 class Sink(Protocol):
-    """Where rows are written to."""
+    """The interface of the sinks of rows."""
 
     def add(self, rows: RowChunk) -> bool:
         """Write some rows; False when no more are needed."""

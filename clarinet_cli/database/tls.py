@@ -39,14 +39,14 @@ def tls_problem(options: Mapping[str, Any], project: Path) -> Optional[str]:
             return problem
     for name in ("sslkey", "sslpassword"):
         if name in options and "sslcert" not in options:
-            return f"{name} needs sslcert"
+            return f"{name} requires sslcert"
     negotiation = options.get("sslnegotiation", NEGOTIATIONS[0])
     if negotiation not in NEGOTIATIONS:
         return f"sslnegotiation is not one of {', '.join(NEGOTIATIONS)}"
     if negotiation == DIRECT and mode not in ALWAYS_TLS:
-        return f"sslnegotiation={DIRECT} needs sslmode=require, verify-ca or verify-full"
+        return f"sslnegotiation={DIRECT} requires sslmode=require, verify-ca or verify-full"
     if mode.startswith("verify") and "sslrootcert" not in options and not default_ca_file():
-        return f"sslmode={mode} needs sslrootcert, the file of the CA's certificate, or 'system'"
+        return f"sslmode={mode} requires sslrootcert, the file of the CA's certificate, or 'system'"
     return None
 
 
@@ -117,15 +117,15 @@ def _load(name: str, file: str, load: Any) -> None:
         logger.bind(reported=True).error(f"{name}: {type(error).__name__}")
         raise CONFIGURATION.with_context(
             f"{name}: not a certificate or key in PEM form that can be read ({file})",
-            hint="a key with a pass phrase needs sslpassword in database_url",
+            hint="a key with a pass phrase requires sslpassword in database_url",
         ) from error
 
 
 def _file_problem(option: str, name: object, mode: str, project: Path) -> Optional[str]:
     if mode not in ALWAYS_TLS:
-        return f"{option} needs sslmode=require, verify-ca or verify-full"
+        return f"{option} requires sslmode=require, verify-ca or verify-full"
     if name == SYSTEM and option == "sslrootcert":  # any host can get such a certificate
-        return None if mode == "verify-full" else "sslrootcert=system needs sslmode=verify-full"
+        return None if mode == "verify-full" else "sslrootcert=system requires sslmode=verify-full"
     if not isinstance(name, str) or "\0" in name or not (project / name).is_file():
         return f"{option}: no such file"
     return None if os.access(project / name, os.R_OK) else f"{option}: the file cannot be read"

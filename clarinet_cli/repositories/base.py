@@ -60,7 +60,7 @@ def tables_of(dialect: Dialect) -> StoredTables:
     """Return the tables of accounts, roles and sessions.
 
     Args:
-        dialect: Of the engine, which may have a mapping.
+        dialect: The dialect of the engine, which may have a mapping.
     """
     tables = mapped_tables(dialect)
     return OWN_TABLES if tables is None else tables.stored
@@ -70,7 +70,7 @@ def quoted_tables(dialect: Dialect) -> dict[str, str]:
     """Return the tables of accounts, roles and sessions for the text of a statement.
 
     Args:
-        dialect: Of the engine, which may have a mapping.
+        dialect: The dialect of the engine, which may have a mapping.
 
     Returns:
         The quoted name of each, with its schema, by its name in reports.
@@ -91,7 +91,7 @@ def prevented_error(dialect: Dialect, table: str) -> PreventedError:
     """Return the error for a statement that changed fewer rows than matched it.
 
     Args:
-        dialect: Of the engine, which may have a mapping.
+        dialect: The dialect of the engine, which may have a mapping.
         table: The Clarinet name of the table.
     """
     name = tables_of(dialect).reported(table)

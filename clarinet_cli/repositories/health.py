@@ -50,7 +50,7 @@ class UnindexedColumn(NamedTuple):
     Attributes:
         key: The key of the mapping.
         name: The table and the column, for reports.
-        statement: What creates the index.
+        statement: The statement that creates the index.
     """
 
     key: str

@@ -72,7 +72,7 @@ async def lock_wait_seconds(session: AsyncSession, application: str) -> float:
 
 
 class CatalogueRepository:
-    """Queries about the Clarinet tables that read the catalogue alone.
+    """Queries about the Clarinet tables that read only the catalogue.
 
     Args:
         session: The session that all queries run in.

@@ -78,8 +78,8 @@ class FlawedRows:
         kind: The kind of flaw.
         column: The column, as ``table.column``.
         count: The number of rows.
-        ids: Of up to five of them: the id of the account or session, or the row's place where
-            it has none that may be shown.
+        ids: Up to five of them: the id of the account or session, or the position of a row without
+            an id that may be shown.
         of_sessions: Whether they are sessions.
     """
 

@@ -146,7 +146,7 @@ def count_rows(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
     """Return the number of rows of each of some tables of the default schema.
 
     Args:
-        connection: Where the tables are.
+        connection: The connection to the database.
         tables: Their names; those that do not exist are left out.
     """
     present = set(inspect(connection).get_table_names())

@@ -100,8 +100,8 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
         Args:
             policy: The reference time of the states.
             by: The column; days and hours are ordered newest first.
-            top: How many groups to return, those with the most sessions, of periods with as
-                many the newest; None: all.
+            top: How many groups to return, those with the most sessions, and of equal periods the
+                newest; None: all.
         """
         key, is_period = _GROUP_KEYS[by], by in (GroupBy.DAY, GroupBy.HOUR)
         states = [state.value for state in StateName if state is not StateName.INVALID]

@@ -126,7 +126,7 @@ class ResetReport:
 
     Attributes:
         rows: The rows that each table had.
-        revision: That of the new tables.
+        revision: The revision of the new tables.
     """
 
     result: str
@@ -228,7 +228,7 @@ class Inspection:
         users: The table of accounts; None if there is none.
         tokens: The table of sessions; None if there is none.
         id_form: How the ids of accounts are stored.
-        roles: Where roles are: ``none``, ``link`` or ``column``.
+        roles: How roles are stored: ``none``, ``link`` or ``column``.
         session_strategy: Where the application keeps its sessions; None: not known.
         session_lifetime_seconds: How long a session lasts: a number or ``none``; None: not known.
         found: What the catalogue shows beyond the usual columns.
@@ -252,7 +252,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: the fact with its consequence, and the remedy."""
+    """A finding of a check: the fact with its consequence, and the remedy."""
 
     check: str
     status: FindingStatus

@@ -46,10 +46,10 @@ class _Entry(dict[str, object]):
 
 @dataclass(slots=True)
 class TransactionAudit:
-    """What one transaction changes, to be recorded before it commits.
+    """The changes of one transaction, recorded before it commits.
 
     Attributes:
-        log: Where the records go.
+        log: The audit log.
     """
 
     log: AuditLog = field(default_factory=AuditLog)
@@ -124,7 +124,7 @@ class JobRecord:
     """The records of a job of many transactions; see the module.
 
     Attributes:
-        log: Where they go.
+        log: The audit log.
         result: What the job does to rows: ``deleted``, ``revoked``.
         count: The name of their number.
         extra_fields: More counts of the last record.

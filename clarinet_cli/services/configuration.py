@@ -34,7 +34,7 @@ CHECKS = {
     "files": "every settings file that exists can be read",
     "keys": "no misspelled keys",
     "values": "every value can be used",
-    "contradictions": "no value contradicts another one",
+    "contradictions": "no values conflict with each other",
     "shadowed": "no value is overridden by a higher-precedence source",
     "permissions": "other users cannot change the files or read a secret in them",
 }
@@ -294,7 +294,7 @@ def _permissions(given: Sequence[GivenValue], project: Path) -> Iterator[Finding
             yield Finding(
                 "permissions",
                 "warning",
-                f"{path} holds {', '.join(secrets)} and can be read by every user",
+                f"{path} contains {', '.join(secrets)} and can be read by every user",
                 f"chmod o-r {quote(str(path))}",
             )
 

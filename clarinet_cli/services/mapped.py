@@ -159,7 +159,7 @@ def application_hint(settings: Settings, hint: Optional[str]) -> Optional[str]:
 
 
 def require_accounts_copy(settings: Settings) -> None:
-    """Refuse a copy of the accounts alone where the tables are an application's.
+    """Refuse a copy of only the accounts if the tables are an application's.
 
     Args:
         settings: The project's settings.

@@ -28,7 +28,7 @@ OWNER_HINT = "connect as the owner of the tables, or GRANT MAINTAIN (PostgreSQL 
 
 @dataclass(frozen=True, slots=True)
 class VacuumPlan:
-    """What a vacuum is about to do.
+    """The plan of a vacuum.
 
     Attributes:
         url: The database, without the password.

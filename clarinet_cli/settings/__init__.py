@@ -56,11 +56,11 @@ def make_settings(
     session_lifetime_seconds: int | Literal["none"] | None = None,
     **values: Any,
 ) -> Settings:
-    """Return settings from arguments alone: no file and no variable is read.
+    """Return settings from arguments only: no file and no variable is read.
 
     Args:
-        database_url: Of PostgreSQL or SQLite, with any driver; a relative SQLite path starts at
-            the current directory.
+        database_url: A URL of PostgreSQL or SQLite, with any driver; a relative SQLite path starts
+            at the current directory.
         mapping: ``clarinet``, ``fastapi-users``, a ``Mapping``, or a dictionary with the keys
             of ``[mapping]``.
         session_strategy: Where the application keeps its sessions.

@@ -159,7 +159,7 @@ def test_no_home_is_no_error(open_directory: Path, mode: str) -> None:
     (open_directory / "settings.toml").write_text(text)
     result = as_user(NAMELESS, ["-C", str(open_directory), "db", "status"], {})
     assert result.code == 78, result
-    assert f"sslmode={mode} needs sslrootcert" in result.stderr
+    assert f"sslmode={mode} requires sslrootcert" in result.stderr
 
 
 @pytest.mark.parametrize("mode", ["prefer", "require", "verify-full"])

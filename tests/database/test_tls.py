@@ -112,7 +112,7 @@ def test_a_key_with_a_pass_phrase_needs_it(
     refused = wait(empty_project, demanding.url(options))
     assert refused.code == 78, refused
     assert str(key) in refused.stderr
-    assert "hint: a key with a pass phrase needs sslpassword" in refused.stderr
+    assert "hint: a key with a pass phrase requires sslpassword" in refused.stderr
     wrong = wait(empty_project, demanding.url({**options, "sslpassword": "CANARY-wrong"}))
     assert wrong.code == 78, wrong
     assert "CANARY" not in wrong.stderr
@@ -148,11 +148,11 @@ def test_a_server_without_tls_is_told(empty_project: Project, postgres: Postgres
 WRONG = {
     "sslmode=verify-full&sslrootcert=missing.pem": "sslrootcert: no such file",
     "sslmode=require&sslcert=missing.pem": "sslcert: no such file",
-    "sslmode=require&sslkey=settings.toml": "sslkey needs sslcert",
-    "sslrootcert=settings.toml": "sslrootcert needs sslmode",
-    "sslmode=prefer&sslcert=settings.toml": "sslcert needs sslmode",
-    "sslmode=verify-full": "sslmode=verify-full needs sslrootcert",
-    "sslmode=verify-ca": "sslmode=verify-ca needs sslrootcert",
+    "sslmode=require&sslkey=settings.toml": "sslkey requires sslcert",
+    "sslrootcert=settings.toml": "sslrootcert requires sslmode",
+    "sslmode=prefer&sslcert=settings.toml": "sslcert requires sslmode",
+    "sslmode=verify-full": "sslmode=verify-full requires sslrootcert",
+    "sslmode=verify-ca": "sslmode=verify-ca requires sslrootcert",
     "sslmode=always": "sslmode is not one of",
     "sslmode=require&sslrootcert=settings.toml": "sslrootcert: not a certificate",
     "sslmode=require&sslcert=settings.toml": "sslcert or sslkey: not a certificate",

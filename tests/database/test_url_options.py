@@ -136,10 +136,10 @@ REFUSED = {
     "connect_timeout=soon": "connect_timeout is not a number of seconds",
     "connect_timeout=%C2%B2": "connect_timeout is not a number of seconds",
     "application_name=a%00": "application_name has a NUL character",
-    "sslnegotiation=direct": "sslnegotiation=direct needs sslmode=require",
+    "sslnegotiation=direct": "sslnegotiation=direct requires sslmode=require",
     "sslnegotiation=indirect": "sslnegotiation is not one of postgres, direct",
-    "sslpassword=x": "sslpassword needs sslcert",
-    "sslmode=verify-ca&sslrootcert=system": "sslrootcert=system needs sslmode=verify-full",
+    "sslpassword=x": "sslpassword requires sslcert",
+    "sslmode=verify-ca&sslrootcert=system": "sslrootcert=system requires sslmode=verify-full",
     "sslmod=require": "unknown option 'sslmod'",
     "user=a&user=b": "user is given several times",
 }
@@ -251,13 +251,13 @@ def test_a_socket_has_no_tls(project: Project) -> None:
 
 WRONG = {
     'database_sslmode = "always"': "database_sslmode: Input should be 'disable', 'allow'",
-    'database_sslmode = "verify-full"': "database_sslmode: sslmode=verify-full needs sslrootcert",
-    'database_sslrootcert = "settings.toml"': "database_sslrootcert: sslrootcert needs sslmode",
+    'database_sslmode = "verify-full"': "database_sslmode: sslmode=verify-full requires sslrootcert",
+    'database_sslrootcert = "settings.toml"': "database_sslrootcert: sslrootcert requires sslmode",
     'database_sslmode = "require"\ndatabase_sslcert = "none"': (
         "database_sslcert: sslcert: no such file"
     ),
     'database_sslmode = "require"\ndatabase_sslkey = "settings.toml"': (
-        "database_sslkey: sslkey needs sslcert"
+        "database_sslkey: sslkey requires sslcert"
     ),
 }
 

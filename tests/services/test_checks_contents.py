@@ -162,7 +162,7 @@ def test_ids_in_another_form_are_named(server_project: Project) -> None:
     )
     (finding,) = wrong(server_project)
     assert finding.check == "ids"
-    assert f"user.id: 1 row with an id in another form than 32 hexadecimal digits: {spelt};" in (
+    assert f"user.id: 1 row with an id that is not 32 hexadecimal digits: {spelt};" in (
         finding.detail
     )
 

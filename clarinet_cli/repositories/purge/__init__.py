@@ -37,8 +37,8 @@ async def choose_purge_strategy(
 
     Args:
         session: For all queries, on one connection.
-        stale: Which sessions to delete, among those with readable timestamps.
-        by_expiry: Whether the predicate is about ``expires_at`` alone, which has an index.
+        stale: The condition for sessions to delete, among those with readable timestamps.
+        by_expiry: Whether the predicate uses only ``expires_at``, which has an index.
         exact: No batch may have more sessions than asked for.
         count_only: Sessions will be counted, and not deleted.
         extra_sessions: Sessions on other connections: one for a scan that runs while batches are

@@ -95,7 +95,7 @@ class BlockRangePurge(PurgeStrategy):
 
     Args:
         session: For all queries but those of the scan.
-        stale: Which sessions to delete.
+        stale: The condition for sessions to delete.
         blocks: The table's size at the start.
         exact: Whether no batch may have more rows than asked for: each is counted first.
         scan_session: For the scan, if it runs while batches are deleted.
@@ -185,7 +185,7 @@ class KeyListPurge(PurgeStrategy):
 
     Args:
         session: For all queries.
-        stale: Which sessions to delete.
+        stale: The condition for sessions to delete.
         tokens: The keys of the sessions.
     """
 
@@ -224,7 +224,7 @@ async def find_few_expired(
 
     Args:
         session: For the query.
-        stale: A predicate on ``expires_at`` alone, so that the index can serve it.
+        stale: A predicate on ``expires_at`` only, so that the index can serve it.
     """
     query = select(TOKEN).where(stale).order_by(expiry_order(session)).limit(MAX_LISTED_KEYS + 1)
     tokens = list(await session.scalars(query))

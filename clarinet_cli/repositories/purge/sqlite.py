@@ -67,8 +67,8 @@ class RowidPurge(PurgeStrategy):
 
     Args:
         session: On one connection all the time: the temporary table is the connection's.
-        stale: Which sessions to delete, by comparisons alone; unreadable timestamps are excluded
-            here.
+        stale: The condition for sessions to delete, with comparisons only; unreadable timestamps
+            are excluded here.
         count_only: Whether the rowids are counted and not stored.
         readers: See ``WalCheckpointer``; without them there is no sole writer.
     """

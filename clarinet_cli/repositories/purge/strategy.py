@@ -85,7 +85,7 @@ class PurgeStrategy(ABC):
 
     Args:
         session: For all queries.
-        stale: Which sessions to delete.
+        stale: The condition for sessions to delete.
         key: The column that unlocked rows are selected by.
 
     Attributes:
@@ -99,7 +99,7 @@ class PurgeStrategy(ABC):
         scans_concurrently: Whether the scan can run on its own session during the deletes.
         reasons: Conditions by which the scan counts stale sessions; each has one of them. Empty:
             it counts their total only.
-        by_reason: What the scan has counted so far.
+        by_reason: The counts of the scan so far.
     """
 
     first_scan_size: ClassVar[int] = 5000

@@ -69,7 +69,7 @@ async def apply_accounts(
         database: The database to change; its settings have the hash parameters.
         declared: The accounts of the file, as ``read_accounts`` returns them.
         plan: How to apply it.
-        errors: Those of rows that were left out when the file was read.
+        errors: The errors of rows that were left out when the file was read.
         progress: Called while rows are compared, after each hash, and after each batch of
             changes that is written.
         concurrent_logins: Gets the accounts that lost rights.

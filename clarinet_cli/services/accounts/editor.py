@@ -80,7 +80,7 @@ class AccountEditor:
             self._updated()
 
     async def grant_admin(self) -> None:
-        """Grant the role ``admin``; superusers of an application have the flag alone."""
+        """Grant the role ``admin``; superusers of an application have only the flag."""
         if self.work.settings.capabilities.admin_role:
             await self.grant(ADMIN_ROLE)
 

@@ -38,7 +38,7 @@ class Position(NamedTuple):
 
 
 class RowError(NamedTuple):
-    """What is wrong with a row, and its position in the file."""
+    """An error of a row, with its position in the file."""
 
     position: Position
     error: ClarinetError
@@ -72,7 +72,7 @@ class RowErrors:
 
 @dataclass(frozen=True, slots=True)
 class AccountEntry:
-    """What a file declares for one account; None: not mentioned.
+    """The declaration of one account in a file; None: not mentioned.
 
     Attributes:
         source: The file's name.

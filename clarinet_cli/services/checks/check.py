@@ -21,7 +21,7 @@ from clarinet_cli.types import Capabilities, CheckGroup
 
 
 class Problem(NamedTuple):
-    """What a check found.
+    """A problem that a check found, or more details of its success.
 
     Attributes:
         status: ``ok`` if it only adds to the description of the check.

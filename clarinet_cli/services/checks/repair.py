@@ -27,7 +27,7 @@ class Repair:
 
     Attributes:
         check: The check whose finding it resolves.
-        text: What it does.
+        text: Describes it.
         run: Makes it.
     """
 
@@ -41,7 +41,7 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
 
     Args:
         context: The project.
-        findings: What the checks found.
+        findings: The findings of the checks.
     """
     found = {item.check for item in findings if item.status != "ok"}
     repairs = []

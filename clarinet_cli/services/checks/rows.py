@@ -43,12 +43,12 @@ WORDS: Final[dict[FlawKind, _Words]] = {
     ),
     "values": _Words(
         "each value is of the type of its column",
-        "with a value of another type",
+        "with a value of the wrong type",
         "the server fails on such rows",
     ),
     "ids": _Words(
         "each id is {form}",
-        "with an id in another form than {form}",
+        "with an id that is not {form}",
         "the server does not find such rows",
     ),
     "timestamps": _Words(

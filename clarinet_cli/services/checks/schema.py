@@ -167,7 +167,7 @@ CHECKS = (
     Check("revision", GROUP, "the schema is at the newest revision", check_revision, applies=OWN),
     Check("drift", GROUP, "tables and columns match the models", check_drift, applies=OWN),
     Check("indexes", GROUP, "no index is missing", check_indexes, applies=OWN),
-    Check("other-tables", GROUP, "no table is of another program", check_other_tables, applies=OWN),
+    Check("other-tables", GROUP, "no tables of other programs", check_other_tables, applies=OWN),
     MAPPING,
     Check(
         "application-indexes",

@@ -132,7 +132,7 @@ def _readable(file: Path) -> Iterator[sqlite3.Connection]:
         if shutil.disk_usage(directory).free < size:
             raise NO_SPACE.with_context(
                 f"{tempfile.gettempdir()} has no space for a copy of {size} bytes, without which "
-                "a writer would have to wait",
+                "writers would be blocked",
                 hint="TMPDIR=DIRECTORY clarinet db check",
             )
         copy = Path(directory, "copy.db")

@@ -233,7 +233,7 @@ class _ProposalBuilder:
             )
         if shapes.may_be_other_token(table):
             self.session_obstacles.append(
-                f"tokens: {table.fullname} may be for another purpose than log-in"
+                f"tokens: {table.fullname} may have another purpose than log-in"
             )
         key = keys[table.fullname]
         wanted: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

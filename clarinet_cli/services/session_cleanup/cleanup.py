@@ -62,11 +62,11 @@ async def clean_up(
     In the report ``matched`` is the number of sessions that the scan found, and ``remaining`` the
     number that is still stale at the same timestamp. A run that was stopped, or ran out of time,
     does not count again: then it is the number found and not yet processed. Stale sessions that
-    rows of other tables protect are kept and count as ``protected`` alone.
+    rows of other tables protect are kept and count only as ``protected``.
 
     Args:
         settings: The database, and the idle limit.
-        plan: What to delete, and how fast.
+        plan: What to delete, and the limits.
         now: The reference time; that of the clocks by default.
         stop: On request the run ends after the current batch.
         progress: Called after each batch.

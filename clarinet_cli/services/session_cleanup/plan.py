@@ -13,7 +13,7 @@ DISCONNECTED_HINT = "run it again when the server or the new primary answers; it
 
 @dataclass(frozen=True, slots=True)
 class CleanupPlan:
-    """What a clean-up deletes, and how fast.
+    """The sessions that a clean-up deletes, and its limits.
 
     Attributes:
         batch_size: Sessions in the first transaction; later ones adapt to the time it took.

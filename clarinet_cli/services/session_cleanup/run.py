@@ -48,7 +48,7 @@ class CleanupRun:
     """The state of a run.
 
     Attributes:
-        plan: What to delete, and how fast.
+        plan: What to delete, and the limits.
         selection: The sessions to delete.
         strategy: How to find and delete them.
         transactions: Runs the deletes.

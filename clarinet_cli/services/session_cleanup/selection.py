@@ -1,4 +1,4 @@
-"""Which sessions a clean-up deletes, and the scan that counts them."""
+"""The sessions that a clean-up deletes, and the scan that counts them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ class Scanner:
 
     Attributes:
         transactions: Runs the steps.
-        strategy: What to scan with.
+        strategy: The strategy of the scan.
         found: Stale sessions found so far.
         invalid: Sessions with an unreadable timestamp so far; None if the scan does not read all.
         complete: Whether all sessions were scanned.
