@@ -72,7 +72,7 @@ def test_another_authority_is_not_trusted(empty_project: Project, scene: Scene, 
     result = wait(empty_project, scene.front.url(options))
     assert result.code == 7, result
     assert "the server's certificate is refused: " in result.stderr
-    assert "hint: sslrootcert" in result.stderr
+    assert "hint: check sslrootcert" in result.stderr
 
 
 def test_another_host_is_met_by_verify_full_alone(empty_project: Project, scene: Scene) -> None:

@@ -251,7 +251,7 @@ def test_a_socket_has_no_tls(project: Project) -> None:
 
 WRONG = {
     'database_sslmode = "always"': "database_sslmode: Input should be 'disable', 'allow'",
-    'database_sslmode = "verify-full"': "database_sslmode: sslmode=verify-full requires sslrootcert",
+    'database_sslmode = "verify-full"': "database_sslmode: sslmode=verify-full requires sslroot",
     'database_sslrootcert = "settings.toml"': "database_sslrootcert: sslrootcert requires sslmode",
     'database_sslmode = "require"\ndatabase_sslcert = "none"': (
         "database_sslcert: sslcert: no such file"
