@@ -47,10 +47,11 @@ POSTGRESQL_KIND = text(
     "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'"
     " WHEN 'f' THEN 'foreign table' END FROM pg_class WHERE oid = to_regclass(:name)"
 )
-SQLITE_COLUMNS = text("SELECT name, lower(type) FROM pragma_table_info(:name)")
+SQLITE_COLUMNS = text('SELECT name, lower(type), "notnull" FROM pragma_table_info(:name)')
 SQLITE_KEYS = text('SELECT "from", "table" FROM pragma_foreign_key_list(:name)')
 POSTGRESQL_COLUMNS = text(
-    "SELECT a.attname::text, format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL)"
+    "SELECT a.attname::text, format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL),"
+    " a.attnotnull"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
     " WHERE a.attrelid = to_regclass(:name) AND a.attnum > 0 AND NOT a.attisdropped"
 )
@@ -80,9 +81,13 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
     _require_complete(tables)
     checked = [USERS, *([SESSIONS] if tables.capabilities.sessions else [])]
     for table in checked:
-        found = await _columns(session, tables, KEYS[table], tables.stored_name(table)[1])
+        name = tables.stored_name(table)[1]
+        found, required = await _columns(session, tables, KEYS[table], name)
         await _require_ordinary(session, tables, table)
         _require_columns(tables, table, found)
+        if table == SESSIONS:
+            columns = tables.names[SESSIONS].items()
+            tables.required = frozenset(key for key, name in columns if name in required)
     if tables.capabilities.sessions:
         await _require_key(session, tables)
     if tables.on_sqlite or tables.id_form in ("uuid-dashed", "uuid-hex"):
@@ -184,7 +189,7 @@ async def _require_role_links(session: AsyncSession, tables: MappedTables) -> No
     for key, (name, columns) in places.items():
         if not name:
             continue
-        found = await _columns(session, tables, f"role_link.{key}", name)
+        found, _ = await _columns(session, tables, f"role_link.{key}", name)
         for column in columns:
             wanted = getattr(link, column)
             if wanted not in found:
@@ -193,8 +198,14 @@ async def _require_role_links(session: AsyncSession, tables: MappedTables) -> No
 
 async def _columns(
     session: AsyncSession, tables: MappedTables, key: str, name: str
-) -> dict[str, str]:
-    """Return the types of the columns of a table by name; *key* is that of the mapping.
+) -> tuple[dict[str, str], set[str]]:
+    """Return the types of a table's columns by name, and the columns that cannot be NULL.
+
+    Args:
+        session: For the catalogue.
+        tables: The mapping.
+        key: The key of the mapping that names the table.
+        name: The table.
 
     Raises:
         ConfigurationError: The table does not exist.
@@ -203,10 +214,11 @@ async def _columns(
         rows = await session.execute(SQLITE_COLUMNS, {"name": name})
     else:
         rows = await session.execute(POSTGRESQL_COLUMNS, {"name": tables.qualified_name(name)})
-    found: dict[str, str] = {column: str(kind) for column, kind in rows}
-    if not found:
+    described = rows.all()
+    if not described:
         raise _mismatch(key, f"a table {tables.qualified_name(name)}", "none")
-    return found
+    types = {column: str(kind) for column, kind, _ in described}
+    return types, {column for column, _, required in described if required}
 
 
 async def _require_ordinary(session: AsyncSession, tables: MappedTables, table: str) -> None:
@@ -302,7 +314,7 @@ async def _require_timestamps(session: AsyncSession, tables: MappedTables, key: 
 
     Those that fastapi-users writes are text with a space between date and time, in UTC.
     """
-    name = tables.column(SESSIONS, key)
+    name = tables.column(SESSIONS, key, nullable=True)
     stored: Any = literal_column(name)
     rows = select(stored).select_from(AccessToken).where(stored.is_not(None)).limit(1)
     found = await session.scalar(rows)

@@ -11,6 +11,7 @@ from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, 
 from clarinet_cli.types import get_capabilities
 
 TEMPORARY = "temp"
+PAST = ("<", "<=")
 COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 
 
@@ -120,17 +121,19 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
             if column.table is None or column.is_literal or not is_own(column.table):
                 return str(default)
             table, name = column.table.name, column.name
-            if self._selects_expiry:
-                return tables.null(name)
             if not self._is_mapped(column.table):
                 return str(default)
+            if self._selects_expiry and not tables.has(table, name):
+                return tables.null(name)
+            if self._selects_expiry:
+                return tables.column(table, name, qualified=include_table, nullable=True)
             return tables.column(table, name, qualified=include_table)
 
         def _label_select_column(self, select: Any, column: Any, *args: Any, **options: Any) -> Any:
-            """Return a column of a SELECT; an expiry that is never reached is NULL there."""
+            """Return a column of a SELECT; an expiry that there is not is NULL there."""
             own = isinstance(column, Column) and is_own(column.table)
             place = (column.table.name, column.name) if own else None
-            self._selects_expiry = tables.never_expires and place == (SESSIONS, EXPIRES_AT)
+            self._selects_expiry = tables.may_never_expire and place == (SESSIONS, EXPIRES_AT)
             try:
                 return super()._label_select_column(select, column, *args, **options)
             finally:

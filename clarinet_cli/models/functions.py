@@ -63,8 +63,12 @@ def _sqlite_readable(element: Any, compiler: Any, **options: Any) -> str:
     # The server's form on days 1 to 28 and in hours 00 to 18: julianday() checks the digits, but
     # accepts 31 days in any month and 24 hours a day.
     form = "'[1-9]???-??-[0-2][0-8] [01]?:??:??.?????[0-9]'"
+    (timestamp,) = element.clauses
+    is_expiry = getattr(timestamp, "name", None) == EXPIRES_AT
+    absent = f"WHEN {text} IS NULL THEN 1 " if is_expiry and _may_never_expire(compiler) else ""
     return (
-        f"CASE WHEN {text} GLOB {form} AND julianday({text}) IS NOT NULL AND {is_text} THEN 1"
+        f"CASE {absent}"
+        f"WHEN {text} GLOB {form} AND julianday({text}) IS NOT NULL AND {is_text} THEN 1"
         f" WHEN {usual} AND {is_text} THEN 1"
         f" ELSE coalesce({is_text} AND {same} AND ({in_utc}), 0) END"
     )
@@ -248,7 +252,7 @@ def _postgresql_hour(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(lifetime_between, "sqlite")
 def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    if _never_expires(compiler):
+    if _may_never_expire(compiler):
         return "NULL"
     return f"(julianday({end}) - julianday({start}))"
 
@@ -256,10 +260,10 @@ def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(lifetime_between, "postgresql")
 def _postgresql_lifetime(element: Any, compiler: Any, **options: Any) -> str:
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return "CAST(NULL AS INTERVAL)" if _never_expires(compiler) else f"({end} - {start})"
+    return "CAST(NULL AS INTERVAL)" if _may_never_expire(compiler) else f"({end} - {start})"
 
 
-def _never_expires(compiler: Any) -> bool:
-    """Return whether sessions have no expiry, and so no lifetime."""
+def _may_never_expire(compiler: Any) -> bool:
+    """Return whether sessions may have no expiry, and so no lifetime."""
     tables = mapped_tables(compiler.dialect)
-    return tables is not None and tables.never_expires
+    return tables is not None and tables.may_never_expire

@@ -122,12 +122,14 @@ class MappedTables:
         names: The columns that exist, by table.
         stored: The names of the tables.
         checked_at: When the mapping was found to fit the tables, by ``time.monotonic``.
+        required: The columns of sessions that cannot be NULL, as far as that is known.
     """
 
     def __init__(self, mapping: "Mapping", capabilities: "Capabilities", dialect: Dialect) -> None:
         self.mapping = mapping
         self.capabilities = capabilities
         self.checked_at: Optional[float] = None
+        self.required: frozenset[str] = frozenset()
         self.stored = stored_tables(mapping, capabilities)
         self.on_sqlite = dialect.name == "sqlite"
         self.id_form = mapping.stored_form(dialect.name)
@@ -151,8 +153,21 @@ class MappedTables:
     @property
     def derives_expiry(self) -> bool:
         """Whether a session expires a fixed time after its creation, without a column for it."""
-        has_lifetime = isinstance(self.mapping.session_lifetime_seconds, int)
-        return bool(self.names[SESSIONS]) and has_lifetime and not self.has(SESSIONS, EXPIRES_AT)
+        return (
+            bool(self.names[SESSIONS]) and self.has_lifetime and not self.has(SESSIONS, EXPIRES_AT)
+        )
+
+    @property
+    def may_never_expire(self) -> bool:
+        """Whether sessions without an expiry do not expire, and there may be such sessions."""
+        stored = self.has(SESSIONS, EXPIRES_AT)
+        lacks = not stored or self.may_lack(EXPIRES_AT)
+        return self.capabilities.sessions and not self.has_lifetime and lacks
+
+    @property
+    def has_lifetime(self) -> bool:
+        """Whether a session expires a fixed time after its creation, unless it has an expiry."""
+        return isinstance(self.mapping.session_lifetime_seconds, int)
 
     def has(self, table: str, column: str) -> bool:
         """Return whether a column exists in the application's table."""
@@ -183,20 +198,38 @@ class MappedTables:
         """Return whether a table is read by a query, so that its rows have no address."""
         return self._query(table) is not None
 
-    def column(self, table: str, name: str, *, qualified: bool = True) -> str:
+    def may_lack(self, name: str) -> bool:
+        """Return whether a timestamp of sessions is stored and may be NULL.
+
+        Such a session expires as if there were no column, and was last used when it was created.
+
+        Args:
+            name: The name of the Clarinet column.
+        """
+        return name in (EXPIRES_AT, "last_accessed") and name not in self.required
+
+    def column(
+        self, table: str, name: str, *, qualified: bool = True, nullable: bool = False
+    ) -> str:
         """Return a column that is read.
 
         Args:
             table: The name of the Clarinet table.
             name: The name of its column.
             qualified: With the name of the table.
+            nullable: As it is stored, with NULL for a timestamp that is absent.
         """
         known = self.names[table]
         prefix = f"{self.quote(table)}." if qualified else ""
         if name in known:
             stored = f"{prefix}{self.quote(known[name])}"
             is_naive = table == SESSIONS and self.timestamp_type(name) == NAIVE_TIMESTAMP
-            return f"({stored} AT TIME ZONE 'UTC')" if is_naive else stored
+            stored = f"({stored} AT TIME ZONE 'UTC')" if is_naive else stored
+            if nullable or not (table == SESSIONS and self.may_lack(name)):
+                return stored
+            created = self.column(table, "created_at", qualified=qualified)
+            absent = self._expiry(created) if name == EXPIRES_AT else created
+            return f"COALESCE({stored}, {absent})"
         if table == SESSIONS and known:
             is_expiry = name == EXPIRES_AT
             created = self.column(table, "created_at", qualified=qualified)

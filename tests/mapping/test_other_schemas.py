@@ -676,7 +676,7 @@ def test_a_mapping_that_rows_contradict_is_not_written(made: Made) -> None:
     before = (project.directory / "settings.toml").read_text()
     refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
     assert refused.code == ExitCode.REFUSED
-    assert "nothing was written: mapping.token_columns.created_at: expected" in refused.stderr
+    assert "since rows contradict it: mapping.token_columns.created_at: expected" in refused.stderr
     assert (project.directory / "settings.toml").read_text() == before
 
 
@@ -727,3 +727,49 @@ def test_groups_beside_a_role_are_not_roles(made: Made) -> None:
     )
     assert "both users.role and user_group" in uncertain(project)["roles"]
     assert mapping_of(project)["role_column"] == "role"
+
+
+@pytest.mark.parametrize("lifetime", ["3600", "none"])
+def test_a_session_may_lack_an_expiry_and_a_last_use(made: Made, lifetime: str) -> None:
+    """It expires by the lifetime, or never, and was last used when it was created."""
+    project = made(*tables(tokens=", expires_at {instant}, last_seen {instant}, agent text"))
+    env = ANSWERS | {"CLARINET_SESSION_LIFETIME_SECONDS": lifetime}
+    assert project.run("--no-input", "db", "inspect", "--write", env=env).code == 0
+    add_users(project)
+    on_sqlite = project.server is None
+
+    def ago(minutes: int) -> str:
+        if on_sqlite:
+            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{-minutes} minutes')"
+        return f"now() - interval '{minutes} minutes'"
+
+    rows = {
+        "fresh": (ago(50), "NULL", "NULL"),
+        "old": (ago(70), "NULL", ago(40)),
+        "dead": (ago(20), ago(10), ago(15)),
+        "long": (ago(90), ago(-10), "NULL"),
+    }
+    for token, values in rows.items():
+        project.rows(
+            "INSERT INTO access_tokens (token, user_id, created_at, expires_at, last_seen)"
+            f" VALUES ('{token_of(token)}', '{IDS[0]}', {', '.join(values)})"
+        )
+    dead = {"dead", "old"} if lifetime == "3600" else {"dead"}
+    listed = {row["id"].rstrip("x"): row for row in project.json("session", "list")}
+    assert {name for name, row in listed.items() if row["state"] == "expired"} == dead
+    assert {row["state"] for row in listed.values()} == {"expired", "active"}
+    assert (listed["fresh"]["expires_at"] is None) == (lifetime == "none")
+    assert listed["fresh"]["last_accessed"] == listed["fresh"]["created_at"]
+    found = project.json("session", "stats")
+    assert (found["active"], found["expired"], found.get("invalid")) == (
+        4 - len(dead),
+        len(dead),
+        None,
+    )
+    assert found["next_expiry"] is not None
+    idle = project.json("session", "list", "--idle-for", "45m")
+    assert {row["id"].rstrip("x") for row in idle} == {"fresh", "long"}
+    assert project.json("session", "cleanup")["deleted"] == len(dead)
+    left = {row[0].rstrip("x") for row in project.rows("SELECT token FROM access_tokens")}
+    assert left == rows.keys() - dead
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 4 - len(dead)

@@ -110,7 +110,7 @@ async def _require_fitting_rows(settings: Settings, proposal: Proposal) -> None:
     except ConfigurationError as error:
         logger.debug(error.message)
         raise REFUSED.with_context(
-            f"nothing was written, since values are unknown: {error.message}",
+            f"nothing was written, since rows contradict it: {error.message}",
             hint=TABLE_HINT if error.hint == INSPECT_HINT else error.hint,
         ) from error
 
