@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from tomllib import TOMLDecodeError
+from tomllib import TOMLDecodeError, load
 from typing import Any, NamedTuple, Optional
 
 from dotenv.parser import Binding, parse_stream
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from clarinet_cli.exceptions import CONFIGURATION, ClarinetError, ConfigurationError
@@ -57,8 +57,37 @@ class _DotEnv(_Variables, DotEnvSettingsSource):
     """A ``.env`` file."""
 
 
-class _Toml(_NoMerge, TomlConfigSettingsSource):
-    """A TOML file."""
+class _Toml(PydanticBaseSettingsSource):
+    """A TOML file; the letter case of a key does not matter, and the first of two is used.
+
+    The class of pydantic-settings examines each field of the settings several times, which took
+    a third of a load.
+
+    Args:
+        settings_cls: The settings class.
+        path: The file, which may be missing.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls)
+        self.toml_data: dict[str, Any] = {}
+        if path.is_file():
+            with path.open("rb") as file:
+                self.toml_data = load(file)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the value of one key."""
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the keys that no source with a higher precedence has."""
+        values: dict[str, Any] = {}
+        for written, value in self.toml_data.items():
+            known = written.lower() in self.settings_cls.model_fields
+            key = written.lower() if known else written
+            if key not in self.current_state:
+                values.setdefault(key, value)
+        return values
 
 
 def sources(
@@ -159,7 +188,7 @@ def written_keys(settings_cls: type[BaseSettings], project: Path) -> Iterator[Wr
     """
     prefix = str(settings_cls.model_config.get("env_prefix", "")).lower()
     for name, source in readable_sources(settings_cls, project)[0]:
-        if isinstance(source, TomlConfigSettingsSource):
+        if isinstance(source, _Toml):
             for key, value in source.toml_data.items():
                 yield WrittenKey(name, key, key)
                 for inner in value if isinstance(value, dict) else ():
@@ -195,7 +224,7 @@ def given_values(settings_cls: type[BaseSettings], project: Path) -> Iterator[Gi
         project: The directory of the files.
     """
     for name, source in readable_sources(settings_cls, project)[0]:
-        if isinstance(source, TomlConfigSettingsSource):
+        if isinstance(source, _Toml):
             path, data = Path(name), source.toml_data
             lines = path.read_text("utf-8").splitlines() if data else []
             for key in filter(settings_cls.model_fields.__contains__, data):
@@ -276,7 +305,7 @@ def _toml_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSe
         raise CONFIGURATION.with_context(f"{path}: not a file")
     try:
         _refuse_byte_order_mark(path)
-        return _Toml(settings_cls, toml_file=path)
+        return _Toml(settings_cls, path)
     except TOMLDecodeError as error:
         raise CONFIGURATION.with_context(f"{path}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:

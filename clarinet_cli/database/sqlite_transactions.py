@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterable, Sequence
+from operator import methodcaller
 from time import monotonic
 from typing import Any
 
@@ -90,8 +91,7 @@ def _set_busy_timeout(connection: Connection, seconds: float) -> None:
 
 
 def _execute(connection: Connection, statements: Iterable[str]) -> None:
-    cursor = connection.connection.cursor()
+    """Execute statements, each in one call of the driver's thread; a cursor takes four."""
+    driver: Any = connection.connection.dbapi_connection
     for statement in statements:
-        cursor.execute(statement)
-        cursor.fetchall()
-    cursor.close()
+        driver.run_async(methodcaller("execute_fetchall", statement))

@@ -163,12 +163,19 @@ def check_settings(project: Path) -> list[Finding]:
         project: The directory of the settings files.
     """
     given = list(given_values(Settings, project))
-    counting = strongest(given)
+    counting = strongest(given).values()
+    problems = {value.key: validated(value, project)[1] for value in counting}
     found = [
         *unreadable_files(project),
         *_unknown_keys(project),
-        *_unusable_values(counting.values(), project),
-        *_contradictions(counting, project),
+        *(
+            _error("values", f"{value.source}: {value.key}: {problem}", None)
+            for value in counting
+            if (problem := problems[value.key])
+        ),
+        *_contradictions(
+            {value.key: value.value for value in counting if problems[value.key] is None}, project
+        ),
         *_shadowed(given),
         *_permissions(given, project),
     ]
@@ -185,18 +192,8 @@ def _unknown_keys(project: Path) -> Iterator[Finding]:
         yield _error("keys", f"{where}: unknown key {written} has no effect", f"write {names}")
 
 
-def _unusable_values(given: Iterable[GivenValue], project: Path) -> Iterator[Finding]:
-    for value in given:
-        _, problem = validated(value, project)
-        if problem:
-            yield _error("values", f"{value.source}: {value.key}: {problem}", None)
-
-
-def _contradictions(counting: dict[str, GivenValue], project: Path) -> Iterator[Finding]:
+def _contradictions(usable: dict[str, Any], project: Path) -> Iterator[Finding]:
     """Yield the conflicts between values that are each valid."""
-    usable = {
-        key: given.value for key, given in counting.items() if validated(given, project)[1] is None
-    }
     try:
         settings = SettingsFromValues(project_dir=project, **usable)
     except ValidationError as error:

@@ -1,6 +1,7 @@
 """The model of the settings: keys, types, defaults and limits."""
 
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional
 
@@ -297,6 +298,7 @@ def problem_of(detail: ErrorDetails) -> str:
     return f"{reason} (got {detail['input']!r})"
 
 
+@cache
 def is_secret(key: str) -> bool:
     """Return whether the value of a key must not be shown; True for an unknown key.
 

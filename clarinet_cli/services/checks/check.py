@@ -1,8 +1,9 @@
 """The types of the checks of ``doctor``."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -16,6 +17,7 @@ from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.results import Finding
 from clarinet_cli.results.database import FindingStatus
 from clarinet_cli.services.configuration import check_settings
+from clarinet_cli.services.schema import check_migrations
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import Capabilities, CheckGroup
 
@@ -45,6 +47,8 @@ class DoctorContext:
 
     project: Path
     database: Database
+    _comparing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    _migrations: Optional[list[Finding]] = field(default=None, init=False, repr=False)
 
     @property
     def settings(self) -> Settings:
@@ -61,6 +65,17 @@ class DoctorContext:
     def configuration(self) -> list[Finding]:
         """The findings of ``config check``."""
         return check_settings(self.project)
+
+    async def migrations(self) -> list[Finding]:
+        """Return what ``migrate check`` says; the tables are compared once.
+
+        Raises:
+            ClarinetError: The comparison failed; the next call compares again.
+        """
+        async with self._comparing:
+            if self._migrations is None:
+                self._migrations = await check_migrations(self.settings)
+            return self._migrations
 
     @asynccontextmanager
     async def session(self, access: Access = Access.READ) -> AsyncIterator[AsyncSession]:

@@ -15,7 +15,7 @@ from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import Finding
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
-from clarinet_cli.services.schema import check_migrations, migration_status, status_advice
+from clarinet_cli.services.schema import migration_status, status_advice
 from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import Capabilities, CheckGroup
 from clarinet_cli.utils.logger import logger
@@ -100,7 +100,7 @@ async def owns_schema(context: DoctorContext) -> bool:
 
 
 async def _model_errors(context: DoctorContext) -> list[Finding]:
-    found = await check_migrations(context.settings)
+    found = await context.migrations()
     return [item for item in found if item.check == "models" and item.status == "error"]
 
 

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -130,9 +131,15 @@ def _parsed(file: Path) -> ast.Module:
     if not is_readable(file):
         raise UnreadableRevisionError(f"{file.name} is not a file of up to {MAX_FILE_BYTES} bytes")
     try:
-        return ast.parse(file.read_bytes())
+        return _syntax(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UnreadableRevisionError(f"{file.name} is not Python: {error}") from None
+
+
+@lru_cache(64)
+def _syntax(content: bytes) -> ast.Module:
+    """Parse a file once, however often a command reads the revisions."""
+    return ast.parse(content)
 
 
 DROP_TABLE = "drops the table"
