@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from clarinet_cli.services import readiness
-from tests import cheap_hashes
+from tests import cheap_hashes, shared_statements
 from tests.forked import stop_fork_server
 from tests.migrations.helpers import create_empty_database
 from tests.patience import PATIENCE_SECONDS
@@ -36,8 +36,9 @@ PROGRAMS = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)  # before the root of the temporary directories is read
 def pytest_configure(config: pytest.Config) -> None:
-    """Hash cheaply; start the PostgreSQL server of this run, unless a variable names one."""
+    """Hash and compile cheaply; start the PostgreSQL server, unless a variable names one."""
     cheap_hashes.use_cheap_hashes()
+    shared_statements.share_statements()
     # A shell's '&' and nohup leave signals ignored, and processes of the tests inherit that.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
