@@ -15,6 +15,9 @@ from tests.forked import Process
 from tests.postgres import LOCKED_ROLE, PostgresServer
 from tests.support import Project, Result, run_in_process
 
+# 'db wait' with a short timeout tries once, and is not cut off while a busy machine opens a file.
+pytestmark = pytest.mark.usefixtures("one_patient_try")
+
 CANARY = "CANARY"
 # Signs that URLs, JSON, TOML and shells treat in their own ways; each part has the word.
 PASSWORD = f"{CANARY}1 @{CANARY}/%40{CANARY}:ö#{CANARY}"
