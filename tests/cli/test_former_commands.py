@@ -116,7 +116,7 @@ def test_a_password_as_an_argument_is_refused(
     """With the reason and the other ways, and without the password."""
     result = project.run(*line.split(), *option)
     assert (result.code, result.stdout) == (ExitCode.USAGE, "")
-    assert "see it in the list of processes" in result.stderr
+    assert "see it in the process list" in result.stderr
     assert "--password-stdin, --password-file PATH, --generate-password" in result.stderr
     assert "secret-word" not in result.stderr
 
