@@ -183,7 +183,7 @@ CASES: list[tuple[str, int, str]] = [
     ("", 2, "standard input: empty"),
     ("[{]", 2, "line 1, column 3: not valid JSON"),
     ('[{"email": "nobody"}]', 2, "(email): 'nobody' is not a usable e-mail address"),
-    (f'[{{"email": "{NEW}"}}]', 2, "(password): a new account"),
+    (f'[{{"email": "{NEW}"}}]', 2, "(password): the new account"),
     (f'[{{"email": "{NEW}", "password": "geheim-1"}}]', 2, "(password): neither"),
     (f'[{{"email": "{ADA}"}}, {{"email": "{ADA}"}}]', 2, "is given twice"),
     (f"email,roles\n{ADA},nonsense\n", 3, "line 2, column 2 (roles): no role 'nonsense'"),
