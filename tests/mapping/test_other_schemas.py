@@ -773,3 +773,36 @@ def test_a_session_may_lack_an_expiry_and_a_last_use(made: Made, lifetime: str) 
     left = {row[0].rstrip("x") for row in project.rows("SELECT token FROM access_tokens")}
     assert left == rows.keys() - dead
     assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 4 - len(dead)
+
+
+def test_a_timestamp_and_a_flag_of_deletion_are_both_named(made: Made) -> None:
+    """The timestamp is mapped; a new account has the flag unset."""
+    project = made(*tables(", deleted_at {instant}, is_deleted boolean NOT NULL"))
+    assert "users.is_deleted, which '--soft' does not set" in uncertain(project)["soft_delete"]
+    found = mapping_of(project)
+    assert (found["soft_delete"], found["create_values"]) == ("deleted_at", {"is_deleted": False})
+    assert project.run("admin", "create", ADA, "--generate-password").code == 0
+    assert [bool(row[0]) for row in project.rows("SELECT is_deleted FROM users")] == [False]
+
+
+@pytest.mark.parametrize("column", ["revoked_at {instant}", "is_revoked boolean"])
+def test_a_mark_of_revoked_sessions_is_uncertain(made: Made, column: str) -> None:
+    """No mapping has it: sessions with it are listed in the state that the others have."""
+    project = made(*tables(tokens=f", {column}"))
+    assert f"access_tokens.{column.split()[0]} may mark revoked" in uncertain(project)["tokens"]
+    assert mapping_of(project)["tokens"] == "access_tokens"
+
+
+def test_hyphens_in_names_are_ignored(made: Made) -> None:
+    """``E-Mail`` is an address, also in names that SQL has words for."""
+    project = made(
+        'CREATE TABLE "Order" (id {id} PRIMARY KEY, {account})'.replace(
+            "{account}", ACCOUNT.replace("email", '"E-Mail"')
+        ),
+        'CREATE TABLE "table" ({token} REFERENCES "Order"(id))',
+    )
+    found = mapping_of(project)
+    assert (found["users"], found["tokens"]) == ("Order", "table")
+    assert found["user_columns"] == {"email": "E-Mail"}
+    assert project.run("admin", "create", ADA, "--generate-password").code == 0
+    assert emails(project) == {ADA}

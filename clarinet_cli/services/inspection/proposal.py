@@ -195,12 +195,15 @@ class _ProposalBuilder:
         if users.columns[columns["hashed_password"]].nullable:
             self.found.append(f"{users.fullname}.{columns['hashed_password']} can be NULL")
         self.values["user_columns"] = columns
-        if name := shapes.named(users, shapes.DELETED, shapes.INSTANTS):
-            self.values["soft_delete"] = name
+        instant = shapes.named(users, shapes.DELETED, shapes.INSTANTS)
+        flag = shapes.named(users, shapes.DELETED_FLAGS, shapes.FLAGS)
+        if name := instant or flag:
+            self.values |= {"soft_delete": name} | ({} if instant else {"soft_delete_flag": True})
             self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
-        elif name := shapes.named(users, shapes.DELETED_FLAGS, shapes.FLAGS):
-            self.values |= {"soft_delete": name, "soft_delete_flag": True}
-            self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
+        if instant and flag:
+            self.doubts.append(
+                f"soft_delete: so may {users.fullname}.{flag}, which '--soft' does not set"
+            )
 
     def _id_form(self) -> None:
         column = self.users.columns[self.users.primary_key[0]]
@@ -259,6 +262,11 @@ class _ProposalBuilder:
             self.doubts.append(
                 f"token_digest: {table.fullname}.{columns['token']} may hold digests of tokens, "
                 "such as sha256"
+            )
+        if name := shapes.named(table, shapes.REVOKED):
+            self.doubts.append(
+                f"tokens: {table.fullname}.{name} may mark revoked sessions, which are listed as "
+                "if it did not"
             )
         if len(table.primary_key) > 1:
             self.found.append(
@@ -321,7 +329,7 @@ class _ProposalBuilder:
             template: Optional[str | bool] = None
             if shapes.is_text(column):
                 template = self._template(name)
-            elif name == self.values.get("soft_delete"):
+            elif name == shapes.named(self.users, shapes.DELETED_FLAGS, shapes.FLAGS):
                 template = False
             if shapes.is_instant(column):
                 template = "{now}"

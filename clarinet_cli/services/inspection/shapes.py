@@ -45,6 +45,8 @@ ROLE_NAMES = ("name", "role", "role_name", "code", "slug", "title")
 ROLE_COLUMNS = ("role", "user_role", "role_name")
 DELETED = ("deleted_at", "deleted_on", "date_deleted")
 DELETED_FLAGS = ("is_deleted", "deleted", "soft_deleted")
+REVOKED = ("revoked_at", "is_revoked", "revoked", "is_active", "active")
+NO_JOINTS = str.maketrans("", "", "_-")
 ROLE_WORDS = ("role", "group")
 TEXTS = ("char", "varchar", "text", "citext", "character", "nvarchar", "nchar", "string")
 INSTANTS = ("timestamp", "datetime")
@@ -98,9 +100,9 @@ def named(
 ) -> Optional[str]:
     """Return the first of some names that a column of these types has.
 
-    Case and underscores are ignored: ``hashedPassword`` is ``hashed_password``.
+    Case, underscores and hyphens are ignored: ``hashedPassword`` is ``hashed_password``.
     """
-    present = {name.lower().replace("_", ""): name for name in table.columns}
+    present = {name.lower().translate(NO_JOINTS): name for name in table.columns}
     for name in names:
         column = table.columns.get(present.get(name.replace("_", ""), ""))
         if column is not None and (not kinds or column.kind.startswith(kinds)):
