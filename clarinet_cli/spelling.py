@@ -65,18 +65,15 @@ def is_misspelling(name: str, target: str) -> bool:
     *pairs, last = zip(given, wanted, strict=True)
     if not all(_is_close(*pair) for pair in pairs):
         return False
-    return _is_close(*last) or (bool(pairs) and _is_shortened(*last))
+    shorter, longer = sorted(last, key=len)
+    is_shortened = len(shorter) >= MIN_ABBREVIATION and longer.startswith(shorter)
+    return _is_close(*last) or (bool(pairs) and is_shortened)
 
 
 def _is_close(first: str, second: str, limit: int = 2) -> bool:
     longest = max(len(first), len(second))
     allowed = 0 if longest < MIN_LENGTH else 1 if longest <= SHORT_LENGTH else limit
     return edit_distance(first, second, limit=allowed) <= allowed
-
-
-def _is_shortened(first: str, second: str) -> bool:
-    shorter, longer = sorted((first, second), key=len)
-    return len(shorter) >= MIN_ABBREVIATION and longer.startswith(shorter)
 
 
 @lru_cache(4096)  # many keys begin with the same words

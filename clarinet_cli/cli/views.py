@@ -55,18 +55,15 @@ def field_changes(before: Fields, after: Fields) -> dict[str, str]:
         after: Those of the later one.
     """
     older, newer = flatten(before), flatten(after)
-    return {
-        name: _change(name, older.get(name), newer.get(name))
-        for name in {**older, **newer}
-        if older.get(name) != newer.get(name)
-    }
-
-
-def _change(name: str, before: Any, after: Any) -> str:
-    if isinstance(before, int) and isinstance(after, int):
-        sign = "+" if after > before else "-"
-        return f"{sign}{format_cell(name, abs(after - before), compact=True)}"
-    return "changed"
+    changes = {}
+    for name in {**older, **newer}:
+        old, new = older.get(name), newer.get(name)
+        if isinstance(old, int) and isinstance(new, int) and old != new:
+            sign = "+" if new > old else "-"
+            changes[name] = f"{sign}{format_cell(name, abs(new - old), compact=True)}"
+        elif old != new:
+            changes[name] = "changed"
+    return changes
 
 
 def compare_rows(

@@ -109,7 +109,14 @@ class RowFlawRepository:
 
     async def flaws(self) -> dict[str, list[RowFlaw]]:
         """Return the flaws to search for, by table, for the columns that exist."""
-        present = await self._present()
+        if self._mapped is None:
+            connection = await self.session.connection()
+            present = await connection.run_sync(_columns)
+        else:
+            names = self._mapped.names
+            present = {
+                (table, key) for table in (USERS.name, SESSIONS.name) for key in names[table]
+            }
         found: dict[str, list[RowFlaw]] = {}
         for flaw in self._all_flaws():
             table = flaw.column.table.name
@@ -118,17 +125,6 @@ class RowFlawRepository:
             if all((column.table.name, column.name) in present for column in needed):
                 found.setdefault(table, []).append(flaw)
         return found
-
-    async def _present(self) -> set[tuple[str, str]]:
-        """Return the columns that exist, by table and column; an application's may be NULL."""
-        if self._mapped is None:
-            connection = await self.session.connection()
-            return await connection.run_sync(_columns)
-        return {
-            (table, column)
-            for table in (USERS.name, SESSIONS.name)
-            for column in self._mapped.names[table]
-        }
 
     async def required_additions(self) -> list[str]:
         """Return the additional columns that need a value in each new row."""

@@ -92,8 +92,12 @@ def open_log_file(path: Path, flags: int, *, like: Optional[Path]) -> int:
     path = trusted_path(path)
     descriptor = open_file(path, flags | nofollow(path), like=like)
     with suppress(OSError):
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_cut_short(path):
-            os.write(descriptor, LINE_END)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            with path.open("rb") as file:
+                last = os.pread(file.fileno(), 1, status.st_size - 1)
+            if last != LINE_END:
+                os.write(descriptor, LINE_END)
     return descriptor
 
 
@@ -108,9 +112,3 @@ def warn_about_log_file(path: Path, error: OSError) -> None:
     text = f"warning: log file {named}: {os_error_reason(error, path)}".replace("\n", "\\n")
     with suppress(OSError, ValueError):
         sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
-
-
-def _is_cut_short(path: Path) -> bool:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        return size > 0 and os.pread(file.fileno(), 1, size - 1) != LINE_END

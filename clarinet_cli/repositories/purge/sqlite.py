@@ -102,7 +102,7 @@ class RowidPurge(PurgeStrategy):
         await self._session.execute(CreateTable(STALE_ROWIDS))
 
     async def scan(self, size: int) -> ScanResult:
-        """Store the stale ones of the next *size* rowids."""
+        """Store the stale ones of the next *size* rowids, or only count them."""
         is_invalid = case((INVALID, 1), else_=0).label("invalid")
         rows = select(ROWID.label("id"), is_invalid).where(ROWID > self._scanned)
         step = rows.order_by(ROWID).limit(size).subquery()
@@ -113,10 +113,15 @@ class RowidPurge(PurgeStrategy):
         criteria = and_(ROWID > self._scanned, ROWID <= high, self._stale)
         if invalid:  # otherwise the timestamps need not be tested again
             criteria = and_(criteria, VALID)
+        stale = select(ROWID.label("id")).select_from(AccessToken).where(criteria).order_by(ROWID)
         if self.reasons:
             found = await self._count_reasons(self._session, criteria)
+        elif self._count_only:
+            count = select(func.count()).select_from(stale.subquery())
+            found = (await self._session.scalars(count)).one()
         else:
-            found = await self._store(criteria)
+            store = insert(STALE_ROWIDS).from_select(["id"], stale)
+            found = await execute_dml(self._session, store)
         self._scanned = high
         return ScanResult(found, done=number < size, invalid=invalid)
 
@@ -182,14 +187,6 @@ class RowidPurge(PurgeStrategy):
     @staticmethod
     def _rowids(batch: Batch) -> Select[Any]:
         return select(STALE_ROWID).where(STALE_ROWID > batch.low, STALE_ROWID <= batch.high)
-
-    async def _store(self, criteria: ColumnElement[bool]) -> int:
-        """Store rowids in the temporary table, or only count them; return their number."""
-        rows = select(ROWID.label("id")).select_from(AccessToken).where(criteria).order_by(ROWID)
-        if self._count_only:
-            query = select(func.count()).select_from(rows.subquery())
-            return (await self._session.scalars(query)).one()
-        return await execute_dml(self._session, insert(STALE_ROWIDS).from_select(["id"], rows))
 
 
 async def has_rowids(session: AsyncSession) -> bool:

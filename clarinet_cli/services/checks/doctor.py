@@ -41,17 +41,15 @@ SETTINGS = "values"
 
 def list_checks() -> list[CheckRow]:
     """Return all checks, in the order in which they are reported."""
-    return [CheckRow(check.name, check.group.value, _listed(check)) for check in CHECKS]
-
-
-def _listed(check: Check) -> str:
-    """Return a description that names the tables a check is made for, unless it is for all."""
-    own = Capabilities()
-    if not check.applies(own):
-        return f"{check.description} (only for applications)"
-    if not check.applies(replace(own, own_schema=False)):
-        return f"{check.description} (only for the tables of Clarinet)"
-    return check.description
+    own, rows = Capabilities(), []
+    for check in CHECKS:
+        only = ""
+        if not check.applies(own):
+            only = " (only for applications)"
+        elif not check.applies(replace(own, own_schema=False)):
+            only = " (only for the tables of Clarinet)"
+        rows.append(CheckRow(check.name, check.group.value, f"{check.description}{only}"))
+    return rows
 
 
 def selected_checks(only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()) -> list[Check]:

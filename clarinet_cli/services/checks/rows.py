@@ -97,9 +97,15 @@ def flaw_findings(
     found = list(found)
     findings = []
     for kind in (kind for kind in WORDS if kind in kinds):
+        words = WORDS[kind]
         of_kind = [item for item in found if item.kind == kind]
-        passed = WORDS[kind].passed.format(form=id_form)
-        findings += [_finding(item, id_form) for item in of_kind] or [Finding(kind, "ok", passed)]
+        for item in of_kind:
+            text = f"{item.column}: {pluralize(item.count, 'row')} "
+            text += f"{words.fact.format(form=id_form)}: {join_ids(item.ids, item.count)}; "
+            hint = _remedy(item) or "correct these rows with 'clarinet db shell'"
+            findings.append(Finding(kind, "error", f"{text}{words.consequence}", hint))
+        if not of_kind:
+            findings.append(Finding(kind, "ok", words.passed.format(form=id_form)))
     return findings
 
 
@@ -132,15 +138,6 @@ def join_ids(ids: Sequence[str], count: int) -> str:
         count: How many there are.
     """
     return ", ".join(ids[:IDS_SHOWN]) + (", …" if count > IDS_SHOWN else "")
-
-
-def _finding(item: FlawedRows, id_form: str) -> Finding:
-    words = WORDS[item.kind]
-    text = f"{item.column}: {pluralize(item.count, 'row')} {words.fact.format(form=id_form)}: "
-    text += f"{join_ids(item.ids, item.count)}; {words.consequence}"
-    return Finding(
-        item.kind, "error", text, _remedy(item) or "correct these rows with 'clarinet db shell'"
-    )
 
 
 def _remedy(item: FlawedRows) -> Optional[str]:

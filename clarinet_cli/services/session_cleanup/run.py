@@ -198,7 +198,11 @@ class CleanupRun:
             await self._delete_unprotected(batch)
         except NoSpaceError as error:
             logger.debug(f"clean-up: {error.message}")
-            if not self.sizer.shrink() or not await self._rewind(batch):
+            if not self.sizer.shrink():
+                raise
+            with driver_errors(self.transactions.url):
+                rewound = await self.strategy.rewind(batch)
+            if not rewound:
                 raise
         else:
             if batch.full:
@@ -238,10 +242,6 @@ class CleanupRun:
         deleted = await self.transactions.run_with_retry(Access.WRITE, delete)
         self.record.committed()
         return deleted
-
-    async def _rewind(self, batch: Batch) -> bool:
-        with driver_errors(self.transactions.url):
-            return await self.strategy.rewind(batch)
 
     async def _retry_locked(self) -> None:
         """Try the rows that were locked again, for ``RETRY_SECONDS``."""
