@@ -153,7 +153,7 @@ def test_tokens_of_another_purpose_are_not_taken_for_sessions(made: Made, name: 
     project = made(tables()[0], f"CREATE TABLE {name} ({{token}} REFERENCES users(id))")
     refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
     assert refused.code == ExitCode.REFUSED
-    assert f"tokens: {name} may be for another purpose" in refused.stderr
+    assert f"tokens: {name} may have another purpose" in refused.stderr
     assert "there is no table of sessions" not in refused.stderr
     assert "[mapping]" in refused.stderr
     assert "CLARINET_SESSION_STRATEGY" not in refused.stderr

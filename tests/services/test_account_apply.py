@@ -239,7 +239,7 @@ async def test_an_old_address_that_is_none_can_be_named(server_project: Project)
     [
         (row("no address", password="generate"), InvalidInputError, "(email): 'no address' is not"),
         (row("a@host.local", password="generate"), InvalidInputError, "(email): 'a@host.local'"),
-        (row(NEW), InvalidInputError, "(password): a new account, new@clarinet.example, without"),
+        (row(NEW), InvalidInputError, "(password): the new account new@clarinet.example has no"),
         (row(NEW, password="hunter22"), InvalidInputError, "(password): neither 'generate' nor"),
         (row(NEW, password=HASH[:-1]), InvalidInputError, "(password): neither 'generate' nor"),
         (row(NEW, password="$2b$31$" + "." * 53), InvalidInputError, "bcrypt's cost is 31, not 4"),
