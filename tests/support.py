@@ -238,13 +238,20 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def replaced_environment(extra: Mapping[str, str]) -> Iterator[None]:
     """Run a block with the tool's variables removed and *extra* set."""
     before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(process_environment_of(before, extra))
+    _change_environment(before, process_environment_of(before, extra))
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _change_environment(dict(os.environ), before)
+
+
+def _change_environment(present: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Change only what differs: setting all variables would be a twentieth of a command."""
+    for name in present.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            os.environ[name] = value
 
 
 def process_environment_of(before: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
