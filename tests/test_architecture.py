@@ -74,10 +74,16 @@ def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text("utf-8"), str(file))
 
 
+@functools.cache
+def nodes(file: Path) -> list[ast.AST]:
+    """Return all nodes of a module's syntax tree."""
+    return list(ast.walk(parsed(file)))
+
+
 def imports(file: Path) -> Iterator[Import]:
     """Yield all that a module imports, at the top, in functions and for the type checker."""
     package = file.relative_to(PACKAGE.parent).parent.parts
-    for node in ast.walk(parsed(file)):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -114,7 +120,7 @@ def importers(module: str) -> set[str]:
 def places(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
     """Yield all nodes of one kind in the package with their places."""
     for file in MODULES:
-        for node in ast.walk(parsed(file)):
+        for node in nodes(file):
             if isinstance(node, kind):
                 yield f"{name_of(file)}:{getattr(node, 'lineno', 0)}", node
 
