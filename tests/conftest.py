@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # Compiled once, not in each of the processes that the tests start.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PATH"] += f"{os.pathsep}{BINARIES}"  # those that PATH has may be older
+    # Those that PATH has may be older, and each is asked for its version until one fits.
+    os.environ["PATH"] = f"{BINARIES}{os.pathsep}{os.environ['PATH']}"
     programs = Path(tempfile.mkdtemp(prefix="clarinet-programs-"))
     programs.chmod(0o755)
     config.stash[PROGRAMS] = programs

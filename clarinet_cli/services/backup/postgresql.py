@@ -78,8 +78,8 @@ class Program:
 async def find_program(name: str, server_version: str) -> Program:
     """Return the program to use with a server.
 
-    One of the server's own major version comes first, since the dump of a later one cannot be
-    restored into an earlier server as one transaction; then the newest one.
+    The first one of the server's own major version is used, since the dump of a later one cannot
+    be restored into an earlier server as one transaction; without it the newest one.
 
     Args:
         name: ``DUMP`` or ``RESTORE``.
@@ -90,11 +90,15 @@ async def find_program(name: str, server_version: str) -> Program:
     """
     digits = re.match(r"\d+", server_version)
     major = int(digits[0]) if digits else 0
-    found = sorted([item for path in _installed(name) if (item := await _program(path))])
-    usable = [item for item in found if item.version[0] >= major]
-    if usable:
-        same = [item for item in usable if item.version[0] == major]
-        return (same or usable)[-1]
+    found: list[Program] = []
+    for path in _installed(name):
+        program = await _program(path)
+        if program is not None and program.version[0] == major:
+            return program
+        found += [program] if program else []
+    found.sort()
+    if found and found[-1].version[0] >= major:
+        return found[-1]
     hint = package_hint(major)
     if not found:
         raise FAILURE.with_context(
