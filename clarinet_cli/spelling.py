@@ -16,7 +16,7 @@ ASCII_SOURCES = (*map(chr, range(128)), "\u0130", "\u212a")
 FINAL_SIGMA, SIGMA = "\u03c2", "\u03c3"
 DOTTED_I = "i\u0307"  # the lower case that some libraries give a capital I with a dot
 SEPARATORS = re.compile(r"[-_. ]+")
-MIN_LENGTH = 3  # shorter words have to be equal
+MIN_LENGTH = 3  # shorter words must be equal
 SHORT_LENGTH = 5  # up to this length one edit is allowed, then two
 MIN_ABBREVIATION = 4
 

@@ -45,7 +45,7 @@ async def commit(
         transaction: A transaction that has begun.
         before: Called when the commit can no longer be interrupted.
         committed: Called after the commit succeeded.
-        changes: Whether it may have changed rows, so that a result has to be shown.
+        changes: Whether it may have changed rows, so that a result must be shown.
 
     Raises:
         OutcomeUnknownError: It is unknown whether the transaction was committed.

@@ -188,7 +188,7 @@ class KeysetPages:
         columns = TOKEN, self.key.label("sort_key")
         keys = query.with_only_columns(*columns, maintain_column_froms=True).subquery()
         # One array: an object for each row would take more memory than the tokens. The last key
-        # is that of now: a session that is used meanwhile may have another one in its page.
+        # is the current one: a session in use may have another one in its page.
         end = func.min(keys.c.sort_key) if self.descending else func.max(keys.c.sort_key)
         found, key = (await self.session.execute(select(func.array_agg(keys.c.token), end))).one()
         self.tokens = found or []

@@ -144,7 +144,7 @@ def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
     Args:
         policy: The reference time of the states.
         exact: Check the form of each id and timestamp, which takes half as long again. If False,
-            the last column is the number of sessions whose form has to be checked.
+            the last column is the number of sessions whose form must be checked.
     """
     readable = has_readable_timestamps() if exact else true()
     owner = canonical_id(USER_ID) if exact else USER_ID

@@ -45,7 +45,7 @@ async def superuser_is_missing(database: Database, *, admin_only: bool = False) 
         admin_only: Only create the superuser; the tables must exist.
 
     Raises:
-        StandbyError: The database has to be created, and the server accepts no writes.
+        StandbyError: The database must be created, but the server accepts no writes.
     """
     settings = database.settings
     if not settings.admin_auto_create:

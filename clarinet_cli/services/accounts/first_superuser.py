@@ -54,7 +54,7 @@ async def ensure_superuser(
     active superuser; with a password given, it gets that one. Where active superusers exist
     and none can log in, nothing is changed, and a warning names the command that helps.
 
-    It takes the lock on accounts only when something has to be changed.
+    It takes the lock on accounts only if something must be changed.
 
     Args:
         database: The database to change; its settings name the first administrator.

@@ -66,7 +66,7 @@ class HashInfo:
 
     Attributes:
         scheme: ``argon2id``, ``argon2i``, ``argon2d``, ``bcrypt``, or ``unknown`` when the
-            server could not verify it, so that nobody can log in with it.
+            server could not verify it, so that no one can log in with it.
         current: Whether a password set now would be hashed alike.
         parameters: The cost by the names of the scheme.
     """
@@ -180,7 +180,7 @@ class PreparedPassword:
 
     Attributes:
         hashed: The hash.
-        generated: The password itself, when it was generated and has to be shown.
+        generated: The password itself, when it was generated and must be shown.
     """
 
     hashed: str = field(repr=False)

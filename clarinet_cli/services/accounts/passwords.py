@@ -56,7 +56,7 @@ class NewPassword:
 
     Attributes:
         text: The password itself; never part of a representation.
-        generated: Whether this program generated it, so that it has to be shown once.
+        generated: Whether this program generated it, so that it must be shown once.
     """
 
     text: str = field(repr=False)

@@ -128,7 +128,7 @@ CHECKS = (
     Check(
         "file-modes",
         CheckGroup.CONFIGURATION,
-        "database, backups and audit log are closed to other users",
+        "other users cannot access database, backups and audit log",
         check_file_modes,
         needs_database=False,
     ),

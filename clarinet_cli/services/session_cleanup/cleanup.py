@@ -176,7 +176,7 @@ async def _open_sessions(
     require_sqlite_file(url, settings.project_dir)  # before a lock file is created
     async with AsyncExitStack() as stack:
         check_lock = await stack.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
-        # After a power cut the last batches may have to be deleted again.
+        # After a power failure the last batches may need to be deleted again.
         writing = open_pinned_session(
             settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
         )
