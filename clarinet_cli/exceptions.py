@@ -91,6 +91,7 @@ __all__ = [
     "StandbyError",
     "UnknownDatabaseError",
     "UnreachableError",
+    "traceback_without_values",
 ]
 
 

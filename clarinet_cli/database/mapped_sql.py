@@ -11,7 +11,6 @@ from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, 
 from clarinet_cli.types import get_capabilities
 
 TEMPORARY = "temp"
-PAST = ("<", "<=")
 COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 
 
