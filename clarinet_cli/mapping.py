@@ -79,6 +79,8 @@ class Mapping(_Table):
         tokens: The table of sessions; empty if there is none.
         id_form: How the id of an account is stored. ``uuid`` is PostgreSQL's type; on SQLite it
             is the form in which fastapi-users writes it, with dashes.
+        user_id_form: How sessions store the ids of accounts, where one of the two is
+            ``uuid-dashed`` and the other ``uuid-hex``; empty: as the accounts do.
         login: The column that users log in by.
         roles: Whether roles are in a link table, a column of the account, or absent.
         role_column: The column, for ``roles = "column"``.
@@ -103,6 +105,7 @@ class Mapping(_Table):
     users: str = Field(default="user", min_length=1)
     tokens: str = "accesstoken"
     id_form: IdForm = "uuid"
+    user_id_form: Literal["", "uuid-dashed", "uuid-hex"] = ""
     login: str = Field(default="email", min_length=1)
     roles: Literal["none", "link", "column"] = "none"
     role_column: str = ""
@@ -123,6 +126,8 @@ class Mapping(_Table):
             raise ValueError('roles = "link" requires the table role_link')
         if self.roles == "column" and not self.role_column:
             raise ValueError('roles = "column" requires role_column')
+        if self.user_id_form and self.id_form not in ("uuid-dashed", "uuid-hex"):
+            raise ValueError('user_id_form requires id_form = "uuid-dashed" or "uuid-hex"')
         if self.session_strategy == "database" and not self.tokens:
             raise ValueError('session_strategy = "database" requires tokens')
         if isinstance(self.session_lifetime_seconds, int) and self.session_lifetime_seconds <= 0:

@@ -158,7 +158,7 @@ def _other_form(tables: MappedTables, found: object) -> ConfigurationError:
         "token_columns.user_id",
         f"ids in the form of {tables.names[USERS]['id']} in {tables.stored.fullname(USERS)}",
         repr(found),
-        hint="a mapping cannot join UUIDs of two forms: the application must store one form",
+        hint="where all sessions have the other form, '[mapping] user_id_form' names it",
     )
 
 
@@ -238,7 +238,8 @@ def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) ->
         if name not in found:
             raise _mismatch(place, f"a column {name}", "none")
         if key in IDS:
-            _require_id_type(tables, place, found[name])
+            form = tables.user_id_form if key == "user_id" else tables.id_form
+            _require_id_type(tables, place, found[name], form)
         elif (wanted := tables.timestamp_type(key)) and found[name] != wanted:
             hint = NAIVE_HINT if found[name] == NAIVE_TIMESTAMP else INSPECT_HINT
             raise _mismatch(place, wanted, found[name], hint=hint)
@@ -264,9 +265,8 @@ def _require_further_columns(tables: MappedTables, found: dict[str, str]) -> Non
         raise _mismatch("soft_delete_flag", str(is_flag).lower(), str(not is_flag).lower())
 
 
-def _require_id_type(tables: MappedTables, place: str, kind: str) -> None:
+def _require_id_type(tables: MappedTables, place: str, kind: str, form: str) -> None:
     """Refuse an id whose type cannot hold the form."""
-    form = tables.id_form
     if tables.on_sqlite:
         is_number = "int" in kind
         other_length = {"uuid-dashed": "(32)", "uuid-hex": "(36)"}.get(form, "(no)")

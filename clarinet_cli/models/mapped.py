@@ -119,6 +119,7 @@ class MappedTables:
         mapping: The mapping.
         capabilities: The capabilities of the installation.
         id_form: How ids are stored on this backend.
+        user_id_form: How sessions store the ids of their accounts.
         names: The columns that exist, by table.
         stored: The names of the tables.
         checked_at: When the mapping was found to fit the tables, by ``time.monotonic``.
@@ -133,6 +134,7 @@ class MappedTables:
         self.stored = stored_tables(mapping, capabilities)
         self.on_sqlite = dialect.name == "sqlite"
         self.id_form = mapping.stored_form(dialect.name)
+        self.user_id_form = mapping.user_id_form or self.id_form
         self.quote = dialect.identifier_preparer.quote
         users, tokens = mapping.user_columns.model_dump(), mapping.token_columns.model_dump()
         link = mapping.role_link if mapping.roles == "link" else None
@@ -225,6 +227,8 @@ class MappedTables:
             stored = f"{prefix}{self.quote(known[name])}"
             is_naive = table == SESSIONS and self.timestamp_type(name) == NAIVE_TIMESTAMP
             stored = f"({stored} AT TIME ZONE 'UTC')" if is_naive else stored
+            if table == SESSIONS and name == "user_id":
+                return self._as_account_id(stored)
             if nullable or not (table == SESSIONS and self.may_lack(name)):
                 return stored
             created = self.column(table, "created_at", qualified=qualified)
@@ -237,6 +241,16 @@ class MappedTables:
         if table == USERS:
             return self.null(name)
         return f"{prefix}{self.quote(name)}"
+
+    def _as_account_id(self, stored: str) -> str:
+        """Return the id of a session's account in the form that the accounts have."""
+        if self.user_id_form == self.id_form:
+            return stored
+        if self.user_id_form == "uuid-dashed":
+            return f"replace({stored}, '-', '')"
+        parts = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+        dashed = " || '-' || ".join(f"substr({stored}, {at}, {size})" for at, size in parts)
+        return f"CASE WHEN length({stored}) = 32 THEN {dashed} ELSE {stored} END"
 
     def timestamp_type(self, name: str) -> Optional[str]:
         """Return the type of a column of sessions that holds a timestamp.

@@ -806,3 +806,36 @@ def test_hyphens_in_names_are_ignored(made: Made) -> None:
     assert found["user_columns"] == {"email": "E-Mail"}
     assert project.run("admin", "create", ADA, "--generate-password").code == 0
     assert emails(project) == {ADA}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize(
+    "types", [("char(36)", "char(32)"), ("char(32)", "char(36)"), ("char(36)", "uuid")]
+)
+def test_sessions_may_have_another_type_of_uuid_than_accounts(
+    made: Made, types: tuple[str, str]
+) -> None:
+    """SQLAlchemy's own type stores no dashes, that of fastapi-users does: they are the same id."""
+    users, tokens = tables()
+    own, other = types
+    token = TOKEN.replace("{id}", other)
+    project = made(users.replace("{id}", own), tokens, token=token)
+    dashed = (IDS, tuple(key.replace("-", "") for key in IDS))
+    stored, referred = dashed if own == "char(36)" else dashed[::-1]
+    add_users(project, (stored[0], stored[1]))
+    for name, key in zip(("a", "b", "c"), (0, 0, 1), strict=True):
+        add_token(project, "CURRENT_TIMESTAMP", referred[key])
+        project.rows(
+            f"UPDATE access_tokens SET token = '{token_of(name)}' WHERE token LIKE 'live%'"
+        )
+    mapped(project)
+    rows = project.json("session", "list")
+    assert sorted(row["email"] for row in rows) == [ADA, ADA, BOB]
+    assert {row["state"] for row in rows} == {"active"}
+    found = {row["check"]: row["status"] for row in project.run("db", "check", "-o", "json").json}
+    assert (found["ids"], found["orphans"]) == ("ok", "ok")
+    assert project.json("admin", "show", ADA)["sessions"] == 2
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 2
+    assert project.json("session", "stats")["total"] == 1
+    assert project.run("admin", "delete", BOB, "--yes").code == 0
+    assert project.rows("SELECT token FROM access_tokens") == []

@@ -122,6 +122,15 @@ class Proposal:
         reason = f"id_form: {place} is of the type uuid, and {shown} whether it has dashes"
         return replace(self, obstacles=(*self.obstacles, reason))
 
+    def with_owner_form(self, form: Optional[str]) -> "Proposal":
+        """Return the proposal for sessions that store the ids of accounts in a form.
+
+        Args:
+            form: The form, by the type of their column; None: unknown.
+        """
+        differ = {form, self.values["id_form"]} == {"uuid-dashed", "uuid-hex"}
+        return replace(self, values=self.values | {"user_id_form": form}) if differ else self
+
 
 def propose_mapping(tables: Sequence[CatalogueTable]) -> Proposal:
     """Return the mapping that a catalogue suggests.

@@ -1,6 +1,7 @@
 """``db inspect``: reading the catalogue, and writing the mapping into a settings file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -20,8 +21,14 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.filesystem.ownership import describe_owner, open_file, os_error_reason
 from clarinet_cli.filesystem.trust import require_settings_file
 from clarinet_cli.mapping import parse_mapping
-from clarinet_cli.repositories.catalogue import read_any_id, read_catalogue
+from clarinet_cli.repositories.catalogue import (
+    CatalogueTable,
+    read_any_id,
+    read_catalogue,
+    table_named,
+)
 from clarinet_cli.results import Inspection
+from clarinet_cli.services.inspection import shapes
 from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
 from clarinet_cli.services.unit_of_work import UnitOfWork, require_fitting_tables
 from clarinet_cli.settings import Settings
@@ -47,12 +54,27 @@ async def inspect_database(work: UnitOfWork) -> Proposal:
     mapping = work.settings.table_mapping
     given = work.settings if mapping is None else mapping
     proposal = propose_mapping(tables)
-    on_sqlite = work.session.get_bind().dialect.name == "sqlite"
-    if proposal.values.get("id_form") == "uuid" and on_sqlite:
-        values = proposal.values
+    if work.session.get_bind().dialect.name == "sqlite":
+        proposal = await _with_stored_ids(work, tables, proposal)
+    return proposal.with_answers(given.session_strategy, given.session_lifetime_seconds)
+
+
+async def _with_stored_ids(
+    work: UnitOfWork, tables: Sequence[CatalogueTable], proposal: Proposal
+) -> Proposal:
+    """Return a proposal for SQLite, where the types of UUIDs have several forms."""
+    values = proposal.values
+    if values.get("id_form") == "uuid":
         stored = await read_any_id(work.session, values["users"], values["user_columns"]["id"])
         proposal = proposal.with_stored_id(stored)
-    return proposal.with_answers(given.session_strategy, given.session_lifetime_seconds)
+    sessions = table_named(tables, None, values.get("tokens", ""))
+    if sessions is None:
+        return proposal
+    owner = values["token_columns"]["user_id"]
+    form = shapes.id_form(sessions.columns[owner])
+    if form == "uuid":
+        form = shapes.stored_form(await read_any_id(work.session, sessions.name, owner))
+    return proposal.with_owner_form(form)
 
 
 def describe(proposal: Proposal, result: str = "proposed") -> Inspection:
