@@ -35,6 +35,7 @@ TYPICAL_LINES = (
     "session list",
     "migrate status",
     "db status -ojson",
+    "session list --help",
 )
 SETTINGS = 'database_driver = "sqlite"\ndatabase_name = "clarinet"\n'
 ALSO_LOADED = (
