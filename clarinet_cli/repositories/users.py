@@ -110,7 +110,7 @@ class UserRepository(BaseRepository[User]):
     async def find_by_login(self, name: str) -> Sequence[User]:
         """Return the accounts with this name in an application's column for logging in."""
         tables = mapped_tables(self.session.get_bind().dialect)
-        if tables is None or tables.mapping.login == tables.mapping.user_columns.email:
+        if tables is None or tables.mapping.login in ("email", tables.mapping.user_columns.email):
             return []
         login: Any = literal_column(tables.login())
         return await self.find(login == literal(name, String))

@@ -806,6 +806,8 @@ def test_hyphens_in_names_are_ignored(made: Made) -> None:
     assert found["user_columns"] == {"email": "E-Mail"}
     assert project.run("admin", "create", ADA, "--generate-password").code == 0
     assert emails(project) == {ADA}
+    assert project.run("admin", "show", BOB).code == ExitCode.NOT_FOUND
+    assert project.run("admin", "show", "somebody").code == ExitCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
