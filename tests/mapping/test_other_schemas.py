@@ -841,3 +841,22 @@ def test_sessions_may_have_another_type_of_uuid_than_accounts(
     assert project.json("session", "stats")["total"] == 1
     assert project.run("admin", "delete", BOB, "--yes").code == 0
     assert project.rows("SELECT token FROM access_tokens") == []
+
+
+def test_sessions_without_a_foreign_key_are_known_by_their_shape(made: Made) -> None:
+    """A table like fastapi-users' own is proposed, and that nothing refers is uncertain."""
+    project = made(tables()[0], "CREATE TABLE access_tokens ({token})")
+    assert "no foreign key to users" in uncertain(project)["tokens"]
+    assert mapping_of(project)["tokens"] == "access_tokens"
+    add_users(project)
+    add_token(project, "CURRENT_TIMESTAMP")
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1
+
+
+def test_tokens_of_other_lengths_without_a_foreign_key_are_no_sessions(made: Made) -> None:
+    """Nothing but the shape of fastapi-users' own table speaks for sessions: exit 5 without it."""
+    token = TOKEN.replace("43", "64")
+    project = made(tables()[0], "CREATE TABLE access_tokens ({token})", token=token)
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert "there is no table of sessions" in refused.stderr

@@ -230,6 +230,13 @@ class _ProposalBuilder:
         candidates = [table for table in self.tables if keys[table.fullname] is not None]
         self.values["tokens"] = ""
         if not candidates:
+            keys = {table.fullname: shapes.key_by_names(table, self.users) for table in self.tables}
+            candidates = [table for table in self.tables if keys[table.fullname] is not None]
+            self.doubts += [
+                f"tokens: {table.fullname} has no foreign key to {self.users.fullname}"
+                for table in candidates
+            ]
+        if not candidates:
             self.found.append("no table of sessions refers to the accounts")
             return
         table = shapes.likely_sessions(candidates)
@@ -247,7 +254,16 @@ class _ProposalBuilder:
             self.session_obstacles.append(
                 f"tokens: {table.fullname} may have another purpose than log-in"
             )
-        key = keys[table.fullname]
+        if key := keys[table.fullname]:
+            self._session_columns(table, key.columns[0])
+
+    def _session_columns(self, table: CatalogueTable, owner: str) -> None:
+        """Map the columns of the sessions.
+
+        Args:
+            table: The table.
+            owner: The column that refers to the account.
+        """
         wanted: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "token": (shapes.TOKENS, shapes.TEXTS),
             "created_at": (shapes.CREATED, shapes.INSTANTS),
@@ -257,7 +273,7 @@ class _ProposalBuilder:
             "user_agent": (shapes.USER_AGENTS, ()),
         }
         columns = {name: shapes.named(table, *how) or "" for name, how in wanted.items()}
-        columns["user_id"] = key.columns[0] if key else ""
+        columns["user_id"] = owner
         self.values |= {"tokens": table.name, "token_columns": columns}
         instants = ("created_at", "expires_at", "last_accessed")
         naive = [columns[key] for key in instants if columns[key]]

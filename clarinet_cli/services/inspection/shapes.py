@@ -153,6 +153,21 @@ def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[Catalogu
     return keys[0] if is_key else None
 
 
+def key_by_names(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
+    """Return the key that a table like fastapi-users' own has without a constraint, or None.
+
+    Its column is named after the accounts and has the type of their ids.
+    """
+    owner, key = named(table, OWNERS), users.primary_key[0]
+    if owner is None or not _has_token_as_key(table) or table.schema != users.schema:
+        return None
+    refers = any(item.columns == (owner,) for item in table.keys)
+    same = id_form(table.columns[owner]) == id_form(users.columns[key])
+    if refers or not same or named(table, CREATED, INSTANTS) is None:
+        return None
+    return CatalogueKey((owner,), (users.schema, users.name), (key,))
+
+
 def likely_sessions(candidates: Sequence[CatalogueTable]) -> Optional[CatalogueTable]:
     """Return the table that is likelier to have the sessions than the others; None if none is.
 
