@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Optional
@@ -133,13 +134,14 @@ def _sqlite_engine(
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
 
     def prepare(connection: Any, _: object) -> None:
+        def execute(statement: str) -> Any:
+            return connection.run_async(methodcaller("execute_fetchall", statement))
+
         # The driver's implicit transactions do not include DDL and reads.
         connection.isolation_level = None
         # Text that is not UTF-8 must not be an error: it would end a listing.
         connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA encoding")
-        (encoding,) = cursor.fetchone()
+        ((encoding,),) = execute("PRAGMA encoding")
         # Not named like a built-in function, which an index may use. SQLite's lower() knows ASCII
         # only; invalid bytes are replaced, or one such row would make every query fail.
         connection.create_function(
@@ -159,11 +161,9 @@ def _sqlite_engine(
             ),
         )
         for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchone() == ("wal",) and not durable:
-            cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.close()
+            execute(pragma)
+        if execute("PRAGMA journal_mode") == [("wal",)] and not durable:
+            execute("PRAGMA synchronous=NORMAL")
 
     def start(connection: Connection) -> None:
         wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
