@@ -1,6 +1,7 @@
 """Signals at random moments of a backup and of a restore: the old or the new, and no file left."""
 
 import contextlib
+import os
 import signal
 import subprocess
 from datetime import timedelta
@@ -22,6 +23,7 @@ from tests.faults.processes import (
     seconds_of,
     settle,
 )
+from tests.postgres import BINARIES
 from tests.support import Project
 
 ROUNDS = max(5, RUNS)  # for each kind of signal
@@ -77,6 +79,41 @@ def test_a_stopped_backup(filled: Project, tmp_path: Path, number: signal.Signal
             assert (file.exists(), shown) == (file == old, "")
             assert code != 0
     assert filled.run("db", "backup", str(old), "--force").code == 0
+
+
+SLOW_PROGRAM = """#!/bin/sh
+case $1 in --version) exec {real} --version;; esac
+trap '' TERM
+touch {started}
+while [ ! -e {killed} ]; do sleep 0.05; done
+{real} "$@"
+touch {ended}
+"""
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_dump_that_outlives_a_killed_backup_leaves_no_file(
+    project: Project, tmp_path: Path
+) -> None:
+    """It would create the removed file again, readable by every user."""
+    started, killed, ended = (tmp_path / name for name in ("started", "killed", "ended"))
+    directory, saved = tmp_path / "bin", tmp_path / "saved"
+    directory.mkdir()
+    saved.mkdir()
+    text = SLOW_PROGRAM.format(
+        real=BINARIES / "pg_dump", started=started, killed=killed, ended=ended
+    )
+    (directory / "pg_dump").write_text(text)
+    (directory / "pg_dump").chmod(0o755)
+    project.environment["PATH"] = f"{directory}{os.pathsep}{os.environ['PATH']}"
+    with running(project, "db", "backup", str(saved / "new")) as process:
+        eventually(started.exists, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    eventually(lambda: list(saved.iterdir()) == [])
+    killed.touch()
+    eventually(ended.exists)
+    assert list(saved.iterdir()) == []
 
 
 @each_signal

@@ -52,6 +52,15 @@ class NewFile:
         """The size in bytes."""
         return os.fstat(self.descriptor).st_size
 
+    @property
+    def open_path(self) -> str:
+        """The path at which a child process that inherits the descriptor opens the file.
+
+        By the temporary name it would create the file again if that was removed meanwhile.
+        """
+        path = f"/dev/fd/{self.descriptor}"
+        return path if Path(path).exists() else str(self.path)
+
     def terminate_with_parent(self, process_id: int) -> None:
         """Terminate a child process if this one is killed.
 

@@ -193,13 +193,15 @@ async def _dump(settings: Settings, new: NewFile, plan: BackupPlan) -> Snapshot:
         arguments = [
             "--format=custom",
             "--no-password",
-            f"--file={new.path}",  # to standard output it would write its contents twice
+            f"--file={new.open_path}",  # to standard output it would write its contents twice
             f"--lock-wait-timeout={milliseconds(plan.lock_timeout)}",
             f"--snapshot={await postgresql_queries.export_snapshot(session)}",
             *([f"--compress={plan.compress}"] if plan.compress else []),
         ]
         with connection_variables(url, encrypted=await is_encrypted(session)) as variables:
-            async with start_program(program, arguments, variables) as process:
+            async with start_program(
+                program, arguments, variables, inherited=[new.descriptor]
+            ) as process:
                 new.terminate_with_parent(process.pid)
                 _, stderr = await process.communicate()
         if process.returncode:

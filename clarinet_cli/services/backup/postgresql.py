@@ -219,6 +219,7 @@ async def start_program(
     *,
     stdin: Optional[int] = DEVNULL,
     stdout: Optional[int] = DEVNULL,
+    inherited: Sequence[int] = (),
 ) -> AsyncIterator[Process]:
     """Run a program for the duration of the block; it is terminated at the end of the block.
 
@@ -228,6 +229,7 @@ async def start_program(
         variables: Its environment.
         stdin: As ``asyncio.create_subprocess_exec`` takes it.
         stdout: As ``asyncio.create_subprocess_exec`` takes it.
+        inherited: Further descriptors that it gets.
     """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
     process = await asyncio.create_subprocess_exec(
@@ -236,6 +238,7 @@ async def start_program(
         stdin=stdin,
         stdout=stdout,
         stderr=PIPE,
+        pass_fds=inherited,
         env={**kept, "HOME": MISSING_FILE, "LC_ALL": "C", **variables},
         start_new_session=True,  # Ctrl-C at the terminal is for this process to handle
     )
