@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Optional
 
 import tomlkit
@@ -196,7 +197,8 @@ def _table(values: dict[str, Any]) -> Table:
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file atomically."""
-    new = path.with_name(f".{path.name}.new")
+    # A fixed name would be taken after a run that was killed.
+    new = path.with_name(f".{path.name}.{token_hex(8)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(open_file(new, flags, like=path, mode=NEW_MODE), "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
