@@ -204,7 +204,7 @@ class Group(core.TyperGroup):
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
         """Add the probable command to the error."""
-        from clarinet_cli.cli.suggestions import alias_hint, misspelt_commands
+        from clarinet_cli.cli.suggestions import alias_hint, misspelled_commands
 
         if word in self.commands or not error.message.startswith("No such command"):
             return
@@ -212,7 +212,7 @@ class Group(core.TyperGroup):
         if hint := alias_hint(group, word):
             raise INVALID.with_context(error.message, hint=hint) from None
         names = [name for name, command in self.commands.items() if not command.hidden]
-        if meant := misspelt_commands(word, names):
+        if meant := misspelled_commands(word, names):
             named = " or ".join(map(repr, meant))
             error.message = f"{error.message.rstrip('.')}. Did you mean {named}?"
 

@@ -152,7 +152,7 @@ def alias_hint(group: str, word: str) -> Optional[str]:
     return target and f"use 'clarinet {target}'"
 
 
-def misspelt_commands(word: str, names: Iterable[str]) -> list[str]:
+def misspelled_commands(word: str, names: Iterable[str]) -> list[str]:
     """Return the commands that a word misspells; the first letter must be right.
 
     Otherwise ``deactivate`` would be suggested for ``reactivate``.

@@ -47,7 +47,9 @@ def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
     found = []
     for where, written, key in written_keys(Settings, project):
         meant = (
-            _with_misspelt_prefix(written, keys) if key is None else list(_meant(key, tuple(keys)))
+            _with_misspelled_prefix(written, keys)
+            if key is None
+            else list(_meant(key, tuple(keys)))
         )
         if meant:
             found.append((where, written, meant))
@@ -86,7 +88,7 @@ def _meant(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     return () if key.partition(".")[0] in keys else tuple(find_misspellings(key, keys))
 
 
-def _with_misspelt_prefix(variable: str, keys: list[str]) -> list[str]:
+def _with_misspelled_prefix(variable: str, keys: list[str]) -> list[str]:
     """Return the intended name of a variable such as ``CLARINT_DATABASE_HOST``."""
     prefix, _, key = variable.partition("_")
     edits = edit_distance(f"{prefix}_", ENV_PREFIX, limit=MAX_PREFIX_EDITS)
