@@ -84,6 +84,9 @@ async def create_account(
         ConflictError: The account exists, and neither option was given.
         NotFoundError: The role does not exist.
         InvalidInputError: A new account without a password.
+        RefusedError: An application's accounts have no roles, or one each, or its table requires
+            values that ``create_values`` of the mapping does not give.
+        PreventedError: A trigger or rule of the database prevented it.
     """
     await ServerRepository(work.session).lock_accounts()
     users = UserRepository(work.session)
