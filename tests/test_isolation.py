@@ -108,6 +108,15 @@ def test_completion_works_beside_a_broken_settings_file(tmp_path: Path) -> None:
     assert (ending.code or 0, ending.stdout.split(), ending.stderr) == (0, ["values", "admin"], "")
 
 
+@pytest.mark.parametrize("words", [["db", "check"], ["doctor"]], ids=" ".join)
+def test_a_check_of_sqlite_loads_no_driver_of_postgresql(tmp_path: Path, words: list[str]) -> None:
+    """That of SQLite is the only one that is needed."""
+    url = f"sqlite:///{tmp_path}/missing.db"
+    ending = fresh(tmp_path, *words, CLARINET_DATABASE_URL=url)
+    assert "missing.db" in ending.stdout + ending.stderr
+    assert "asyncpg" not in ending.modules
+
+
 def test_a_wrong_option_loads_nothing_heavy(tmp_path: Path) -> None:
     """A typing mistake is answered without any library of the commands."""
     ending = fresh(tmp_path, "session", "stats", "--nonsense")

@@ -26,6 +26,7 @@ ResultT = TypeVar("ResultT")
 
 READ_WRITE = "mode=rw"
 IMMUTABLE = "mode=ro&immutable=1"  # no other process writes it: no locks, no side files
+MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 PROGRESS_HANDLER_STEPS = 50_000  # instructions of SQLite's virtual machine
 RETRY_SECONDS = 0.02
 

@@ -11,6 +11,7 @@ from typing import Optional
 from clarinet_cli.database.sqlite import prepare_sqlite_file
 from clarinet_cli.database.sqlite_files import (
     IMMUTABLE,
+    MAPPED_BYTES,
     READ_WRITE,
     begin_reading,
     in_thread,
@@ -33,7 +34,6 @@ ANY_VERSION = "0"
 SQLITE_MAGIC, ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
 APPLICATION_ID_BYTES = slice(68, 72)  # https://sqlite.org/fileformat2.html#the_database_header
 HEADER_BYTES = 100
-MAPPED_BYTES = 1 << 28  # mapped pages count as memory of the process
 
 
 class Kind(StrEnum):

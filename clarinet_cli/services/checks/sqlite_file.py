@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from clarinet_cli.database.sqlite import prepare_sqlite_file
-from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread, open_sqlite
+from clarinet_cli.database.sqlite_files import (
+    IMMUTABLE,
+    MAPPED_BYTES,
+    READ_WRITE,
+    in_thread,
+    open_sqlite,
+)
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import NO_SPACE
 from clarinet_cli.models.mapped import StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import copy_database
-from clarinet_cli.services.backup.verify import MAPPED_BYTES
 from clarinet_cli.services.checks.rows import join_ids
 from clarinet_cli.services.mapped import stored_tables_of
 from clarinet_cli.settings import Settings
