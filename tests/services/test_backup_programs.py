@@ -50,6 +50,17 @@ async def test_the_own_version_comes_first_and_then_the_newest(places: Path) -> 
     assert (await find_program(DUMP, "14.0 (Debian)")).path == newest
 
 
+async def test_a_link_to_a_wrapper_comes_last(places: Path) -> None:
+    """Debian's runs the version of a local server, or the newest one if a host is given."""
+    wrapper = install(places / "common", "16.2").rename(places / "common" / "pg_wrapper")
+    (places / "path").mkdir()
+    link = places / "path" / DUMP
+    link.symlink_to(wrapper)
+    assert (await find_program(DUMP, "16.9")).path == link
+    own = install(places / "16" / "bin", "16.2")
+    assert (await find_program(DUMP, "16.9")).path == own
+
+
 async def test_too_old_a_program_is_named_with_both_versions(places: Path) -> None:
     """The hint has the package that the server's version needs."""
     install(places / "path", "15.18")

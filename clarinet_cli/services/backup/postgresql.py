@@ -119,19 +119,22 @@ def package_hint(major: int) -> str:
     )
 
 
-def _installed(name: str) -> Iterator[Path]:
-    """Yield the programs of a name, each once, those on the search path first."""
+def _installed(name: str) -> list[Path]:
+    """Return the programs of a name, each once, those on the search path first.
+
+    A link to a program of another name comes last, such as Debian's to ``pg_wrapper``: which
+    version that runs depends on the connection, so it may be another one than it reports.
+    """
     directories = [Path(part) for part in os.environ.get("PATH", os.defpath).split(os.pathsep)]
     for pattern in SEARCH_PATHS:
         directories += sorted(Path("/").glob(pattern[1:]))
-    seen = set()
+    found: dict[str, Path] = {}
     for directory in directories:
         path = directory / name
         if directory.is_absolute() and os.access(path, os.X_OK) and path.is_file():
-            real = os.path.realpath(path)
-            if real not in seen:
-                seen.add(real)
-                yield path
+            found.setdefault(os.path.realpath(path), path)
+    ordered = sorted(found, key=lambda real: not Path(real).name.startswith(name))
+    return [found[real] for real in ordered]
 
 
 async def _program(path: Path) -> Optional[Program]:
