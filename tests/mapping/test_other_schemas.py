@@ -643,6 +643,16 @@ def test_two_tables_without_a_sign_of_sessions_stay_uncertain(made: Made) -> Non
     assert "tokens: several tables look like sessions: pushes, shares" in refused.stderr
 
 
+def test_an_id_of_another_type_is_reported(made: Made, backend: str) -> None:
+    """No mapping is written, and the message names the type; the sessions do not matter."""
+    kind = "blob" if backend == "sqlite" else "bytea"
+    project = made(*tables(), id=kind)
+    assert uncertain(project) == {"id_form": f"users.id is of the type {kind}"}
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert f"id_form: users.id is of the type {kind}" in refused.stderr
+
+
 def test_a_session_may_refer_to_two_accounts(made: Made) -> None:
     """The one is its owner, the other who impersonates it."""
     project = made(*tables(tokens=", impersonator_id {id} REFERENCES users(id)"))

@@ -128,7 +128,7 @@ class Proposal:
         Args:
             form: The form, by the type of their column; None: unknown.
         """
-        differ = {form, self.values["id_form"]} == {"uuid-dashed", "uuid-hex"}
+        differ = {form, self.values.get("id_form")} == {"uuid-dashed", "uuid-hex"}
         return replace(self, values=self.values | {"user_id_form": form}) if differ else self
 
 
