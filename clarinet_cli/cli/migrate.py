@@ -1,6 +1,6 @@
 """``clarinet migrate``: schema revisions."""
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -30,9 +30,6 @@ from clarinet_cli.cli.render import (
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import ExitCode
-
-if TYPE_CHECKING:
-    pass
 
 app = group("migrate")
 

@@ -280,7 +280,9 @@ def _permissions(given: Sequence[GivenValue], project: Path) -> Iterator[Finding
         if others := writable_by_others(path):
             option = "o-w" if others == "every user" else "g-w"
             yield _error(
-                "permissions", f"{path} can be written by {others}", f"chmod {option} {path}"
+                "permissions",
+                f"{path} can be written by {others}",
+                f"chmod {option} {quote(str(path))}",
             )
         secrets = sorted(
             value.key
