@@ -176,7 +176,7 @@ def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
 def _mismatch(table: str, column: str, expected: str, found: str) -> Exception:
     return CONFIGURATION.with_context(
         f"{table}.{column}: expected {expected}, found {found}",
-        hint="they may belong to another application",
+        hint="if the tables are another application's, 'clarinet db inspect --write' maps them",
     )
 
 

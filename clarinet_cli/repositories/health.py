@@ -175,11 +175,18 @@ class HealthRepository:
         rows = await self.session.execute(query.order_by(superuser.desc()).limit(MAX_EXAMINED))
         return [(str(email), stored, bool(flag)) for email, stored, flag in rows]
 
-    async def unverified(self) -> int:
-        """Return the number of active accounts that are not verified."""
-        query = select(func.count()).select_from(User)
-        query = query.where(col(User.is_active), col(User.is_verified).is_(False))
-        return int(await self.session.scalar(query) or 0)
+    async def unverified(self, limit: int) -> tuple[int, list[str]]:
+        """Return the number of active accounts that are not verified, and the first addresses.
+
+        Args:
+            limit: Return at most this many addresses.
+        """
+        matches = and_(col(User.is_active), col(User.is_verified).is_(False))
+        count = await self.session.scalar(select(func.count()).select_from(User).where(matches))
+        first = await self.session.scalars(
+            select(EMAIL).where(matches).order_by(EMAIL).limit(limit)
+        )
+        return int(count or 0), [str(email) for email in first]
 
     async def superusers_last_used(self) -> list[tuple[str, datetime]]:
         """Return address and last use of each active superuser with sessions."""

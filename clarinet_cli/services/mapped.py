@@ -16,7 +16,9 @@ APPLICATION_HINT = (
     "the application creates its database and tables; 'clarinet db inspect' proposes a mapping"
 )
 OWN_SCHEMA_HINTS = (errors.INIT_HINT, errors.TABLE_HINT, errors.SCHEMA_HINT, MISSING_HINT)
-SCHEMA_HINT = "'clarinet db init --admin-only' creates the first superuser"
+SCHEMA_HINT = (
+    "run the application's migrations; 'clarinet db init --admin-only' creates the first superuser"
+)
 ROLE_COMMANDS = frozenset({"admin roles", "admin grant-role", "admin revoke-role"})
 MAPPED_COMMANDS = frozenset(
     {

@@ -209,6 +209,7 @@ def test_other_commands_are_refused_rather_than_wrong(app: Project) -> None:
         result = app.run(*words)
         assert result.code == ExitCode.REFUSED, result
         assert "the schema is the application's" in result.stderr
+        assert "run the application's migrations" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["official-sqlite"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import stat
 import subprocess
@@ -119,6 +120,18 @@ def test_a_directory_keeps_the_newest(populated: Project, tmp_path: Path) -> Non
 def test_what_can_not_be_a_target(project: Project, words: tuple[str, ...], code: int) -> None:
     """It is refused before anything is written."""
     assert_failed(project.run("db", "backup", *words), code)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_the_hint_creates_a_missing_directory(project: Project, tmp_path: Path) -> None:
+    """For the owner only, and for any name."""
+    words = ("db", "backup", "--directory", str(tmp_path / "every night" / "backups"))
+    refused = project.run(*words)
+    assert_failed(refused, 3)
+    _, _, command = refused.stderr.partition("hint: create it: ")
+    subprocess.run(shlex.split(command), check=True)
+    assert stat.S_IMODE((tmp_path / "every night" / "backups").stat().st_mode) == 0o700
+    assert project.run(*words).code == 0
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

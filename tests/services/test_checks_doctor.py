@@ -335,7 +335,15 @@ def test_old_hashes_are_counted_by_scheme(project: Project) -> None:
     project.add_user("b@example.org")
     found = finding(project, "hashes")
     assert found.status == "warning"
-    assert "2 bcrypt" in found.detail
+    assert "2 bcrypt (a@example.org, b@example.org);" in found.detail
+    assert found.hint == "clarinet admin reset-password --any-user USER, for each of them"
+
+
+def test_an_old_hash_has_a_remedy(project: Project) -> None:
+    """The command names the account."""
+    project.add_user("a@example.org")
+    run_remedy(project, finding(project, "hashes"), "--generate-password")
+    assert finding(project, "hashes").status == "ok"
 
 
 def test_a_superuser_that_nobody_uses(project: Project) -> None:
@@ -357,11 +365,28 @@ def test_unverified_and_same_addresses(project: Project) -> None:
     assert finding(project, "same-addresses").status == "error"
 
 
+def test_an_unverified_account_has_a_remedy(project: Project) -> None:
+    """The command names the account."""
+    project.add_user("a@example.org")
+    run_remedy(project, finding(project, "verified"))
+    assert finding(project, "verified").status == "ok"
+
+
+def test_many_unverified_accounts_are_changed_by_a_file(project: Project) -> None:
+    """Five addresses are named; the hint is the way that needs no command for each."""
+    for number in range(6):
+        project.add_user(f"a{number}@example.org")
+    found = finding(project, "verified")
+    assert "6 active accounts not verified: a0@example.org, " in found.detail
+    assert "a4@example.org, …; a server" in found.detail
+    assert "admin apply FILE" in str(found.hint)
+
+
 def test_a_missing_role(project: Project) -> None:
     """A role of the settings that nobody has made."""
     project.write_settings('extra_roles = ["reader"]\n')
     found = finding(project, "roles")
-    assert "1 role missing: reader;" in found.detail
+    assert found.detail == "1 role missing and cannot be granted: reader"
     run_remedy(project, found, "--yes")
     assert finding(project, "roles").status == "ok"
 

@@ -84,6 +84,8 @@ def test_empty_tables_of_another_application_are_refused_too(
     assert_failed(result, 78)
     assert f"found {kind.lower()}" in result.stderr
     assert empty_project.count("user") == 0
+    assert "'clarinet db inspect --write' maps them" in result.stderr
+    assert "'clarinet db inspect' proposes a mapping" in empty_project.run("db", "init").stderr
 
 
 @postgresql_only

@@ -289,6 +289,13 @@ class TestForeignDatabase:
         with nothing_changes(server_project), pytest.raises(RefusedError, match=revision):
             asyncio.run(create_revision(server_project.settings, "a change"))
 
+    def test_create_revision_does_not_advise_an_environment(self, server_project: Project) -> None:
+        """Without an environment too, since one would be refused afterwards."""
+        result = server_project.run("migrate", "create", "-m", "a change")
+        assert result.code == ExitCode.REFUSED, result
+        assert "another Alembic environment migrates this database" in result.stderr
+        assert "migrate init" not in result.stderr
+
     def test_ensure_schema(self, server_project: Project) -> None:
         """Making sure of the schema leaves it alone and says why."""
         with nothing_changes(server_project):

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -188,7 +189,10 @@ def require_directory(directory: Path) -> None:
         NotFoundError: The directory does not exist.
     """
     if not directory.is_dir():
-        raise NOT_FOUND.with_context(f"directory {directory} does not exist")
+        raise NOT_FOUND.with_context(
+            f"directory {directory} does not exist",
+            hint=f"create it: install -d -m 700 {shlex.quote(str(directory))}",
+        )
 
 
 def remove_oldest(directory: Path, pattern: re.Pattern[str], keep: int) -> list[Path]:

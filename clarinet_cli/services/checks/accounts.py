@@ -1,6 +1,8 @@
 """Checks of accounts and roles."""
 
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from operator import attrgetter
 from typing import Final
@@ -8,7 +10,7 @@ from typing import Final
 from clarinet_cli import timefmt
 from clarinet_cli.repositories.health import MAX_EXAMINED, HealthRepository
 from clarinet_cli.repositories.roles import RoleRepository
-from clarinet_cli.repositories.row_flaws import RowFlawRepository
+from clarinet_cli.repositories.row_flaws import IDS_SHOWN, RowFlawRepository
 from clarinet_cli.services.accounts.hashes import can_log_in, inspect_hash
 from clarinet_cli.services.bootstrap import wanted_roles
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
@@ -17,8 +19,7 @@ from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import CheckGroup
 
 UNUSED: Final = timedelta(days=90)
-NAMED: Final = 5
-RESET_HINT = "clarinet admin reset-password --any-user USER"
+RESET: Final = "clarinet admin reset-password --any-user"
 
 
 async def check_superuser(context: DoctorContext) -> list[Problem]:
@@ -47,17 +48,20 @@ async def check_unused_superusers(context: DoctorContext) -> list[Problem]:
         return []
     text = f"{pluralize(len(unused), 'superuser')} not used for {UNUSED.days} days: "
     text += f"{join_ids(unused, len(unused))}; misuse of unused accounts goes unnoticed"
-    return [Problem("warning", text, f"clarinet admin demote {unused[0]}")]
+    return [Problem("warning", text, f"clarinet admin demote {_one_or_each(unused, len(unused))}")]
 
 
 async def check_verified(context: DoctorContext) -> list[Problem]:
-    """Count active accounts whose address is not verified."""
+    """Find active accounts whose address is not verified."""
     async with context.session() as session:
-        count = await HealthRepository(session).unverified()
+        count, first = await HealthRepository(session).unverified(IDS_SHOWN)
     if not count:
         return []
-    text = f"{pluralize(count, 'active account')} not verified: a server may refuse them"
-    hint = "'clarinet admin export', then 'clarinet admin apply FILE' with is_verified"
+    text = f"{pluralize(count, 'active account')} not verified: {join_ids(first, count)}; "
+    text += "a server may refuse their log-ins"
+    hint = f"clarinet admin verify {_one_or_each(first, count)}"
+    if count > IDS_SHOWN:
+        hint = "'clarinet admin export', then 'clarinet admin apply FILE' with is_verified"
     return [Problem("warning", text, hint)]
 
 
@@ -73,25 +77,33 @@ async def check_duplicate_addresses(context: DoctorContext) -> list[Problem]:
 
 
 async def check_hashes(context: DoctorContext) -> list[Problem]:
-    """Count hashes by scheme: those that cannot be verified, and those that are old."""
+    """Find hashes that cannot be verified, and count those that are old by scheme."""
     settings = context.settings
     async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
     # Accounts of an application that log in by OAuth have no hash.
     accounts = [item for item in accounts if item[1] is not None]
     unusable = [email for email, stored, _ in accounts if not can_log_in(stored, settings)]
-    infos = [inspect_hash(stored, settings) for _, stored, _ in accounts]
-    old = Counter(info.scheme for info in infos if not info.current and info.scheme != "unknown")
+    infos = [(email, inspect_hash(stored, settings)) for email, stored, _ in accounts]
+    old = [
+        (email, info.scheme)
+        for email, info in infos
+        if not info.current and info.scheme != "unknown"
+    ]
     found = []
     if unusable:
         text = f"{pluralize(len(unusable), 'active account')} whose password hash cannot be "
         text += f"verified: {join_ids(unusable, len(unusable))}"
-        found.append(Problem("warning", text, RESET_HINT))
+        found.append(Problem("warning", text, f"{RESET} {_one_or_each(unusable, len(unusable))}"))
     if old:
-        counts = ", ".join(f"{count} {scheme}" for scheme, count in old.most_common())
-        text = f"hashes with other parameters than those of the settings: {counts}; they work, but "
-        text += "are weaker against offline guessing"
-        found.append(Problem("warning", text, RESET_HINT))
+        named = [email for email, _ in old]
+        schemes = Counter(scheme for _, scheme in old)
+        counts = ", ".join(f"{count} {scheme}" for scheme, count in schemes.most_common())
+        text = f"hashes with other parameters than those of the settings: {counts} "
+        text += (
+            f"({join_ids(named, len(named))}); they work, but are weaker against offline guessing"
+        )
+        found.append(Problem("warning", text, f"{RESET} {_one_or_each(named, len(named))}"))
     if not found and len(accounts) == MAX_EXAMINED:
         return [Problem("ok", f"the hashes of {MAX_EXAMINED} accounts are current")]
     return found
@@ -104,10 +116,18 @@ async def check_roles(context: DoctorContext) -> list[Problem]:
     missing = [name for name in wanted_roles(context.settings) if name not in known]
     if not missing:
         return []
-    text = (
-        f"{pluralize(len(missing), 'role')} missing: {', '.join(missing)}; they cannot be granted"
-    )
+    text = f"{pluralize(len(missing), 'role')} missing and cannot be granted: {', '.join(missing)}"
     return [Problem("warning", text, "clarinet doctor --fix")]
+
+
+def _one_or_each(emails: Sequence[str], count: int) -> str:
+    """Return the USER of a command that has to be run for each of some accounts.
+
+    Args:
+        emails: The first accounts.
+        count: How many there are.
+    """
+    return shlex.quote(emails[0]) if count == 1 else "USER, for each of them"
 
 
 GROUP = CheckGroup.ACCOUNTS

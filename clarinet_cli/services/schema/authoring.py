@@ -9,7 +9,7 @@ from uuid import uuid4
 from alembic import command
 from alembic.script import Script
 
-from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import CHECK_FAILED, CONFLICT, FAILURE, INVALID, REFUSED, RefusedError
 from clarinet_cli.filesystem.ownership import (
     give_to_directory_owner,
@@ -114,6 +114,10 @@ async def create_revision(
     if environment.packaged and (foreign := foreign_environment(settings.project_dir)):
         raise _foreign_environment_error(foreign)
     if environment.packaged:
+        if await database_exists(settings):  # an environment would not help with another program's
+            async with get_connection(settings) as connection:
+                heads = await connection.run_sync(current_heads)
+            require_known_revisions(revision_status(environment, heads))
         raise REFUSED.with_context(
             "this project has no migration environment of its own",
             hint="'clarinet migrate init' creates one in the project directory",

@@ -89,7 +89,8 @@ def unversioned_error(found: Sequence[str]) -> ConflictError:
         return CONFLICT.with_context(message, hint=hint)
     return CONFLICT.with_context(
         f"{message}; they do not match the migrations: {', '.join(found)}",
-        hint="if a server owns them, run its migrations; otherwise run 'clarinet migrate init', "
+        hint="if a server owns them, run its migrations; if another application does, "
+        "'clarinet db inspect' proposes a mapping; otherwise run 'clarinet migrate init', "
         f"'alembic stamp head' in the project directory, {WRITE_REVISION}",
     )
 
