@@ -13,7 +13,13 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
-from clarinet_cli.models.mapped import EXPIRES_AT, NAIVE_TIMESTAMP, is_own, mapped_tables
+from clarinet_cli.models.mapped import (
+    EXPIRES_AT,
+    NAIVE_TIMESTAMP,
+    SESSIONS,
+    is_own,
+    mapped_tables,
+)
 from clarinet_cli.models.tables import AccessToken
 from clarinet_cli.models.types import (
     PYTHON_YEARS,
@@ -251,16 +257,28 @@ def _postgresql_hour(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(lifetime_between, "sqlite")
 def _sqlite_lifetime(element: Any, compiler: Any, **options: Any) -> str:
-    start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    if _may_never_expire(compiler):
-        return "NULL"
+    start, end = _start_and_end(element, compiler, **options)
     return f"(julianday({end}) - julianday({start}))"
 
 
 @compiles(lifetime_between, "postgresql")
 def _postgresql_lifetime(element: Any, compiler: Any, **options: Any) -> str:
+    start, end = _start_and_end(element, compiler, **options)
+    return f"({end} - {start})"
+
+
+def _start_and_end(element: Any, compiler: Any, **options: Any) -> tuple[str, str]:
+    """Return the timestamps of a lifetime; the end is NULL if the session does not expire."""
     start, end = (compiler.process(clause, **options) for clause in element.clauses)
-    return "CAST(NULL AS INTERVAL)" if _may_never_expire(compiler) else f"({end} - {start})"
+    tables = mapped_tables(compiler.dialect)
+    if tables is not None and tables.may_never_expire:
+        stored = tables.has(SESSIONS, EXPIRES_AT)
+        end = (
+            tables.column(SESSIONS, EXPIRES_AT, nullable=True)
+            if stored
+            else tables.null(EXPIRES_AT)
+        )
+    return start, end
 
 
 def _may_never_expire(compiler: Any) -> bool:

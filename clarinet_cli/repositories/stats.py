@@ -69,11 +69,11 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             row = await self._row(_single_scan_query(policy, exact=True)) if row[-1] else row
         else:
             row = await self._row(_query_by_user(policy))
-        total, readable, live, active, expired, users = (int(value or 0) for value in row[:6])
+        numbers = [int(value or 0) for value in row[:7]]
+        total, readable, live, active, expired, users, expiring = numbers
         tables = mapped_tables(self.session.get_bind().dialect)
-        has_lifetime = readable > 0 and row[7] is not None
         # The counts below each limit, as counts between two limits.
-        edges = [0, *(int(value or 0) for value in row[9:-1]), readable]
+        edges = [0, *(int(value or 0) for value in row[10:-1]), readable]
         between = [high - low for low, high in pairwise(edges)]
         return SessionStats(
             total=total,
@@ -82,9 +82,9 @@ class SessionStatsRepository(BaseRepository[AccessToken]):
             expired=expired,
             blocked=live - active,
             users=users,
-            average_life_seconds=round(_seconds(row[6]) / readable, 3) if has_lifetime else None,
-            longest_life_seconds=round(_seconds(row[7]), 3) if has_lifetime else None,
-            next_expiry=None if tables is not None and tables.never_expires else row[8],
+            average_life_seconds=round(_seconds(row[7]) / expiring, 3) if expiring else None,
+            longest_life_seconds=round(_seconds(row[8]), 3) if expiring else None,
+            next_expiry=None if tables is not None and tables.never_expires else row[9],
             age=dict(zip([*AGE_BUCKETS, "older"], between, strict=True)),
             invalid=total - readable or None,
         )
@@ -164,6 +164,7 @@ def _single_scan_query(policy: ExpiryPolicy, *, exact: bool) -> Select[Any]:
         func.count(owner.distinct())
         if exact
         else select(func.count(_user_ids("step").c.user_id)).scalar_subquery(),
+        func.count(lifetime).filter(readable),
         func.sum(lifetime).filter(readable),
         func.max(lifetime).filter(readable),
         _next_expiry(policy),
@@ -189,6 +190,7 @@ def _query_by_user(policy: ExpiryPolicy) -> Select[Any]:
             func.count().label("total"),
             _count_if(policy.expired).label("expired"),
             _count_if(policy.live).label("live"),
+            func.count(lifetime).filter(readable).label("expiring"),
             func.sum(lifetime).filter(readable).label("lifetime"),
             func.max(lifetime).filter(readable).label("longest"),
             *(
@@ -207,6 +209,7 @@ def _query_by_user(policy: ExpiryPolicy) -> Select[Any]:
         func.sum(each.c.live).filter(each.c.readable, usable),
         func.sum(each.c.expired).filter(each.c.readable),
         func.count(each.c.user_id.distinct()),
+        func.sum(each.c.expiring),
         func.sum(each.c.lifetime),
         func.max(each.c.longest),
         _next_expiry(policy),

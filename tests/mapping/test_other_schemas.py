@@ -777,6 +777,9 @@ def test_a_session_may_lack_an_expiry_and_a_last_use(made: Made, lifetime: str) 
         None,
     )
     assert found["next_expiry"] is not None
+    average = 3450 if lifetime == "3600" else 3300  # of those that expire
+    lives = (found["average_life_seconds"], found["longest_life_seconds"])
+    assert lives == pytest.approx((average, 6000), abs=0.01)
     idle = project.json("session", "list", "--idle-for", "45m")
     assert {row["id"].rstrip("x") for row in idle} == {"fresh", "long"}
     assert project.json("session", "cleanup")["deleted"] == len(dead)
