@@ -28,6 +28,7 @@ from uuid import UUID
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.filesystem.ownership import user_name
 from clarinet_cli.services.audit_log import NOTHING_CHANGED, AuditLog, open_audit_log
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import UNCHANGED
 from clarinet_cli.utils.logger import AUDIT, command_name, logger
 
@@ -173,7 +174,7 @@ class JobRecord:
         else:
             entry = _entry(None, self.result if self.done else FAILED, **counts)
         verb = "was" if self.done == 1 else "were"
-        _record(self.log, [entry], hint=f"{self.done} sessions {verb} {self.result}")
+        _record(self.log, [entry], hint=f"{pluralize(self.done, 'session')} {verb} {self.result}")
 
 
 @asynccontextmanager

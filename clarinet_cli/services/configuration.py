@@ -211,7 +211,7 @@ def _contradictory_databases(settings: Settings) -> Iterator[Finding]:
         except ClarinetError as error:
             yield _error("contradictions", error.message, error.hint)
             return
-    hint = "remove them, or set database_driver to postgresql"
+    hint = "set database_driver to postgresql, or remove what has no effect"
     for text in unused_parts(settings):
         if "database_driver" in settings.model_fields_set:
             yield _warning(text, hint)

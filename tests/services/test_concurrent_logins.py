@@ -178,7 +178,7 @@ def test_they_are_counted_in_report_and_record(
     ]
     assert oracle.tokens(project) == set()
     generated = project.run(*RESET[:-1], "--generate-password", "--settle", "5s")
-    assert "revoked 1 sessions created during the change" in generated.stderr
+    assert "revoked 1 session created during the change" in generated.stderr
 
 
 @pytest.mark.parametrize("name", ["", "CLARINET_SETTLE", "--settle"])

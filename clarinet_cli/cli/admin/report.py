@@ -9,6 +9,7 @@ from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import ClarinetError
 from clarinet_cli.signals import SIGNALS
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ async def report_changes(
             SIGNALS.mark_changed()
         show([_with_revoked_again(change, logins) for change in changes])
         if shown and (count := sum(logins.revoked.values())):
-            runtime.writer.note(f"revoked {count} sessions created during the change")
+            runtime.writer.note(f"revoked {pluralize(count, 'session')} created during the change")
         if any(change.result in CHANGED for change in changes):
             runtime.note_stale_cache()
         if not complete:

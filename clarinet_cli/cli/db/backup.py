@@ -14,6 +14,7 @@ from clarinet_cli.cli.render import render
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import FAILURE, INVALID, REFUSED
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import STDIO
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ async def backup(
         )
     if report.dangling_references:
         runtime.writer.note(
-            f"{report.dangling_references} rows refer to rows that do not exist, in the "
+            f"references to rows that do not exist: {report.dangling_references}, in the "
             "database and in the backup"
         )
     if not to_stdout:
@@ -204,8 +205,8 @@ def _prompt_for_sessions(
     if not number or not interactive(runtime):
         return plan
     question = (
-        f"Revoke the {number} sessions of the backup? Sessions revoked after the backup would "
-        "become valid again."
+        f"Revoke {pluralize(number, 'session')} of the backup? Sessions revoked after the backup "
+        "would become valid again."
     )
     revoke = ask(runtime, question, default=True)
     return replace(plan, revoke_sessions=revoke)

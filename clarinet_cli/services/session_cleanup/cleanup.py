@@ -41,6 +41,7 @@ from clarinet_cli.services.session_cleanup.transaction import (
     TransactionRunner,
 )
 from clarinet_cli.settings import Settings
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
@@ -210,14 +211,14 @@ async def make_report(run: CleanupRun, started: float) -> CleanupReport:
         logger.warning(f"{remaining} {noun} not deleted; check triggers and rules on {table}")
     if invalid:
         logger.warning(
-            f"kept {invalid} sessions with an unreadable timestamp: "
+            f"kept {pluralize(invalid, 'session')} with an unreadable timestamp: "
             "'clarinet session list --state invalid' shows them"
         )
     report = replace(_report_of(run, started, remaining=remaining), invalid=invalid or None)
     logger.info(
         f"clean-up: matched {report.matched}, deleted {report.deleted}, "
         f"remaining {report.remaining}, protected {report.protected}, "
-        f"{report.batches} batches, {report.seconds} s"
+        f"batches {report.batches}, {report.seconds} s"
     )
     return report
 

@@ -19,6 +19,7 @@ from clarinet_cli.services.audit import JobRecord, audited_job
 from clarinet_cli.services.sessions.queries import one_session
 from clarinet_cli.services.sessions.revoke import BATCH_SIZE, REVOKED
 from clarinet_cli.services.unit_of_work import Access, Database, UnitOfWork, unit_of_work
+from clarinet_cli.textfmt import pluralize
 from clarinet_cli.types import UNCHANGED, ProgressCallback, planned_result
 from clarinet_cli.utils.logger import logger
 
@@ -80,10 +81,11 @@ async def revoke_all(
             async for done in _revoke_batches(database, excluded_ids, keep, record, stopped):
                 progress(done, max(to_revoke, done))
         except PreventedError as error:
-            hint = f"{record.done} sessions were revoked"
+            verb = "was" if record.done == 1 else "were"
+            hint = f"{pluralize(record.done, 'session')} {verb} revoked"
             logger.bind(reported=True).error(f"{error.message}; {hint}")
             raise error.with_context(error.message, hint=hint) from error
-    logger.info(f"{REVOKED} {record.done} sessions")
+    logger.info(f"{REVOKED} {pluralize(record.done, 'session')}")
     async with unit_of_work(database) as work:
         kept = await RevocationRepository(work.session).count_unless_revoked()
     return RevokeAllReport(REVOKED if record.done else UNCHANGED, record.done, kept)
