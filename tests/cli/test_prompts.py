@@ -366,6 +366,20 @@ def test_progress_is_a_bar_on_a_terminal_and_no_data(project: Project, tmp_path:
     assert project.count("access_token") == 0
 
 
+def test_generated_passwords_replace_the_bar(project: Project, tmp_path: Path) -> None:
+    """They are shown before the commit, while the work goes on: the table begins its own line."""
+    file = tmp_path / "accounts.csv"
+    file.write_text("email,password\nada@example.org,generate\nbob@example.org,generate\n")
+    with terminal(project, "admin", "apply", str(file)) as screen:
+        assert screen.end() == 0
+    shown, _, table = screen.screen.partition("mark")
+    _, bar, after = shown.rpartition("writing changes")
+    assert bar
+    assert "\x1b[2K" in after  # the line of the bar is erased
+    assert "password of bob@example.org:" in table
+    assert "writing changes" not in table
+
+
 def test_quiet_shows_no_progress(project: Project) -> None:
     """With -q the terminal stays empty."""
     user = project.add_user("ada@example.org")

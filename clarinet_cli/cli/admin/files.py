@@ -85,6 +85,12 @@ async def apply(
             nullcontext() if display is None else display.warn_if_rolled_back(),
             progress(runtime, "comparing accounts") as update,
         ):
+
+            def show_passwords(reports: list[AppliedAccount]) -> None:
+                update.stop()
+                if display is not None:
+                    display(reports)
+
             rows = await apply_accounts(
                 database,
                 declared,
@@ -92,7 +98,7 @@ async def apply(
                 errors=errors,
                 progress=update,
                 concurrent_logins=logins,
-                on_password=display,
+                on_password=show_passwords,
             )
         shown = display is not None and display.shown
         await report_changes(runtime, database, rows, logins, show, shown=shown)
