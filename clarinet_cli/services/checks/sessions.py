@@ -31,7 +31,7 @@ async def check_backlog(context: DoctorContext) -> list[Problem]:
     interval = timedelta(seconds=context.settings.server_limit("session_cleanup_interval"))
     if now - found.oldest < max(OVERDUE, 2 * interval):
         return [Problem("ok", text)]
-    why = "the clean-up has not run since"
+    why = "the clean-up may not run"
     if not context.settings.capabilities.own_schema:
         why = "fastapi-users itself never deletes them"
     elif not context.settings.session_cleanup_enabled:
