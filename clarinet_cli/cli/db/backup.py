@@ -205,7 +205,7 @@ def _prompt_for_sessions(
     if not number or not interactive(runtime):
         return plan
     question = (
-        f"Revoke {pluralize(number, 'session')} of the backup? Sessions revoked after the backup "
+        f"Revoke the {pluralize(number, 'session')} of the backup? Sessions revoked after it "
         "would become valid again."
     )
     revoke = ask(runtime, question, default=True)
