@@ -174,8 +174,7 @@ class RoleRepository(BaseRepository[Role]):
             from sqlalchemy.dialects.postgresql import insert
 
         query = insert(model).values(rows).on_conflict_do_nothing()
-        if await execute_dml(self.session, query) == len(rows):
-            return
+        await execute_dml(self.session, query)
         columns = model.__table__.columns
         same = [and_(*(columns[name] == value for name, value in row.items())) for row in rows]
         found = select(func.count()).select_from(model).where(or_(*same))

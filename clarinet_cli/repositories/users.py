@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Mapper, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
 from clarinet_cli.exceptions import FAILURE
@@ -92,13 +93,37 @@ class UserRepository(BaseRepository[User]):
         """
         tables = mapped_tables(self.session.get_bind().dialect)
         if tables is None:
-            return await super().add(row)
-        from clarinet_cli.repositories.mapped_accounts import insert_account
+            await super().add(row)
+        else:
+            from clarinet_cli.repositories.mapped_accounts import insert_account
 
-        await insert_account(self.session, tables, row)
-        make_transient_to_detached(row)
-        self.session.add(row)
+            await insert_account(self.session, tables, row)
+            make_transient_to_detached(row)
+            self.session.add(row)
+        await self._require_inserted([row])
         return row
+
+    async def _require_inserted(self, users: Sequence[User]) -> None:
+        """Check that new rows have the given values, which a trigger may change.
+
+        An address may change its case: the account gets the stored form.
+
+        Raises:
+            PreventedError: A value was not set, or a row was removed.
+        """
+        tables = mapped_tables(self.session.get_bind().dialect)
+        names = ["hashed_password", "is_active", "is_superuser"]
+        if tables is None or tables.has(str(User.__tablename__), "is_verified"):
+            names.append("is_verified")
+        query = select(ID, EMAIL, *(col(getattr(User, name)) for name in names))
+        rows = await self.session.execute(query.where(ID.in_([user.id for user in users])))
+        stored = {row[0]: row[1:] for row in rows}
+        for user in users:
+            email, *values = stored.get(user.id, (None,))
+            given = [getattr(user, name) for name in names]
+            if values != given or fold_case(email or "") != fold_case(user.email):
+                raise self.prevented_error()
+            set_committed_value(user, "email", email)
 
     async def find_by_stored_id(self, text: str) -> Sequence[User]:
         """Return the account with an id that is a number or any text, as a list of one or none."""
@@ -192,6 +217,7 @@ class UserRepository(BaseRepository[User]):
             values = [user.model_dump() for user in some]
             if await execute_dml(self.session, insert(User).values(values)) != len(values):
                 raise self.prevented_error()
+            await self._require_inserted(some)
 
     async def set_flags(self, user_ids: Sequence[UUID], flags: dict[str, bool]) -> None:
         """Set the same flags of many existing accounts.

@@ -136,6 +136,75 @@ def test_a_change_that_is_put_back_is_an_error(peopled: Project, case: str, dry:
     assert oracle.snapshot(peopled) == before
 
 
+def alter_new_accounts(project: Project, values: str) -> None:
+    """Make a trigger that sets columns of each new account."""
+    if project.server is None:
+        project.rows(
+            f'CREATE TRIGGER alter_new AFTER INSERT ON "user" BEGIN UPDATE "user" SET {values}'
+            " WHERE id = NEW.id; END"
+        )
+        return
+    project.rows(
+        "CREATE FUNCTION alter_new() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        f' UPDATE "user" SET {values} WHERE id = NEW.id; RETURN NULL; END$$'
+    )
+    project.rows(
+        'CREATE TRIGGER alter_new AFTER INSERT ON "user" FOR EACH ROW EXECUTE FUNCTION alter_new()'
+    )
+
+
+@pytest.mark.parametrize("case", ["create", "apply, new"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        "is_superuser = NOT is_superuser",
+        "is_active = NOT is_active",
+        "is_verified = NOT is_verified",
+        "hashed_password = 'x'",
+        "email = 'other@example.org'",
+    ],
+)
+def test_a_new_account_that_is_altered_is_an_error(
+    peopled: Project, case: str, values: str
+) -> None:
+    """It could not log in as reported, or would have other rights."""
+    alter_new_accounts(peopled, values)
+    before = oracle.snapshot(peopled)
+    stdin = '[{"email": "new@example.org"}]' if case.startswith("apply") else PASSWORD
+    assert_prevented(peopled.run(*CHANGES[case][2], stdin=stdin), "user")
+    assert oracle.snapshot(peopled) == before
+
+
+def test_a_new_address_in_another_case_is_reported(peopled: Project) -> None:
+    """An application may store addresses in lower case: the report names what is stored."""
+    alter_new_accounts(peopled, "email = lower(email)")
+    made = peopled.run(
+        *("admin", "create", "New@example.org", "--password-stdin", "-o", "json"), stdin=PASSWORD
+    )
+    assert made.json["email"] == "new@example.org"
+    assert ("new@example.org",) in peopled.rows('SELECT email FROM "user"')
+
+
+@pytest.mark.parametrize("case", ["create", "grant"])
+def test_a_granted_role_that_is_removed_is_an_error(peopled: Project, case: str) -> None:
+    """No command names a role that the account does not have."""
+    remove = "DELETE FROM userroleslink WHERE user_id = NEW.user_id AND role_name = NEW.role_name"
+    if peopled.server is None:
+        peopled.rows(f"CREATE TRIGGER remove AFTER INSERT ON userroleslink BEGIN {remove}; END")
+    else:
+        peopled.rows(
+            "CREATE FUNCTION remove() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$BEGIN {remove}; RETURN NULL; END$$"
+        )
+        peopled.rows(
+            "CREATE TRIGGER remove AFTER INSERT ON userroleslink FOR EACH ROW"
+            " EXECUTE FUNCTION remove()"
+        )
+    before = oracle.snapshot(peopled)
+    assert_prevented(peopled.run(*CHANGES[case][2], stdin=PASSWORD), "userroleslink")
+    assert oracle.snapshot(peopled) == before
+
+
 def test_missing_roles_that_are_swallowed_are_an_error(peopled: Project) -> None:
     """'db init' does not call a role created that is not there."""
     swallow(peopled, "INSERT", "userrole")
