@@ -137,7 +137,8 @@ def show_help(
     Example: clarinet help exit-codes
     """
     if topic == ["exit-codes"]:
-        from clarinet_cli.cli.render import Presentation, render_list
+        from clarinet_cli.cli.presentation import Presentation
+        from clarinet_cli.cli.render import render_list
         from clarinet_cli.exceptions import ExitCode
         from clarinet_cli.results import ExitCodeRow
 

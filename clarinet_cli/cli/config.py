@@ -6,7 +6,8 @@ import typer
 
 from clarinet_cli.cli.commands import command, group
 from clarinet_cli.cli.options import Output, Strict
-from clarinet_cli.cli.render import Presentation, render_findings, render_list
+from clarinet_cli.cli.presentation import Presentation
+from clarinet_cli.cli.render import render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
 
 app = group("config")

@@ -49,7 +49,8 @@ async def doctor(
 
     Example: clarinet doctor
     """
-    from clarinet_cli.cli.render import Presentation, render_findings, render_list
+    from clarinet_cli.cli.presentation import Presentation
+    from clarinet_cli.cli.render import render_findings, render_list
     from clarinet_cli.results import CheckRow
     from clarinet_cli.services.checks import doctor
 

@@ -18,15 +18,9 @@ from clarinet_cli.cli.options import (
     columns_option,
     sort_option,
 )
+from clarinet_cli.cli.presentation import Presentation, RowLimit
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import (
-    TABLE_FORMATS,
-    Presentation,
-    RowLimit,
-    render,
-    render_findings,
-    render_list,
-)
+from clarinet_cli.cli.render import TABLE_FORMATS, render, render_findings, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import ExitCode

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from clarinet_cli.cli.presentation import Presentation
 from clarinet_cli.cli.prompts import PASSWORD_LIMIT, interactive, prompt_new_password, read_limited
-from clarinet_cli.cli.render import Presentation, render, render_list
+from clarinet_cli.cli.render import render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import FAILURE, INVALID, NOT_FOUND, ClarinetError
 from clarinet_cli.types import OutputFormat

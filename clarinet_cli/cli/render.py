@@ -3,14 +3,12 @@
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Optional, get_origin
+from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.cells import table_record
 from clarinet_cli.cli.formats import RowChunk
-from clarinet_cli.cli.options import MAX_INTEGER
-from clarinet_cli.cli.parsers import require_known
+from clarinet_cli.cli.presentation import DEFAULT_LIMIT, Presentation, RowLimit
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.sinks import (
     WHOLE_TABLE_ROWS,
@@ -23,111 +21,13 @@ from clarinet_cli.cli.sinks import (
 from clarinet_cli.cli.text import more_rows_note, printable
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import CHECK_FAILED, ClarinetError
-from clarinet_cli.types import OutputFormat, SortKey
+from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.results import Finding
 
 CHUNK_ROWS = 2000
 TABLE_FORMATS = (None, OutputFormat.TABLE, OutputFormat.WIDE)
-
-
-@dataclass(frozen=True, slots=True)
-class Presentation:
-    """The presentation of a list.
-
-    Attributes:
-        row_type: The type of the rows, for the header of an empty CSV document.
-        columns: The fields of a table on a terminal, those that matter most first; elsewhere
-            the others follow. All by default.
-        kept: How many of the first columns are shown even if the terminal is too narrow for
-            them; None: all.
-        empty: The note for an empty table.
-        complete: Show all rows on a terminal too, since they cannot be queried again.
-        titles: The titles of some columns of a table, by field.
-        chosen: The value of ``--columns``.
-        order: The value of ``--sort``.
-
-    Raises:
-        InvalidInputError: *chosen* or *order* names a field that the rows don't have.
-    """
-
-    row_type: type
-    columns: Sequence[str] = ()
-    kept: Optional[int] = None
-    empty: str = "nothing to show"
-    complete: bool = False
-    titles: Mapping[str, str] = field(default_factory=dict)
-    chosen: Optional[str] = None
-    order: Optional[str] = None
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        known = [item.name for item in fields(self.row_type)]
-        require_known("--columns", self.selected, known)
-        if self.sort is not None:
-            lists = [item.name for item in fields(self.row_type) if get_origin(item.type) is tuple]
-            sortable = [name for name in known if name not in lists]
-            require_known("--sort", [self.sort.name], sortable, "key")
-
-    @property
-    def selected(self) -> Sequence[str]:
-        """The fields to write in every format, each once; empty: all."""
-        if self.chosen is None:
-            return ()
-        return tuple(dict.fromkeys(name.strip() for name in self.chosen.split(",")))
-
-    @property
-    def sort(self) -> Optional[SortKey]:
-        """The order; None: that of the presentation."""
-        if self.order is None:
-            return None
-        name, _, direction = self.order.partition(":")
-        require_known("--sort", [direction or "asc"], ("asc", "desc"), "direction")
-        return SortKey(name.strip(), descending=direction == "desc")
-
-    def sorted(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """Return rows in the order of ``--sort``; missing values come before all others."""
-        key = self.sort
-        if key is None:
-            return rows
-        found = [(getattr(row, key.name), row) for row in rows]
-        found.sort(
-            key=lambda pair: (pair[0] is not None, pair[0]) if pair[0] is not None else (False,),
-            reverse=key.descending,
-        )
-        return [row for _, row in found]
-
-
-@dataclass(frozen=True, slots=True)
-class RowLimit:
-    """How many rows a listing shows.
-
-    Attributes:
-        given: The value of ``--limit``.
-        default: The limit on a terminal without ``--limit``; None: that of a table.
-    """
-
-    given: Optional[int] = None
-    default: Optional[int] = None
-
-    @property
-    def fetched(self) -> Optional[int]:
-        """How many rows to query: one more than are shown, to know whether there are more."""
-        shown = self.shown
-        return None if shown is None else min(shown + 1, MAX_INTEGER)
-
-    @property
-    def shown(self) -> Optional[int]:
-        """How many rows to show; None: all, or those of a table."""
-        if self.given is not None:
-            return self.given
-        return self.default if sys.stdout.isatty() else None
-
-    @property
-    def note(self) -> str:
-        """The advice when there are more rows."""
-        return "there are more" if self.given is not None else "'--limit N' shows more"
 
 
 def shows_table(runtime: Runtime, output: Optional[OutputFormat]) -> bool:
@@ -178,7 +78,7 @@ def render_list(
     rows: Sequence[Any],
     output: Optional[OutputFormat],
     presentation: Presentation,
-    limit: RowLimit = RowLimit(),
+    limit: RowLimit = DEFAULT_LIMIT,
     *,
     changed: bool = False,
 ) -> None:
@@ -204,7 +104,7 @@ async def render_rows(
     rows: AsyncGenerator[RowChunk, None],
     output: Optional[OutputFormat],
     presentation: Presentation,
-    limit: RowLimit = RowLimit(),
+    limit: RowLimit = DEFAULT_LIMIT,
 ) -> None:
     """Write a listing to standard output as it is read, in constant memory.
 
@@ -274,7 +174,7 @@ class _RowRenderer:
         runtime: Runtime,
         output: Optional[OutputFormat],
         presentation: Presentation,
-        limit: RowLimit = RowLimit(),
+        limit: RowLimit = DEFAULT_LIMIT,
     ) -> None:
         self._writer = writer = runtime.writer
         self._sink: Sink
@@ -285,7 +185,7 @@ class _RowRenderer:
             terminal = sys.stdout.isatty()
             fitted = terminal and output is not OutputFormat.WIDE
             self._sink = TableSink(writer, presentation, writer.console().width if fitted else None)
-            if terminal and limit == RowLimit() and not presentation.complete:
+            if terminal and limit == DEFAULT_LIMIT and not presentation.complete:
                 self._remaining = WHOLE_TABLE_ROWS
                 self._advice = "'-o plain' or '-o jsonl' shows all"
         elif output is not None:

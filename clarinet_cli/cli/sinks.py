@@ -12,7 +12,7 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
-    from clarinet_cli.cli.render import Presentation
+    from clarinet_cli.cli.presentation import Presentation
 
 WHOLE_TABLE_ROWS = 500  # these determine the widths of the columns
 

@@ -26,7 +26,7 @@ from clarinet_cli.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from clarinet_cli.models.mapped import StoredTables
+    from clarinet_cli.models.stored_tables import StoredTables
 
 IDNA = "idna"  # the codec for host names
 INIT_HINT = "'clarinet db init' creates what is missing"

@@ -11,14 +11,8 @@ from sqlmodel import col
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import is_canonical_id
-from clarinet_cli.models.mapped import (
-    IDS,
-    INSTANTS,
-    NAIVE_TIMESTAMP,
-    SESSIONS,
-    USERS,
-    MappedTables,
-)
+from clarinet_cli.models.mapped import IDS, INSTANTS, NAIVE_TIMESTAMP, MappedTables
+from clarinet_cli.models.stored_tables import SESSIONS, USERS
 from clarinet_cli.models.types import parse_uuid
 
 CHECK_SECONDS = 60.0

@@ -7,7 +7,8 @@ from sqlalchemy import BindParameter, Column
 from sqlalchemy.engine import Dialect
 
 from clarinet_cli.mapping import Mapping
-from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, SESSIONS, MappedTables, is_own
+from clarinet_cli.models.mapped import DIALECT_ATTRIBUTE, EXPIRES_AT, MappedTables, is_own
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.types import get_capabilities
 
 TEMPORARY = "temp"

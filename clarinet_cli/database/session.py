@@ -21,7 +21,7 @@ from clarinet_cli.database.sqlite import explain_file_error
 from clarinet_cli.database.tls import ca_file
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import UnknownDatabaseError, traceback_without_values
-from clarinet_cli.models.mapped import StoredTables, stored_tables
+from clarinet_cli.models.stored_tables import StoredTables, stored_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger
 

@@ -13,13 +13,8 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import NullType, String
 from sqlmodel import col
 
-from clarinet_cli.models.mapped import (
-    EXPIRES_AT,
-    NAIVE_TIMESTAMP,
-    SESSIONS,
-    is_own,
-    mapped_tables,
-)
+from clarinet_cli.models.mapped import EXPIRES_AT, NAIVE_TIMESTAMP, is_own, mapped_tables
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.models.tables import AccessToken
 from clarinet_cli.models.types import (
     PYTHON_YEARS,

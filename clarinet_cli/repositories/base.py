@@ -23,7 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
 from clarinet_cli.exceptions import PREVENTED, PreventedError
-from clarinet_cli.models.mapped import OWN_TABLES, StoredTables, mapped_tables
+from clarinet_cli.models.mapped import mapped_tables
+from clarinet_cli.models.stored_tables import OWN_TABLES, StoredTables
 from clarinet_cli.models.tables import Base
 from clarinet_cli.spelling import DOTTED_I, FOLD_FUNCTION, fold_map
 

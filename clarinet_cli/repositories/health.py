@@ -12,7 +12,8 @@ from sqlmodel import col
 
 from clarinet_cli.models import AccessToken, User, metadata
 from clarinet_cli.models.functions import is_readable_timestamp
-from clarinet_cli.models.mapped import SESSIONS, USERS, MappedTables, mapped_tables
+from clarinet_cli.models.mapped import MappedTables, mapped_tables
+from clarinet_cli.models.stored_tables import SESSIONS, USERS
 from clarinet_cli.repositories.base import quoted_table, quoted_tables
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.repositories.expiry_policy import CREATED, EXPIRES, LAST_ACCESSED, expiry_order

@@ -16,7 +16,8 @@ from sqlalchemy.types import NullType, String
 
 from clarinet_cli.exceptions import CONFLICT, REFUSED
 from clarinet_cli.models import User, metadata
-from clarinet_cli.models.mapped import ROLE_LINKS, USERS, MappedTables
+from clarinet_cli.models.mapped import MappedTables
+from clarinet_cli.models.stored_tables import ROLE_LINKS, USERS
 from clarinet_cli.models.types import StoredId, UTCDateTime
 from clarinet_cli.repositories.base import execute_dml, prevented_error
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named

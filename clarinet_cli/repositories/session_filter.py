@@ -10,7 +10,8 @@ from sqlmodel import col
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import in_network, is_readable_timestamp
-from clarinet_cli.models.mapped import SESSIONS, mapped_tables
+from clarinet_cli.models.mapped import mapped_tables
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.networks import network_forms
 from clarinet_cli.repositories.base import folded_column
 from clarinet_cli.repositories.expiry_policy import CREATED, LAST_ACCESSED, ExpiryPolicy

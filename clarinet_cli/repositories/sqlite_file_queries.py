@@ -3,7 +3,7 @@
 import sqlite3
 
 from clarinet_cli.models import VERSION_TABLE
-from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
+from clarinet_cli.models.stored_tables import OWN_TABLES, StoredTables
 from clarinet_cli.utils.logger import logger
 
 PROBLEMS_SHOWN = 3

@@ -6,7 +6,7 @@ from typing import Optional
 from clarinet_cli.database import errors
 from clarinet_cli.database.sqlite import MISSING_HINT
 from clarinet_cli.exceptions import REFUSED
-from clarinet_cli.models.mapped import StoredTables, stored_tables
+from clarinet_cli.models.stored_tables import StoredTables, stored_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import get_capabilities
 from clarinet_cli.utils.logger import logger

@@ -8,9 +8,10 @@ import typer
 from clarinet_cli.cli.admin.report import report_changes
 from clarinet_cli.cli.options import SETTLE_TIME, DryRun, GeneratePassword, Output, SettleTime
 from clarinet_cli.cli.passwords import PasswordOutput
+from clarinet_cli.cli.presentation import Presentation
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import read_file
-from clarinet_cli.cli.render import Presentation, render_list, render_rows
+from clarinet_cli.cli.render import render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.types import STDIO, OutputFormat
 

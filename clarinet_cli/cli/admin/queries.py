@@ -7,7 +7,8 @@ import typer
 
 from clarinet_cli.cli.completion import complete_roles
 from clarinet_cli.cli.options import Limit, Output, UserArgument, columns_option, sort_option
-from clarinet_cli.cli.render import Presentation, RowLimit, render, render_list, render_rows
+from clarinet_cli.cli.presentation import Presentation, RowLimit
+from clarinet_cli.cli.render import render, render_list, render_rows
 from clarinet_cli.cli.runtime import Runtime
 
 USER_COLUMNS = (

@@ -17,8 +17,9 @@ from clarinet_cli.cli.options import (
     Yes,
 )
 from clarinet_cli.cli.passwords import PasswordOptions, PasswordOutput, resolve_password
+from clarinet_cli.cli.presentation import Presentation
 from clarinet_cli.cli.prompts import ask, confirm, interactive
-from clarinet_cli.cli.render import Presentation, render, render_list
+from clarinet_cli.cli.render import render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.text import format_row_counts
 from clarinet_cli.exceptions import INVALID

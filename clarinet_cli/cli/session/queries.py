@@ -25,7 +25,8 @@ from clarinet_cli.cli.options import (
     session_filter,
     sort_option,
 )
-from clarinet_cli.cli.render import Presentation, RowLimit, render, render_rows
+from clarinet_cli.cli.presentation import Presentation, RowLimit
+from clarinet_cli.cli.render import render, render_rows
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.cli.tables import rich_rows
 from clarinet_cli.cli.text import more_rows_note

@@ -19,9 +19,10 @@ from clarinet_cli.cli.options import (
     Yes,
     session_filter,
 )
+from clarinet_cli.cli.presentation import Presentation
 from clarinet_cli.cli.progress import progress
 from clarinet_cli.cli.prompts import confirm
-from clarinet_cli.cli.render import Presentation, render, render_list
+from clarinet_cli.cli.render import render, render_list
 from clarinet_cli.cli.runtime import Runtime
 from clarinet_cli.exceptions import INVALID
 from clarinet_cli.textfmt import pluralize

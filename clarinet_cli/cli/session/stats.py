@@ -21,7 +21,7 @@ from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
     from clarinet_cli.cli.charts import Canvas
-    from clarinet_cli.cli.render import Presentation, RowLimit
+    from clarinet_cli.cli.presentation import Presentation, RowLimit
     from clarinet_cli.cli.views import LiveView
     from clarinet_cli.results import SessionGroup, SessionStats
     from clarinet_cli.services.unit_of_work import Database
@@ -59,7 +59,7 @@ async def stats(
 
     Example: clarinet session stats --by user --top 10
     """
-    from clarinet_cli.cli.render import Presentation, RowLimit
+    from clarinet_cli.cli.presentation import Presentation, RowLimit
     from clarinet_cli.exceptions import INVALID
     from clarinet_cli.results import SessionGroup
 

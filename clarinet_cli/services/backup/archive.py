@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, ClarinetError
 from clarinet_cli.models import VERSION_TABLE
-from clarinet_cli.models.mapped import StoredTables
+from clarinet_cli.models.stored_tables import StoredTables
 from clarinet_cli.services.backup.postgresql import (
     Program,
     package_hint,

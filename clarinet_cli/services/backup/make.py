@@ -20,7 +20,7 @@ from clarinet_cli.database.sqlite_files import READ_WRITE, in_thread, open_sqlit
 from clarinet_cli.database.url import database_url, display_url, require_sqlite_file, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, FAILURE, INVALID
 from clarinet_cli.models import TABLE_NAMES, VERSION_TABLE
-from clarinet_cli.models.mapped import OWN_TABLES
+from clarinet_cli.models.stored_tables import OWN_TABLES
 from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository

@@ -14,7 +14,7 @@ from clarinet_cli.database.sqlite_files import IMMUTABLE, READ_WRITE, in_thread,
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.models import TABLE_NAMES
-from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.repositories import account_copy
 from clarinet_cli.repositories.account_copy import AccountTables, Row
 from clarinet_cli.repositories.server import ServerRepository

@@ -9,7 +9,7 @@ from clarinet_cli.database.sqlite import missing_file
 from clarinet_cli.database.sqlite_files import in_thread
 from clarinet_cli.database.url import database_url, display_url, sqlite_file
 from clarinet_cli.exceptions import CONFLICT, UnknownDatabaseError
-from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.repositories import postgresql as postgresql_queries
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.results import RestoreReport

@@ -22,7 +22,7 @@ from clarinet_cli.database.sqlite_files import (
     raise_if_stopped,
 )
 from clarinet_cli.exceptions import BUSY, CONFLICT, NO_SPACE, PREVENTED
-from clarinet_cli.models.mapped import OWN_TABLES, StoredTables
+from clarinet_cli.models.stored_tables import OWN_TABLES, StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger

@@ -20,7 +20,7 @@ from clarinet_cli.database.sqlite_files import (
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import CHECK_FAILED, INVALID, NOT_FOUND, REFUSED
 from clarinet_cli.models import VERSION_TABLE
-from clarinet_cli.models.mapped import OWN_TABLES, SESSIONS, StoredTables
+from clarinet_cli.models.stored_tables import OWN_TABLES, SESSIONS, StoredTables
 from clarinet_cli.repositories import account_copy, sqlite_file_queries
 from clarinet_cli.results import BackupContents
 from clarinet_cli.services.backup.archive import Contents, TableKey, count_rows, read_contents

@@ -20,7 +20,7 @@ from clarinet_cli.database.sqlite_files import (
 )
 from clarinet_cli.database.url import database_url, sqlite_file
 from clarinet_cli.exceptions import NO_SPACE
-from clarinet_cli.models.mapped import StoredTables
+from clarinet_cli.models.stored_tables import StoredTables
 from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.results import Finding
 from clarinet_cli.services.backup.sqlite import copy_database

@@ -1,6 +1,7 @@
 """Proposing a mapping from the catalogue of an application's database."""
 
-from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
+from clarinet_cli.services.inspection.builder import propose_mapping
+from clarinet_cli.services.inspection.proposal import Proposal
 from clarinet_cli.services.inspection.service import (
     describe,
     inspect_database,

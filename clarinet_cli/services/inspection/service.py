@@ -30,7 +30,8 @@ from clarinet_cli.repositories.catalogue import (
 )
 from clarinet_cli.results import Inspection
 from clarinet_cli.services.inspection import shapes
-from clarinet_cli.services.inspection.proposal import Proposal, propose_mapping
+from clarinet_cli.services.inspection.builder import propose_mapping
+from clarinet_cli.services.inspection.proposal import Proposal
 from clarinet_cli.services.unit_of_work import UnitOfWork, require_fitting_tables
 from clarinet_cli.settings import Settings
 from clarinet_cli.utils.logger import logger

@@ -1,7 +1,7 @@
 """Schema migrations. This package is the only one that imports Alembic."""
 
 from clarinet_cli.services.schema.authoring import create_revision, init_environment
-from clarinet_cli.services.schema.commands import downgrade, migration_sql, reset, upgrade
+from clarinet_cli.services.schema.commands import downgrade, migration_sql, upgrade
 from clarinet_cli.services.schema.ensure import ensure_schema, require_known_schema
 from clarinet_cli.services.schema.environments import find_environment
 from clarinet_cli.services.schema.findings import check_migrations
@@ -10,6 +10,7 @@ from clarinet_cli.services.schema.preconditions import (
     require_schema_order,
     status_advice,
 )
+from clarinet_cli.services.schema.reset import reset
 from clarinet_cli.services.schema.stamp import stamp
 from clarinet_cli.services.schema.state import (
     FOREIGN,

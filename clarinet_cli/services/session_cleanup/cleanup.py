@@ -15,7 +15,7 @@ from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file
 from clarinet_cli.exceptions import UnreachableError
-from clarinet_cli.models.mapped import SESSIONS
+from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.repositories.base import tables_of
 from clarinet_cli.repositories.purge import PurgeStrategy
 from clarinet_cli.repositories.server import ServerRepository
