@@ -177,6 +177,6 @@ class RoleRepository(BaseRepository[Role]):
         await execute_dml(self.session, query)
         columns = model.__table__.columns
         same = [and_(*(columns[name] == value for name, value in row.items())) for row in rows]
-        found = select(func.count()).select_from(model).where(or_(*same))
-        if await self.session.scalar(found) != len(rows):
+        found = select(*(columns[name] for name in rows[0])).where(or_(*same)).distinct()
+        if len((await self.session.execute(found)).all()) != len(rows):
             raise self.prevented_error(model)
