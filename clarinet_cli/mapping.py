@@ -179,6 +179,6 @@ def parse_mapping(value: object) -> Mapping | Literal["clarinet"]:
         raise ValueError("; ".join(texts)) from None
 
 
-def _problem(place: tuple[int | str, ...], message: str) -> str:
+def _problem(location: tuple[int | str, ...], message: str) -> str:
     reason = message.removeprefix("Value error, ")
-    return f"{'.'.join(map(str, place))}: {reason}" if place else reason
+    return f"{'.'.join(map(str, location))}: {reason}" if location else reason

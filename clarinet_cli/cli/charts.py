@@ -30,7 +30,7 @@ STATES = tuple(STYLES)
 BAR_STYLE = "cyan"
 SHARE_WIDTH = len("100.0 %")
 MIN_BAR, MAX_BAR = 10, 60
-SHORTEST_BAR = 4  # if the keys need the space
+MIN_NARROW_BAR = 4  # if the keys need the space
 MAX_AGENT = 32  # columns of user agents; those in full are wrapped between words
 MAX_EMPTY_PERIODS = 12  # consecutive ones with a line each
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -215,9 +215,9 @@ def group_chart(
     others = [widths["total"], *changed]
     room = canvas.width - sum(others) - len(COLUMN_GAP) * (len(others) + 1)
     # The words of an agent can be wrapped; an address is not broken.
-    least = MIN_BAR if by is GroupBy.AGENT else SHORTEST_BAR
-    most_wide = MAX_AGENT if by is GroupBy.AGENT else room
-    key_width = max(1, min(key_width, most_wide, room - least))
+    min_bar = MIN_BAR if by is GroupBy.AGENT else MIN_NARROW_BAR
+    max_width = MAX_AGENT if by is GroupBy.AGENT else room
+    key_width = max(1, min(key_width, max_width, room - min_bar))
     length, shown = room - key_width, []
     for name in numbers:
         if length - widths[name] - len(COLUMN_GAP) < MIN_BAR:

@@ -127,8 +127,8 @@ class RevokeUserCommand(Command):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with ``--keep-newest 1`` where ``--keep-current`` has no value."""
         if KEEP_CURRENT in args and not ctx.resilient_parsing:
-            place = args.index(KEEP_CURRENT)
-            after, others = args[place + 1 : place + 2], args[:place] + args[place + 2 :]
+            index = args.index(KEEP_CURRENT)
+            after, others = args[index + 1 : index + 2], args[:index] + args[index + 2 :]
             options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
             is_id = all(  # one token in 64 begins with a dash
                 not word.startswith("-")
@@ -137,7 +137,7 @@ class RevokeUserCommand(Command):
             )
             has_user = any(not word.startswith("-") for word in others)
             if not (after and is_id and has_user):
-                args = [*args[:place], "--keep-newest=1", *args[place + 1 :]]
+                args = [*args[:index], "--keep-newest=1", *args[index + 1 :]]
                 ctx.obj.writer.note(
                     "--keep-current without an ID keeps the newest session: use --keep-newest 1"
                 )
@@ -192,15 +192,15 @@ class Group(core.TyperGroup):
         found = former_command(group, args)
         if found is None:
             return None
-        place, (name, *rest) = found
-        module = importlib.import_module(GROUPS[place][0])
+        group_name, (name, *rest) = found
+        module = importlib.import_module(GROUPS[group_name][0])
         command = typer.main.get_group(module.app).commands[name]
         if ctx.obj is not None and not ctx.resilient_parsing:
-            ctx.obj.command = f"{place} {name}"
+            ctx.obj.command = f"{group_name} {name}"
             revision = [word for word in rest[:1] if RelativeRevisionCommand.dashed.fullmatch(word)]
-            present = " ".join([place, name, *revision])
+            present = " ".join([group_name, name, *revision])
             ctx.obj.writer.note(f"'clarinet {group} {args[0]}' is now 'clarinet {present}'")
-        return (name if place == group else f"{place} {name}"), command, rest
+        return (name if group_name == group else f"{group_name} {name}"), command, rest
 
     def _suggest(self, ctx: Any, word: str, error: TyperException) -> None:
         """Add the probable command to the error."""

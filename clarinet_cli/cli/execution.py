@@ -77,8 +77,8 @@ def _run(main: Callable[[], Any], runtime: Runtime) -> int:
         if error.errno != errno.ENOSPC:
             return _report_unexpected(error, runtime)
         discard_stdout()  # Typer writes the help itself, here to a full disk
-        place = error.filename or "standard output"
-        return _report(FAILURE.with_context(f"{place}: {error.strerror}"), runtime)
+        name = error.filename or "standard output"
+        return _report(FAILURE.with_context(f"{name}: {error.strerror}"), runtime)
     except Exception as error:  # noqa: BLE001 - the last handler of a run
         return _report_unexpected(error, runtime)
     return _exit_code_or_signal(code)

@@ -107,7 +107,7 @@ class CleanupMetrics:
         self.started = None
 
     @contextmanager
-    def of_failure(self) -> Iterator[None]:
+    def on_failure(self) -> Iterator[None]:
         """Write the file when the block fails."""
         failed, failure = True, None
         try:

@@ -97,11 +97,11 @@ class Runtime:
         self._use_project()
         return module.reachable_directory(module.current_project())
 
-    def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    def run(self, body: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run the body of a command in an event loop; a signal cancels it.
 
         Args:
-            work: The body.
+            body: The body.
 
         Raises:
             Interrupted: A signal ended it.
@@ -111,9 +111,9 @@ class Runtime:
         async def interruptible() -> ResultT:
             task = asyncio.current_task()
             if task is None:
-                return await work
+                return await body
             with SIGNALS.cancelling(task):
-                return await work
+                return await body
 
         started = perf_counter()
         try:

@@ -200,11 +200,11 @@ def _describe_column(name: str, title: Optional[str], rows: Sequence[Fields]) ->
     )
     words = [word for text in cells for word in text.split()] if wraps else cells
     width = max(map(display_width, [title, *cells]))
-    least = max(map(display_width, [title, *words]))
-    if name == "email" and least > MAX_WHOLE_ADDRESS:
+    min_width = max(map(display_width, [title, *words]))
+    if name == "email" and min_width > MAX_WHOLE_ADDRESS:
         parts = (part for text in cells for part in address_parts(text))
-        least = max(MAX_WHOLE_ADDRESS, *map(display_width, parts))
-    return Column(name, title, right=is_numeric(values), width=width, least=least)
+        min_width = max(MAX_WHOLE_ADDRESS, *map(display_width, parts))
+    return Column(name, title, right=is_numeric(values), width=width, min_width=min_width)
 
 
 def aligned_record(

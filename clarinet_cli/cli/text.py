@@ -109,14 +109,14 @@ class Column:
         title: Its title.
         right: Whether it is aligned to the right.
         width: The columns of the terminal that its longest cell takes.
-        least: Those that its longest word takes; equal to *width* if cells are not wrapped.
+        min_width: Those that its longest word takes; equal to *width* if cells are not wrapped.
     """
 
     name: str
     title: str
     right: bool
     width: int
-    least: int
+    min_width: int
 
 
 def fit_columns(
@@ -136,21 +136,21 @@ def fit_columns(
     shown: list[Column] = []
     used = -gap
     for number, column in enumerate(columns):
-        wanted = max(column.least, min(column.width, MIN_TEXT))
+        wanted = max(column.min_width, min(column.width, MIN_TEXT))
         if kept is None or number < kept or used + gap + wanted <= room:
             shown.append(column)
             used += gap + wanted
     room -= gap * (len(shown) - 1)
-    widths = [max(column.least, min(column.width, MIN_TEXT)) for column in shown]
+    widths = [max(column.min_width, min(column.width, MIN_TEXT)) for column in shown]
     spare = room - sum(widths)
     for number, column in enumerate(shown):
         more = max(min(column.width - widths[number], spare), 0)
         widths[number] += more
         spare -= more
     for floors in (
-        [column.least for column in shown],
+        [column.min_width for column in shown],
         # The first column identifies a row and is narrowed last.
-        [min(shown[0].least, room // 2), *map(_narrowest, shown[1:])],
+        [min(shown[0].min_width, room // 2), *map(_narrowest, shown[1:])],
         list(map(_narrowest, shown)),
     ):
         while sum(widths) > room:
@@ -162,7 +162,7 @@ def fit_columns(
 
 
 def _narrowest(column: Column) -> int:
-    return min(column.least, max(MIN_WIDTH, display_width(column.title)))
+    return min(column.min_width, max(MIN_WIDTH, display_width(column.title)))
 
 
 def wrap_words(text: str, width: int) -> list[str]:

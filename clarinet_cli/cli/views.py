@@ -91,12 +91,12 @@ def compare_rows(
     common_after = [number for number, row in enumerate(after) if identity(row) in older]
     end_after = common_after[-1] + 1 if common_after else len(after)
     gone: dict[Hashable, list[RowT]] = {}
-    place: Hashable = None
+    previous: Hashable = None
     for row in before:
         if identity(row) in newer:
-            place = identity(row)
-        elif len(after) != limit or (common and place != common[-1]):
-            gone.setdefault(place, []).append(row)
+            previous = identity(row)
+        elif len(after) != limit or (common and previous != common[-1]):
+            gone.setdefault(previous, []).append(row)
     yield from ((row, GONE) for row in gone.get(None, []))
     for number, row in enumerate(after):
         known = older.get(identity(row))

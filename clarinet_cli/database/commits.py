@@ -66,14 +66,14 @@ async def commit(
         raise asyncio.CancelledError
 
 
-async def until_done(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+async def run_uninterrupted(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Await work that neither signals nor cancellation interrupt, and return its result.
 
     Args:
-        work: A statement that runs outside of a transaction.
+        coroutine: A statement that runs outside of a transaction.
     """
     with SIGNALS.deferred():
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(coroutine)
         cancelled = await _wait(task)
         result = task.result()
     if cancelled:

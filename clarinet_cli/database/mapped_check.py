@@ -11,7 +11,7 @@ from sqlmodel import col
 from clarinet_cli.exceptions import CONFIGURATION, ConfigurationError
 from clarinet_cli.models import AccessToken, User
 from clarinet_cli.models.functions import is_canonical_id
-from clarinet_cli.models.mapped import IDS, INSTANTS, NAIVE_TIMESTAMP, MappedTables
+from clarinet_cli.models.mapped import IDS, NAIVE_TIMESTAMP, TIMESTAMP_COLUMNS, MappedTables
 from clarinet_cli.models.stored_tables import SESSIONS, USERS
 from clarinet_cli.models.types import parse_uuid
 
@@ -91,7 +91,7 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
     if tables.id_form == "text" and tables.capabilities.sessions:
         await _require_common_form(session, tables)
     if tables.on_sqlite and tables.capabilities.sessions:
-        for key in sorted(INSTANTS & tables.names[SESSIONS].keys()):
+        for key in sorted(TIMESTAMP_COLUMNS & tables.names[SESSIONS].keys()):
             await _require_timestamps(session, tables, key)
     await _require_role_links(session, tables)
     tables.checked_at = monotonic()
@@ -228,17 +228,17 @@ async def _require_ordinary(session: AsyncSession, tables: MappedTables, table: 
 
 def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) -> None:
     for key, name in tables.names[table].items():
-        place = f"{COLUMN_KEYS[table]}.{key}"
+        setting = f"{COLUMN_KEYS[table]}.{key}"
         if name not in found:
-            raise _mismatch(place, f"a column {name}", "none")
+            raise _mismatch(setting, f"a column {name}", "none")
         if key in IDS:
             form = tables.user_id_form if key == "user_id" else tables.id_form
-            _require_id_type(tables, place, found[name], form)
+            _require_id_type(tables, setting, found[name], form)
         elif (wanted := tables.timestamp_type(key)) and found[name] != wanted:
             hint = NAIVE_HINT if found[name] == NAIVE_TIMESTAMP else INSPECT_HINT
-            raise _mismatch(place, wanted, found[name], hint=hint)
+            raise _mismatch(setting, wanted, found[name], hint=hint)
         elif key.startswith("is_") and not found[name].startswith(FLAGS):
-            raise _mismatch(place, "boolean", found[name])
+            raise _mismatch(setting, "boolean", found[name])
     if table == USERS:
         _require_further_columns(tables, found)
 
@@ -259,15 +259,15 @@ def _require_further_columns(tables: MappedTables, found: dict[str, str]) -> Non
         raise _mismatch("soft_delete_flag", str(is_flag).lower(), str(not is_flag).lower())
 
 
-def _require_id_type(tables: MappedTables, place: str, kind: str, form: str) -> None:
+def _require_id_type(tables: MappedTables, setting: str, kind: str, form: str) -> None:
     """Refuse an id whose type cannot hold the form."""
     if tables.on_sqlite:
         is_number = "int" in kind
         other_length = {"uuid-dashed": "(32)", "uuid-hex": "(36)"}.get(form, "(no)")
         if is_number != (form == "integer") or other_length in kind:
-            raise _mismatch(place, f"id_form {form}", kind)
+            raise _mismatch(setting, f"id_form {form}", kind)
     elif kind not in POSTGRESQL_IDS.get(form, POSTGRESQL_TEXTS):
-        raise _mismatch(place, f"id_form {form}", kind)
+        raise _mismatch(setting, f"id_form {form}", kind)
 
 
 async def _require_key(session: AsyncSession, tables: MappedTables) -> None:
@@ -297,10 +297,10 @@ async def _require_form(
         _stored(tables, table, key, column.is_not(None), is_canonical_id(column))
     )
     if first is None:
-        place, hint = f"{COLUMN_KEYS[table]}.{key}", TEXT_HINT
+        setting, hint = f"{COLUMN_KEYS[table]}.{key}", TEXT_HINT
         if table == SESSIONS and parse_uuid(found) is not None:
             raise _other_form(tables, found)
-        raise _mismatch(place, f"id_form {tables.id_form}", repr(found), hint=hint)
+        raise _mismatch(setting, f"id_form {tables.id_form}", repr(found), hint=hint)
 
 
 async def _require_timestamps(session: AsyncSession, tables: MappedTables, key: str) -> None:

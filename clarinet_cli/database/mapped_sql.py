@@ -65,13 +65,13 @@ def _comparing_class(base: Any, tables: MappedTables) -> Any:
 
         def visit_binary(self, binary: Any, *args: Any, **options: Any) -> str:
             """Return an expression of two operands."""
-            sign = _sign_of_expiry(binary) if tables.derives_expiry else None
-            if sign is None or not self._is_mapped(binary.left.table):
+            sql_operator = _expiry_operator(binary) if tables.derives_expiry else None
+            if sql_operator is None or not self._is_mapped(binary.left.table):
                 return str(super().visit_binary(binary, *args, **options))
             qualified = options.get("include_table", True)
             created = tables.column(SESSIONS, "created_at", qualified=qualified)
             timestamp = self.process(binary.right, **options)
-            return f"{created} {sign} {tables.latest_creation(timestamp)}"
+            return f"{created} {sql_operator} {tables.latest_creation(timestamp)}"
 
         def _is_mapped(self, table: Any) -> bool:
             """Return whether a table is a Clarinet table and is not read from a temporary copy."""
@@ -81,7 +81,7 @@ def _comparing_class(base: Any, tables: MappedTables) -> Any:
     return ComparingCompiler
 
 
-def _sign_of_expiry(binary: Any) -> Optional[str]:
+def _expiry_operator(binary: Any) -> Optional[str]:
     """Return the operator by which the expiry of sessions is compared with a parameter."""
     left = binary.left
     if not (isinstance(left, Column) and isinstance(binary.right, BindParameter)):
@@ -132,8 +132,8 @@ def _compiler_class(base: Any, tables: MappedTables) -> Any:
         def _label_select_column(self, select: Any, column: Any, *args: Any, **options: Any) -> Any:
             """Return a column of a SELECT; an expiry that there is not is NULL there."""
             own = isinstance(column, Column) and is_own(column.table)
-            place = (column.table.name, column.name) if own else None
-            self._selects_expiry = tables.may_never_expire and place == (SESSIONS, EXPIRES_AT)
+            own_column = (column.table.name, column.name) if own else None
+            self._selects_expiry = tables.may_never_expire and own_column == (SESSIONS, EXPIRES_AT)
             try:
                 return super()._label_select_column(select, column, *args, **options)
             finally:

@@ -150,7 +150,7 @@ async def _connect_to(
         try:
             if encrypted:
                 return await asyncpg.connect(**given, ssl=tls_context(options))
-            return await _plain(given, forms if remote else set())
+            return await _connect_without_tls(given, forms if remote else set())
         except (OSError, *DRIVER_ERRORS) as error:
             if encrypted is not attempts[-1] and _retry_may_help(error, encrypted=encrypted):
                 continue
@@ -179,7 +179,7 @@ def _retry_may_help(error: Exception, *, encrypted: bool) -> bool:
     return TLS_REJECTED in str(error) or isinstance(error, (ssl.SSLError, ConnectionResetError))
 
 
-async def _plain(given: dict[str, Any], refused: set[str]) -> Any:
+async def _connect_without_tls(given: dict[str, Any], refused: set[str]) -> Any:
     """Connect without TLS; the password is never sent in one of the *refused* forms."""
     if not refused:
         return await asyncpg.connect(**given, ssl=False)

@@ -126,13 +126,13 @@ def explain_file_error(error: Exception, file: Path) -> Optional[ClarinetError]:
         )
     if _on_read_only_mount(real):
         return None
-    places = (real, real.parent) if name.startswith("SQLITE_READONLY") else (real.parent,)
-    for place in places:
-        if place.exists() and not os.access(place, os.W_OK):
-            own = place.stat().st_uid == os.geteuid()
+    paths = (real, real.parent) if name.startswith("SQLITE_READONLY") else (real.parent,)
+    for path in paths:
+        if path.exists() and not os.access(path, os.W_OK):
+            own = path.stat().st_uid == os.geteuid()
             return FAILURE.with_context(
-                f"{place} cannot be written by this user: {describe_owner(place)}",
-                hint=f"chmod u+w {shlex.quote(str(place))}" if own else sudo_hint(real),
+                f"{path} cannot be written by this user: {describe_owner(path)}",
+                hint=f"chmod u+w {shlex.quote(str(path))}" if own else sudo_hint(real),
             )
     return None
 

@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 
-from clarinet_cli.database.commits import until_done
+from clarinet_cli.database.commits import run_uninterrupted
 from clarinet_cli.database.session import driver_errors
 from clarinet_cli.database.sqlite import BUSY_ERRORS
 from clarinet_cli.signals import SIGNALS
@@ -35,17 +35,17 @@ class StoppedError(Exception):
     """A signal arrived while a thread worked; its work is undone."""
 
 
-async def in_thread(work: Callable[[], ResultT]) -> ResultT:
+async def in_thread(function: Callable[[], ResultT]) -> ResultT:
     """Run blocking work in a thread to its end, or until it stops for a signal.
 
     Args:
-        work: A function that calls ``raise_if_stopped`` at intervals, or runs one SQLite statement.
+        function: It calls ``raise_if_stopped`` at intervals, or runs one SQLite statement.
 
     Raises:
         Interrupted: A signal stopped it.
     """
     try:
-        return await until_done(asyncio.to_thread(work))
+        return await run_uninterrupted(asyncio.to_thread(function))
     except StoppedError:
         SIGNALS.interrupt()
 

@@ -181,9 +181,9 @@ def _mismatch(table: str, column: str, expected: str, found: str) -> Exception:
 
 
 def _other_form(column: Any, whose: Optional[str], expected: str, found: object) -> Exception:
-    place = f"{column.table.name}.{column.name}"
+    name = f"{column.table.name}.{column.name}"
     return CONFIGURATION.with_context(
-        f"{place} of {whose or 'an account'}: expected {expected}, found {_shown(found)}",
+        f"{name} of {whose or 'an account'}: expected {expected}, found {_shown(found)}",
         hint=ROW_HINT,
     )
 

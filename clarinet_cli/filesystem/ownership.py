@@ -121,8 +121,10 @@ def os_error_reason(error: OSError, path: Path) -> str:
     if not isinstance(error, PermissionError):
         return reason
     named = Path(os.path.normpath(os.fsdecode(error.filename or path)))
-    place = named if os.path.lexists(named) else named.parent
-    return f"{reason}: {'' if place == named else 'its directory: '}{describe_owner(place)}"
+    unreadable = named if os.path.lexists(named) else named.parent
+    return (
+        f"{reason}: {'' if unreadable == named else 'its directory: '}{describe_owner(unreadable)}"
+    )
 
 
 def repair_commands(path: Path, like: Path) -> str:
@@ -199,20 +201,20 @@ def _open_in(
 
 def _template_status(directory: int, like: Optional[Path]) -> os.stat_result:
     """Return the status of the file that a new file is modelled on; see ``open_file``."""
-    place = os.fstat(directory)
+    parent = os.fstat(directory)
     if like is None:
-        return place
+        return parent
     with suppress(OSError):
-        if os.path.samestat(like.parent.stat(), place):
+        if os.path.samestat(like.parent.stat(), parent):
             return os.stat(like.name, dir_fd=directory)
         found = like.stat()
         if (
-            place.st_uid == found.st_uid
-            or (place.st_gid == found.st_gid and place.st_mode & stat.S_IWGRP)
-            or place.st_mode & stat.S_IWOTH
+            parent.st_uid == found.st_uid
+            or (parent.st_gid == found.st_gid and parent.st_mode & stat.S_IWGRP)
+            or parent.st_mode & stat.S_IWOTH
         ):
             return found
-    return place
+    return parent
 
 
 def _file_mode(model: os.stat_result) -> int:

@@ -237,9 +237,9 @@ def _could_write(user: int, path: Path) -> bool:
     """Return whether a user may write, create or replace a file."""
     if "\0" in str(path):  # opening it reports the error
         return True
-    place = path.resolve()
-    found = _status(place)
-    nearest = next(parent for parent in place.parents if parent.exists()).stat()
+    resolved = path.resolve()
+    found = _status(resolved)
+    nearest = next(parent for parent in resolved.parents if parent.exists()).stat()
     if found is None or stat.S_ISDIR(found.st_mode):
         return _may_write(user, found or nearest)
     if _may_write(user, found):

@@ -22,7 +22,7 @@ EXPIRES_AT = "expires_at"
 NEVER_YEAR = 9999  # of the expiry of a session that does not expire
 TIMESTAMP = "timestamp with time zone"
 NAIVE_TIMESTAMP = "timestamp without time zone"
-INSTANTS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
+TIMESTAMP_COLUMNS = frozenset({"created_at", EXPIRES_AT, "last_accessed"})
 IDS = frozenset({"id", "user_id"})
 SQLITE_MAIN = "main"  # a temporary table would hide an unqualified name
 POSTGRESQL_IDS = {"uuid": "UUID", "integer": "BIGINT"}
@@ -189,7 +189,7 @@ class MappedTables:
         Args:
             name: The name of the Clarinet column; None is returned for others, and on SQLite.
         """
-        if self.on_sqlite or name not in INSTANTS:
+        if self.on_sqlite or name not in TIMESTAMP_COLUMNS:
             return None
         return NAIVE_TIMESTAMP if self.mapping.naive_timestamps else TIMESTAMP
 
@@ -201,7 +201,7 @@ class MappedTables:
         """Return NULL with the type of a Clarinet column."""
         if self.on_sqlite:
             return "NULL"
-        kind = TIMESTAMP.upper() if name in INSTANTS else "VARCHAR"
+        kind = TIMESTAMP.upper() if name in TIMESTAMP_COLUMNS else "VARCHAR"
         if name in IDS:
             kind = POSTGRESQL_IDS.get(self.id_form, "VARCHAR")
         return f"CAST(NULL AS {'BOOLEAN' if name.startswith('is_') else kind})"
@@ -252,16 +252,16 @@ class MappedTables:
         """Return the query for the roles, or for those of each account."""
         link, users = self.mapping.role_link, self.mapping.user_columns
         if link is None:
-            role, place = (
+            role, source = (
                 self.quote(self.mapping.role_column),
                 self.qualified_name(self.mapping.users),
             )
             name = f"CAST({role} AS VARCHAR)"
             if table == ROLES:
-                return f"SELECT DISTINCT {name} AS name FROM {place} WHERE {role} IS NOT NULL"
+                return f"SELECT DISTINCT {name} AS name FROM {source} WHERE {role} IS NOT NULL"
             owner = self.quote(users.id)
             return (
-                f"SELECT {owner} AS user_id, {name} AS role_name FROM {place}"
+                f"SELECT {owner} AS user_id, {name} AS role_name FROM {source}"
                 f" WHERE {role} IS NOT NULL"
             )
         links, role = self.qualified_name(link.table), self.quote(link.role)

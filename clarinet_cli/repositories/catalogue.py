@@ -135,14 +135,14 @@ def _tables(connection: Connection) -> list[CatalogueTable]:
         warnings.simplefilter("ignore", SAWarning)  # a type that SQLAlchemy does not know
         for name in inspector.get_schema_names():
             if not name.startswith(SYSTEM_SCHEMAS):
-                found += _of_schema(inspector, None if name == default else name)
+                found += _tables_in_schema(inspector, None if name == default else name)
     if connection.dialect.name == "sqlite":
         return found
     partitions = {(schema, name) for schema, name in connection.execute(PARTITIONS)}
     return [item for item in found if (item.schema or default, item.name) not in partitions]
 
 
-def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:
+def _tables_in_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:
     columns = inspector.get_multi_columns(schema)
     primary = inspector.get_multi_pk_constraint(schema)
     constraints = inspector.get_multi_unique_constraints(schema)
@@ -152,21 +152,21 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
     indexes = inspector.get_multi_indexes(schema, **automatic)
     keys = inspector.get_multi_foreign_keys(schema)
     tables: list[CatalogueTable] = []
-    for place, described in columns.items():
-        key = tuple(primary[place]["constrained_columns"])
+    for name, described in columns.items():
+        key = tuple(primary[name]["constrained_columns"])
         unique = [frozenset(key)]
-        unique += [frozenset(item["column_names"]) for item in constraints.get(place) or ()]
+        unique += [frozenset(item["column_names"]) for item in constraints.get(name) or ()]
         unique += [
-            frozenset(_index_columns(item)) for item in indexes.get(place) or () if item["unique"]
+            frozenset(_index_columns(item)) for item in indexes.get(name) or () if item["unique"]
         ]
         ordered: list[Sequence[Optional[str]]] = [key]
-        ordered += [item["column_names"] for item in constraints.get(place) or ()]
-        ordered += [item["column_names"] for item in indexes.get(place) or ()]
+        ordered += [item["column_names"] for item in constraints.get(name) or ()]
+        ordered += [item["column_names"] for item in indexes.get(name) or ()]
         generated = key[0] if on_sqlite and len(key) == 1 else None
         tables.append(
             CatalogueTable(
                 schema,
-                place[1],
+                name[1],
                 {item["name"]: _column(item, generated) for item in described},
                 key,
                 tuple(unique),
@@ -176,7 +176,7 @@ def _of_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTab
                         (item["referred_schema"], item["referred_table"]),
                         tuple(item["referred_columns"]),
                     )
-                    for item in keys.get(place) or ()
+                    for item in keys.get(name) or ()
                 ),
                 frozenset(names[0] for names in ordered if names and names[0]),
             )

@@ -60,7 +60,7 @@ class UnindexedColumn(NamedTuple):
 
 
 # Partitions of a table by ranges of one column whose upper bound has passed.
-PASSED_PARTITIONS = text(
+EXPIRED_PARTITIONS = text(
     "SELECT c.oid::regclass::text, "
     "(SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree(c.oid) t) "
     "FROM pg_partitioned_table p "
@@ -88,18 +88,18 @@ class Backlog(NamedTuple):
     oldest: Optional[datetime]
 
 
-class LiveSessions(NamedTuple):
+class LimitViolations(NamedTuple):
     """Violations of the server's limits among sessions that have not expired.
 
     Attributes:
         examined: The number examined: those that expire next, up to ``MAX_EXAMINED``.
         too_old: The number created before the absolute limit.
-        crowded_users: The number of users with more sessions than the concurrent limit.
+        users_over_limit: The number of users with more sessions than the concurrent limit.
     """
 
     examined: int
     too_old: int
-    crowded_users: int
+    users_over_limit: int
 
 
 class HealthRepository:
@@ -124,7 +124,7 @@ class HealthRepository:
         oldest = select(EXPIRES).where(expired).order_by(expiry_order(self.session)).limit(1)
         return Backlog(count, await self.session.scalar(oldest))
 
-    async def passed_partitions(self, column: str, until: datetime) -> list[tuple[str, int]]:
+    async def expired_partitions(self, column: str, until: datetime) -> list[tuple[str, int]]:
         """Return the partitions of sessions whose rows are all older than a timestamp, with sizes.
 
         They are found by their bounds, and no row is read.
@@ -135,12 +135,12 @@ class HealthRepository:
         """
         table = quoted_table(self.session, str(AccessToken.__tablename__))
         values = {"table": table, "column": column, "until": until}
-        rows = await self.session.execute(PASSED_PARTITIONS, values)
+        rows = await self.session.execute(EXPIRED_PARTITIONS, values)
         return [(str(name), int(size)) for name, size in rows]
 
-    async def live_sessions(
+    async def limit_violations(
         self, now: datetime, oldest: Optional[datetime], concurrent_limit: int
-    ) -> LiveSessions:
+    ) -> LimitViolations:
         """Count violations of the server's limits among the sessions that expire next.
 
         Args:
@@ -164,7 +164,7 @@ class HealthRepository:
             users = users.having(func.count() > concurrent_limit)
             query_users = select(func.count()).select_from(users.subquery())
             crowded = int(await self.session.scalar(query_users) or 0)
-        return LiveSessions(int(examined), int(too_old), crowded)
+        return LimitViolations(int(examined), int(too_old), crowded)
 
     async def hashes(self) -> Sequence[tuple[str, object, bool]]:
         """Return address, hash and whether it is a superuser of active accounts.
@@ -213,12 +213,12 @@ class HealthRepository:
         if tables.capabilities.expiry:
             keys.append("expires_at" if "expires_at" in names else "created_at")
         missing = [key for key in keys if found and names[key] not in found.indexed]
-        table, place = tables.stored.fullname(SESSIONS), quoted_table(self.session, SESSIONS)
+        table, quoted = tables.stored.fullname(SESSIONS), quoted_table(self.session, SESSIONS)
         return [
             UnindexedColumn(
                 key,
                 f"{table}.{names[key]}",
-                _index_statement(tables, place, names[key]),
+                _index_statement(tables, quoted, names[key]),
             )
             for key in missing
             if found
@@ -282,9 +282,9 @@ async def create_index(session: AsyncSession, name: str) -> None:
     await connection.run_sync(partial(index.create, checkfirst=True))
 
 
-def _index_statement(tables: MappedTables, place: str, column: str) -> str:
+def _index_statement(tables: MappedTables, quoted: str, column: str) -> str:
     """Return the statement that creates an index, whose name PostgreSQL chooses itself."""
     name = ""
     if tables.on_sqlite:
         name = f"{tables.quote(f'ix_{tables.mapping.tokens}_{column}')} "
-    return f"CREATE INDEX {name}ON {place} ({tables.quote(column)})"
+    return f"CREATE INDEX {name}ON {quoted} ({tables.quote(column)})"

@@ -205,7 +205,7 @@ class KeysetPages:
         """Return rows as a page, and record the remaining number."""
         if self.left is not None:
             self.left -= len(rows)
-        return page_of(rows, as_id=str, as_instants=_iso_texts, as_texts=list)
+        return page_of(rows, as_id=str, as_timestamps=_iso_texts, as_texts=list)
 
 
 def _sort_key(policy: ExpiryPolicy, name: str) -> ColumnElement[Any]:

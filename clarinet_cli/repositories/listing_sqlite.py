@@ -146,7 +146,7 @@ class CopiedPages:
         query = select(*columns).where(number > self.read).order_by(number).limit(size)
         rows = (await self.session.execute(query)).all()
         self.read += len(rows)
-        return page_of(rows, as_id=_stored_id, as_instants=iso_texts, as_texts=_stored_texts)
+        return page_of(rows, as_id=_stored_id, as_timestamps=iso_texts, as_texts=_stored_texts)
 
     async def close(self) -> None:
         """Drop the temporary tables: their names hide those of the database."""
@@ -155,20 +155,20 @@ class CopiedPages:
             await connection.run_sync(table.drop)
 
     async def _fill(
-        self, table: Table, query: Select[*tuple[Any, ...]], place: dict[str, Any]
+        self, table: Table, query: Select[*tuple[Any, ...]], options: dict[str, Any]
     ) -> None:
         """Put the rows of a query, made of the database or of the copies, into a table."""
         names = [column.name for column in query.selected_columns]
         # Of two accounts with one id, in different forms, a listing shows one.
         copy = insert(table).prefix_with("OR IGNORE").from_select(names, query)
-        await self.session.execute(copy, execution_options=place)
+        await self.session.execute(copy, execution_options=options)
 
 
 def page_of(
     rows: Sequence[Sequence[Any]],
     *,
     as_id: Callable[[Any], str],
-    as_instants: Callable[..., list[Optional[str]]],
+    as_timestamps: Callable[..., list[Optional[str]]],
     as_texts: Callable[[Sequence[Any]], Sequence[Optional[str]]],
 ) -> SessionPage:
     """Return rows as a page, converted column by column.
@@ -176,7 +176,7 @@ def page_of(
     Args:
         rows: Rows with the fields of ``SessionRow``; further columns are ignored.
         as_id: Converts the id of a user.
-        as_instants: Converts a column of timestamps; ``valid=True`` means that each is one.
+        as_timestamps: Converts a column of timestamps; ``valid=True`` means that each is one.
         as_texts: Converts a column of texts.
     """
     if not rows:
@@ -186,7 +186,7 @@ def page_of(
     ids = [name or "" for name in as_texts(names)]
     owners = list(map(as_id, users))
     valid = "invalid" not in states
-    times = (as_instants(column, valid=valid) for column in timestamps)
+    times = (as_timestamps(column, valid=valid) for column in timestamps)
     return SessionPage((ids, owners, as_texts(emails), states, *times, *map(as_texts, texts)))
 
 

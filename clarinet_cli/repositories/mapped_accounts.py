@@ -111,8 +111,8 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
         if name not in names.values():
             typed.append(column(name, UTCDateTime() if is_now else NullType()))
         values[name] = _value(template, user.email, on_sqlite=tables.on_sqlite)
-    schema, place = tables.stored_name(USERS)
-    target = table(place, *typed, schema=schema)
+    schema, name = tables.stored_name(USERS)
+    target = table(name, *typed, schema=schema)
     query = insert(target).values(values).returning(target.c[names["id"]])
     found = (await session.execute(query)).scalar_one_or_none()
     if found is None:
@@ -131,12 +131,12 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
     Raises:
         PreventedError: A trigger or rule prevented it.
     """
-    schema, place = tables.stored_name(USERS)
+    schema, name = tables.stored_name(USERS)
     key, deleted = tables.mapping.user_columns.id, tables.mapping.soft_delete
     now: Any = bindparam("now", machine_now(), UTCDateTime()) if tables.on_sqlite else func.now()
     if tables.mapping.soft_delete_flag:
         now = true()
-    target = table(place, column(key, StoredId()), column(deleted), schema=schema)
+    target = table(name, column(key, StoredId()), column(deleted), schema=schema)
     query = update(target).where(target.c[key] == user_id).values({deleted: now})
     if await execute_dml(session, query) != 1:
         raise prevented_error(session.get_bind().dialect, USERS)
@@ -183,13 +183,13 @@ class MappedRoles:
                 value = await self._value(mapping.users, mapping.role_column, name)
                 await self._update(value, user=user_id, name=name)
             else:
-                place, owner, role = self._link_columns(link)
+                links, owner, role = self._link_columns(link)
                 if link.role_table:
                     key, named = self._role_by_name(link)
-                    statement = f"INSERT INTO {place} ({owner}, {role}) SELECT :user, {key} {named}"
+                    statement = f"INSERT INTO {links} ({owner}, {role}) SELECT :user, {key} {named}"
                 else:
                     value = await self._value(link.table, link.role, name)
-                    statement = f"INSERT INTO {place} ({owner}, {role}) VALUES (:user, {value})"
+                    statement = f"INSERT INTO {links} ({owner}, {role}) VALUES (:user, {value})"
                 await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     async def revoke(self, user_id: UUID, names: Iterable[str]) -> None:
@@ -206,19 +206,19 @@ class MappedRoles:
                 mapping = self._tables.mapping
                 required, *_ = await self._column(mapping.users, mapping.role_column)
                 if required:
-                    place = f"{mapping.users}.{mapping.role_column}"
+                    role_column = f"{mapping.users}.{mapping.role_column}"
                     raise CONFLICT.with_context(
-                        f"{place} cannot be NULL: an account has a role",
+                        f"{role_column} cannot be NULL: an account has a role",
                         hint="'clarinet admin grant-role USER ROLE' replaces the role",
                     )
                 await self._update("NULL", user=user_id)
             else:
-                place, owner, role = self._link_columns(link)
+                links, owner, role = self._link_columns(link)
                 same = f"CAST({role} AS VARCHAR) = :name"
                 if link.role_table:
                     key, named = self._role_by_name(link)
                     same = f"{role} IN (SELECT {key} {named})"
-                statement = f"DELETE FROM {place} WHERE {owner} = :user AND {same}"
+                statement = f"DELETE FROM {links} WHERE {owner} = :user AND {same}"
                 await self._execute(statement, ROLE_LINKS, user=user_id, name=name)
 
     def _link_columns(self, link: Any) -> tuple[str, str, str]:
@@ -235,9 +235,9 @@ class MappedRoles:
 
     async def _update(self, value: str, **parameters: Any) -> None:
         mapping, quote = self._tables.mapping, self._tables.quote
-        place, role = self._tables.qualified_name(mapping.users), quote(mapping.role_column)
+        users, role = self._tables.qualified_name(mapping.users), quote(mapping.role_column)
         key = quote(mapping.user_columns.id)
-        statement = f"UPDATE {place} SET {role} = {value} WHERE {key} = :user"
+        statement = f"UPDATE {users} SET {role} = {value} WHERE {key} = :user"
         await self._execute(statement, USERS, **parameters)
 
     async def _value(self, table: str, column: str, name: str) -> str:

@@ -107,9 +107,9 @@ class Reference:
         """Whether it prevents the deletion of the rows that it refers to."""
         return self.action not in (CASCADE, SET_NULL, SET_DEFAULT)
 
-    def join_condition(self, place: FromClause, outer: FromClause) -> ColumnElement[bool]:
-        """Return the condition that a row of *place* refers to a row of *outer*."""
-        return and_(*(place.c[column] == outer.c[referenced] for column, referenced in self.pairs))
+    def join_condition(self, inner: FromClause, outer: FromClause) -> ColumnElement[bool]:
+        """Return the condition that a row of *inner* refers to a row of *outer*."""
+        return and_(*(inner.c[column] == outer.c[referenced] for column, referenced in self.pairs))
 
 
 async def references_to(session: AsyncSession, table: Table) -> tuple[Reference, ...]:
@@ -236,22 +236,22 @@ def can_protect(references: Sequence[Reference]) -> bool:
 
 
 def _protected(reference: Reference, outer: FromClause) -> ColumnElement[bool]:
-    place = reference.table.alias()
+    inner = reference.table.alias()
     if reference.restricts:
-        return _exists(reference, place, outer)
+        return _exists(reference, inner, outer)
     if not reference.cascades or not can_protect(reference.children):
         return literal(0) == 1
     return _exists(
-        reference, place, outer, or_(*(_protected(item, place) for item in reference.children))
+        reference, inner, outer, or_(*(_protected(item, inner) for item in reference.children))
     )
 
 
 def _exists(
-    reference: Reference, place: FromClause, outer: FromClause, *also: ColumnElement[bool]
+    reference: Reference, inner: FromClause, outer: FromClause, *also: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """Return the condition for rows of *outer* that a row of *place* refers to."""
+    """Return the condition for rows of *outer* that a row of *inner* refers to."""
     rows = (
-        select(literal(1)).select_from(place).where(reference.join_condition(place, outer), *also)
+        select(literal(1)).select_from(inner).where(reference.join_condition(inner, outer), *also)
     )
     return exists(rows.correlate(outer))
 
@@ -336,12 +336,12 @@ class ReferenceRepository:
         for reference in references:
             if not (reference.cascades or reference.restricts or set_null):
                 continue
-            place = reference.table.alias()
-            joined = reference.join_condition(place, outer)
+            inner = reference.table.alias()
+            joined = reference.join_condition(inner, outer)
             rows = select(literal(1)).select_from(outer).where(condition, joined)
-            referring = exists(rows.correlate(place))
-            query = select(func.count()).select_from(place).where(referring)
+            referring = exists(rows.correlate(inner))
+            query = select(func.count()).select_from(inner).where(referring)
             if count := int(await self.session.scalar(query) or 0):
                 counts = cascading if reference.cascades else blocking
                 counts[reference.name] = counts.get(reference.name, 0) + count
-                await self._count(reference.children, place, referring, blocking, cascading)
+                await self._count(reference.children, inner, referring, blocking, cascading)

@@ -113,7 +113,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
 
     async def count_others(self, users: Collection[UUID], keep: Optional[str] = None) -> int:
         """Return the number of sessions of all users except some, and except one token."""
-        return await self.count(*_except_of(users, keep))
+        return await self.count(*_excluding(users, keep))
 
     async def count_unless_revoked(self) -> int:
         """Return the number of sessions that were not revoked by expiring; see ``_expire``."""
@@ -156,7 +156,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
             PreventedError: A trigger or rule prevented a deletion.
         """
         ahead = [self._key <= last, *([] if after is None else [self._key > after])]
-        others = _except_of(excluded, keep)
+        others = _excluding(excluded, keep)
         to_revoke = and_(true(), *others)
         inner = (
             select(self._key.label("key"), case((to_revoke, 1), else_=0).label("to_revoke"))
@@ -236,7 +236,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
         return session_key(self.session)
 
 
-def _except_of(users: Collection[UUID], keep: Optional[str]) -> list[ColumnElement[bool]]:
+def _excluding(users: Collection[UUID], keep: Optional[str]) -> list[ColumnElement[bool]]:
     """Return the condition for the sessions of all users except some, and except one token."""
     found: list[ColumnElement[bool]] = [USER_ID.not_in(users)] if users else []
     return found if keep is None else [*found, or_(TOKEN.is_(None), TOKEN.not_in([keep]))]

@@ -81,12 +81,12 @@ class RoleRepository(BaseRepository[Role]):
             await MappedRoles(self.session, self._mapped).grant(user_id, granted)
             expected = set(granted[-1:] if self.is_single else granted)
             if not expected <= await self.for_user(user_id):
-                raise self._prevented_by_place()
+                raise self._prevented_role_error()
             return
         rows = [{"user_id": user_id, "role_name": name} for name in set(names)]
         await self._insert_missing(RoleLink, rows)
 
-    def _prevented_by_place(self) -> PreventedError:
+    def _prevented_role_error(self) -> PreventedError:
         """Return the error for a change of an application's roles that a trigger reverted."""
         return self.prevented_error(User if self.is_single else RoleLink)
 
@@ -130,7 +130,7 @@ class RoleRepository(BaseRepository[Role]):
             revoked = set(names)
             await MappedRoles(self.session, self._mapped).revoke(user_id, revoked)
             if revoked & await self.for_user(user_id):
-                raise self._prevented_by_place()
+                raise self._prevented_role_error()
             return
         await self.remove_where(
             col(RoleLink.user_id) == user_id,

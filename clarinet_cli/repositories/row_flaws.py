@@ -181,11 +181,11 @@ class RowFlawRepository:
                 named = select(self._name_of_row(here)).where(within, flaw.condition)
                 names = await self.session.scalars(named.limit(IDS_SHOWN))
                 ids = tuple(map(as_text, names))
-                place = f"{table}.{flaw.column.name}"
+                name = f"{table}.{flaw.column.name}"
                 if self._mapped is not None:
                     stored = self._mapped.names[table][flaw.column.name]
-                    place = f"{self._mapped.stored.fullname(table)}.{stored}"
-                found.append(FlawedRows(flaw.kind, place, count, ids, table == SESSIONS.name))
+                    name = f"{self._mapped.stored.fullname(table)}.{stored}"
+                found.append(FlawedRows(flaw.kind, name, count, ids, table == SESSIONS.name))
         return found
 
     async def same_addresses(self) -> list[tuple[str, ...]]:
@@ -204,32 +204,36 @@ class RowFlawRepository:
                 yield RowFlaw("nulls", column, column.is_(None))
             if isinstance(column.type, UTCDateTime):
                 yield RowFlaw(
-                    "timestamps", column, _given(column, not_(is_readable_timestamp(column)))
+                    "timestamps", column, _if_not_null(column, not_(is_readable_timestamp(column)))
                 )
             if isinstance(column.type, StoredId) and self._on_sqlite:
                 # The lookup is quicker, and the account's own id is judged for all its rows.
-                known = [_there(column, other) for key, other in REFERENCES if key is column]
+                known = [_row_exists(column, other) for key, other in REFERENCES if key is column]
                 non_canonical = and_(*map(not_, known), not_(is_canonical_id(column)))
-                yield RowFlaw("ids", column, _given(column, non_canonical))
+                yield RowFlaw("ids", column, _if_not_null(column, non_canonical))
             if isinstance(column.type, StoredText) and self._on_sqlite:
-                yield RowFlaw("values", column, _given(column, func.typeof(column) != "text"))
+                yield RowFlaw("values", column, _if_not_null(column, func.typeof(column) != "text"))
             if isinstance(column.type, Boolean) and self._on_sqlite:
                 stored: ColumnElement[Any] = cast(column, String)
-                yield RowFlaw("values", column, _given(column, stored.not_in(("0", "1"))))
+                yield RowFlaw("values", column, _if_not_null(column, stored.not_in(("0", "1"))))
         token = SESSIONS.c.token
-        yield RowFlaw("tokens", token, _given(token, func.length(token) < MIN_TOKEN_LENGTH))
+        yield RowFlaw("tokens", token, _if_not_null(token, func.length(token) < MIN_TOKEN_LENGTH))
         for column, other in REFERENCES:
-            yield RowFlaw("orphans", column, _given(column, not_(self._referred(column, other))))
+            yield RowFlaw(
+                "orphans",
+                column,
+                _if_not_null(column, not_(self._referred_row_exists(column, other))),
+            )
 
-    def _referred(self, column: Any, other: Any) -> ColumnElement[bool]:
+    def _referred_row_exists(self, column: Any, other: Any) -> ColumnElement[bool]:
         """Return whether the row exists that a column refers to, deleted accounts included."""
         if self._mapped is None or column.table is not SESSIONS:
-            return _there(column, other)
+            return _row_exists(column, other)
         owner = self._mapped.column(SESSIONS.name, "user_id")
-        place = self._mapped.qualified_name(self._mapped.stored_name(USERS.name)[1])
+        users = self._mapped.qualified_name(self._mapped.stored_name(USERS.name)[1])
         key = self._mapped.quote(self._mapped.mapping.user_columns.id)
-        exists_there = f"EXISTS (SELECT 1 FROM {place} AS o WHERE o.{key} = {owner})"  # noqa: S608 - quoted
-        return literal_column(exists_there, Boolean)
+        subquery = f"EXISTS (SELECT 1 FROM {users} AS o WHERE o.{key} = {owner})"  # noqa: S608 - quoted
+        return literal_column(subquery, Boolean)
 
     def _is_query(self, table: str) -> bool:
         """Return whether an application's table is read by a query, whose rows have no number."""
@@ -239,15 +243,15 @@ class RowFlawRepository:
         """Return the expression that identifies a row; of a token only the public part."""
         number = "'row ' || rowid" if self._on_sqlite else "'row ' || ctid::text"
         unnamed = "'a row without an id'" if self._is_query(table.name) else number
-        place: ColumnElement[str] = literal_column(unnamed, String)
+        address: ColumnElement[str] = literal_column(unnamed, String)
         if table is SESSIONS:
             token = table.c.token
             whole = func.length(token) >= MIN_TOKEN_LENGTH
             if self._on_sqlite:
                 whole = and_(whole, func.typeof(token) == "text")
-            return case((whole, func.substr(token, 1, ID_LENGTH)), else_=place)
+            return case((whole, func.substr(token, 1, ID_LENGTH)), else_=address)
         names = [cast(column, String) for column in table.primary_key.columns]
-        return func.coalesce(names[0] if len(names) == 1 else names[0] + " " + names[1], place)
+        return func.coalesce(names[0] if len(names) == 1 else names[0] + " " + names[1], address)
 
 
 def _columns(connection: Connection) -> set[tuple[str, str]]:
@@ -269,10 +273,10 @@ def _required_additions(connection: Connection) -> list[str]:
     ]
 
 
-def _given(column: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def _if_not_null(column: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(column.is_not(None), condition)
 
 
-def _there(column: Any, other: Any) -> ColumnElement[bool]:
+def _row_exists(column: Any, other: Any) -> ColumnElement[bool]:
     """Return whether the row exists that a column refers to."""
     return exists(select(literal(1)).where(other == column).correlate(column.table))

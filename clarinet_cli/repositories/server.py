@@ -70,8 +70,8 @@ class ServerRepository:
         counts = {}
         for key, name in stored.names.items():
             if name in present:
-                place = table(name, schema=stored.schema)
-                query = select(func.count()).select_from(place)
+                source = table(name, schema=stored.schema)
+                query = select(func.count()).select_from(source)
                 counts[stored.fullname(key)] = int((await self.session.scalars(query)).one())
         return counts
 

@@ -102,7 +102,9 @@ class SessionRepository(BaseRepository[AccessToken]):
         # A token that the server did not create may be outside of the collation's range.
         return await self._found(exact, None, user_id)
 
-    async def with_token(self, token: str, *, user_id: Optional[UUID] = None) -> list[FoundSession]:
+    async def find_by_token(
+        self, token: str, *, user_id: Optional[UUID] = None
+    ) -> list[FoundSession]:
         """Return the session with this token, as a list of one or none.
 
         An application may store a digest of it.

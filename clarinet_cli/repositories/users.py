@@ -231,7 +231,7 @@ class UserRepository(BaseRepository[User]):
             if await self.count(ID.in_(some), *set_now) != len(some):
                 raise self.prevented_error()
 
-    async def with_id_prefix(self, digits: str) -> Sequence[User]:
+    async def find_by_id_prefix(self, digits: str) -> Sequence[User]:
         """Return the accounts whose UUID begins with these hexadecimal digits.
 
         On SQLite the column is compared as text: its numeric affinity would convert a bound such

@@ -27,13 +27,13 @@ NOTHING_CHANGED = "nothing was changed"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _LogLocation:
     path: Path
     home: Path
     like: Optional[Path]
 
 
-_place: ContextVar[Optional[_Place]] = ContextVar("audit_log", default=None)
+_location: ContextVar[Optional[_LogLocation]] = ContextVar("audit_log", default=None)
 
 
 def configure_audit_log(
@@ -49,7 +49,7 @@ def configure_audit_log(
         project: Missing directories are created in this directory only.
         like: The database whose owner, group and mode a new file gets.
     """
-    _place.set(None if path is None else _Place(path, project, like))
+    _location.set(None if path is None else _LogLocation(path, project, like))
 
 
 class AuditLog:
@@ -106,20 +106,20 @@ def open_audit_log() -> Iterator[AuditLog]:
     Raises:
         ClarinetError: The file cannot be opened or written.
     """
-    place = _place.get()
-    if place is None:
+    location = _location.get()
+    if location is None:
         yield AuditLog()
         return
     try:
-        descriptor = _open(place)
+        descriptor = _open(location)
     except OSError as error:
-        logger.bind(reported=True).error(f"audit log {place.path}: {error}")
+        logger.bind(reported=True).error(f"audit log {location.path}: {error}")
         raise FAILURE.with_context(
-            f"cannot open the audit log {os.fsdecode(error.filename or place.path)}: "
-            f"{os_error_reason(error, place.path)}",
+            f"cannot open the audit log {os.fsdecode(error.filename or location.path)}: "
+            f"{os_error_reason(error, location.path)}",
             hint=NOTHING_CHANGED,
         ) from error
-    log = AuditLog(descriptor, place.path)
+    log = AuditLog(descriptor, location.path)
     try:
         log.append([], hint=NOTHING_CHANGED)
         yield log
@@ -127,18 +127,18 @@ def open_audit_log() -> Iterator[AuditLog]:
         os.close(descriptor)
 
 
-def _open(place: _Place) -> int:
+def _open(location: _LogLocation) -> int:
     """Open the file, which may be a pipe; see ``trusted_path`` for links."""
-    if place.path.is_relative_to(place.home):
-        make_directory(trusted_path(place.path.parent), like=place.like)
-    path = trusted_path(place.path)
+    if location.path.is_relative_to(location.home):
+        make_directory(trusted_path(location.path.parent), like=location.like)
+    path = trusted_path(location.path)
     flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | nofollow(path)
     # A process that opens a pipe for reading too is its reader.
     plain = path.is_file() or not path.exists()
     try:
-        return open_file(path, flags | (os.O_RDWR if plain else os.O_WRONLY), like=place.like)
+        return open_file(path, flags | (os.O_RDWR if plain else os.O_WRONLY), like=location.like)
     except PermissionError:
-        return open_file(path, flags | os.O_WRONLY, like=place.like)
+        return open_file(path, flags | os.O_WRONLY, like=location.like)
 
 
 def _append(descriptor: int, lines: Sequence[bytes]) -> None:

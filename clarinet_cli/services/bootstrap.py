@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Optional
 
-from clarinet_cli.database.commits import until_done
+from clarinet_cli.database.commits import run_uninterrupted
 from clarinet_cli.database.session import database_exists, open_maintenance_connection
 from clarinet_cli.database.sqlite import create_sqlite_file
 from clarinet_cli.database.url import database_url, display_url, sqlite_file
@@ -106,7 +106,7 @@ async def initialise_database(
     require_own_schema(settings)
     # What a later step would refuse is refused before anything is created.
     refuse_accidental_sqlite(settings)
-    wanted_roles(settings)
+    required_roles(settings)
     if settings.admin_auto_create:
         email = first_admin_email(settings)
         if password is not None:
@@ -173,7 +173,7 @@ def _steps_when_empty(settings: Settings) -> list[Step]:
         superuser = Step("superuser", would_create, first_admin_email(settings))
     return [
         Step("schema", would_create, "all revisions"),
-        Step("roles", would_create, ", ".join(wanted_roles(settings))),
+        Step("roles", would_create, ", ".join(required_roles(settings))),
         superuser,
     ]
 
@@ -208,7 +208,7 @@ async def ensure_roles(database: Database, *, dry_run: bool = False) -> Step:
             read.
         dry_run: Change nothing, report what would be done.
     """
-    wanted = wanted_roles(database.settings)
+    wanted = required_roles(database.settings)
     async with unit_of_work(database) as work:
         known = await RoleRepository(work.session).names()
     missing = [name for name in wanted if name not in known]
@@ -220,7 +220,7 @@ async def ensure_roles(database: Database, *, dry_run: bool = False) -> Step:
     return Step("roles", work.result("created"), ", ".join(missing))
 
 
-def wanted_roles(settings: Settings) -> list[str]:
+def required_roles(settings: Settings) -> list[str]:
     """Return the roles that a database needs: the server's own, then those of the settings.
 
     Raises:
@@ -239,7 +239,7 @@ async def _create_on_server(settings: Settings, name: str) -> bool:
     """Create a PostgreSQL database; return False when another process has done so."""
     try:
         async with open_maintenance_connection(settings) as connection:
-            await until_done(create_database(connection, name))
+            await run_uninterrupted(create_database(connection, name))
     except (ConflictError, BusyError):
         if await database_exists(settings):
             return False

@@ -21,7 +21,7 @@ from clarinet_cli.services.accounts.passwords import NewPassword, require_accept
 from clarinet_cli.services.settings_warnings import (
     another_database,
     misspelled_keys,
-    unused_parts,
+    unused_server_settings,
 )
 from clarinet_cli.settings import ENV_PREFIX, Settings, is_secret, problem_of
 from clarinet_cli.sources import GivenValue, given_values, readable_sources, settings_files
@@ -60,13 +60,13 @@ def show_settings(
         InvalidInputError: A key is unknown.
     """
     wanted = [_known_key(key) for key in keys] or KEYS
-    given = strongest(given_values(Settings, project))
+    given = effective_values(given_values(Settings, project))
     rows: list[SettingRow] = []
     for key in wanted:
         default = Settings.model_fields[key].get_default(call_default_factory=True)
         value, problem, source = default, None, DEFAULT
         if key in given:
-            (value, problem), source = validated(given[key], project), given[key].source
+            (value, problem), source = validate_value(given[key], project), given[key].source
         if not changed or problem or value != default:
             rows += _rows(key, value, source, problem)
     return rows
@@ -81,7 +81,7 @@ def list_settings_files(project: Path) -> list[SettingsFile]:
     return [SettingsFile(str(path), path.exists()) for path in settings_files(project)]
 
 
-def strongest(given: Iterable[GivenValue]) -> dict[str, GivenValue]:
+def effective_values(given: Iterable[GivenValue]) -> dict[str, GivenValue]:
     """Return the effective value of each key.
 
     Args:
@@ -93,7 +93,7 @@ def strongest(given: Iterable[GivenValue]) -> dict[str, GivenValue]:
     return found
 
 
-def validated(given: GivenValue, project: Path) -> tuple[Any, Optional[str]]:
+def validate_value(given: GivenValue, project: Path) -> tuple[Any, Optional[str]]:
     """Return the converted value, or the written one with the problem.
 
     Args:
@@ -163,8 +163,8 @@ def check_settings(project: Path) -> list[Finding]:
         project: The directory of the settings files.
     """
     given = list(given_values(Settings, project))
-    counting = strongest(given).values()
-    problems = {value.key: validated(value, project)[1] for value in counting}
+    counting = effective_values(given).values()
+    problems = {value.key: validate_value(value, project)[1] for value in counting}
     found = [
         *unreadable_files(project),
         *_unknown_keys(project),
@@ -212,7 +212,7 @@ def _contradictory_databases(settings: Settings) -> Iterator[Finding]:
             yield _error("contradictions", error.message, error.hint)
             return
     hint = "set database_driver to postgresql, or remove what has no effect"
-    for text in unused_parts(settings):
+    for text in unused_server_settings(settings):
         if "database_driver" in settings.model_fields_set:
             yield _warning(text, hint)
         else:

@@ -34,7 +34,7 @@ def settings_warnings(settings: Settings) -> list[str]:
         f"{where}: unknown key {written} (did you mean {' or '.join(meant)}?)"
         for where, written, meant in misspelled_keys(settings.project_dir)
     ]
-    return [*found, *unused_parts(settings), *another_database(settings)]
+    return [*found, *unused_server_settings(settings), *another_database(settings)]
 
 
 def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
@@ -49,7 +49,7 @@ def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
         meant = (
             _with_misspelled_prefix(written, keys)
             if key is None
-            else list(_meant(key, tuple(keys)))
+            else list(_intended_keys(key, tuple(keys)))
         )
         if meant:
             found.append((where, written, meant))
@@ -83,7 +83,7 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
 
 
 @lru_cache(1024)
-def _meant(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+def _intended_keys(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys that a key may be a misspelling of; names within tables are free."""
     return () if key.partition(".")[0] in keys else tuple(find_misspellings(key, keys))
 
@@ -95,7 +95,7 @@ def _with_misspelled_prefix(variable: str, keys: list[str]) -> list[str]:
     return [f"{ENV_PREFIX}{key}"] if edits <= MAX_PREFIX_EDITS and key.lower() in keys else []
 
 
-def unused_parts(settings: Settings) -> Iterator[str]:
+def unused_server_settings(settings: Settings) -> Iterator[str]:
     """Yield a warning about server settings that have no effect with SQLite.
 
     Args:

@@ -36,7 +36,7 @@ class VacuumPlan:
         bytes_needed: The maximum free space that it needs.
         waiting: What it blocks.
         full: Whether tables are rewritten.
-        asks: Whether it requires a confirmation.
+        requires_confirmation: Whether it requires a confirmation.
     """
 
     url: str
@@ -44,7 +44,7 @@ class VacuumPlan:
     bytes_needed: int
     waiting: str
     full: bool
-    asks: bool = False
+    requires_confirmation: bool = False
 
 
 async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
@@ -70,7 +70,9 @@ async def plan_vacuum(settings: Settings, *, full: bool = False) -> VacuumPlan:
     if full:
         waiting = "blocks all access to each table during its rewrite"
     needed = max(tables.values()) if full else 0
-    return VacuumPlan(display_url(url), sum(tables.values()), needed, waiting, full, asks=full)
+    return VacuumPlan(
+        display_url(url), sum(tables.values()), needed, waiting, full, requires_confirmation=full
+    )
 
 
 async def vacuum(settings: Settings, plan: VacuumPlan) -> VacuumReport:

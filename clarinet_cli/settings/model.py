@@ -46,11 +46,11 @@ def _control_character(text: str, *, secret: bool) -> Optional[str]:
 
     In a secret only line ends at its start and end are forbidden, which come from a file.
     """
-    places = {"begins with": text[:1], "ends with": text[-1:], "contains": "" if secret else text}
-    for place, letters in places.items():
+    verbs = {"begins with": text[:1], "ends with": text[-1:], "contains": "" if secret else text}
+    for verb, letters in verbs.items():
         for letter in letters:
             if letter in CONTROL_NAMES or (not secret and unicodedata.category(letter) == "Cc"):
-                return f"{place} {CONTROL_NAMES.get(letter, 'a control character')}"
+                return f"{verb} {CONTROL_NAMES.get(letter, 'a control character')}"
     return None
 
 
@@ -250,12 +250,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _argon2_is_strong_enough(self) -> "Settings":
-        least = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
-        if self.argon2_memory_cost < least:
+        minimum = OWASP_ARGON2ID_MINIMUM[min(self.argon2_time_cost, 5)]
+        if self.argon2_memory_cost < minimum:
             msg = (
                 f"{self.origin('argon2_memory_cost')}: "
                 f"argon2_memory_cost {self.argon2_memory_cost} is below the OWASP minimum of "
-                f"{least} KiB for argon2_time_cost {self.argon2_time_cost}"
+                f"{minimum} KiB for argon2_time_cost {self.argon2_time_cost}"
             )
             raise ValueError(msg)
         return self

@@ -128,7 +128,7 @@ def host_logging(verbosity: int, rewrite: Callable[[str], str]) -> Iterator[None
     try:
         yield
     finally:
-        _pass_on()
+        _log_to_host()
 
 
 def _log_to_stderr(verbosity: int, rewrite: Callable[[str], str] = str) -> None:
@@ -168,7 +168,7 @@ def stderr_verbosity() -> int:
     return _verbosity.get()
 
 
-def _pass_on() -> None:
+def _log_to_host() -> None:
     """Replace all sinks by the logger of the host program, which decides what is shown."""
     _verbosity.set(0)
     _sinks.clear()
@@ -277,4 +277,4 @@ class _ToLoguru(logging.Handler):
 
 # Libraries are disabled unless the program enables them, as loguru's documentation recommends.
 host_logger.disable("clarinet_cli")
-_pass_on()
+_log_to_host()

@@ -311,8 +311,8 @@ def test_agents_in_a_few_words(agent: str) -> None:
 
 def test_columns_that_do_not_fit_are_left_out() -> None:
     """The first ones are kept, and a later one that is narrow enough is shown."""
-    columns = [Column(name, name, right=False, width=10, least=10) for name in "abc"]
-    columns.insert(2, Column("long", "long", right=False, width=30, least=30))
+    columns = [Column(name, name, right=False, width=10, min_width=10) for name in "abc"]
+    columns.insert(2, Column("long", "long", right=False, width=30, min_width=30))
     assert [item.name for item in fit_columns(columns, 34, 2, kept=1)] == ["a", "b", "c"]
     assert [item.name for item in fit_columns(columns, 8, 2, kept=2)] == ["a", "b"]
     assert [item.width for item in fit_columns(columns, 66, 2)] == [10, 10, 30, 10]

@@ -28,7 +28,7 @@ async def emails_of(project: Project, email: str) -> list[str]:
 async def ids_of(project: Project, digits: str) -> set[UUID]:
     """Return the ids of the accounts that the first digits of a UUID mean."""
     async with oracle.writing(project) as session:
-        found = await UserRepository(session).with_id_prefix(digits)
+        found = await UserRepository(session).find_by_id_prefix(digits)
         return {UUID(str(user.id)) for user in found}
 
 

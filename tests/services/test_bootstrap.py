@@ -21,7 +21,7 @@ from clarinet_cli.exceptions import (
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import Step
 from clarinet_cli.services.accounts.passwords import NewPassword
-from clarinet_cli.services.bootstrap import DEFAULT_ROLES, ensure_database, wanted_roles
+from clarinet_cli.services.bootstrap import DEFAULT_ROLES, ensure_database, required_roles
 from clarinet_cli.services.schema.scripts import BASE_REVISION
 from clarinet_cli.utils.bootstrap import create_admin_user
 from tests.migrations.helpers import (
@@ -336,7 +336,7 @@ class TestRoles:
             'extra_roles = ["reader", "admin", "reader"]\n'
             "[role_capabilities]\nreader = []\nz = []\n"
         )
-        assert wanted_roles(empty_project.settings) == [*DEFAULT_ROLES, "reader", "z"]
+        assert required_roles(empty_project.settings) == [*DEFAULT_ROLES, "reader", "z"]
 
     def test_only_missing_ones_are_added(self, project: Project) -> None:
         """What is missing is named; roles of other origin and their members stay."""

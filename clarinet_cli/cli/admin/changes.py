@@ -186,7 +186,7 @@ async def delete(
         # What would be refused is refused before the prompt.
         async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=True) as work:
             plan = await changes.change_account(work, user, operation)
-        cascaded = "".join(f", {place}: {count}" for place, count in (plan.cascaded or {}).items())
+        cascaded = "".join(f", {name}: {count}" for name, count in (plan.cascaded or {}).items())
         confirm(
             runtime,
             f"Delete {plan.email} ({plan.id}) from {display_url(database_url(runtime.settings))} "

@@ -138,7 +138,7 @@ async def vacuum(
     if plan.bytes_needed:
         room = f"; it needs up to {format_size(plan.bytes_needed)} of temporary disk space"
     text = f"{plan.url} ({format_size(plan.bytes_before)}): {plan.waiting}{room}"
-    if plan.asks:
+    if plan.requires_confirmation:
         confirm(runtime, f"VACUUM FULL of {text}. Continue?", yes=yes)
     else:
         runtime.writer.note(f"vacuum of {text}")

@@ -131,7 +131,7 @@ async def cleanup(
 
     metrics = CleanupMetrics(metrics_file)
     metrics.require_directory()
-    with metrics.of_failure():
+    with metrics.on_failure():
         settings = runtime.settings
     if expired_only and days is not None:
         raise INVALID.with_context("--expired-only and --days cannot be used together")
@@ -154,7 +154,7 @@ async def cleanup(
         return None
     try:
         with (
-            metrics.of_failure(),
+            metrics.on_failure(),
             progress(runtime, "cleaning up") as update,
             runtime.stop_on_signal() as stop,
         ):

@@ -241,11 +241,11 @@ async def count_blocks(session: AsyncSession) -> Optional[int]:
     version = str((await session.scalars(select(func.version()))).one())
     if not version.startswith("PostgreSQL") or "-YB-" in version:
         return None
-    place = {"table": quoted_table(session, TABLE)}
-    found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN, **place})
+    parameters = {"table": quoted_table(session, TABLE)}
+    found = await session.scalars(HEAP, {"first": FIRST_TID_RANGE_SCAN, **parameters})
     blocks: Optional[int] = found.one_or_none()
     if blocks is None or (
-        await session.scalar(HAS_CITUS) and await session.scalar(IS_DISTRIBUTED, place)
+        await session.scalar(HAS_CITUS) and await session.scalar(IS_DISTRIBUTED, parameters)
     ):
         return None
     is_elsewhere = blocks == 0 and await session.scalar(select(exists(select(TOKEN))))

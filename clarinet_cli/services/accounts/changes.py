@@ -263,7 +263,7 @@ async def delete(editor: AccountEditor, *, soft: bool = False) -> None:
     restricting, editor.cascaded = await ReferenceRepository(editor.session).to_user(editor.user.id)
     if restricting:
         email = editor.user.email
-        counts = ", ".join(f"{count} in {place}" for place, count in restricting.items())
+        counts = ", ".join(f"{count} in {name}" for name, count in restricting.items())
         raise CONFLICT.with_context(
             f"other rows refer to {email}: {counts}",
             hint=f"'clarinet admin deactivate {email}' locks the account and keeps them",

@@ -237,9 +237,9 @@ async def hash_all(
     loop = asyncio.get_running_loop()
     done = 0
 
-    async def counted(work: Awaitable[str]) -> str:
+    async def counted(hashing: Awaitable[str]) -> str:
         nonlocal done
-        hashed = await work
+        hashed = await hashing
         done += 1
         progress(done, len(passwords))
         return hashed

@@ -79,8 +79,8 @@ def check_password(
     """
     failed = _failed_rules(text, email, strong=strong)
     if not failed:
-        least = STRONG_MIN_GUESSES if strong else MIN_GUESSES
-        reason = weakness(text, [*email_words(email), *words], least=least)
+        min_guesses = STRONG_MIN_GUESSES if strong else MIN_GUESSES
+        reason = weakness(text, [*email_words(email), *words], min_guesses=min_guesses)
         failed = [f"too easy to guess ({reason})"] if reason else []
     if failed:
         raise INVALID.with_context(f"the password is refused: {'; '.join(failed)}")
@@ -152,9 +152,9 @@ def hash_password(password: NewPassword, settings: Settings) -> str:
 
 
 def _failed_rules(text: str, email: str, *, strong: bool) -> list[str]:
-    least = STRONG_MINIMUM_LENGTH if strong else MINIMUM_LENGTH
+    min_length = STRONG_MINIMUM_LENGTH if strong else MINIMUM_LENGTH
     rules = {
-        f"shorter than {least} characters": len(text) < least,
+        f"shorter than {min_length} characters": len(text) < min_length,
         f"longer than {MAXIMUM_LENGTH} characters": len(text) > MAXIMUM_LENGTH,
         "contains a NUL character": "\0" in text,
         "is not valid Unicode text": any("\ud800" <= letter <= "\udfff" for letter in text),
@@ -199,13 +199,13 @@ REASONS = {
 }
 
 
-def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
+def weakness(text: str, words: Iterable[str], *, min_guesses: int) -> Optional[str]:
     """Return why a password is easy to guess, or None when it is not.
 
     Args:
         text: The password, of valid Unicode.
         words: Words that someone who knows the account would try first.
-        least: The minimum number of guesses.
+        min_guesses: The minimum number of guesses.
 
     Returns:
         The reason, without any part of the password.
@@ -213,7 +213,7 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
     own = [word for word in dict.fromkeys(words) if word]
     known = [*own, *OUR_WORDS]
     found = _hardest_part(text, known)
-    if _guesses(found) < least:
+    if _guesses(found) < min_guesses:
         parts = [part for part in found["sequence"] if part["pattern"] != "bruteforce"]
         if not parts:
             return "too few distinct characters"
@@ -223,7 +223,7 @@ def weakness(text: str, words: Iterable[str], *, least: int) -> Optional[str]:
     # Names of the account and of the program are removed, and the rest is judged alone.
     names = sorted((word for word in [*own, NAME] if len(word) >= LONG), key=len, reverse=True)
     rest = re.sub("|".join(map(re.escape, names)), "", text, flags=re.IGNORECASE)
-    if rest != text and _guesses(_hardest_part(rest, known)) < least:
+    if rest != text and _guesses(_hardest_part(rest, known)) < min_guesses:
         return REASONS["user_inputs"]
     return None
 

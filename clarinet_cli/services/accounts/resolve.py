@@ -57,7 +57,7 @@ async def resolve_user(users: UserRepository, identifier: str) -> User:
     elif users.id_form in OPAQUE_FORMS:
         found = await users.find_by_stored_id(identifier) or await users.find_by_login(identifier)
     elif PREFIX.fullmatch(digits):
-        found = await users.with_id_prefix(digits)
+        found = await users.find_by_id_prefix(digits)
     elif found := await users.find_by_login(identifier):
         pass
     else:

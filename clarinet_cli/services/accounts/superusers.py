@@ -38,11 +38,11 @@ class Superusers:
     active: frozenset[UUID]
     usable: frozenset[UUID]
 
-    def lost(self, left: "Superusers") -> Optional[str]:
-        """Return which kind of superuser a change to *left* removes entirely, or None."""
-        if self.usable and not left.usable:
-            return "active superuser who can log in" if left.active else "active superuser"
-        return "active superuser" if self.active and not left.active else None
+    def lost(self, remaining: "Superusers") -> Optional[str]:
+        """Return which kind of superuser a change to *remaining* removes entirely, or None."""
+        if self.usable and not remaining.usable:
+            return "active superuser who can log in" if remaining.active else "active superuser"
+        return "active superuser" if self.active and not remaining.active else None
 
     def without(self, user_id: UUID) -> "Superusers":
         """Return the others, when one account loses its rights."""

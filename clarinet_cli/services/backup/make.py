@@ -100,9 +100,9 @@ async def _verified(
 ) -> AsyncIterator[tuple[NewFile, Snapshot, int]]:
     """Yield the new file once it contains the backup, which has been verified."""
     file, tables = sqlite_file(database_url(settings)), stored_tables_of(settings)
-    beside = target or file or settings.project_dir / "any"
+    neighbour = target or file or settings.project_dir / "any"
     with new_file(
-        beside.parent, like=file if beside.parent == (file and file.parent) else None
+        neighbour.parent, like=file if neighbour.parent == (file and file.parent) else None
     ) as new:
         if plan.accounts_only:
             snapshot = await _copy_accounts(settings, new)

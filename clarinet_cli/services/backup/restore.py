@@ -127,12 +127,12 @@ def _add_safety_copy_hint(file: str) -> Iterator[None]:
 async def _safety_copy(settings: Settings, lock_timeout: float) -> str:
     """Back up the current database, beside the SQLite file or in the project directory."""
     file = sqlite_file(database_url(settings))
-    place = file if file is not None else settings.project_dir / "clarinet.dump"
-    stem = f"{place.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}"
-    target = place.with_name(f"{stem}{place.suffix}")
+    model = file if file is not None else settings.project_dir / "clarinet.dump"
+    stem = f"{model.stem}-before-restore-{datetime.now(UTC).strftime(STAMP)}"
+    target = model.with_name(f"{stem}{model.suffix}")
     numbers = count(2)
     while target.exists():  # of a restore within the same second
-        target = place.with_name(f"{stem}-{next(numbers)}{place.suffix}")
+        target = model.with_name(f"{stem}-{next(numbers)}{model.suffix}")
     plan = BackupPlan(file=target, quick=True, lock_timeout=lock_timeout)
     report = await back_up(settings, plan)
     SIGNALS.check_interrupted()

@@ -231,8 +231,8 @@ def verify_copy(
     Raises:
         CheckFailedError: The file is damaged, or has other numbers of rows.
     """
-    with ThreadPoolExecutor(1) as beside:  # half of the work
-        dangling = beside.submit(_dangling_references, path, about)
+    with ThreadPoolExecutor(1) as executor:  # half of the work
+        dangling = executor.submit(_dangling_references, path, about)
         with open_sqlite(path, IMMUTABLE, about) as connection:
             connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
             problems = sqlite_file_queries.integrity_problems(connection, quick=quick)

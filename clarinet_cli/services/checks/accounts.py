@@ -12,7 +12,7 @@ from clarinet_cli.repositories.health import MAX_EXAMINED, HealthRepository
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.row_flaws import IDS_SHOWN, RowFlawRepository
 from clarinet_cli.services.accounts.hashes import can_log_in, inspect_hash
-from clarinet_cli.services.bootstrap import wanted_roles
+from clarinet_cli.services.bootstrap import required_roles
 from clarinet_cli.services.checks.check import Check, DoctorContext, Problem
 from clarinet_cli.services.checks.rows import duplicate_address_findings, join_ids
 from clarinet_cli.textfmt import pluralize
@@ -113,7 +113,7 @@ async def check_roles(context: DoctorContext) -> list[Problem]:
     """Find roles that the server and the settings name, and that do not exist."""
     async with context.session() as session:
         known = await RoleRepository(session).names()
-    missing = [name for name in wanted_roles(context.settings) if name not in known]
+    missing = [name for name in required_roles(context.settings) if name not in known]
     if not missing:
         return []
     text = f"{pluralize(len(missing), 'role')} missing and cannot be granted: {', '.join(missing)}"

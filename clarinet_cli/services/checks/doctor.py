@@ -93,10 +93,10 @@ async def run_checks(project: Path, checks: Sequence[Check]) -> list[Finding]:
         left_out = len(wanted - set(SETTINGS_CHECKS))
         if not any(item.status == "error" for item in found):
             found.append(Finding(SETTINGS, "error", error.message, error.hint))
-        place = next(place for place, item in enumerate(found) if item.status == "error")
+        index = next(index for index, item in enumerate(found) if item.status == "error")
         if left_out:
-            text = f"{found[place].detail}; {left_out} checks that need the settings were skipped"
-            found[place] = Finding(found[place].check, "error", text, found[place].hint)
+            text = f"{found[index].detail}; {left_out} checks that need the settings were skipped"
+            found[index] = Finding(found[index].check, "error", text, found[index].hint)
         return found
     async with open_database(settings) as database:
         return await _run_checks(DoctorContext(project, database), checks)
@@ -147,8 +147,8 @@ async def _findings(
         problems = [Problem("error", text, error.hint)]
     except OSError as error:
         logger.debug(f"doctor: {check.name}: {error}")
-        place = f"{error.filename}: " if error.filename else ""
-        problems = [Problem("error", f"not checked: {place}{error.strerror}")]
+        prefix = f"{error.filename}: " if error.filename else ""
+        problems = [Problem("error", f"not checked: {prefix}{error.strerror}")]
     problems = problems or [Problem("ok", check.description)]
     return [
         Finding(check.name, status, text, application_hint(context.settings, hint))

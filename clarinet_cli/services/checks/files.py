@@ -55,7 +55,7 @@ async def check_secrets(context: DoctorContext) -> list[Problem]:
 async def check_file_modes(context: DoctorContext) -> list[Problem]:
     """Find files with secrets or personal data that every user of the machine can open."""
     problems = []
-    for path in open_files(context):
+    for path in exposed_files(context):
         writable = path.stat().st_mode & stat.S_IWOTH
         verb = "written" if writable else "read"
         text = f"{path} can be {verb} by every user: it contains addresses, hashes or tokens"
@@ -64,7 +64,7 @@ async def check_file_modes(context: DoctorContext) -> list[Problem]:
     return problems
 
 
-def open_files(context: DoctorContext) -> list[Path]:
+def exposed_files(context: DoctorContext) -> list[Path]:
     """Return the private files that others may open, of those that ``check_file_modes`` checks.
 
     Args:
@@ -85,19 +85,19 @@ async def check_owners(context: DoctorContext) -> list[Problem]:
     if file is None or not file.exists():
         return []
     owner = file.stat().st_uid
-    beside = [file.with_name(f"{file.name}{suffix}") for suffix in (*SIDE_SUFFIXES, *LOCKS)]
+    side_files = [file.with_name(f"{file.name}{suffix}") for suffix in (*SIDE_SUFFIXES, *LOCKS)]
     return [
         Problem(
             "error",
             f"{path}: {describe_owner(path)}, the database to another user: the server may fail",
             repair_commands(path, file),
         )
-        for path in beside
+        for path in side_files
         if path.exists() and path.stat().st_uid != owner
     ]
 
 
-def close_file(path: Path) -> None:
+def remove_others_access(path: Path) -> None:
     """Remove all permissions of users that are neither the owner nor in the group.
 
     Args:

@@ -14,7 +14,7 @@ from clarinet_cli.results import Finding
 from clarinet_cli.services.audit import audit_transaction
 from clarinet_cli.services.bootstrap import ensure_roles
 from clarinet_cli.services.checks.check import DoctorContext
-from clarinet_cli.services.checks.files import close_file, open_files
+from clarinet_cli.services.checks.files import exposed_files, remove_others_access
 from clarinet_cli.services.checks.schema import missing_indexes, owns_schema
 from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.unit_of_work import unit_of_work
@@ -47,8 +47,12 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
     repairs = []
     if "file-modes" in found:
         repairs += [
-            Repair("file-modes", f"remove access of other users to {path}", partial(_close, path))
-            for path in open_files(context)
+            Repair(
+                "file-modes",
+                f"remove access of other users to {path}",
+                partial(_remove_others_access, path),
+            )
+            for path in exposed_files(context)
         ]
     if "indexes" in found and await owns_schema(context):
         repairs += [
@@ -64,18 +68,18 @@ async def plan_repairs(context: DoctorContext, findings: Sequence[Finding]) -> l
             Repair(
                 "backlog",
                 "remove stale sessions, as 'session cleanup' does",
-                partial(_clean, context),
+                partial(_clean_up, context),
             )
         )
     return repairs
 
 
-async def _close(path: Path) -> None:
+async def _remove_others_access(path: Path) -> None:
     with audit_transaction() as audit:
         audit.add(str(path), "updated", closed_to="others")
         audit.write()
         try:
-            close_file(path)
+            remove_others_access(path)
         except OSError as error:
             logger.bind(reported=True).error(f"{path}: {error}")
             reason = os_error_reason(error, path)
@@ -91,7 +95,7 @@ async def _create_index(context: DoctorContext, name: str) -> None:
         work.record_change(name, "created")
 
 
-async def _clean(context: DoctorContext) -> None:
+async def _clean_up(context: DoctorContext) -> None:
     settings = context.settings
     days = settings.server_limit("session_cleanup_retention_days")
     plan = CleanupPlan(

@@ -48,7 +48,7 @@ async def check_partitions(context: DoctorContext) -> list[Problem]:
     async with context.session() as session:
         now = (await compare_clocks(session)).earlier
         health = HealthRepository(session)
-        found = await health.passed_partitions(*_expiry_column(context.settings, now))
+        found = await health.expired_partitions(*_expiry_column(context.settings, now))
     if not found:
         return []
     names, size = [name for name, _ in found], sum(size for _, size in found)
@@ -78,7 +78,7 @@ async def check_absolute_limit(context: DoctorContext) -> list[Problem]:
         return [Problem("ok", "session_absolute_timeout_days is off")]
     async with context.session() as session:
         now = (await compare_clocks(session)).earlier
-        found = await HealthRepository(session).live_sessions(now, now - timedelta(days=days), 0)
+        found = await HealthRepository(session).limit_violations(now, now - timedelta(days=days), 0)
     if not found.too_old:
         return []
     text = pluralize(found.too_old, "live session")
@@ -96,10 +96,10 @@ async def check_concurrent_limit(context: DoctorContext) -> list[Problem]:
         return [Problem("ok", "session_concurrent_limit is off")]
     async with context.session() as session:
         now = (await compare_clocks(session)).earlier
-        found = await HealthRepository(session).live_sessions(now, None, limit)
-    if not found.crowded_users:
+        found = await HealthRepository(session).limit_violations(now, None, limit)
+    if not found.users_over_limit:
         return []
-    text = f"{pluralize(found.crowded_users, 'user')} with more unexpired sessions than "
+    text = f"{pluralize(found.users_over_limit, 'user')} with more unexpired sessions than "
     text += f"session_concurrent_limit {limit}: the oldest are revoked at the next log-in"
     return [Problem("warning", text, f"clarinet session revoke-user USER --keep-newest {limit}")]
 

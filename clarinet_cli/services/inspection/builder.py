@@ -62,12 +62,12 @@ class _ProposalBuilder:
         users = self.users
         columns = {
             "id": users.primary_key[0],
-            "email": shapes.named(users, shapes.ADDRESSES, shapes.TEXTS) or "",
-            "hashed_password": shapes.named(users, shapes.HASHES, shapes.TEXTS) or "",
-            "is_verified": shapes.named(users, shapes.VERIFIED, shapes.FLAGS) or "",
+            "email": shapes.find_column(users, shapes.ADDRESSES, shapes.TEXTS) or "",
+            "hashed_password": shapes.find_column(users, shapes.HASHES, shapes.TEXTS) or "",
+            "is_verified": shapes.find_column(users, shapes.VERIFIED, shapes.FLAGS) or "",
         }
         for key, names in {"is_active": shapes.ACTIVE, "is_superuser": shapes.SUPERUSER}.items():
-            name = shapes.named(users, names, shapes.FLAGS)
+            name = shapes.find_column(users, names, shapes.FLAGS)
             if name is None:
                 self.obstacles.append(
                     f"user_columns.{key}: {users.fullname} has no flag {' or '.join(names)}"
@@ -84,25 +84,25 @@ class _ProposalBuilder:
         if users.columns[columns["hashed_password"]].nullable:
             self.found.append(f"{users.fullname}.{columns['hashed_password']} can be NULL")
         self.values["user_columns"] = columns
-        instant = shapes.named(users, shapes.DELETED, shapes.INSTANTS)
-        flag = shapes.named(users, shapes.DELETED_FLAGS, shapes.FLAGS)
-        if name := instant or flag:
-            self.values |= {"soft_delete": name} | ({} if instant else {"soft_delete_flag": True})
+        timestamp = shapes.find_column(users, shapes.DELETED, shapes.TIMESTAMPS)
+        flag = shapes.find_column(users, shapes.DELETED_FLAGS, shapes.FLAGS)
+        if name := timestamp or flag:
+            self.values |= {"soft_delete": name} | ({} if timestamp else {"soft_delete_flag": True})
             self.doubts.append(f"soft_delete: {users.fullname}.{name} may mark deleted accounts")
-        if instant and flag:
+        if timestamp and flag:
             self.doubts.append(
                 f"soft_delete: so may {users.fullname}.{flag}, which '--soft' does not set"
             )
 
     def _id_form(self) -> None:
         column = self.users.columns[self.users.primary_key[0]]
-        place = f"{self.users.fullname}.{column.name}"
+        fullname = f"{self.users.fullname}.{column.name}"
         form = shapes.id_form(column)
         if form is None:
-            self.obstacles.append(f"id_form: {place} is of the type {column.kind}")
+            self.obstacles.append(f"id_form: {fullname} is of the type {column.kind}")
             return
         if form == "text":
-            self.doubts.append(f"id_form: {place} may hold UUIDs or any other text")
+            self.doubts.append(f"id_form: {fullname} may hold UUIDs or any other text")
         self.values["id_form"] = form
 
     def _tokens(self) -> None:
@@ -146,17 +146,17 @@ class _ProposalBuilder:
         """
         wanted: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "token": (shapes.TOKENS, shapes.TEXTS),
-            "created_at": (shapes.CREATED, shapes.INSTANTS),
-            "expires_at": (shapes.EXPIRES, shapes.INSTANTS),
-            "last_accessed": (shapes.LAST_ACCESSED, shapes.INSTANTS),
+            "created_at": (shapes.CREATED, shapes.TIMESTAMPS),
+            "expires_at": (shapes.EXPIRES, shapes.TIMESTAMPS),
+            "last_accessed": (shapes.LAST_ACCESSED, shapes.TIMESTAMPS),
             "ip_address": (shapes.IP_ADDRESSES, ()),
             "user_agent": (shapes.USER_AGENTS, ()),
         }
-        columns = {name: shapes.named(table, *how) or "" for name, how in wanted.items()}
+        columns = {name: shapes.find_column(table, *how) or "" for name, how in wanted.items()}
         columns["user_id"] = owner
         self.values |= {"tokens": table.name, "token_columns": columns}
-        instants = ("created_at", "expires_at", "last_accessed")
-        naive = [columns[key] for key in instants if columns[key]]
+        timestamps = ("created_at", "expires_at", "last_accessed")
+        naive = [columns[key] for key in timestamps if columns[key]]
         naive = [name for name in naive if shapes.is_naive(table.columns[name])]
         if naive:
             self.session_obstacles.append(
@@ -168,7 +168,7 @@ class _ProposalBuilder:
                 f"token_digest: {table.fullname}.{columns['token']} may hold digests of tokens, "
                 "such as sha256"
             )
-        if name := shapes.named(table, shapes.REVOKED):
+        if name := shapes.find_column(table, shapes.REVOKED):
             self.doubts.append(
                 f"tokens: {table.fullname}.{name} may mark revoked sessions, which are listed as "
                 "if it did not"
@@ -180,11 +180,11 @@ class _ProposalBuilder:
 
     def _roles(self) -> None:
         links = shapes.role_links(self.tables, self.users)
-        column = shapes.named(self.users, shapes.ROLE_COLUMNS, shapes.ROLE_KINDS)
+        column = shapes.find_column(self.users, shapes.ROLE_COLUMNS, shapes.ROLE_KINDS)
         if column is not None and links:
-            place = f"{self.users.fullname}.{column}"
+            fullname = f"{self.users.fullname}.{column}"
             listed = ", ".join(link.table.fullname for link in links)
-            self.doubts.append(f"roles: both {place} and {listed} look like roles of accounts")
+            self.doubts.append(f"roles: both {fullname} and {listed} look like roles of accounts")
             links = [link for link in links if link.names_roles]
         if len(links) > 1:
             listed = ", ".join(link.table.fullname for link in links)
@@ -217,7 +217,7 @@ class _ProposalBuilder:
                     f"roles: {table.fullname} may link accounts to roles, but no key or unique "
                     "index of it is of an account and a role"
                 )
-        name = shapes.named(self.users, shapes.ROLE_COLUMNS)
+        name = shapes.find_column(self.users, shapes.ROLE_COLUMNS)
         if name is not None:
             self.doubts.append(
                 f"roles: {self.users.fullname}.{name} is of the type "
@@ -230,23 +230,23 @@ class _ProposalBuilder:
         for name, column in self.users.columns.items():
             if name in known or not column.required:
                 continue
-            place = f"{self.users.fullname}.{name}"
+            fullname = f"{self.users.fullname}.{name}"
             template: Optional[str | bool] = None
             if shapes.is_text(column):
                 template = self._template(name)
-            elif name == shapes.named(self.users, shapes.DELETED_FLAGS, shapes.FLAGS):
+            elif name == shapes.find_column(self.users, shapes.DELETED_FLAGS, shapes.FLAGS):
                 template = False
-            if shapes.is_instant(column):
+            if shapes.is_timestamp(column):
                 template = "{now}"
             if template is None:
                 self.doubts.append(
-                    f"create_values.{name}: {place} has no default; "
+                    f"create_values.{name}: {fullname} has no default; "
                     "'admin create' requires a value for it"
                 )
             else:
                 created[name] = template
                 shown = repr(template) if isinstance(template, str) else str(template).lower()
-                self.found.append(f"{place} has no default: create_values sets it to {shown}")
+                self.found.append(f"{fullname} has no default: create_values sets it to {shown}")
         if created:
             self.values["create_values"] = created
 

@@ -112,9 +112,9 @@ class Proposal:
         form = shapes.stored_form(stored)
         if form is not None:
             return replace(self, values=self.values | {"id_form": form})
-        place = f"{self.values['users']}.{self.values['user_columns']['id']}"
+        column = f"{self.values['users']}.{self.values['user_columns']['id']}"
         shown = "no row shows" if stored is None else f"{stored!r} does not show"
-        reason = f"id_form: {place} is of the type uuid, and {shown} whether it has dashes"
+        reason = f"id_form: {column} is of the type uuid, and {shown} whether it has dashes"
         return replace(self, obstacles=(*self.obstacles, reason))
 
     def with_owner_form(self, form: Optional[str]) -> "Proposal":

@@ -49,7 +49,7 @@ REVOKED = ("revoked_at", "is_revoked", "revoked", "is_active", "active")
 NO_JOINTS = str.maketrans("", "", "_-")
 ROLE_WORDS = ("role", "group")
 TEXTS = ("char", "varchar", "text", "citext", "character", "nvarchar", "nchar", "string")
-INSTANTS = ("timestamp", "datetime")
+TIMESTAMPS = ("timestamp", "datetime")
 INTEGERS = ("integer", "bigint", "smallint", "int")
 FLAGS = ("bool", "tinyint")
 ROLE_KINDS = (*TEXTS, "enum")
@@ -85,9 +85,9 @@ def may_be_digest(column: CatalogueColumn) -> bool:
     return is_named or column.length in DIGEST_LENGTHS
 
 
-def is_instant(column: CatalogueColumn) -> bool:
+def is_timestamp(column: CatalogueColumn) -> bool:
     """Return whether a column holds timestamps."""
-    return column.kind.startswith(INSTANTS)
+    return column.kind.startswith(TIMESTAMPS)
 
 
 def is_naive(column: CatalogueColumn) -> bool:
@@ -95,7 +95,7 @@ def is_naive(column: CatalogueColumn) -> bool:
     return column.kind == NAIVE_TIMESTAMP
 
 
-def named(
+def find_column(
     table: CatalogueTable, names: Sequence[str], kinds: tuple[str, ...] = ()
 ) -> Optional[str]:
     """Return the first of some names that a column of these types has.
@@ -130,11 +130,13 @@ def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
         table
         for table in tables
         if len(table.primary_key) == 1
-        and named(table, HASHES, TEXTS)
-        and named(table, ADDRESSES, TEXTS)
+        and find_column(table, HASHES, TEXTS)
+        and find_column(table, ADDRESSES, TEXTS)
     ]
     flags = (ACTIVE, SUPERUSER)
-    return [table for table in found if all(named(table, flag, FLAGS) for flag in flags)] or found
+    return [
+        table for table in found if all(find_column(table, flag, FLAGS) for flag in flags)
+    ] or found
 
 
 def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[CatalogueKey]:
@@ -142,12 +144,12 @@ def token_key(table: CatalogueTable, users: CatalogueTable) -> Optional[Catalogu
 
     Its token is in the primary key or unique, and it has the time of the log-in.
     """
-    token = named(table, TOKENS, TEXTS)
+    token = find_column(table, TOKENS, TEXTS)
     keys = table.refers_to(users)
     if len(keys) > 1:  # another one may refer to who issued it
-        owner = named(table, OWNERS)
+        owner = find_column(table, OWNERS)
         keys = [key for key in keys if key.columns == (owner,)]
-    if token is None or named(table, CREATED, INSTANTS) is None or len(keys) != 1:
+    if token is None or find_column(table, CREATED, TIMESTAMPS) is None or len(keys) != 1:
         return None
     is_key = token in table.primary_key or frozenset((token,)) in table.unique
     return keys[0] if is_key else None
@@ -158,12 +160,12 @@ def key_by_names(table: CatalogueTable, users: CatalogueTable) -> Optional[Catal
 
     Its column is named after the accounts and has the type of their ids.
     """
-    owner, key = named(table, OWNERS), users.primary_key[0]
+    owner, key = find_column(table, OWNERS), users.primary_key[0]
     if owner is None or not _has_token_as_key(table) or table.schema != users.schema:
         return None
     refers = any(item.columns == (owner,) for item in table.keys)
     same = id_form(table.columns[owner]) == id_form(users.columns[key])
-    if refers or not same or named(table, CREATED, INSTANTS) is None:
+    if refers or not same or find_column(table, CREATED, TIMESTAMPS) is None:
         return None
     return CatalogueKey((owner,), (users.schema, users.name), (key,))
 
@@ -185,7 +187,7 @@ def likely_sessions(candidates: Sequence[CatalogueTable]) -> Optional[CatalogueT
 
 
 def _has_token_as_key(table: CatalogueTable) -> bool:
-    token = named(table, TOKENS, TEXTS)
+    token = find_column(table, TOKENS, TEXTS)
     return token in table.primary_key and table.columns[token].length == TOKEN_LENGTH
 
 
@@ -245,7 +247,7 @@ def _role_link(
         if key.columns != (role,):
             continue
         roles = next((item for item in tables if (item.schema, item.name) == key.table), None)
-        name = named(roles, ROLE_NAMES, TEXTS) if roles else None
+        name = find_column(roles, ROLE_NAMES, TEXTS) if roles else None
         if roles is not None and name is not None:
             return RoleLink(table, user_id, role, roles, key.referred[0], name)
         return None

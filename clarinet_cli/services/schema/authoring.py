@@ -174,8 +174,8 @@ def _new_environment(project: Path) -> Iterator[tuple[Path, str]]:
         yield project / INI_FILE, ini_text(project)
     scripts = (source / "env.py", source / "script.py.mako", *sorted(source.glob("versions/*.py")))
     for file in scripts:
-        place = target or project / SCRIPT_DIRECTORY
-        yield place / file.relative_to(source), file.read_text("utf-8")
+        directory = target or project / SCRIPT_DIRECTORY
+        yield directory / file.relative_to(source), file.read_text("utf-8")
 
 
 def _write(path: Path, text: str) -> None:

@@ -33,7 +33,7 @@ from clarinet_cli.services.schema.preconditions import (
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
-    joined,
+    join_revisions,
     parent_revisions,
     require_known_revisions,
     require_revision,
@@ -172,7 +172,7 @@ async def _migrate(
         with alembic_errors(target):
             steps = direction.steps(environment.scripts, before, target)
         if not steps:
-            return MigrationRun("unchanged", joined(before), joined(before), ())
+            return MigrationRun("unchanged", join_revisions(before), join_revisions(before), ())
         if direction is UP and not before:
             await connection.run_sync(require_no_tables)
         await connection.run_sync(require_no_dependents, steps, direction.name)
@@ -182,8 +182,8 @@ async def _migrate(
             logger.warning(f"the {direction.name} itself would be refused: {reason}")
     return MigrationRun(
         result="would_update" if dry_run else "updated",
-        from_revision=joined(before),
-        to_revision=joined(direction.after(steps[-1])),
+        from_revision=join_revisions(before),
+        to_revision=join_revisions(direction.after(steps[-1])),
         revisions=tuple(step.revision for step in steps),
     )
 
@@ -257,7 +257,7 @@ def write_revisions(
             context.stamp(environment.scripts, revision)
 
 
-def first_names(names: Sequence[str]) -> str:
+def abbreviate_names(names: Sequence[str]) -> str:
     """Return the first of many names, and how many more there are."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more

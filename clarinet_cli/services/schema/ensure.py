@@ -23,7 +23,7 @@ from clarinet_cli.services.schema.state import (
     FOREIGN,
     alembic_errors,
     current_heads,
-    joined,
+    join_revisions,
     revision_status,
 )
 from clarinet_cli.settings import Settings
@@ -48,9 +48,11 @@ async def ensure_schema(
         RefusedError: The database is empty and the project has another program's environment.
     """
     found = await _inspect(settings)
-    status, revision = found.status, joined(found.status.current)
+    status, revision = found.status, join_revisions(found.status.current)
     if status.unknown:
-        return Step("schema", "unchanged", f"{FOREIGN} ({joined(status.unknown)}), not changed")
+        return Step(
+            "schema", "unchanged", f"{FOREIGN} ({join_revisions(status.unknown)}), not changed"
+        )
     if status.up_to_date:
         return Step("schema", "unchanged", f"revision {revision}")
     if status.current or not found.present:
@@ -118,11 +120,12 @@ async def _inspect(settings: Settings) -> _Schema:
     )
     if status.unknown and len(present) < len(TABLE_NAMES):
         raise REFUSED.with_context(
-            f"{FOREIGN} ({joined(status.unknown)}), but has not created the Clarinet tables yet",
+            f"{FOREIGN} ({join_revisions(status.unknown)}), "
+            "but has not created the Clarinet tables yet",
             hint="run the migrations of the server that owns it",
         )
     if status.up_to_date and (parts := missing_parts(found)):
-        raise incomplete_error(joined(status.current), parts)
+        raise incomplete_error(join_revisions(status.current), parts)
     if present and found and not status.current and not schema.foreign:
         raise unversioned_error(found)
     return schema

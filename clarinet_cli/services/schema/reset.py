@@ -14,7 +14,7 @@ from clarinet_cli.results import ResetReport
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.schema.commands import (
-    first_names,
+    abbreviate_names,
     migration_connection,
     write_revisions,
 )
@@ -26,7 +26,7 @@ from clarinet_cli.services.schema.environments import (
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
-    joined,
+    join_revisions,
     require_known_revisions,
     revision_status,
     with_connection,
@@ -61,16 +61,16 @@ async def reset(
     access = Access.READ if dry_run else Access.WRITE
     with nullcontext(TransactionAudit()) if dry_run else audit_transaction() as audit:
         async with migration_connection(settings, access, lock_timeout, audit) as connection:
-            await connection.run_sync(partial(_require_only_ours, environment))
+            await connection.run_sync(partial(_require_no_other_tables, environment))
             rows = await connection.run_sync(partial(count_rows, tables=TABLE_NAMES))
             if not dry_run:
                 await connection.run_sync(partial(_recreate_tables, environment))
                 audit.add(None, "deleted", rows=rows)
     result = "would_delete" if dry_run else "deleted"
-    return ResetReport(result, rows, joined(tuple(environment.scripts.get_heads())))
+    return ResetReport(result, rows, join_revisions(tuple(environment.scripts.get_heads())))
 
 
-def _require_only_ours(environment: Environment, connection: Connection) -> None:
+def _require_no_other_tables(environment: Environment, connection: Connection) -> None:
     require_known_revisions(revision_status(environment, current_heads(connection)))
     inspector = inspect(connection)
     tables = set(inspector.get_table_names()) - {*TABLE_NAMES, VERSION_TABLE}
@@ -81,7 +81,7 @@ def _require_only_ours(environment: Environment, connection: Connection) -> None
     ]
     if others:
         raise REFUSED.with_context(
-            f"the database has tables of other programs: {first_names(others)}",
+            f"the database has tables of other programs: {abbreviate_names(others)}",
             hint="'clarinet session revoke-all' and 'clarinet admin delete' change only the "
             "Clarinet tables",
         )

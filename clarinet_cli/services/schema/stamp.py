@@ -13,7 +13,7 @@ from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.services.locks import DEFAULT_TIMEOUT_SECONDS
 from clarinet_cli.services.schema.commands import (
     BASE,
-    first_names,
+    abbreviate_names,
     migration_connection,
     write_revisions,
 )
@@ -22,7 +22,7 @@ from clarinet_cli.services.schema.environments import Environment, find_environm
 from clarinet_cli.services.schema.state import (
     alembic_errors,
     current_heads,
-    joined,
+    join_revisions,
     present_tables,
     require_known_revisions,
     require_revision,
@@ -66,14 +66,16 @@ async def stamp(
                 found = environment.scripts.get_revisions(target)
             after = tuple(script.revision for script in found if script is not None)
             if set(before) == set(after):
-                return MigrationRun("unchanged", joined(before), joined(after), ())
+                return MigrationRun("unchanged", join_revisions(before), join_revisions(after), ())
             if not force:
                 await connection.run_sync(_require_matching_tables, environment, after)
             if not dry_run:
                 await connection.run_sync(write_revisions, environment, after)
-                audit.add(joined(after) or BASE, "updated", from_revision=joined(before))
+                audit.add(
+                    join_revisions(after) or BASE, "updated", from_revision=join_revisions(before)
+                )
     result = "would_update" if dry_run else "updated"
-    return MigrationRun(result, joined(before), joined(after), after)
+    return MigrationRun(result, join_revisions(before), join_revisions(after), after)
 
 
 def _require_matching_tables(
@@ -94,7 +96,8 @@ def _require_matching_tables(
         found = [f"{EXTRA}table {name}" for name in sorted(present_tables(connection))]
     if found:
         raise REFUSED.with_context(
-            f"the tables do not match revision {joined(revisions) or BASE}: {first_names(found)}",
+            f"the tables do not match revision {join_revisions(revisions) or BASE}: "
+            f"{abbreviate_names(found)}",
             hint="'clarinet migrate upgrade' changes the tables; --force stamps anyway",
         )
 

@@ -60,7 +60,7 @@ async def history(settings: Settings) -> list[RevisionRow]:
     return [
         RevisionRow(
             revision=script.revision,
-            down_revision=joined(parent_revisions(script)),
+            down_revision=join_revisions(parent_revisions(script)),
             message=script.doc,
             current=script.revision in current,
             head=script.revision in heads,
@@ -207,6 +207,6 @@ def _translated(error: Exception, target: str) -> ClarinetError:
     return FAILURE.with_context(text)
 
 
-def joined(revisions: Sequence[str]) -> Optional[str]:
+def join_revisions(revisions: Sequence[str]) -> Optional[str]:
     """Return revisions as one text, or None if there are none."""
     return ", ".join(revisions) or None

@@ -65,18 +65,18 @@ class TransactionRunner:
     async def run_with_retry(
         self,
         access: Access,
-        work: Callable[[], Awaitable[ResultT]],
+        operation: Callable[[], Awaitable[ResultT]],
         *,
         lock_timeout: float = LOCK_SECONDS,
         wait: bool = True,
     ) -> ResultT:
-        """Run *work* in a transaction, and retry while another one holds a lock.
+        """Run *operation* in a transaction, and retry while another one holds a lock.
 
         A conflict, such as a concurrent reference from another table, is retried once.
 
         Args:
             access: READ or WRITE.
-            work: The whole transaction.
+            operation: The whole transaction.
             lock_timeout: Seconds to wait for each lock on PostgreSQL.
             wait: False: a lock that is held is an error at once.
 
@@ -89,7 +89,7 @@ class TransactionRunner:
         while True:
             try:
                 async with self._begin(access, lock_timeout):
-                    return await work()
+                    return await operation()
             except BusyError as error:
                 logger.debug(f"clean-up: a lock is held: {error.message}")
                 if not wait or _clock() >= give_up:

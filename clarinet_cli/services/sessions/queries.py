@@ -61,7 +61,7 @@ async def one_session(
     """
     found: list[FoundSession] = []
     if len(wanted) >= ID_LENGTH and storable(wanted):
-        found = await sessions.with_token(wanted, user_id=user_id)
+        found = await sessions.find_by_token(wanted, user_id=user_id)
         found = found or await sessions.find_by_id(wanted, user_id=user_id)
     if not found:
         whose = "the user has no session" if user_id else "no session"
