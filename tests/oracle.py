@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from clarinet_cli.database.engine import Access
 from clarinet_cli.results import SessionStats
 from clarinet_cli.utils.database import get_async_session
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project
 
 SERVER_HASHER = PasswordHash((Argon2Hasher(), BcryptHasher()))  # as fastapi-users builds it
@@ -267,7 +268,7 @@ async def held_transaction(
     work = _hold_postgresql if project.server is not None else _hold_sqlite
     task = asyncio.create_task(work(project, query, arguments, started, finish))
     try:
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
         yield finish.set
     finally:
         finish.set()

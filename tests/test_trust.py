@@ -12,6 +12,7 @@ import pytest
 from clarinet_cli.filesystem.trust import SAFE_VARIABLE
 from clarinet_cli.services.schema import init_environment
 from tests.migrations.helpers import SECOND, files, versions, write_revision
+from tests.patience import PATIENCE_SECONDS
 from tests.support import PASSWORD, Project, process_environment
 from tests.users import ROOT, SERVICE, STRANGER, User, give, run_as, shared_directory
 
@@ -229,7 +230,7 @@ def test_module_of_the_current_directory_is_not_imported(tmp_path: Path, module:
         env=process_environment({}),
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0
     assert not marker.exists()

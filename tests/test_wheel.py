@@ -16,6 +16,7 @@ from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.services.schema.environments import packaged_location
 from clarinet_cli.services.schema.scripts import BASE_REVISION
 from tests.migrations.helpers import files
+from tests.patience import PATIENCE_SECONDS
 from tests.support import CHEAP_ARGON2, process_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,7 +59,7 @@ def run(installed: Path, directory: Path, *words: str) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

@@ -132,38 +132,6 @@ def _sqlite_engine(
     uri = url.set(database=_sqlite_uri(file), query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(uri, hide_parameters=True, connect_args={"timeout": busy_timeout})
 
-    def prepare(connection: Any, _: object) -> None:
-        def execute(statement: str) -> Any:
-            return connection.run_async(methodcaller("execute_fetchall", statement))
-
-        # The driver's implicit transactions do not include DDL and reads.
-        connection.isolation_level = None
-        # Text that is not UTF-8 must not be an error: it would end a listing.
-        connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-        ((encoding,),) = execute("PRAGMA encoding")
-        # Not named like a built-in function, which an index may use. SQLite's lower() knows ASCII
-        # only; invalid bytes are replaced, or one such row would make every query fail.
-        connection.create_function(
-            FOLD_FUNCTION,
-            1,
-            lambda value: (
-                None if value is None else fold_case(value.decode(encoding, errors="replace"))
-            ),
-        )
-        connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
-        connection.create_function(
-            IN_NETWORK_FUNCTION,
-            2,
-            lambda value, network: (
-                value is not None
-                and is_in_network(value.decode(encoding, errors="replace"), network)
-            ),
-        )
-        for pragma in pragmas:
-            execute(pragma)
-        if execute("PRAGMA journal_mode") == [("wal",)] and not durable:
-            execute("PRAGMA synchronous=NORMAL")
-
     def start(connection: Connection) -> None:
         wanted = connection.get_execution_options().get(ACCESS_OPTION, access)
         begin = (
@@ -173,6 +141,7 @@ def _sqlite_engine(
         )
         begin_with_retry(connection, begin, busy_timeout)
 
+    prepare = partial(_prepare_sqlite_connection, pragmas=pragmas, durable=durable)
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     commit = partial(
@@ -180,6 +149,40 @@ def _sqlite_engine(
     )
     event.listen(engine.sync_engine, "commit", commit)
     return engine
+
+
+def _prepare_sqlite_connection(
+    connection: Any, _: object, *, pragmas: Sequence[str], durable: bool
+) -> None:
+    def execute(statement: str) -> Any:
+        return connection.run_async(methodcaller("execute_fetchall", statement))
+
+    # The driver's implicit transactions do not include DDL and reads.
+    connection.isolation_level = None
+    # Text that is not UTF-8 must not be an error: it would end a listing.
+    connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    ((encoding,),) = execute("PRAGMA encoding")
+    # Not named like a built-in function, which an index may use. SQLite's lower() knows ASCII
+    # only; invalid bytes are replaced, or one such row would make every query fail.
+    connection.create_function(
+        FOLD_FUNCTION,
+        1,
+        lambda value: (
+            None if value is None else fold_case(value.decode(encoding, errors="replace"))
+        ),
+    )
+    connection.create_function(CANONICAL_ID_FUNCTION, 1, canonical_form)
+    connection.create_function(
+        IN_NETWORK_FUNCTION,
+        2,
+        lambda value, network: (
+            value is not None and is_in_network(value.decode(encoding, errors="replace"), network)
+        ),
+    )
+    for pragma in pragmas:
+        execute(pragma)
+    if execute("PRAGMA journal_mode") == [("wal",)] and not durable:
+        execute("PRAGMA synchronous=NORMAL")
 
 
 def _probe(file: Path) -> None:

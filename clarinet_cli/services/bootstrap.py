@@ -50,14 +50,13 @@ async def superuser_is_missing(database: Database, *, admin_only: bool = False) 
     settings = database.settings
     if not settings.admin_auto_create:
         return False
-    if not admin_only:
-        if not await database_exists(settings):
-            if sqlite_file(database_url(settings)) is None:
-                async with open_maintenance_connection(settings):
-                    logger.debug("the server can create the database")
-            return True
-        if not await database_has_tables(settings):
-            return True
+    if not admin_only and not await database_exists(settings):
+        if sqlite_file(database_url(settings)) is None:
+            async with open_maintenance_connection(settings):
+                logger.debug("the server can create the database")
+        return True
+    if not admin_only and not await database_has_tables(settings):
+        return True
     return await run_operation(database, find_superuser) is None
 
 

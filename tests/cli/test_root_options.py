@@ -25,6 +25,7 @@ from tests.cli.scenes import (
     everything,
     populate,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, Result, process_environment, run_in_process
 
 UNKNOWN_USER = ("session", "list-user", "nobody@example.org")
@@ -609,7 +610,7 @@ def with_closed(project: Project, redirections: str, *words: str) -> Result:
         ["/bin/sh", "-c", script, "sh", *project.process(*words)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=process_environment({}),
         check=False,
     )
@@ -689,7 +690,7 @@ def test_both_console_scripts_are_the_tool(project: Project, script: str) -> Non
         [str(path), "-C", str(project.directory), "--version"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"clarinet {__version__}\n")

@@ -20,6 +20,7 @@ from tests.faults.processes import (
     waits_for_lock,
     write_lock,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import BINARIES, OwnServer, PostgresServer
 from tests.support import PASSWORD, Project
 
@@ -182,7 +183,9 @@ def control(server: OwnServer, *words: str) -> None:
     data = str(server.directory / "data")
     command = [str(BINARIES / "pg_ctl"), "-w", "-D", data, "-l", f"{data}/again.log", *words]
     user = server.server.system_user
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60, user=user)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS, user=user
+    )
 
 
 def test_the_service_survives_a_server_that_goes_and_comes_back(

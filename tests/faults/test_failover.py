@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import oracle
+from tests.patience import PATIENCE_SECONDS
 from tests.replicas import ReplicaPair, project_on, wait_for
 from tests.support import PASSWORD, Project, process_environment
 
@@ -67,7 +68,7 @@ def test_one_run_says_what_was_done_and_the_next_goes_on(
     """7 with the report of the batches that were committed; they stay so on the new primary."""
     with start(project, *SLOW) as process:
         fail_over_midway(pair, project)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 7, stderr
     report = json.loads(stdout)
     assert 20 <= report["deleted"] < NUMBER
@@ -93,7 +94,7 @@ def test_the_service_goes_on_with_the_new_primary(pair: ReplicaPair, project: Pr
         wait_for(lambda: new.count("access_token") == 1)
         assert process.poll() is None
         process.terminate()
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 143, stderr
     reports = [json.loads(line) for line in stdout.splitlines()]
     assert reports[0]["complete"] is False
@@ -117,5 +118,5 @@ def test_the_service_waits_for_a_promotion(pair: ReplicaPair, project: Project) 
         pair.promote()
         wait_for(lambda: new.count("access_token") == 1)
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 143

@@ -23,6 +23,7 @@ from tests.faults.processes import (
     seconds_of,
     settle,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import BINARIES
 from tests.support import Project
 
@@ -49,7 +50,7 @@ def stop_at_random(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(chance().uniform(0.2, 1.1) * usual)
         process.send_signal(number)
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
     settle(project)
     return process.returncode, stdout.decode()
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clarinet_cli.exceptions import ExitCode
+from clarinet_cli.services.inspection.service import ANSWERS_HINT
 from tests.cli.terminal import terminal
 from tests.mapping.applications import ANSWERS, mapped
 from tests.support import Project
@@ -26,6 +27,10 @@ STAFF = (
 )
 LOGIN = (
     "CREATE TABLE logins (token varchar(43) PRIMARY KEY, created_at timestamp,"
+    ' user_id char(36) REFERENCES "user"(id))'
+)
+RESET_TOKENS = (
+    "CREATE TABLE reset_tokens (id integer PRIMARY KEY, token text UNIQUE, created_at timestamp,"
     ' user_id char(36) REFERENCES "user"(id))'
 )
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -81,11 +86,12 @@ def test_what_no_catalogue_shows_is_uncertain(app: Project) -> None:
 @pytest.mark.parametrize("name", ["official-sqlite"])
 @pytest.mark.parametrize("missing", ANSWERS)
 def test_one_answer_is_not_enough(app: Project, missing: str) -> None:
-    """The refusal names what is missing alone."""
+    """The refusal names only the missing value; the hint names the variables."""
     given = {key: value for key, value in ANSWERS.items() if key != missing}
     refused = app.run("--no-input", "db", "inspect", "--write", env=given)
     assert refused.code == ExitCode.REFUSED
     assert f"{missing.removeprefix('CLARINET_').lower()}: " in refused.stderr
+    assert f"hint: {ANSWERS_HINT}" in refused.stderr
     assert table_of(app) is None
 
 
@@ -156,6 +162,15 @@ def test_several_candidates_and_none_are_uncertain(
     assert f"{key}: " in result.stderr
     assert table_of(app) is None
     assert key in app.json("--no-input", "db", "inspect", env=ANSWERS)["uncertain"]
+
+
+@pytest.mark.parametrize("name", ["official-sqlite"])
+def test_the_likeliest_table_of_sessions_is_proposed(app: Project) -> None:
+    """A table of tokens with another purpose is reported as uncertain, and does not refuse."""
+    app.rows(RESET_TOKENS)
+    written = app.json("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert table_of(app) == BASE | EXPECTED["official-sqlite"]
+    assert "reset_tokens" in written["uncertain"]["tokens"]
 
 
 @pytest.mark.parametrize("name", ["official-sqlite"])

@@ -21,6 +21,7 @@ from tests.migrations.helpers import (
     table_names,
     versions,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, Result, process_environment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def run(project: Project, *command: str | Path) -> Result:
         env=process_environment({"CLARINET_PROJECT": str(project.directory)}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)

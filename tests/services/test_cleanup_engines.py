@@ -152,7 +152,7 @@ async def test_the_locks_on_the_file_outlast_a_clean_up(
     with server(project, "WAL") as connection:
         await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
         another = [sys.executable, "-c", OPEN_AND_CLOSE, str(project.file)]
-        await asyncio.to_thread(subprocess.run, another, check=True, timeout=60)
+        await asyncio.to_thread(subprocess.run, another, check=True, timeout=PATIENCE_SECONDS)
         assert project.file.with_name(f"{project.file.name}-wal").exists()
         assert connection.execute("SELECT count(*) FROM access_token").fetchone() == (0,)
 

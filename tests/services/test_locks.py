@@ -93,10 +93,10 @@ async def test_the_lock_is_free_after_a_cancelled_holder(project: Project) -> No
     async def hold() -> None:
         async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             held.set()
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     task = asyncio.create_task(hold())
-    await asyncio.wait_for(held.wait(), 10)
+    await asyncio.wait_for(held.wait(), PATIENCE_SECONDS)
     assert not await is_free(project, Job.CLEANUP)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

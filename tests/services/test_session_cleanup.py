@@ -206,7 +206,7 @@ class TestBatches:
         assert report.complete == (deleted == 10)
 
     async def test_max_time_ends_the_run_after_a_batch(self, project: Project) -> None:
-        """When the time is up no extra_sessions batch begins, and the report is true."""
+        """When the time is up no further batch begins, and the report is true."""
         add_dead(project, 10)
         report = await clean_up(
             project.settings,
@@ -645,7 +645,7 @@ async def somebody_waits(project: Project) -> None:
         if await asyncio.to_thread(project.rows, query):
             return
         await asyncio.sleep(0.02)
-    pytest.fail("nobody waits")
+    pytest.fail("no statement waits for a lock")
 
 
 def add_session(project: Project, user_id: UUID, **options: Any) -> str:
