@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from clarinet_cli.cli.cells import column_title, format_cell, relative_time
 from clarinet_cli.cli.tables import COLUMN_GAP, rich_table
-from clarinet_cli.cli.text import display_width
+from clarinet_cli.cli.text import address_parts, display_width, wrap_words
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy
 
@@ -214,10 +214,7 @@ def group_chart(
     key_width = max(map(display_width, [by, *keys]))
     others = [widths["total"], *changed]
     room = canvas.width - sum(others) - len(COLUMN_GAP) * (len(others) + 1)
-    # The words of an agent can be wrapped; an address is not broken.
-    min_bar = MIN_BAR if by is GroupBy.AGENT else MIN_NARROW_BAR
-    max_width = MAX_AGENT if by is GroupBy.AGENT else room
-    key_width = max(1, min(key_width, max_width, room - min_bar))
+    key_width = _key_width(by, keys, key_width, room)
     length, shown = room - key_width, []
     for name in numbers:
         if length - widths[name] - len(COLUMN_GAP) < MIN_BAR:
@@ -236,13 +233,30 @@ def group_chart(
     most = max(group.total for group in groups)
     for key, group in zip(keys, groups, strict=True):
         table.add_row(
-            Text(key),
+            Text("\n".join(wrap_words(key, key_width))),
             str(group.total),
             *([Text((changes or {}).get(group.key, ""), style="bold")] if changed else []),
             Text(canvas.bar(group.total, most, length), style=BAR_STYLE),
             *(str(getattr(group, name) or 0) for name in shown),
         )
     return table
+
+
+def _key_width(by: GroupBy, keys: Sequence[str], wanted: int, room: int) -> int:
+    """Return the columns for the keys beside a bar: only agents and e-mail addresses are wrapped.
+
+    Args:
+        by: The kind of the keys.
+        keys: The keys.
+        wanted: The columns that the longest key takes.
+        room: The columns for the keys and the bars.
+    """
+    if by is GroupBy.AGENT:
+        return max(1, min(wanted, MAX_AGENT, room - MIN_BAR))
+    if by is GroupBy.USER and wanted > room - MIN_NARROW_BAR:
+        longest = max(display_width(part) for key in keys for part in address_parts(key))
+        return max(1, min(max(longest, room - MIN_BAR), room - MIN_NARROW_BAR))
+    return max(1, min(wanted, room - 1))
 
 
 def with_empty_periods(

@@ -1,7 +1,7 @@
 """Parsers of the values of options and arguments."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Optional
 
@@ -138,7 +138,11 @@ def split_states(values: Optional[list[str]]) -> list[StateName]:
 
 
 def require_known(
-    option: str, names: Iterable[str], known: Sequence[str], noun: str = "column"
+    option: str,
+    names: Iterable[str],
+    known: Sequence[str],
+    noun: str = "column",
+    titles: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Refuse unknown names in the value of an option.
 
@@ -147,6 +151,7 @@ def require_known(
         names: The names given.
         known: The valid names.
         noun: The kind of name, for the message.
+        titles: The titles of valid names in tables; an unknown name that is one suggests its name.
 
     Raises:
         InvalidInputError: A name is unknown; the hint has the known ones.
@@ -155,7 +160,8 @@ def require_known(
         if name not in known:
             from clarinet_cli.spelling import find_misspellings
 
-            meant = " or ".join(map(repr, find_misspellings(name, known)))
+            titled = [other for other, title in (titles or {}).items() if title == name]
+            meant = " or ".join(map(repr, titled or find_misspellings(name, known)))
             question = f"; did you mean {meant}?" if meant else ""
             raise INVALID.with_context(
                 f"{option}: no {noun} {name!r}{question}", hint=f"{noun}s: {', '.join(known)}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Optional, get_origin
 
+from clarinet_cli.cli.cells import column_title
 from clarinet_cli.cli.options import MAX_INTEGER
 from clarinet_cli.cli.parsers import require_known
 from clarinet_cli.types import SortKey
@@ -42,11 +43,13 @@ class Presentation:
     def __post_init__(self) -> None:
         """Check the options."""
         known = [item.name for item in fields(self.row_type)]
-        require_known("--columns", self.selected, known)
+        titles = {name: self.titles.get(name) or column_title(name) for name in known}
+        require_known("--columns", self.selected, known, titles=titles)
         if self.sort is not None:
             lists = [item.name for item in fields(self.row_type) if get_origin(item.type) is tuple]
             sortable = [name for name in known if name not in lists]
-            require_known("--sort", [self.sort.name], sortable, "key")
+            titles = {name: titles[name] for name in sortable}
+            require_known("--sort", [self.sort.name], sortable, "key", titles)
 
     @property
     def selected(self) -> Sequence[str]:

@@ -64,7 +64,8 @@ def render(
                 writer.write([formats.password_line(values, listed=False)])
         elif output in TABLE_FORMATS:
             shown, titles = table_record(result, values, outcome)
-            write_record(writer, shown, titles, wide=output is OutputFormat.WIDE)
+            wide = output is OutputFormat.WIDE
+            write_record(writer, shown, titles, password=values.get("password"), wide=wide)
         elif output is OutputFormat.JSON:
             writer.write([formats.as_json(values)])
         elif output is OutputFormat.PLAIN:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
 from clarinet_cli.cli.formats import Document, Fields, RowChunk
-from clarinet_cli.cli.text import printable
+from clarinet_cli.cli.text import printable, wrap_words
 from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
@@ -96,8 +96,7 @@ class TableSink:
         if self._table is None:
             self._begin()
         for row in self._passwords:
-            whose = f" of {printable(row['email'])}" if "email" in row else ""
-            self._writer.write([f"\npassword{whose}:\n{row['password']}\n"], utf8=False)
+            self._writer.write(_password_lines(row, self._width), utf8=False)
         if isinstance(self._table, tables.FittedRows) and self._table.hidden:
             hidden = ", ".join(self._table.hidden)
             self._writer.note(f"hidden: {hidden}; '-o wide' shows all columns")
@@ -146,7 +145,12 @@ class PasswordSink:
 
 
 def write_record(
-    writer: Writer, values: Fields, titles: Optional[Mapping[str, str]] = None, *, wide: bool
+    writer: Writer,
+    values: Fields,
+    titles: Optional[Mapping[str, str]] = None,
+    *,
+    password: Optional[str] = None,
+    wide: bool,
 ) -> None:
     """Write one result as a table with a line for each field.
 
@@ -154,13 +158,25 @@ def write_record(
         writer: Writes to standard output.
         values: The fields.
         titles: The titles of some fields.
+        password: The generated password among the fields; on a terminal it has a line of its own.
         wide: Don't wrap values on a terminal.
     """
     styled, width = writer.is_styled(sys.stdout), None
     if sys.stdout.isatty() and not wide:
         width = writer.console().width
-    lines = tables.aligned_record(values, styled=styled, width=width, titles=titles)
+        if password:
+            values = {name: value for name, value in values.items() if name != "password"}
+    lines = [*tables.aligned_record(values, styled=styled, width=width, titles=titles)]
+    if width is not None and password:
+        lines += _password_lines({"password": password}, width)
     writer.write(lines, utf8=False)
+
+
+def _password_lines(row: Fields, width: Optional[int]) -> list[str]:
+    """Return lines with the generated password of a row, which is neither cut nor wrapped."""
+    whose = f" of {printable(row['email'])}" if "email" in row else ""
+    heading = wrap_words(f"password{whose}:", width) if width else [f"password{whose}:"]
+    return ["\n", *(f"{line}\n" for line in heading), f"{row['password']}\n"]
 
 
 def write_rich(writer: Writer, table: Any) -> None:

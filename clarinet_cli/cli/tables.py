@@ -219,8 +219,9 @@ def aligned_record(
     Args:
         record: The fields.
         styled: Whether titles are bold and states coloured.
-        width: The columns of a terminal, where values are wrapped between words and a time is
-            also shown relative to now; None: neither.
+        width: The columns of a terminal, where values are wrapped between words, a word that
+            does not fit beside its title is below it, and a time is also shown relative to now;
+            None: none of these.
         titles: The titles of some fields.
     """
     named = [
@@ -236,9 +237,16 @@ def aligned_record(
         style = cell_style(name, value) if styled else ""
         padded = f"{title}{' ' * (widest - display_width(title))}"
         before = f"{_styled(padded, BOLD) if styled else padded}{COLUMN_GAP}"
-        for line in [text] if room is None else wrap_words(text, room):
+        lines = [text] if room is None else wrap_words(text, room)
+        indent = widest + len(COLUMN_GAP)
+        longest = max(map(display_width, lines))
+        if width is not None and room is not None and longest > room:
+            yield f"{_styled(title, BOLD) if styled else title}\n"
+            indent = max(0, width - longest)
+            before = " " * indent
+        for line in lines:
             yield f"{before}{_styled(line, style)}\n"
-            before = " " * (widest + len(COLUMN_GAP))
+            before = " " * indent
 
 
 def rich_table() -> Any:

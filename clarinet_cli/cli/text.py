@@ -162,7 +162,8 @@ def fit_columns(
 
 
 def _narrowest(column: Column) -> int:
-    return min(column.min_width, max(MIN_WIDTH, display_width(column.title)))
+    title = max(map(display_width, column.title.split(" ")))
+    return min(column.min_width, max(MIN_WIDTH, title))
 
 
 def wrap_words(text: str, width: int) -> list[str]:

@@ -115,6 +115,26 @@ def test_an_address_is_whole_before_the_bar_is_long() -> None:
     assert "ada.lovelace@analytical.example.org" in text
 
 
+@pytest.mark.parametrize("width", [50, 80])
+def test_a_long_address_is_wrapped_at_its_dots(width: int) -> None:
+    """No part of it is broken, and the bar beside it keeps its room."""
+    address = f"carla.{'long-name-' * 2}@radiology-department.hospital.clinic.example.org"
+    groups = [SessionGroup(address, 40, 30, 5, 5, 0, 1)]
+    lines = drawn(group_chart(groups, GroupBy.USER, canvas(width)), width).splitlines()[2:]
+    assert "██████████" in lines[0]
+    parts = [line.split("  ")[0] for line in lines]
+    assert len(parts) > 1
+    assert all(part.endswith((".", "@")) for part in parts[:-1])
+    assert "".join(parts) == address
+
+
+def test_an_ipv6_address_is_whole_before_there_is_a_bar() -> None:
+    """It is one line as long as its number fits beside it."""
+    address = "2001:db8:85a3:1234:5678:8a2e:3700:7334"
+    groups = [SessionGroup(address, 40, 30, 5, 5, 0, 1)]
+    assert address in drawn(group_chart(groups, GroupBy.IP, canvas(49)), 49)
+
+
 def test_agents_are_shown_by_program_and_system(snapshot: SnapshotAssertion) -> None:
     """Short, so that the numbers beside them have room."""
     assert drawn(group_chart(AGENTS, GroupBy.AGENT, canvas(60)), 60) == snapshot

@@ -153,6 +153,25 @@ def test_an_unknown_name_is_refused(clinic: Project, option: str) -> None:
         assert clinic.run("admin", "list", option, value).code == expected, value
 
 
+@on_sqlite
+@pytest.mark.parametrize(
+    ("line", "title", "name"),
+    [
+        ("session list --columns", "address", "ip_address"),
+        ("session list --sort", "last used", "last_accessed"),
+        ("admin list --all --columns", "logged in", "last_login"),
+        ("session stats --by user --columns", "user", "key"),
+    ],
+)
+def test_the_title_of_a_column_suggests_its_name(
+    clinic: Project, line: str, title: str, name: str
+) -> None:
+    """Someone who has seen the table only learns what the column is called."""
+    result = clinic.run(*line.split(), title)
+    assert (result.code, result.stdout) == (2, "")
+    assert f"{title!r}; did you mean {name!r}?" in result.stderr
+
+
 KEYS = {
     "session list": (
         *("id", "user_id", "email", "state", "created_at", "expires_at"),
@@ -252,6 +271,37 @@ def test_generated_passwords_have_lines_of_their_own(project: Project) -> None:
     for email in emails:
         place = lines.index(f"password of {email}:")
         assert re.fullmatch(r"[A-Za-z0-9]{24}", lines[place + 1])
+
+
+@on_sqlite
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_generated_password_of_one_account_has_a_line_of_its_own(
+    project: Project, width: int
+) -> None:
+    """Alone, whole, below the other fields; a password that was typed is none of them."""
+    for line in (f"create {ADA}", f"reset-password {ADA}"):
+        shown = screen_of(project, f"admin {line} --generate-password", width)
+        lines = shown.splitlines()
+        assert re.fullmatch(r"[A-Za-z0-9]{24}", lines[lines.index("password:") + 1])
+        assert shown.count("password") == 1
+    wide = screen_of(project, f"admin reset-password {ADA} --generate-password -o wide", width)
+    assert re.search(r"^password  +[A-Za-z0-9]{24}$", wide, re.MULTILINE)
+
+
+@on_sqlite
+def test_a_narrow_terminal_breaks_no_id_and_no_address(project: Project) -> None:
+    """At 40 columns what does not fit beside its title is below it; titles are wrapped."""
+    email = "a.rather.long.name@radiology.hospital.example.org"
+    shown = screen_of(project, f"admin create {email} --generate-password", 40)
+    stored = project.json("admin", "show", email)["id"]
+    assert re.search(rf"^id\n +{stored}$", shown, re.MULTILINE)
+    file = project.directory / "accounts.json"
+    file.write_text(json.dumps([{"email": f"b.{email}", "password": "generate"}]))
+    lines = screen_of(project, f"admin apply {file}", 40).splitlines()
+    table = lines[lines.index("─" * 40) - 1 :]
+    assert table[0].split() == ["revoked"]
+    assert max(map(len, table)) <= 40
+    assert f"password ofb.{email}:" in "".join(table)
 
 
 @on_sqlite
