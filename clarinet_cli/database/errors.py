@@ -11,7 +11,11 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from clarinet_cli.database.password_guard import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.database.servers import NoServerError, WrongServerError
-from clarinet_cli.database.sqlite_errors import explain_sqlite_error, with_constraint
+from clarinet_cli.database.sqlite_errors import (
+    explain_sqlite_error,
+    missing_value,
+    with_constraint,
+)
 from clarinet_cli.exceptions import (
     BUSY,
     CONFIGURATION,
@@ -62,6 +66,7 @@ OPTION_STATES = ("22", "42")  # unknown parameter, invalid value
 LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 
+NOT_NULL = "23502"
 # SQLSTATE codes (PostgreSQL's manual, appendix A); the first two characters are the class.
 _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
@@ -91,6 +96,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         ("22003", "22007", "22008", "22P02"),
         (CONFLICT, "a value is not of the type of its column", None),
     ),
+    "428C9": (CONFLICT, "a column that the database generates cannot be set", None),
     "P0001": (FAILURE, "a trigger or a function of the database refused the change", None),
     "42P04": (CONFLICT, "the database already exists", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
@@ -276,6 +282,9 @@ def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional
     if getattr(original, "server_source_function", None) == ROW_SECURITY:
         table = _quoted_name(str(original))
         return FAILURE, f"row-level security on {table} hides rows from this user", POLICY_HINT
+    if state == NOT_NULL:
+        table, name = getattr(original, "table_name", ""), getattr(original, "column_name", "")
+        return missing_value(f"{table}.{name}")
     found = _POSTGRESQL.get(state) or _POSTGRESQL_CLASSES.get(state[:2])
     if found is not None:
         return with_constraint(found, getattr(original, "constraint_name", None))

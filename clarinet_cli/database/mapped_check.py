@@ -41,7 +41,7 @@ POSTGRESQL_KIND = text(
     "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'"
     " WHEN 'f' THEN 'foreign table' END FROM pg_class WHERE oid = to_regclass(:name)"
 )
-SQLITE_COLUMNS = text('SELECT name, lower(type), "notnull" FROM pragma_table_info(:name)')
+SQLITE_COLUMNS = text('SELECT name, lower(type), "notnull" FROM pragma_table_xinfo(:name)')
 SQLITE_KEYS = text('SELECT "from", "table" FROM pragma_foreign_key_list(:name)')
 POSTGRESQL_COLUMNS = text(
     "SELECT a.attname::text, format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL),"
@@ -54,6 +54,7 @@ POSTGRESQL_KEYS = text(
     " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
     " WHERE c.conrelid = to_regclass(:name) AND c.contype = 'f'"
     " AND c.confrelid <> COALESCE(to_regclass(:users), 0)"
+    " AND c.conparentid = 0"  # others are those to the partitions
 )
 
 
@@ -82,6 +83,8 @@ async def require_mapped_tables(session: AsyncSession, tables: MappedTables) -> 
         if table == SESSIONS:
             columns = tables.names[SESSIONS].items()
             tables.required = frozenset(key for key, name in columns if name in required)
+        else:
+            tables.naive = frozenset(name for name in found if found[name] == NAIVE_TIMESTAMP)
     if tables.capabilities.sessions:
         await _require_key(session, tables)
     if tables.on_sqlite or tables.id_form in ("uuid-dashed", "uuid-hex"):

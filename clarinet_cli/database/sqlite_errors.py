@@ -44,6 +44,9 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused the change", None),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it already exists", None),
 }
+DEFAULT_HINT = "the application's migrations can give the column a default"
+NOT_NULL_TEXT = re.compile(r"NOT NULL constraint failed: (.+)$")
+GENERATED_TEXT = re.compile(r"cannot (?:UPDATE|INSERT into) generated column")
 CHECK_FAILED_TEXT = re.compile(r"CHECK constraint failed: (\w+)$")
 # A driver's message may quote a row, with a token or a hash, and is never shown. These are known
 # messages, from which only names of the schema are used.
@@ -65,6 +68,10 @@ def explain_sqlite_error(error: DBAPIError) -> tuple[ClarinetError, str, Optiona
     original = error.orig
     if found := _explain_sqlite_schema(str(original)):
         return found
+    if match := NOT_NULL_TEXT.match(str(original)):
+        return missing_value(match[1])
+    if GENERATED_TEXT.match(str(original)):
+        return CONFLICT, "a column that the database generates cannot be set", None
     name = getattr(original, "sqlite_errorname", "")
     for prefix, found in _SQLITE.items():
         if name.startswith(prefix):
@@ -92,6 +99,15 @@ def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Opti
         reason = f"the schema needs the {kind} {match[2]} of the application that created it"
         return FAILURE, reason, f"drop the index, trigger or constraint that uses {match[2]}"
     return None
+
+
+def missing_value(place: str) -> tuple[ClarinetError, str, Optional[str]]:
+    """Return the error for a column that got no value.
+
+    Args:
+        place: The column with its table.
+    """
+    return CONFLICT, f"{place} requires a value", DEFAULT_HINT
 
 
 def with_constraint(

@@ -55,6 +55,7 @@ class MappedTables:
         stored: The names of the tables.
         checked_at: When the mapping was found to fit the tables, by ``time.monotonic``.
         required: The columns of sessions that cannot be NULL, as far as that is known.
+        naive: The application's columns of accounts that are timestamps without a time zone.
     """
 
     def __init__(self, mapping: "Mapping", capabilities: "Capabilities", dialect: Dialect) -> None:
@@ -62,6 +63,7 @@ class MappedTables:
         self.capabilities = capabilities
         self.checked_at: Optional[float] = None
         self.required: frozenset[str] = frozenset()
+        self.naive: frozenset[str] = frozenset()
         self.stored = stored_tables(mapping, capabilities)
         self.on_sqlite = dialect.name == "sqlite"
         self.id_form = mapping.stored_form(dialect.name)

@@ -16,9 +16,10 @@ from sqlalchemy.types import NullType
 from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
 
 FOLDED = re.compile(r"(?:lower\()*\(*\"?(\w+)\"?\)*(?:::\w+)?\)*$")
-PARTITIONS = text(
-    "SELECT nspname::text, relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
-    "WHERE relispartition AND relkind <> 'i'"
+OMITTED = text(
+    "SELECT nspname::text, relname::text, relispartition, pg_table_is_visible(c.oid)"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+    " WHERE (relispartition OR pg_table_is_visible(c.oid)) AND relkind IN ('r', 'p', 'f')"
 )
 SQLITE_UUIDS = {"UUID": UUID, "GUID": UUID}  # which SQLAlchemy would read as numbers
 SYSTEM_SCHEMAS = ("information_schema", "pg_")
@@ -59,7 +60,7 @@ class CatalogueTable:
     """A table.
 
     Attributes:
-        schema: Its schema; None if it is the default one.
+        schema: Its schema; None if the search path leads to the table.
         name: Its name.
         columns: Its columns by name, in order.
         primary_key: The columns of its primary key.
@@ -78,7 +79,7 @@ class CatalogueTable:
 
     @property
     def fullname(self) -> str:
-        """The name, with the schema unless it is the default one."""
+        """The name, with the schema unless the search path leads to the table."""
         return f"{self.schema}.{self.name}" if self.schema else self.name
 
     def refers_to(self, other: "CatalogueTable") -> list[CatalogueKey]:
@@ -98,8 +99,11 @@ def table_named(
         name: Its name.
     """
     same = [item for item in tables if item.name.lower() == name.lower()]
-    exact = [item for item in same if item.name == name and item.schema in (schema, None)]
-    return next(iter(exact or same), None)
+
+    def likeness(item: CatalogueTable) -> tuple[bool, bool, bool]:
+        return item.name == name, item.schema == schema, item.schema is None
+
+    return max(same, key=likeness, default=None)
 
 
 async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
@@ -138,8 +142,12 @@ def _tables(connection: Connection) -> list[CatalogueTable]:
                 found += _tables_in_schema(inspector, None if name == default else name)
     if connection.dialect.name == "sqlite":
         return found
-    partitions = {(schema, name) for schema, name in connection.execute(PARTITIONS)}
-    return [item for item in found if (item.schema or default, item.name) not in partitions]
+    omitted: set[tuple[Optional[str], str]] = set()
+    for schema, name, is_partition, is_visible in connection.execute(OMITTED):
+        omitted.add((schema, name))  # if it is visible, it is also among those without a schema
+        if is_partition and is_visible:
+            omitted.add((None, name))
+    return [item for item in found if (item.schema, item.name) not in omitted]
 
 
 def _tables_in_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:

@@ -10,9 +10,20 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, column, func, insert, literal, table, text, true, update
+from sqlalchemy import (
+    bindparam,
+    column,
+    func,
+    insert,
+    literal,
+    literal_column,
+    table,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import NullType, String
 
 from clarinet_cli.exceptions import CONFLICT, REFUSED
 from clarinet_cli.models import User, metadata
@@ -26,8 +37,9 @@ from clarinet_cli.timefmt import machine_now
 NOW = "{now}"
 UUID_LENGTH = 36  # of the text, with dashes
 PLACEHOLDER = re.compile(r"\{(email|local_part)\}")
+LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 HINT = "set values for further columns in [mapping.create_values]"
-SQLITE_COLUMN = text("""SELECT "notnull" FROM pragma_table_info(:place) WHERE name = :name""")
+SQLITE_COLUMN = text("""SELECT "notnull" FROM pragma_table_xinfo(:place) WHERE name = :name""")
 POSTGRESQL_COLUMN = text(
     "SELECT a.attnotnull, format_type(a.atttypid, NULL), CASE WHEN t.typtype = 'e' THEN ARRAY("
     "SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder"
@@ -107,10 +119,12 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
     values: dict[str, Any] = {names[key]: getattr(user, key) for key in written}
     typed = [column(names[key], columns[key].type) for key in names]
     for name, template in given.items():
-        is_now = template == NOW and tables.on_sqlite
         if name not in names.values():
-            typed.append(column(name, UTCDateTime() if is_now else NullType()))
-        values[name] = _value(template, user.email, on_sqlite=tables.on_sqlite)
+            typed.append(column(name))
+        if template == NOW:
+            values[name] = _present(tables, name)
+        else:
+            values[name] = _value(template, user.email, session.get_bind().dialect)
     schema, name = tables.stored_name(USERS)
     target = table(name, *typed, schema=schema)
     query = insert(target).values(values).returning(target.c[names["id"]])
@@ -133,27 +147,33 @@ async def mark_deleted(session: AsyncSession, tables: MappedTables, user_id: UUI
     """
     schema, name = tables.stored_name(USERS)
     key, deleted = tables.mapping.user_columns.id, tables.mapping.soft_delete
-    now: Any = bindparam("now", machine_now(), UTCDateTime()) if tables.on_sqlite else func.now()
-    if tables.mapping.soft_delete_flag:
-        now = true()
+    mark = true() if tables.mapping.soft_delete_flag else _present(tables, deleted)
     target = table(name, column(key, StoredId()), column(deleted), schema=schema)
-    query = update(target).where(target.c[key] == user_id).values({deleted: now})
+    query = update(target).where(target.c[key] == user_id).values({deleted: mark})
     if await execute_dml(session, query) != 1:
         raise prevented_error(session.get_bind().dialect, USERS)
 
 
-def _value(template: Any, email: str, *, on_sqlite: bool) -> Any:
+def _present(tables: MappedTables, name: str) -> Any:
+    """Return the present for a column of accounts, in UTC if its type has no time zone."""
+    if tables.on_sqlite:
+        return bindparam(None, machine_now(), UTCDateTime())
+    return func.timezone("UTC", func.now()) if name in tables.naive else func.now()
+
+
+def _value(template: Any, email: str, dialect: Dialect) -> Any:
     """Return the value of a further column.
 
     PostgreSQL gets constants as literals, which take the type of the column: a date or an array
     too, for which a text parameter is refused.
     """
-    if template == NOW:
-        return machine_now() if on_sqlite else func.now()
-    if not isinstance(template, str) or not PLACEHOLDER.search(template):
-        return template if on_sqlite else literal(str(template), String(), literal_execute=True)
-    parts = {"email": email, "local_part": email.rpartition("@")[0]}
-    return PLACEHOLDER.sub(lambda match: parts[match[1]], template)
+    if isinstance(template, str) and PLACEHOLDER.search(template):
+        parts = {"email": email, "local_part": email.rpartition("@")[0]}
+        return PLACEHOLDER.sub(lambda match: parts[match[1]], template)
+    if dialect.name == "sqlite":
+        return template
+    # The name of a parameter would be that of the column, which may not be one.
+    return literal_column(str(literal(str(template)).compile(dialect=dialect, **LITERAL)))
 
 
 class MappedRoles:

@@ -873,3 +873,148 @@ def test_tokens_of_other_lengths_without_a_foreign_key_are_no_sessions(made: Mad
     refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
     assert refused.code == ExitCode.REFUSED
     assert "there is no table of sessions" in refused.stderr
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_table_of_the_same_name_in_another_schema_is_another(made: Made) -> None:
+    """What a new account requires is that of the mapped table, whose schema is not searched."""
+    project = made(
+        "CREATE TABLE users (id serial PRIMARY KEY, company text NOT NULL)",
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.users (id {id} PRIMARY KEY, {account}, plan text NOT NULL)",
+        "CREATE TABLE shop.access_tokens ({token} REFERENCES shop.users(id))",
+    )
+    assert mapping_of(project)["schema"] == "shop"
+    refused = project.run("admin", "create", ADA, "--generate-password")
+    assert refused.code == ExitCode.REFUSED
+    assert "no value for shop.users.plan (create_values.plan)" in refused.stderr
+    found = {row["check"]: row for row in project.run("doctor", "-o", "json").json}
+    assert found["unique-addresses"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_tables_of_several_schemas_are_found_by_the_search_path(made: Made) -> None:
+    """Without it the reason says so; with it the mapping names no schema, and works."""
+    project = made(
+        "CREATE SCHEMA auth",
+        "CREATE SCHEMA log_ins",
+        "CREATE TABLE auth.users (id {id} PRIMARY KEY, {account})",
+        "CREATE TABLE log_ins.access_tokens ({token} REFERENCES auth.users(id))",
+    )
+    refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
+    assert refused.code == ExitCode.REFUSED
+    assert "requires both in search_path" in refused.stderr
+    project.rows(f'ALTER DATABASE "{project.database}" SET search_path = auth, log_ins')
+    assert uncertain(project) == {}
+    assert mapping_of(project).keys() == {
+        "preset", "users", "tokens", "session_strategy", "session_lifetime_seconds"
+    }  # fmt: skip
+    assert project.run("admin", "create", ADA, "--generate-password").code == 0
+    project.rows(
+        "INSERT INTO log_ins.access_tokens (token, created_at, user_id)"
+        " SELECT 'x', now(), id FROM auth.users"
+    )
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1
+    assert project.rows("SELECT * FROM log_ins.access_tokens") == []
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_accounts_may_be_in_partitions(made: Made) -> None:
+    """The key of sessions to the accounts is not one to a partition of them."""
+    project = made(
+        "CREATE TABLE users (id {id} PRIMARY KEY, email varchar(320) NOT NULL,"
+        f" hashed_password varchar(1024) NOT NULL, {FLAGS}) PARTITION BY HASH (id)",
+        "CREATE TABLE users_0 PARTITION OF users FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+        "CREATE TABLE users_1 PARTITION OF users FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        "CREATE TABLE access_tokens ({token} REFERENCES users(id) ON DELETE CASCADE)",
+    )
+    assert mapping_of(project)["users"] == "users"
+    add_users(project)
+    add_token(project, "now()", IDS[1])
+    assert project.json("admin", "deactivate", BOB)["sessions_revoked"] == 1
+    assert project.rows("SELECT is_active FROM users ORDER BY email") == [(True,), (False,)]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_the_present_is_stored_in_utc_where_a_type_has_no_time_zone(made: Made) -> None:
+    """It is that of the application, whatever the time zone of the database."""
+    project = made(*tables(", created_at timestamp NOT NULL, deleted_at timestamp"))
+    project.rows(f"ALTER DATABASE \"{project.database}\" SET timezone = 'Asia/Tokyo'")
+    assert mapping_of(project)["create_values"] == {"created_at": "{now}"}
+    for address in (ADA, BOB):
+        assert project.run("admin", "create", address, "--generate-password").code == 0
+    assert project.run("admin", "delete", BOB, "--soft", "--yes").code == 0
+    utc = "now() AT TIME ZONE 'UTC'"
+    assert project.rows(
+        f"SELECT max(@ extract(epoch FROM {utc} - created_at)) < 600,"
+        f" max(@ extract(epoch FROM {utc} - deleted_at)) < 600 FROM users"
+    ) == [(True, True)]
+
+
+def test_a_role_whose_link_requires_more_is_not_granted(made: Made) -> None:
+    """It is uncertain before, and the error names the column; roles can be revoked."""
+    project = made(
+        *tables(),
+        "CREATE TABLE roles (id integer PRIMARY KEY, name text NOT NULL UNIQUE)",
+        "CREATE TABLE user_roles (user_id {id} NOT NULL REFERENCES users(id), role_id integer"
+        " NOT NULL REFERENCES roles(id), granted_by text NOT NULL, PRIMARY KEY (user_id, role_id))",
+        "INSERT INTO roles VALUES (1, 'editor'), (2, 'admin')",
+    )
+    assert uncertain(project) == {
+        "roles": "user_roles.granted_by has no default, so that 'admin grant-role' fails"
+    }
+    mapped(project)
+    add_users(project)
+    project.rows(f"INSERT INTO user_roles VALUES ('{IDS[1]}', 1, 'x')")
+    failed = project.run("admin", "grant-role", BOB, "admin")
+    assert failed.code == ExitCode.CONFLICT
+    assert "user_roles.granted_by requires a value" in failed.stderr
+    assert project.run("admin", "revoke-role", BOB, "editor").code == 0
+    assert project.rows("SELECT * FROM user_roles") == []
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_roles_of_another_schema_are_uncertain(made: Made) -> None:
+    """No mapping with them is proposed, since a mapping has one schema."""
+    project = made(
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.users (id {id} PRIMARY KEY, {account})",
+        "CREATE TABLE shop.access_tokens ({token} REFERENCES shop.users(id))",
+        "CREATE TABLE roles (id integer PRIMARY KEY, name text NOT NULL UNIQUE)",
+        "CREATE TABLE shop.user_roles (user_id {id} REFERENCES shop.users(id),"
+        " role_id integer REFERENCES roles(id), PRIMARY KEY (user_id, role_id))",
+    )
+    assert "its tables are in several schemas" in uncertain(project)["roles"]
+    assert "roles" not in mapping_of(project)
+
+
+def test_a_flag_that_the_database_generates_is_not_set(made: Made) -> None:
+    """The error says why; other changes of the account are made."""
+    project = made(
+        "CREATE TABLE users (id {id} PRIMARY KEY, email varchar(320) NOT NULL UNIQUE,"
+        " hashed_password varchar(1024) NOT NULL, status text NOT NULL DEFAULT 'ok',"
+        " is_active boolean GENERATED ALWAYS AS (status = 'ok') STORED,"
+        " is_superuser boolean NOT NULL, is_verified boolean NOT NULL)",
+        "CREATE TABLE access_tokens ({token} REFERENCES users(id))",
+        f"INSERT INTO users (id, email, hashed_password, is_superuser, is_verified)"
+        f" VALUES ('{IDS[1]}', '{BOB}', '{HASH}', false, true)",
+    )
+    mapped(project)
+    failed = project.run("admin", "deactivate", BOB)
+    assert failed.code == ExitCode.CONFLICT
+    assert "a column that the database generates cannot be set" in failed.stderr
+    assert project.run("admin", "promote", BOB).code == 0
+
+
+def test_further_columns_may_have_any_name(made: Made) -> None:
+    """A percent sign or a colon in it is no part of the statement."""
+    project = made(
+        *tables(', "100% name" text NOT NULL, "a:b" text NOT NULL, "displayName" text NOT NULL')
+    )
+    mapped(project)
+    with (project.directory / "settings.toml").open("a", encoding="utf-8") as file:
+        file.write('"100% name" = "{local_part}"\n"a:b" = "it\'s"\n')
+    assert project.run("admin", "create", ADA, "--generate-password").code == 0
+    assert project.rows('SELECT "100% name", "a:b", "displayName" FROM users') == [
+        ("ada", "it's", "ada")
+    ]

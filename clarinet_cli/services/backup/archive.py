@@ -32,6 +32,11 @@ END_OF_ROWS = rb"\."
 NULL = r"\N"
 ESCAPES = re.compile(r"\\(.)", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+INHERITED = b"cannot drop inherited"
+PARTITIONS_HINT = (
+    "--clean of pg_restore cannot drop partitions: restore into a new database instead, "
+    "which database_name names"
+)
 NEWER = b"unsupported version"
 HEADER_BYTES = 4096
 # After the name of the database, each as 0, its length in four bytes, and its text: the
@@ -289,6 +294,8 @@ def restore_error(
         path: The archive; when a newer ``pg_dump`` made it, both versions are named.
     """
     error = program_error(program, code, stderr, target)
+    if INHERITED in stderr:
+        return error.with_context(error.message, hint=PARTITIONS_HINT)
     if NEWER not in stderr:
         return error
     with path.open("rb") as file:

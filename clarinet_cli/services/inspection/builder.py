@@ -128,7 +128,8 @@ class _ProposalBuilder:
             return
         if table.schema != self.users.schema:
             self.session_obstacles.append(
-                f"schema: {table.fullname} is in another schema than the accounts"
+                f"schema: {table.fullname} is in another schema than {self.users.fullname}, which "
+                "requires both in search_path, of the role or in database_url"
             )
         if shapes.may_be_other_token(table):
             self.session_obstacles.append(
@@ -197,6 +198,11 @@ class _ProposalBuilder:
                 values["role_name"] = link.role_name
             self.values |= {"roles": "link", "role_link": values}
             self.found.append(f"{link.table.fullname} links accounts to roles")
+            if required := shapes.further_required(link):
+                self.doubts.append(
+                    f"roles: {link.table.fullname}.{', '.join(required)} has no default, so that "
+                    "'admin grant-role' fails"
+                )
         elif column is not None:
             self.values |= {"roles": "column", "role_column": column}
             self.found.append(f"{self.users.fullname}.{column} is a role")
@@ -213,9 +219,11 @@ class _ProposalBuilder:
                 )
         for table in self.tables:
             if table.refers_to(self.users) and shapes.links_to_roles(table):
+                schemas = {table.schema, *(key.table[0] for key in table.keys)}
+                reason = "no key or unique index of it is of an account and a role"
+                reason = "its tables are in several schemas" if len(schemas) > 1 else reason
                 self.doubts.append(
-                    f"roles: {table.fullname} may link accounts to roles, but no key or unique "
-                    "index of it is of an account and a role"
+                    f"roles: {table.fullname} may link accounts to roles, but {reason}"
                 )
         name = shapes.find_column(self.users, shapes.ROLE_COLUMNS)
         if name is not None:
@@ -252,6 +260,7 @@ class _ProposalBuilder:
 
     def _template(self, name: str) -> Optional[str]:
         length = self.users.columns[name].length
-        if name.lower() in LOGIN_NAMES:
+        plain = shapes.without_joints(name)
+        if plain in map(shapes.without_joints, LOGIN_NAMES):
             return "{email}" if length is None or length >= LONG_ENOUGH else "{local_part}"
-        return "{local_part}" if name.lower() in PERSON_NAMES else None
+        return "{local_part}" if plain in map(shapes.without_joints, PERSON_NAMES) else None

@@ -95,6 +95,11 @@ def is_naive(column: CatalogueColumn) -> bool:
     return column.kind == NAIVE_TIMESTAMP
 
 
+def without_joints(name: str) -> str:
+    """Return a name in lower case, without underscores and hyphens."""
+    return name.lower().translate(NO_JOINTS)
+
+
 def find_column(
     table: CatalogueTable, names: Sequence[str], kinds: tuple[str, ...] = ()
 ) -> Optional[str]:
@@ -102,9 +107,9 @@ def find_column(
 
     Case, underscores and hyphens are ignored: ``hashedPassword`` is ``hashed_password``.
     """
-    present = {name.lower().translate(NO_JOINTS): name for name in table.columns}
+    present = {without_joints(name): name for name in table.columns}
     for name in names:
-        column = table.columns.get(present.get(name.replace("_", ""), ""))
+        column = table.columns.get(present.get(without_joints(name), ""))
         if column is not None and (not kinds or column.kind.startswith(kinds)):
             return column.name
     return None
@@ -229,7 +234,7 @@ def role_links(tables: Sequence[CatalogueTable], users: CatalogueTable) -> list[
     found: list[RoleLink] = []
     for table in tables:
         keys = table.refers_to(users)
-        if len(keys) != 1 or not may_be_roles(table.name):
+        if len(keys) != 1 or not may_be_roles(table.name) or table.schema != users.schema:
             continue
         user_id = keys[0].columns[0]
         pairs = [pair for pair in table.unique if user_id in pair and len(pair) == len(("u", "r"))]
@@ -240,13 +245,21 @@ def role_links(tables: Sequence[CatalogueTable], users: CatalogueTable) -> list[
     return found
 
 
+def further_required(link: RoleLink) -> list[str]:
+    """Return the columns of a link table that require more than an account and a role."""
+    columns = link.table.columns.values()
+    given = (link.user_id, link.role)
+    return [item.name for item in columns if item.required and item.name not in given]
+
+
 def _role_link(
     tables: Sequence[CatalogueTable], table: CatalogueTable, user_id: str, role: str
 ) -> Optional[RoleLink]:
     for key in table.keys:
         if key.columns != (role,):
             continue
-        roles = next((item for item in tables if (item.schema, item.name) == key.table), None)
+        same = [item for item in tables if item.schema == table.schema]
+        roles = next((item for item in same if (item.schema, item.name) == key.table), None)
         name = find_column(roles, ROLE_NAMES, TEXTS) if roles else None
         if roles is not None and name is not None:
             return RoleLink(table, user_id, role, roles, key.referred[0], name)
