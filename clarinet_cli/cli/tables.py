@@ -200,7 +200,7 @@ def _describe_column(name: str, title: Optional[str], rows: Sequence[Fields]) ->
     )
     words = [word for text in cells for word in text.split()] if wraps else cells
     width = max(map(display_width, [title, *cells]))
-    min_width = max(map(display_width, [title, *words]))
+    min_width = max(map(display_width, [*title.split(), *words]))
     if name == "email" and min_width > MAX_WHOLE_ADDRESS:
         parts = (part for text in cells for part in address_parts(text))
         min_width = max(MAX_WHOLE_ADDRESS, *map(display_width, parts))

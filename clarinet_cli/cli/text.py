@@ -109,7 +109,8 @@ class Column:
         title: Its title.
         right: Whether it is aligned to the right.
         width: The columns of the terminal that its longest cell takes.
-        min_width: Those that its longest word takes; equal to *width* if cells are not wrapped.
+        min_width: Those that the longest word of its title and its cells takes, or the longest
+            cell if cells are not wrapped.
     """
 
     name: str
@@ -162,8 +163,7 @@ def fit_columns(
 
 
 def _narrowest(column: Column) -> int:
-    title = max(map(display_width, column.title.split(" ")))
-    return min(column.min_width, max(MIN_WIDTH, title))
+    return min(column.min_width, max(MIN_WIDTH, display_width(column.title)))
 
 
 def wrap_words(text: str, width: int) -> list[str]:

@@ -301,7 +301,7 @@ def test_a_narrow_terminal_breaks_no_id_and_no_address(project: Project) -> None
     table = lines[lines.index("─" * 40) - 1 :]
     assert table[0].split() == ["revoked"]
     assert max(map(len, table)) <= 40
-    assert f"password ofb.{email}:" in "".join(table)
+    assert f"password of b.{email}:" in "".join(table)
 
 
 @on_sqlite
