@@ -65,12 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    """Say whether pgbouncer itself is tested, or its stand-in alone."""
+    """Show whether pgbouncer itself is tested, or only its stand-in."""
     return f"poolers: {', '.join(poolers())}"
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look at what the tests make, not at the tests themselves."""
+    """Exclude the collected tests from garbage collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -101,7 +101,7 @@ def one_patient_try(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The PostgreSQL server; connections of the tests' own looks at it are kept."""
+    """The PostgreSQL server; the connections of the tests' own queries are kept."""
     with PostgresServer(os.environ[SERVER_VARIABLE]) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Connections that are kept for the next query: most tests look at the rows several times."""
+"""Connections that are kept for the next query, since most tests query several times."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ class KeptConnections:
         self._thread.start()
 
     def rows(self, database: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run a statement, from whatever thread, and return what it returns."""
+        """Run a statement from any thread, and return its rows."""
         return self._run(self._rows(database, query, *arguments))
 
     def leave(self, database: str) -> None:
@@ -55,7 +55,7 @@ class KeptConnections:
             self._idle[database].append(connection)
 
     def _taken(self, database: str) -> Any:
-        """Return a connection that nobody uses and nobody has cut, or None."""
+        """Return a connection that is unused and open, or None."""
         while self._idle[database]:
             connection = self._idle[database].pop()
             if not connection.is_closed():

@@ -77,7 +77,7 @@ def apart(work: Callable[[], ResultT]) -> ResultT:
 
 
 def rows(project: Project, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-    """Look at the database, or change it, past the tool, from wherever a test is."""
+    """Query or change the database without the tool, from any test."""
     return apart(lambda: project.rows(query, *arguments))
 
 
@@ -193,7 +193,7 @@ def insert_sessions(project: Project, values: list[Any]) -> None:
 
 
 def snapshot(project: Project) -> Snapshot:
-    """Return every row of every table, also of those that are not ours."""
+    """Return every row of every table, also of other programs' tables."""
     return apart(lambda: _snapshot(project))
 
 
@@ -347,7 +347,7 @@ def stats(sessions: list[RawSession], now: datetime) -> SessionStats:
 
 
 def rounded(found: SessionStats) -> SessionStats:
-    """Return numbers with lives to a hundredth of a second, which SQLite can tell."""
+    """Return numbers with lifetimes to a hundredth of a second, which SQLite can represent."""
     assert found.average_life_seconds is not None
     assert found.longest_life_seconds is not None
     return replace(

@@ -101,7 +101,7 @@ class PostgresServer:
         )
 
     def drop(self, database: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, also while clients are connected to it."""
         self.leave(database)
         self.rows("postgres", f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 

@@ -1,4 +1,4 @@
-"""SQL that a test process compiles once, and not anew with the engine of each command.
+"""SQL that a test process compiles once, instead of once per engine of each command.
 
 SQLAlchemy keeps what it has compiled for a dialect object, of which each engine has one. In a
 process that runs thousands of commands compiling takes a third of a short one.

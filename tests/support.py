@@ -1,4 +1,4 @@
-"""What tests use to run the tool and to look at the rows afterwards."""
+"""Helpers that run the tool and query the rows afterwards."""
 
 import contextlib
 import contextvars
@@ -134,7 +134,7 @@ class Project:
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Look at the database, or change it, past the tool; ``?`` stands for an argument."""
+        """Query or change the database without the tool; ``?`` marks an argument."""
         if self.server is not None:
             for number in range(len(arguments)):
                 query = query.replace("?", f"${number + 1}", 1)

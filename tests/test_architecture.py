@@ -1,4 +1,4 @@
-"""The rules of the house, read from the source: who may import whom, and what nobody writes."""
+"""The architecture rules, checked in the source: permitted imports and forbidden constructs."""
 
 import ast
 import functools
@@ -339,7 +339,7 @@ def test_there_is_no_bare_except() -> None:
 
 
 def test_only_the_last_handler_catches_everything() -> None:
-    """'except Exception' stands where commands end, and nowhere else."""
+    """'except Exception' is only where commands end."""
     found = {
         place.partition(":")[0]
         for place, node in places(ast.ExceptHandler)

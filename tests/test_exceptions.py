@@ -1,4 +1,4 @@
-"""The errors: constants that nobody changes, exit codes, and what they mean."""
+"""The errors: immutable constants, exit codes, and their meaning."""
 
 import pickle
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ def test_context_makes_a_fresh_exception_of_the_same_class(name: str) -> None:
 
 
 def test_context_keeps_the_hint_unless_it_brings_one() -> None:
-    """The template's way out holds for each case; a case may know a better one."""
+    """The template's hint is kept unless a more specific one is given."""
     busy = exceptions.BUSY
     assert busy.hint
     assert busy.with_context("locked").hint == busy.hint
@@ -166,7 +166,7 @@ def test_an_error_survives_a_process_boundary(name: str) -> None:
 
 
 def test_the_exit_codes_are_those_of_the_contract() -> None:
-    """No code is missing and none is made up."""
+    """All codes of the contract, and no other."""
     assert {code.value for code in ExitCode} == set(CODES)
 
 

@@ -26,7 +26,7 @@ NEW = os.O_CREAT | os.O_WRONLY | os.O_APPEND
 
 @pytest.fixture
 def database(service_directory: Path) -> Path:
-    """A file of the service's user that his group may write."""
+    """A file of the service's user that the group may write."""
     file = service_directory / "clarinet.db"
     file.touch()
     give(SERVICE, file, mode=0o660)
@@ -45,7 +45,7 @@ def make(user: User, path: Path, like: Path | None = None, umask: int = 0o022) -
 def test_root_makes_the_databases_owners_file(
     database: Path, umask: int, mode: int, wanted: int
 ) -> None:
-    """Owner, group and mode are the database's, whatever the umask; others stay out."""
+    """Owner, group and mode are the database's, with any umask."""
     database.chmod(mode)
     beside = database.with_name("lock")
     make(ROOT, beside, database, umask)
@@ -53,7 +53,7 @@ def test_root_makes_the_databases_owners_file(
 
 
 def test_who_may_write_the_database_may_write_what_is_beside(database: Path) -> None:
-    """A database for everybody gets a lock for everybody."""
+    """The lock of a database that all may write can be written by all."""
     database.chmod(0o666)
     make(ROOT, database.with_name("lock"), database)
     assert owner_of(database.with_name("lock"))[2] == 0o666
@@ -61,7 +61,7 @@ def test_who_may_write_the_database_may_write_what_is_beside(database: Path) -> 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_a_member_makes_the_groups_file(database: Path, umask: int) -> None:
-    """He cannot give it away, but to the group, with the mode that lets it in."""
+    """A member cannot change the owner, but sets the group and its permission."""
     os.chown(database, SERVICE.uid, TEAM)
     database.parent.chmod(0o777)
     beside = database.with_name("lock")
@@ -96,7 +96,7 @@ def test_what_is_there_already_keeps_its_owner(database: Path) -> None:
 
 
 def test_nothing_is_given_away_where_the_owner_may_not_write(database: Path) -> None:
-    """A directory reached by a link that he planted: the file is as the directory is."""
+    """In a directory reached by a planted link the file belongs to the directory's owner."""
     with shared_directory() as foreign:
         link = database.with_name("logs")
         link.symlink_to(foreign)
@@ -105,7 +105,7 @@ def test_nothing_is_given_away_where_the_owner_may_not_write(database: Path) -> 
 
 
 def test_a_planted_link_leads_to_no_new_file(service_directory: Path) -> None:
-    """A link to nothing is an error: its target is not made, nor given to anybody."""
+    """A dangling link is an error: its target is not created."""
     with shared_directory() as foreign:
         (service_directory / "log").symlink_to(foreign / "planted")
         with pytest.raises(FileNotFoundError) as caught:

@@ -301,7 +301,7 @@ def test_every_server_driver_is_understood(tmp_path: Path, driver: str) -> None:
 def test_first_administrator_has_the_address_that_the_server_gives(
     tmp_path: Path, toml: str, email: str
 ) -> None:
-    """admin_email, else admin_username with an @, else admin@clarinet.ru, whatever the name."""
+    """admin_email, else admin_username with an @, else admin@clarinet.ru."""
     assert load_settings(write(tmp_path, toml=toml)).first_admin_email == email
 
 
@@ -363,7 +363,7 @@ def test_settings_of_a_whole_server_project_load(tmp_path: Path) -> None:
 
 
 def test_a_file_cannot_move_the_project(tmp_path: Path) -> None:
-    """The project directory is where the files are, whatever they say."""
+    """The project directory is that of the files, regardless of their values."""
     write(tmp_path, toml='project_dir = "/elsewhere"', env="CLARINET_PROJECT_DIR=/elsewhere")
     with replaced_environment({"CLARINET_PROJECT_DIR": "/elsewhere"}):
         assert load_settings(tmp_path).project_dir == tmp_path.resolve()
@@ -617,7 +617,7 @@ def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path, file: str) -> N
 
 
 def test_dotenv_with_a_byte_order_mark_is_named(tmp_path: Path) -> None:
-    """It would be a part of the first key, which nobody would miss."""
+    """It would silently become a part of the first key."""
     text = refused(write(tmp_path, env=b"\xef\xbb\xbfCLARINET_COOKIE_NAME=biscuit\r\n"))
     assert f"{tmp_path}/.env: begins with a byte order mark" in text
 
@@ -669,7 +669,7 @@ def test_a_line_end_in_a_value_is_named(
 
 @pytest.mark.parametrize("key", ["database_port", "debug", "log_level", "database_driver"])
 def test_a_line_end_in_a_number_is_named(tmp_path: Path, key: str) -> None:
-    """The reason is the character that nobody sees, not the type."""
+    """The reason is the invisible character, not the type."""
     with replaced_environment({f"CLARINET_{key.upper()}": f"{OTHERS[key][0]}\r"}):
         text = refused(tmp_path)
     assert f"CLARINET_{key.upper()}: {key}: ends with a carriage return" in text
@@ -695,7 +695,7 @@ def test_a_line_end_in_a_roles_name_is_refused(tmp_path: Path, line: str) -> Non
 
 @pytest.mark.parametrize("key", ["admin_password", "database_password"])
 def test_a_password_may_have_control_characters_inside(tmp_path: Path, key: str) -> None:
-    """Only its ends are judged: the rest is somebody's password."""
+    """Only its start and end are checked."""
     value = "a\r\nb\x1b\ufeffc\t"
     write(tmp_path, toml=f"{key} = {json.dumps(value)}")
     assert plain(load_settings(tmp_path), key) == value
@@ -757,7 +757,7 @@ def test_settings_are_built_on_first_use(tmp_path: Path) -> None:
 def test_without_a_name_the_project_is_the_variables_or_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLARINET_PROJECT names the project; without it, it is where one stands."""
+    """CLARINET_PROJECT names the project; without it, it is the current directory."""
     (here := tmp_path / "here").mkdir()
     (there := tmp_path / "there").mkdir()
     monkeypatch.chdir(here)
@@ -775,7 +775,7 @@ def test_the_module_has_no_other_late_attributes() -> None:
 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
-    """The object that everybody shares is frozen."""
+    """The shared object is frozen."""
     settings = load_settings(tmp_path)
     with pytest.raises(ValueError, match="frozen"):
         setattr(settings, "debug", True)  # noqa: B010 - the type checker knows it is frozen
@@ -828,7 +828,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(text="a = " + "[" * 50_000)
 @example(text="a = " + "9" * 5000)
 def test_any_file_gives_settings_or_a_configuration_error(scratch: Path, text: str | bytes) -> None:
-    """Whatever is in settings.toml: settings, or an error that names the file."""
+    """Any settings.toml gives settings, or an error that names the file."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     write(scratch, toml=data)
     outcome = attempt(scratch)
@@ -841,7 +841,7 @@ def test_any_file_gives_settings_or_a_configuration_error(scratch: Path, text: s
 @effort(max_examples=100, deadline=None)
 @given(text=st.text(st.characters(exclude_characters="\0"), max_size=200))
 def test_any_variable_gives_settings_or_a_configuration_error(scratch: Path, text: str) -> None:
-    """Whatever a variable holds: settings, or an error that names it."""
+    """Any value of a variable gives settings, or an error that names it."""
     write(scratch, toml="")
     key = "extra_roles" if len(text) % 2 else "database_port"
     encoded = os.fsdecode(text.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Whose files a command runs, obeys or writes for: root, the service's user, a stranger."""
+"""The files that a command executes, reads or writes as root, as the service's user or another."""
 
 import os
 import pwd
@@ -81,7 +81,7 @@ def give_all(user: User, directory: Path) -> None:
 
 
 class TestReading:
-    """What only looks runs nothing, whoever owns the files."""
+    """Commands that only read execute nothing, whoever owns the files."""
 
     @pytest.mark.parametrize("line", READING)
     def test_runs_none_of_the_files(self, own: Project, marker: Path, line: str) -> None:
@@ -114,7 +114,7 @@ class TestRunning:
     def test_refuses_files_of_another_user(
         self, own: Project, marker: Path, line: str, user: User
     ) -> None:
-        """Refused with owner and way out; nothing ran, nothing changed in schema or files."""
+        """Refused with the owner and a hint; nothing ran, nothing changed in schema or files."""
         for file in own.directory.glob("clarinet.db*"):
             file.chmod(0o666)
         own.directory.chmod(0o777)
@@ -195,14 +195,14 @@ class TestRunning:
         assert not marker.exists()
 
     def test_files_of_root_are_run(self, own: Project, marker: Path) -> None:
-        """All of it root's, and nobody else may write: root runs it, and so does a service."""
+        """Files of root that only root may write are run by root and by a service."""
         give_all(ROOT, own.directory)
         assert own.run("migrate", "upgrade", "--sql").code == 0
         marker.unlink()
         assert run_as(SERVICE, own, "migrate", "upgrade", "--sql").code == 0
 
     def test_byte_code_and_modules_count_too(self, own: Project, marker: Path) -> None:
-        """Cached byte code, and modules where prepend_sys_path looks first, are code as well."""
+        """Cached byte code and modules on prepend_sys_path are code as well."""
         give_all(ROOT, own.directory)
         cache = own.directory / "alembic" / "versions" / "__pycache__"
         cache.mkdir()
@@ -264,12 +264,12 @@ class TestSettingsFiles:
         assert own.run("db", "status").code == 0
 
     def test_files_of_the_service_are_read_by_root(self, own: Project) -> None:
-        """The usual case: a service's user owns the project, and root looks after it."""
+        """The usual case: a service's user owns the project, and root maintains it."""
         assert own.run("db", "status").code == 0
         assert own.run("session", "stats").code == 0
 
     def test_file_in_a_directory_for_all(self, own: Project) -> None:
-        """In /tmp a stranger's settings.toml is not obeyed; one's own is."""
+        """In /tmp another user's settings.toml is refused; the caller's own is read."""
         give(ROOT, own.directory)
         own.directory.chmod(0o1777)
         give(STRANGER, own.directory / "settings.toml")
@@ -287,7 +287,7 @@ class TestLogs:
         ids=["audit_log", "log_dir"],
     )
     def test_stay_where_that_user_could_write(self, own: Project, lines: str) -> None:
-        """In a directory of root's they are refused before anything is made; in his own not."""
+        """Refused in root's directory before anything is created; accepted in the user's own."""
         theirs, ours = own.directory / "logs", own.directory.parent / "system"
         theirs.mkdir()
         ours.mkdir()

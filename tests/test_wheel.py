@@ -106,7 +106,7 @@ def test_both_commands_are_declared(installed: Path) -> None:
 
 
 def test_works_from_an_empty_directory(installed: Path, tmp_path: Path) -> None:
-    """A database is made by the migrations inside the wheel, the password told once."""
+    """The migrations inside the wheel create a database, and the password is shown once."""
     (tmp_path / "settings.toml").write_text(CHEAP_ARGON2)
     done = run(installed, tmp_path, "db", "init", "--generate-password", "-o", "json")
 

@@ -103,7 +103,7 @@ def owner_of(path: Path) -> tuple[int, int, int]:
 
 
 def give(user: User, *paths: Path, mode: Optional[int] = None) -> None:
-    """Make files those of a user and his first group."""
+    """Give files to a user and their primary group."""
     for path in paths:
         os.chown(path, user.uid, user.gid)
         if mode is not None:
@@ -111,7 +111,7 @@ def give(user: User, *paths: Path, mode: Optional[int] = None) -> None:
 
 
 def belongs_to(user: User, paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Return those files, by name, that are not a user's and his first group's."""
+    """Return those files, by name, that are not a user's and their primary group's."""
     owners = {path.name: owner_of(path)[:2] for path in paths}
     return {name: owner for name, owner in owners.items() if owner != (user.uid, user.gid)}
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: the commands, and looks at everything stored."""
+"""Helpers of the command-line tests: the commands, and queries of all that is stored."""
 
 import asyncio
 import contextlib

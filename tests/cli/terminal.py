@@ -1,4 +1,4 @@
-"""A person at a terminal: a command in a process of its own behind a pseudo-terminal."""
+"""A command in a process of its own at a pseudo-terminal, and the keys that are typed."""
 
 import contextlib
 import fcntl
@@ -50,7 +50,7 @@ class Terminal:
         self.read_to = found + len(text)
 
     def type(self, text: str) -> None:
-        """Press keys, as a person does it: once the command waits for them."""
+        """Press keys once the command waits for them."""
         self._wait_until_it_waits()
         os.write(self.master, text.encode())
 

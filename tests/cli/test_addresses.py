@@ -32,7 +32,7 @@ class TestSetEmail:
     """``admin set-email USER NEW``."""
 
     def test_stores_the_address_and_revokes_the_sessions(self, ada: Project) -> None:
-        """The account keeps id, hash, flags and roles; its sessions end, and nobody else's."""
+        """The account keeps id, hash, flags and roles; only its own sessions end."""
         user_id, before = oracle.user_id_of(ada, ADA), oracle.account(ada, ADA)
         others = oracle.sessions_of(ada, ADMIN)
         change = ada.json("admin", "set-email", ADA, NEW, *NO_WAIT)

@@ -20,7 +20,7 @@ def saved(project: Project, tmp_path: Path) -> Path:
 
 
 def test_a_backup_is_not_written_to_a_terminal(project: Project) -> None:
-    """It is refused, and the way out is named."""
+    """It is refused with a hint."""
     with terminal(project, "db", "backup", "-") as shown:
         assert shown.end() == 5
     assert "refusing to write a backup to a terminal" in shown.text

@@ -1,4 +1,4 @@
-"""How long the server's cache goes by the old rights: said by each command that changes them."""
+"""The note about the server's cache, shown by each command that changes rights."""
 
 from pathlib import Path
 

@@ -76,7 +76,7 @@ def drawn(chart: Any, width: int, colour: Optional[Literal["standard"]] = None) 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_states_ages_and_facts(width: int, snapshot: SnapshotAssertion) -> None:
-    """Numbers and shares stand beside bars as wide as the terminal has room for."""
+    """Numbers and shares, with bars as wide as the terminal allows."""
     assert drawn(stats_chart(STATS, canvas(width)), width) == snapshot
 
 
@@ -225,7 +225,7 @@ def test_bars_are_proportional_and_never_vanish(encoding: str) -> None:
 @on_sqlite
 @pytest.mark.parametrize("words", ["", "--by user", "--by day", "--by hour", "--by role --top 1"])
 def test_a_terminal_gets_the_chart_and_a_pipe_the_table(project: Project, words: str) -> None:
-    """Bars are for eyes; the table in a pipe has the same counts."""
+    """Bars only on a terminal; the table in a pipe has the same counts."""
     populate(project)
     with terminal(project, "session", "stats", *words.split()) as shown:
         assert shown.end() == 0

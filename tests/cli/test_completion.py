@@ -27,7 +27,7 @@ main()
 
 
 def complete(shell: str, line: str, env: Mapping[str, str]) -> Result:
-    """Ask for what could stand at the end of *line*, as the shell's script does."""
+    """Return the completions at the end of *line*, as the shell's script requests them."""
     asked = {"_CLARINET_COMPLETE": f"complete_{shell}", "_CLARINET_LINE": line, **env}
     if shell == "bash":  # the text that readline replaces
         asked["_CLARINET_WORD"] = re.split(r"[\s@=:]", line)[-1]
@@ -82,7 +82,7 @@ def of_a_stranger(path: Path) -> None:
 
 
 def writable_by_all(path: Path) -> None:
-    """Let everybody write."""
+    """Make a file writable by every user."""
     path.chmod(path.stat().st_mode | stat.S_IWOTH)
 
 
@@ -106,7 +106,7 @@ def writable_by_a_group(path: Path) -> None:
 def test_tab_connects_to_nothing_that_others_may_have_named(
     tmp_path: Path, name: str, change: Callable[[Path], None]
 ) -> None:
-    """In a directory of somebody else, or with one file of theirs, no byte is sent.
+    """Nothing is sent if another user owns the directory or one of its files.
 
     Who presses TAB has not read the settings, and a password may be in the environment.
     """

@@ -113,7 +113,7 @@ def test_without_anybody_to_ask_it_is_refused(project: Project, options: tuple[s
 def test_what_is_refused_anyway_is_refused_unasked(
     project: Project, who: str, code: int, why: str
 ) -> None:
-    """Nobody thinks about a question whose answer does not matter."""
+    """The refusal comes before the prompt."""
     populate(project)
     before = everything(project)
     with terminal(project, "admin", "delete", who, columns=300) as shown:
@@ -125,7 +125,7 @@ def test_what_is_refused_anyway_is_refused_unasked(
 
 @on_sqlite
 def test_the_account_of_the_question_is_the_one_that_goes(project: Project) -> None:
-    """Somebody else who gets the address meanwhile is not deleted in its place."""
+    """Another account that gets the address after the prompt is not deleted."""
     ada = populate(project)
     with terminal(project, *DELETE) as shown:
         shown.expect("[y/n]")

@@ -135,7 +135,7 @@ def test_yes_makes_the_repairs_and_records_them(ailing: Project) -> None:
 
 
 def test_an_index_of_a_server_is_left_to_it(server_project: Project) -> None:
-    """Its schema is not ours: that index is not created."""
+    """An index is not created in a schema that a server migrates."""
     server_project.rows("DROP INDEX ix_access_token_user_id")
     result = server_project.run("doctor", "--fix", "--dry-run", "--only", "schema")
     assert result.stderr == ""
@@ -163,7 +163,7 @@ def services(service_directory: Path, ready_templates: dict[str, str]) -> Projec
 
 
 def test_a_stranger_gets_a_finding(services: Project) -> None:
-    """Who may not read the database is told whose it is, and how to be him."""
+    """A user who may not read the database gets its owner and a sudo command."""
     result = run_as(STRANGER, services, "doctor", "-o", "json")
     assert result.code == 6, result
     (found,) = [row for row in result.json if row["status"] == "error"]

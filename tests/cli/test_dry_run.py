@@ -1,4 +1,4 @@
-"""--dry-run: the same look, never a question, and not one row or byte changed."""
+"""--dry-run: the same queries, no prompt, and not one row or byte changed."""
 
 from collections.abc import Callable
 from typing import Any, Optional
@@ -108,7 +108,7 @@ def ailing(project: Project) -> None:
 
 
 def changed_environment(project: Project) -> None:
-    """Give the project a migration environment with a file of somebody else."""
+    """Give the project a migration environment with a file that is not Clarinet's."""
     environment(project)
     (project.directory / "alembic" / "env.py").write_text("print('mine')\n")
 

@@ -74,7 +74,7 @@ def test_data_is_utf_8_in_every_locale(people: Project, encoding: str) -> None:
 @on_sqlite
 @in_each_encoding
 def test_what_one_locale_exports_another_applies(people: Project, encoding: str) -> None:
-    """An exported file is unchanged accounts, whatever the locale of either."""
+    """Applying an exported file changes nothing, in any locale."""
     for form in ("json", "csv"):
         words = ("admin", "export", "-o", form)
         code, exported, _ = run_here(people, *words, encoding=encoding)

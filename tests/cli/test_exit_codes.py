@@ -103,7 +103,7 @@ def ambiguous(project: Project) -> None:
 
 
 def referred(project: Project) -> None:
-    """Let a row of a table that is not ours refer to ada."""
+    """Let a row of another program's table refer to ada."""
     ada = populate(project)
     kind = "uuid" if project.server else "CHAR(32)"
     project.rows(f'CREATE TABLE notes (author {kind} REFERENCES "user" (id))')
@@ -122,7 +122,7 @@ def environment_not_at_head(project: Project) -> None:
 
 
 def other_files(project: Project) -> None:
-    """Put somebody else's file where the environment goes."""
+    """Put another file where the environment is to be written."""
     (project.directory / "alembic").mkdir()
     (project.directory / "alembic" / "env.py").write_text("print('mine')\n")
 
@@ -421,7 +421,7 @@ def test_a_missing_database(empty_project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_an_unreachable_server(project: Project, tmp_path: Path) -> None:
-    """Nobody listens: 7, the redacted URL, a hint, for every command."""
+    """No process listens: 7, the redacted URL and a hint, for every command."""
     text = (
         'database_driver = "postgresql"\n'
         f'database_host = "{tmp_path}"\n'
@@ -438,7 +438,7 @@ def test_an_unreachable_server(project: Project, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_a_wrong_password_of_the_database(project: Project) -> None:
-    """The server refuses the log-in: 7 at once, the settings to look at, no secret."""
+    """The server refuses the log-in: 7 without retries, a hint to the settings, no secret."""
     assert project.server is not None
     project.write_settings()
     text = project.database_settings.replace(
@@ -483,7 +483,7 @@ def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for somebody else's lock shorter than the tool does in earnest."""
+    """Reduce the time for which commands wait for locks."""
     monkeypatch.setitem(make_engine.__kwdefaults__ or {}, "busy_timeout", 0.1)
     monkeypatch.setattr(transaction, "RETRY_SECONDS", 0.1)
 
@@ -717,7 +717,7 @@ def test_a_revision_says_nothing_that_python_could_run(project: Project) -> None
 
 @pytest.mark.filterwarnings("ignore:Revision:UserWarning")  # Alembic's own, before the error
 def test_a_broken_revision_file_is_named_in_one_line(project: Project) -> None:
-    """A revision that follows a missing one is an error that says where to look."""
+    """A revision that follows a missing one is an error that names the file."""
     environment(project)
     file = project.directory / "alembic" / "versions" / "bbbb_lost.py"
     file.write_text('revision = "bbbb"\ndown_revision = "aaaa"\n')
@@ -736,7 +736,7 @@ def test_a_relative_revision_may_stand_behind_two_dashes(project: Project) -> No
 
 @pytest.mark.parametrize("wait", ["0", "30d"])
 def test_any_lock_timeout_is_one_that_the_database_takes(project: Project, wait: str) -> None:
-    """0 is no wait, not for ever, and a month is not too long a number."""
+    """0 means no wait, and a month is not too large a number."""
     result = project.run("migrate", "downgrade", "-1", "--yes", "--lock-timeout", wait)
     assert result.code == 0, result
     assert project.run("migrate", "downgrade", "-1", "--lock-timeout", "9" * 400).code == 2

@@ -55,7 +55,7 @@ def test_each_command_has_a_purpose_and_explains_each_option(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_is_cut_in_80_columns(name: str) -> None:
-    """A person can read all of an option's name, and of the setting that is its default."""
+    """The names of options, and of the settings that are their defaults, are complete."""
     result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"})
     assert "--help" in result.stdout
     assert "…" not in result.stdout

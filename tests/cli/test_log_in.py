@@ -11,13 +11,13 @@ UNVERIFIABLE = f"{ADMIN} cannot log in: the server cannot verify its password ha
 
 
 def lock_out(project: Project, stored: str = "!") -> None:
-    """Put something in the place of the administrator's hash that nobody can verify."""
+    """Replace the administrator's hash by text that cannot be verified."""
     project.rows('UPDATE "user" SET hashed_password = ? WHERE email = ?', stored, ADMIN)
 
 
 @pytest.mark.parametrize("words", [("admin", "ensure"), ("db", "init")], ids=" ".join)
 def test_nobody_who_can_log_in_is_said(project: Project, words: tuple[str, ...]) -> None:
-    """An active superuser exists: none is added and no password set, with the way out."""
+    """An active superuser exists: none is added, no password is set, and a hint is shown."""
     lock_out(project)
     before = project.rows('SELECT email, hashed_password FROM "user"')
     result = project.run(*words, "--password-stdin", stdin=PASSWORD)
@@ -36,7 +36,7 @@ def test_one_who_can_log_in_is_enough(project: Project) -> None:
 
 
 def test_a_reset_of_an_inactive_account_says_so(project: Project) -> None:
-    """The new password lets nobody in yet."""
+    """A warning says that the account still cannot log in."""
     project.add_user(GRACE, superuser=True, active=False)
     result = project.run(*RESET, GRACE, "--password-stdin", stdin=PASSWORD)
     assert result.code == 0, result

@@ -77,7 +77,7 @@ def test_vacuum_gives_space_back(project: Project, wal: bool) -> None:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_vacuum_in_each_format(server_project: Project, output: str) -> None:
-    """On a real server's database; who waits meanwhile is said on standard error."""
+    """On a server's database; what it blocks is noted on standard error."""
     result = server_project.run("db", "vacuum", "-o", output)
     assert result.code == 0, result
     assert "before" in result.stdout
@@ -126,7 +126,7 @@ def test_a_plain_vacuum_analyzes(project: Project) -> None:
 
 @on_postgresql
 def test_a_full_vacuum_asks(project: Project) -> None:
-    """Everything waits meanwhile: exit 5 without --yes where nobody can be asked."""
+    """It blocks all access: exit 5 without --yes where no prompt is possible."""
     result = project.run("db", "vacuum", "--full")
     assert (result.code, result.stdout) == (5, "")
     assert "--yes" in result.stderr
@@ -196,7 +196,7 @@ def test_shell_runs_sql(project: Project) -> None:
 
 
 def test_a_read_only_shell_changes_nothing(project: Project) -> None:
-    """Reading goes, writing fails."""
+    """Reading succeeds, writing fails."""
     words = ("db", "shell", "--read-only", "-c")
     assert project.run_process(*words, "SELECT 1").code == 0
     assert project.run_process(*words, "DELETE FROM userroleslink").code != 0
@@ -357,7 +357,7 @@ def test_a_view_of_others_is_refused(project: Project) -> None:
 
 
 def test_a_servers_database_is_refused(server_project: Project) -> None:
-    """A real server has more tables than our four."""
+    """A server has more tables than the four of Clarinet."""
     before = dump(server_project)
     assert server_project.run("db", "reset", "--yes").code == 5
     assert dump(server_project) == before
@@ -381,7 +381,7 @@ def test_the_name_has_to_be_typed(project: Project) -> None:
 
 @on_sqlite
 def test_the_backup_that_is_offered_is_made(project: Project) -> None:
-    """It lies in the project directory, and holds what is gone."""
+    """It is in the project directory, and contains the deleted rows."""
     with terminal(project, "db", "reset", columns=300) as shown:
         shown.answer("first?", "y")
         shown.answer("to confirm", project.file.name)

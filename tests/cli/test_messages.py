@@ -32,7 +32,7 @@ def test_a_terminal_gets_lines_of_whole_words(
 
 @pytest.mark.parametrize("env", [{}, {"COLUMNS": "40"}])
 def test_a_pipe_gets_one_line_a_message(project: Project, env: dict[str, str]) -> None:
-    """A script can match it, whatever COLUMNS says."""
+    """A script can match it, regardless of COLUMNS."""
     assert project.run(*COMMAND, env=env).stderr == f"{MESSAGE}\n{HINT}\n"
 
 

@@ -88,7 +88,7 @@ def result_of(found: dict[str, float]) -> str:
 
 
 def test_a_clean_up_writes_its_numbers(project: Project) -> None:
-    """The counts of the report and the time; everybody can read the file."""
+    """The counts of the report and the time; every user can read the file."""
     populate(project)
     before = time.time()
     code, found = clean_up(project, "--limit", "1")
@@ -101,7 +101,7 @@ def test_a_clean_up_writes_its_numbers(project: Project) -> None:
 
 
 def test_a_job_that_is_always_skipped_is_seen(project: Project) -> None:
-    """The time of the last success stays while that of the last run goes on."""
+    """The time of the last run changes, that of the last success does not."""
     populate(project)
     _, first = clean_up(project)
     with job_running(project, Job.CLEANUP):
@@ -114,7 +114,7 @@ def test_a_job_that_is_always_skipped_is_seen(project: Project) -> None:
 
 
 def test_a_failure_is_written(project: Project) -> None:
-    """Also one of the settings, and incomplete runs that are to fail; no success is made up."""
+    """Also one of the settings, and of incomplete runs; no success is recorded."""
     populate(project)
     code, found = clean_up(project, "--limit", "1", "--fail-incomplete")
     assert (code, result_of(found)) == (ExitCode.CHECK_FAILED, "failed")

@@ -18,7 +18,7 @@ JOBS = ["session revoke-all --yes", "session cleanup", f"session revoke-user {AD
 def test_what_cannot_be_recorded_is_not_begun(
     project: Project, tmp_path: Path, line: str, place: str
 ) -> None:
-    """The audit log is opened before the first row goes, also by jobs of many transactions."""
+    """The audit log is opened before the first row is deleted, also by jobs."""
     populate(project)
     (tmp_path / "a directory").mkdir()
     before = everything(project)[0]
@@ -31,7 +31,7 @@ def test_what_cannot_be_recorded_is_not_begun(
 
 @pytest.mark.parametrize("line", JOBS[:2])
 def test_a_full_disk_refuses_a_job_before_its_first_row(project: Project, line: str) -> None:
-    """The first record stands before the first transaction commits: else nothing is changed."""
+    """The first record is written before the first commit, or nothing is changed."""
     populate(project)
     before = everything(project)[0]
     result = project.run_process("--audit-log", "/dev/full", *line.split())
@@ -82,7 +82,7 @@ def test_an_age_may_be_longer_than_any_timeout(project: Project) -> None:
 
 @pytest.mark.parametrize("words", ["list", "revoke --yes"])
 def test_an_empty_agent_is_no_filter(project: Project, words: str) -> None:
-    """A script whose variable is unset must not revoke the sessions of everybody."""
+    """A script whose variable is unset must not revoke the sessions of all users."""
     populate(project)
     before = everything(project)[0]
     assert_failed(project.run("session", *words.split(), "--agent", ""), 2)
@@ -90,7 +90,7 @@ def test_an_empty_agent_is_no_filter(project: Project, words: str) -> None:
 
 
 def test_the_question_names_the_times_that_an_age_means(project: Project) -> None:
-    """``--older-than 7`` is seven seconds: whoever meant days sees it before the answer."""
+    """``--older-than 7`` is seven seconds: the prompt shows the timestamp."""
     populate(project)
     now = datetime.now(UTC)
     refused = project.run("session", "revoke", "--older-than", "7", "--idle-for", "60")
@@ -107,7 +107,7 @@ def test_the_question_names_the_times_that_an_age_means(project: Project) -> Non
 
 
 def test_a_locked_out_operator_learns_whom_to_name(server_project: Project) -> None:
-    """Nobody has the address of the settings: the hint names the superusers."""
+    """No account has the address of the settings: the hint names the superusers."""
     server_project.write_settings('admin_email = "nobody@clarinet.example"\n')
     ((superuser,),) = server_project.rows('SELECT email FROM "user" WHERE is_superuser')
     result = server_project.run("admin", "reset-password", "--generate-password")

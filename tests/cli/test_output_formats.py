@@ -195,7 +195,7 @@ GROUPS = pytest.mark.parametrize(
 @GROUPS
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_every_format_has_the_same_values(populated: Project, group: str) -> None:
-    """Exit code 0 and one document a format, the same names and values, whatever the log."""
+    """Exit code 0 and one document per format, with the same names and values."""
     cases = [case for case in COMMANDS if case.line.split()[0] == group]
     assert cases
     for case in cases:
@@ -336,7 +336,7 @@ def test_nothing_is_an_empty_document(
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_the_note_about_the_cache_is_no_data(project: Project, form: str) -> None:
-    """What a person should know after a revoke is on standard error in each format."""
+    """The note after a revocation is on standard error in each format."""
     back_up(project)
     result = project.run("session", "revoke-user", ADA, "-o", form)
     assert result.code == 0
@@ -390,7 +390,7 @@ def test_the_table_above_covers_every_command() -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_wide_table_in_a_pipe_is_neither_cut_nor_wrapped(project: Project) -> None:
-    """In a pipe a table is as wide as its content, whatever COLUMNS says."""
+    """In a pipe a table is as wide as its content, regardless of COLUMNS."""
     user = project.add_user(f"{'long' * 15}@example.org")
     agent = "Mozilla/5.0 (X11; Linux) " * 20
     project.add_session(user, token="55555555-long", user_agent=agent[:512])

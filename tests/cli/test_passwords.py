@@ -52,7 +52,7 @@ def assert_password(project: Project, password: str, email: str = ADA) -> None:
 def test_standard_input_loses_one_newline_only(
     project: Project, content: bytes, password: str
 ) -> None:
-    """One newline at the end (CRLF counts as one) goes; the rest is the password."""
+    """One newline at the end (also CRLF) is removed; the rest is the password."""
     result = project.run(*CREATE, "--password-stdin", stdin=content)
     assert result.code == 0, result
     assert_password(project, password)
@@ -163,7 +163,7 @@ def test_bytes_that_are_not_utf_8_are_refused(
 def test_a_generated_password_is_printed_once_on_stdout(
     empty_project: Project, words: tuple[str, ...]
 ) -> None:
-    """It is in the result, works, is strong, and stands nowhere else."""
+    """It is in the result, works, is strong, and is printed nowhere else."""
     if words != ("db", "init"):
         empty_project.write_settings("admin_auto_create = false\n")
         assert empty_project.run("db", "init").code == 0
@@ -190,7 +190,7 @@ def test_a_generated_password_replaces_the_old_one(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_two_generated_passwords_differ(project: Project) -> None:
-    """Each run makes one up anew."""
+    """Each run generates another one."""
     reset = ("admin", "reset-password", "--generate-password")
     assert project.json(*reset)["password"] != project.json(*reset)["password"]
 
@@ -304,7 +304,7 @@ def test_an_empty_input_is_no_password(project: Project) -> None:
 
 
 def test_no_command_has_a_password_option() -> None:
-    """Arguments are visible to everybody on the machine: no command takes one there."""
+    """Arguments are visible to every user of the machine."""
     for name, command in all_commands().items():
         options = options_of(command)
         assert not options & {"--password", "--pass", "--passwd", "--pw", "-p", "-P"}, name
@@ -388,7 +388,7 @@ def test_the_strong_policy_names_each_rule(project: Project) -> None:
 @pytest.mark.parametrize("length", [8, 1024])
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_the_limits_of_length_are_accepted(project: Project, length: int) -> None:
-    """From 8 to 1024 characters, whatever their bytes."""
+    """From 8 to 1024 characters, of any number of bytes."""
     password = "Ж7kфQ9ыz" + "é" * (length - 8)
     assert project.run(*CREATE, "--password-stdin", stdin=password).code == 0
     assert_password(project, password)
@@ -426,7 +426,7 @@ def test_a_dry_run_shows_no_password(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_an_empty_user_is_not_the_administrator(project: Project) -> None:
-    """A script's unset variable names nobody: no password of the settings' admin is changed."""
+    """A script's unset variable does not reset the password of the settings' admin."""
     before = everything(project)
     result = project.run("admin", "reset-password", "", "--generate-password")
     assert result.code in {2, 3}, result

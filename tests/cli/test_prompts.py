@@ -1,4 +1,4 @@
-"""Questions to a person at a terminal: what is asked, shown, and done with the answers."""
+"""Prompts on a terminal: what is prompted for, shown, and done with the answers."""
 
 import json
 import re
@@ -150,7 +150,7 @@ def test_a_password_that_is_refused_three_times_ends_the_command(project: Projec
 
 @on_sqlite
 def test_an_existing_account_is_refused_before_anybody_types(project: Project) -> None:
-    """A conflict that is there already costs nobody a password."""
+    """A conflict is reported before the prompt for a password."""
     project.add_user(ADA)
     with terminal(project, *CREATE) as shown:
         assert shown.end() == 4
@@ -367,7 +367,7 @@ def test_progress_is_a_bar_on_a_terminal_and_no_data(project: Project, tmp_path:
 
 
 def test_generated_passwords_replace_the_bar(project: Project, tmp_path: Path) -> None:
-    """They are shown before the commit, while the work goes on: the table begins its own line."""
+    """They are shown before the commit, while work continues: the table begins its own line."""
     file = tmp_path / "accounts.csv"
     file.write_text("email,password\nada@example.org,generate\nbob@example.org,generate\n")
     with terminal(project, "admin", "apply", str(file)) as screen:

@@ -98,7 +98,7 @@ def test_without_either_the_current_directory_is_the_project(
 
 
 def variables() -> set[str]:
-    """Return the variables that stand for an option of the root or of any command."""
+    """Return the variables of the options of the root and of all commands."""
     commands = [typer.main.get_command(app), *all_commands().values()]
     named = [parameter.envvar for command in commands for parameter in command.params]
     return {name for name in named if isinstance(name, str)}
@@ -200,7 +200,7 @@ def test_quiet_prints_what_is_asked_for(populated: Project, form: str) -> None:
     ],
 )
 def test_quiet_prints_a_generated_password_alone(project: Project, words: tuple[str, ...]) -> None:
-    """The one thing that nobody can find out later is the only line on standard output."""
+    """The password is the only line on standard output."""
     result = project.run("-q", *words)
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.count("\n") == 1
@@ -534,7 +534,7 @@ def test_a_misspelt_option_is_suggested(project: Project) -> None:
 def test_a_root_option_after_the_command_gets_a_hint(
     project: Project, words: tuple[str, ...]
 ) -> None:
-    """Exit 2, and the hint says that it goes before the command."""
+    """Exit 2, with a hint to put it before the command."""
     before = everything(project)
     wrong = {}
     for option in ("-q", "--quiet", "-v", "-vv", "--no-input", "-C", "--color", "--project"):
@@ -660,7 +660,7 @@ def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
 
 @pytest.mark.parametrize("words", [("--help",), ("session", "--help")])
 def test_help_on_a_full_disk_is_one_line(populated: Project, words: tuple[str, ...]) -> None:
-    """The help is written by another library, and its failure is told as any other."""
+    """Typer writes the help; its failure is reported like any other."""
     result = populated.run_process(*words, redirections=">/dev/full")
     assert result == Result(1, "", "error: standard output: No space left on device\n")
 

@@ -1,4 +1,4 @@
-"""Listing sessions at a terminal, and throwing everybody out from one."""
+"""Listing sessions, and revoking all of them, on a terminal."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 
 @on_sqlite
 def test_a_terminal_gets_the_newest_hundred(project: Project) -> None:
-    """More would run past: it says so, and how to see more; a limit of one's own is obeyed."""
+    """A note says that there are more and how to see them; --limit is obeyed."""
     now = datetime.now(UTC)
     oracle.add_sessions(project, admin_id(project), 101, now=now, dead=False)
     with terminal(project, "session", "list", "-o", "plain", columns=200) as shown:

@@ -28,7 +28,7 @@ def back_to_nothing(project: Project) -> None:
 
 
 def other_files(project: Project) -> None:
-    """Put somebody else's file where the environment goes."""
+    """Put another file where the environment is to be written."""
     (project.directory / "alembic.ini").write_text("[alembic]\n")
 
 
@@ -38,7 +38,7 @@ def broken_settings(project: Project) -> None:
 
 
 def strange_words(project: Project) -> None:
-    """Store an address and an agent of somebody hostile."""
+    """Store an address and an agent with control characters."""
     user = project.add_user("evil\x1b[31m[red]@example.org")
     project.add_session(user, token="99999999-evil", user_agent="=1+1\n\x9b[bold]")
     project.rows('UPDATE "user" SET is_superuser = true')

@@ -73,7 +73,7 @@ def test_an_account_that_others_refer_to(project: Project, snapshot: SnapshotAss
 
 
 def test_a_superuser_who_can_not_log_in(project: Project, snapshot: SnapshotAssertion) -> None:
-    """A promotion that helps nobody yet says so, and the guard does not count it."""
+    """A promotion warns about it, and the guard does not count that superuser."""
     project.add_user(ADA, active=False)
     lines = [
         f"admin promote {ADA} --dry-run",

@@ -61,7 +61,7 @@ def test_what_is_shown(project: Project, scene: str, snapshot: SnapshotAssertion
 
 
 def test_an_ambiguous_id(project: Project, snapshot: SnapshotAssertion) -> None:
-    """The matches are told by time and user; the whole tokens are not."""
+    """The matches are distinguished by time and user, without the whole tokens."""
     ada = populate(project)
     project.add_session(ada, token="samesame-1")
     project.add_session(project.add_user("bob@example.org"), token="samesame-2")

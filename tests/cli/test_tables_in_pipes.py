@@ -52,7 +52,7 @@ def many_sessions(project: Project, number: int) -> None:
 @on_sqlite
 @pytest.mark.parametrize("words", ["session list", "admin list", f"session list-user {LONG}"])
 def test_no_variable_changes_a_table_in_a_pipe(wide: Project, words: str) -> None:
-    """The same text whatever the environment says, but for the bold of a header."""
+    """The same text in any environment, apart from the bold of a header."""
     plain = wide.run(*words.split())
     assert plain.code == 0, plain
     (line,) = [line for line in plain.stdout.splitlines() if LONG in line]
@@ -66,7 +66,7 @@ def test_no_variable_changes_a_table_in_a_pipe(wide: Project, words: str) -> Non
 @on_sqlite
 @pytest.mark.parametrize("words", ["session show 55555555", f"admin show {LONG}", "db status"])
 def test_no_variable_changes_a_record_in_a_pipe(wide: Project, words: str) -> None:
-    """A line a field, whatever the environment says."""
+    """One line per field in any environment."""
     plain = wide.run(*words.split())
     assert plain.code == 0, plain
     assert words != "session show 55555555" or AGENT in plain.stdout
@@ -78,7 +78,7 @@ def test_no_variable_changes_a_record_in_a_pipe(wide: Project, words: str) -> No
 @on_sqlite
 @pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1", "TERM": "dumb"}, {"COLUMNS": "0"}])
 def test_a_pipe_gets_all_rows(project: Project, env: dict[str, str]) -> None:
-    """Who searches a listing with grep misses nobody."""
+    """A search with grep finds every row."""
     many_sessions(project, 3000)
     ids = [row["id"] for row in project.json("session", "list")]
     assert len(ids) == 3000
@@ -122,7 +122,7 @@ def test_a_limit_of_ones_own_holds_on_a_terminal(project: Project) -> None:
 
 @on_sqlite
 def test_a_long_table_on_a_terminal_says_that_it_stops(project: Project) -> None:
-    """Without a limit of one's own 500 rows are shown, and the way to all is named."""
+    """Without --limit 500 rows are shown, and a note says how to see all."""
     many_sessions(project, 501)
     with terminal(project, "session", "list-user", "admin@clarinet.ru", columns=120) as shown:
         assert shown.end() == 0

@@ -1,4 +1,4 @@
-"""Strangers' text: stored past the tool, harmless on a terminal, in a sheet, and exact in JSON."""
+"""Untrusted text in output: safe on terminals and in spreadsheets, exact in JSON."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ EVIL_EMAIL = "evil\x1b[31m\u202e[red]\x07@example.org"
 
 
 def assert_harmless(stream: str) -> None:
-    """Only line breaks and tabs steer where this text goes; nothing turns its direction."""
+    """The text has no control character but line breaks and tabs, and none of direction."""
     for letter in stream:
         kind = unicodedata.category(letter)
         assert letter in "\n\t" or kind not in {"Cc", "Cs", "Zl", "Zp"}, ascii(stream)
@@ -225,7 +225,7 @@ def assert_answered(project: Project, words: tuple[str, ...], codes: set[int]) -
 def test_a_hostile_user_argument_is_answered_in_plain_words(
     project: Project, words: tuple[str, ...]
 ) -> None:
-    """Whatever is typed as USER: not found or no value, one line, no control character."""
+    """Any text as USER: not found or invalid, one line, no control character."""
     assert_answered(project, (*words, "--"), {2, 3})
 
 
@@ -440,7 +440,7 @@ def test_a_plain_record_is_names_and_values(record: Record) -> None:
 
 @given(INSTANTS)
 def test_an_instant_is_iso_8601_in_utc(when: datetime) -> None:
-    """Whatever the zone, the text ends with Z and means the same instant."""
+    """In any time zone the text ends with Z and means the same timestamp."""
     shown = iso_text(when)
     assert shown.endswith("Z")
     assert datetime.fromisoformat(shown) == when

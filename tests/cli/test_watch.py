@@ -134,7 +134,7 @@ def test_groups_are_new_and_gone(project: Project, ada: UUID) -> None:
 
 
 def test_numbers_of_rows_are_watched_on_each_backend(project: Project) -> None:
-    """The change stands beside the number."""
+    """The change follows the number."""
     with watching(project, "db status") as shown:
         shown.expect("tables access_token")
         project.add_session(admin_id(project))
@@ -246,7 +246,7 @@ def test_a_picture_fits_a_terminal_of_another_width(project: Project, ada: UUID)
 def test_tables_of_a_locale_without_lines_are_those_of_the_listing(
     project: Project, ada: UUID
 ) -> None:
-    """Dashes stand for lines, as without --watch."""
+    """Dashes replace lines, as without --watch."""
     env = {"PYTHONIOENCODING": "iso-8859-1"}
     with terminal(project, "session", "list", env=env) as listed:
         assert listed.end() == 0
@@ -304,7 +304,7 @@ def test_a_line_has_the_chosen_rows_and_fields(project: Project, ada: UUID, word
 
 @on_sqlite
 def test_json_on_a_terminal_is_lines_too(project: Project, ada: UUID) -> None:
-    """Whoever asks for JSON gets no picture."""
+    """-o json shows no chart."""
     with terminal(project, "session", "stats", "--watch", FAST, "-o", "json") as shown:
         shown.expect('{"total": 4, ')
         shown.expect('{"total": 4, ')

@@ -1,4 +1,4 @@
-"""Nothing hangs for ever: limits for statements and locks; and a replica for what only looks."""
+"""Limits for statements and locks, and the replica for commands that only read."""
 
 import sqlite3
 from pathlib import Path
@@ -29,7 +29,7 @@ async def test_a_statement_has_a_limit(project: Project, access: Access) -> None
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 async def test_a_wait_for_a_lock_has_a_limit(project: Project) -> None:
-    """Somebody else's lock is waited for, not for ever: exit 75."""
+    """A lock of another transaction is waited for up to the limit: exit 75."""
     with database_locked(project), pytest.raises(BusyError) as caught:
         async with get_connection(project.settings, busy_timeout=0.1) as connection:
             await connection.execute(text("SELECT count(*) FROM access_token"))
@@ -38,7 +38,7 @@ async def test_a_wait_for_a_lock_has_a_limit(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 async def test_limits_end_with_the_transaction(project: Project) -> None:
-    """A pooler may give the connection to somebody else: nothing of ours stays on it."""
+    """A pooler may hand the connection to another client: no limit remains on it."""
     async with get_connection(project.settings) as connection:
         names = ("lock_timeout", "statement_timeout")
         inside = [(await connection.execute(text(f"SHOW {name}"))).scalar() for name in names]
@@ -115,7 +115,7 @@ def test_what_only_looks_reads_the_replica(main_away: Project, line: str) -> Non
 
 @pytest.mark.parametrize("line", CHANGES)
 def test_what_changes_never_does(main_away: Project, line: str) -> None:
-    """A change goes to the main database, or nowhere."""
+    """A change is sent only to the main database."""
     assert main_away.run(*line.split()).code == 7
     assert len(main_away.json("session", "list")) == 4
 
@@ -138,7 +138,7 @@ def test_a_server_that_only_reads_serves(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_a_replica_that_is_away_is_named_as_that(project: Project) -> None:
-    """'db init' makes no replica: the hint names the setting, and what works without it."""
+    """'db init' does not create a replica: the hint names the setting."""
     assert project.server is not None
     for url in (_server_url(project.server, "there-is-none"), "postgresql://u@127.0.0.1:1/d"):
         project.write_settings(f'database_read_url = "{url}"\n')

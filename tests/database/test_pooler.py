@@ -46,7 +46,7 @@ def backend() -> str:
 
 @pytest.fixture(params=poolers())
 def pooler(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[Pooler]:
-    """The pooler, in front of the server: the stand-in, and pgbouncer where there is one."""
+    """The pooler in front of the server: the stand-in, and pgbouncer if it is installed."""
     started = start_pooler(postgres, request.param)
     yield started
     started.stop()
@@ -106,7 +106,7 @@ def test_a_listing_of_many_pages_is_whole(
 
 
 def test_a_lock_holds_through_it(project: Project, pooler: Pooler) -> None:
-    """The lock of a job belongs to a transaction: a second clean-up is told, 75."""
+    """The lock of a job belongs to a transaction: a second clean-up ends with 75."""
     through(project, pooler)
     with job_running(project, Job.CLEANUP):
         assert project.run("session", "cleanup").code == 75

@@ -1,4 +1,4 @@
-"""A password goes to another machine encrypted, as a proof that one knows it, or not at all."""
+"""A password is sent to another machine by TLS or SCRAM, or not at all."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +133,7 @@ def test_urls_are_guarded_too(empty_project: Project, listener: LISTENERS, given
 def test_the_maintenance_database_is_guarded_too(
     empty_project: Project, listener: LISTENERS
 ) -> None:
-    """'db init' goes on to the database 'postgres' where its own does not exist yet."""
+    """'db init' connects to the database 'postgres' if its own does not exist."""
     hostile = listener(asking(CLEAR_TEXT))
     hostile.unknown = "main"
     write(empty_project, hostile)
@@ -180,7 +180,7 @@ def test_loopback_is_this_machine(empty_project: Project, listener: LISTENERS, h
 
 @pytest.mark.parametrize("mode", ["prefer", "allow", "disable"])
 def test_scram_needs_no_tls(empty_project: Project, postgres: PostgresServer, mode: str) -> None:
-    """A proof that one knows the password goes anywhere: a server without TLS is served."""
+    """SCRAM does not reveal the password: a server without TLS is accepted."""
     front = TlsFront(postgres, None)
     password = LOCKED_PASSWORD.replace("%", "%25").replace("@", "%40").replace("/", "%2F")
     password = password.replace("?", "%3F").replace(" ", "%20")
@@ -211,5 +211,5 @@ def test_scram_needs_no_tls(empty_project: Project, postgres: PostgresServer, mo
     ],
 )
 def test_which_hosts_are_this_machine(host: str, *, local: bool) -> None:
-    """Loopback by its names and numbers; no name that somebody else may give an address."""
+    """Loopback names and addresses; no name that may resolve to another machine."""
     assert Server(host).is_local is local

@@ -16,7 +16,7 @@ from tests.tls import SSL_REQUEST, Authority, TlsFront
 
 
 class Scene(NamedTuple):
-    """The server behind TLS, its authority, and another one that nobody asked."""
+    """The server with TLS, its certificate authority, and an unrelated one."""
 
     front: TlsFront
     authority: Authority
@@ -87,7 +87,7 @@ def test_another_host_is_met_by_verify_full_alone(empty_project: Project, scene:
 def test_a_client_certificate_is_shown(
     empty_project: Project, scene: Scene, postgres: PostgresServer
 ) -> None:
-    """A server that demands one takes ours, and without it the log-in fails."""
+    """A server that requires one accepts it; without it the log-in fails."""
     demanding = TlsFront(
         postgres,
         scene.authority.issue("demanding", "127.0.0.1"),
@@ -104,7 +104,7 @@ def test_a_client_certificate_is_shown(
 def test_a_key_with_a_pass_phrase_needs_it(
     empty_project: Project, scene: Scene, postgres: PostgresServer
 ) -> None:
-    """Its option gives it; without it nobody is asked, and the option is named."""
+    """An option passes it; without it the error names the option, without a prompt."""
     certificate = scene.authority.issue("demanding", "127.0.0.1")
     demanding = TlsFront(postgres, certificate, clients=scene.authority.file)
     cert, key = scene.authority.issue("postgres", phrase="CANARY")
@@ -136,7 +136,7 @@ def test_names_of_files_start_at_the_project(empty_project: Project, scene: Scen
 
 
 def test_a_server_without_tls_is_told(empty_project: Project, postgres: PostgresServer) -> None:
-    """sslmode=require and a server that has none: exit 7 in clear words; 'prefer' goes on."""
+    """sslmode=require with a server without TLS: exit 7 and the reason; 'prefer' connects."""
     front = TlsFront(postgres, None)
     result = wait(empty_project, front.url({"sslmode": "require"}))
     assert result.code == 7, result

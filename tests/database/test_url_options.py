@@ -19,7 +19,7 @@ def backend() -> str:
 
 @pytest.fixture
 def front(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[TlsFront]:
-    """A server with TLS whose certificate nobody knows."""
+    """A server with TLS and a self-signed certificate."""
     authority = Authority(tmp_path_factory.mktemp("authority"))
     opened = TlsFront(postgres, authority.issue("server", "127.0.0.1"))
     yield opened
@@ -212,7 +212,7 @@ def test_settings_of_tls_serve_the_parts(project: Project, postgres: PostgresSer
 
 
 def test_require_without_a_certificate_encrypts(project: Project, front: TlsFront) -> None:
-    """As in libpq: whoever answers is trusted; a server without TLS is not used."""
+    """As in libpq: any certificate is accepted; a server without TLS is refused."""
     keys = (
         f'database_driver = "postgresql"\ndatabase_host = "127.0.0.1"\n'
         f'database_port = {front.port}\ndatabase_name = "{project.database}"\n'

@@ -323,7 +323,7 @@ def test_a_closed_pipe_is_no_error(shop: Application) -> None:
 def test_closed_standard_output_is_an_error_for_data_alone(
     shop: Application, words: str, code: int
 ) -> None:
-    """Data that nobody can get is an error; a change without a report is made."""
+    """Data that cannot be written are an error; a change without a report is made."""
     command = shlex.join([*write_program(shop.project), *words.split()])
     done = subprocess.run(
         ["/bin/sh", "-c", f"exec {command} >&-"],

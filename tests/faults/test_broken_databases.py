@@ -200,7 +200,7 @@ def test_read_only_file(project: Project, journal: str) -> None:
 
 
 def test_read_only_directory(project: Project) -> None:
-    """In a directory that nobody may write to: the same, lock files and journals included."""
+    """In a directory without write permission: the same, with lock files and journals."""
     dead_and_live(project, 10, 5)
     content = project.file.read_bytes()
     names = {file.name for file in project.directory.iterdir()}
@@ -431,7 +431,7 @@ HAS_LOCK = "EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND locktype = 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("which", ["", f" AND NOT {HAS_LOCK}"], ids=["all", "worker"])
 def test_connection_cut_in_a_clean_up(project: Project, which: str) -> None:
-    """Exit 7 with a reason and a hint, whole batches deleted, and the next run goes on."""
+    """Exit 7 with a reason and a hint, whole batches deleted, and the next run continues."""
     _, live = dead_and_live(project, 3000, 10)
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "20", "--sleep", "20ms")
@@ -469,7 +469,7 @@ def test_connection_of_the_lock_cut_in_a_clean_up(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_connection_cut_in_a_service(project: Project) -> None:
-    """A service survives the loss: it says so in one line, and the next run goes on."""
+    """The service reports the loss in one line, and the next run continues."""
     _, live = dead_and_live(project, 3000, 10)
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "100", "--sleep", "10ms", "--every", "1s")

@@ -51,7 +51,7 @@ def records(log: Path) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("number", list(CODES), ids=["SIGINT", "SIGTERM"])
 def test_signal_ends_the_first_look(project: Project, number: signal.Signals) -> None:
-    """A look that waits for a table ends, with a summary of what it found: nothing yet."""
+    """A scan that waits for a table lock ends, with a report of zeros."""
     dead_and_live(project, 30, LIVE)
     before = project.tokens()
     with (
@@ -75,7 +75,7 @@ def exclusively(project: Project) -> tuple[str, ...]:
 
 @on_postgresql
 def test_rows_that_stay_locked_do_not_stop_the_others(project: Project) -> None:
-    """What somebody has locked for ever remains, is told, and gives 6; the rest goes."""
+    """Locked rows remain, are reported and give 6; the others are deleted."""
     _, live = dead_and_live(project, DEAD, LIVE)
     lock = "SELECT 1 FROM access_token WHERE token IN ('dead-7', 'dead-900') FOR UPDATE"
     with write_lock(project, lock):
@@ -191,7 +191,7 @@ def control(server: OwnServer, *words: str) -> None:
 def test_the_service_survives_a_server_that_goes_and_comes_back(
     own_server: OwnServer, tmp_path: Path
 ) -> None:
-    """Stopped in the middle of a batch and started again: the rest goes, no live one does."""
+    """The server restarts within a batch: stale sessions are deleted, live ones stay."""
     postgres = PostgresServer(own_server.url)
     project = Project(tmp_path, "postgresql", "clarinet", postgres)
     project.write_settings()

@@ -128,7 +128,7 @@ def test_a_table_shows_how_far_clocks_differ_in_both_directions(
     ("seconds", "left"), [(600, {FRESH}), (-600, {ENDING, IDLING, FRESH})], ids=["ahead", "behind"]
 )
 def test_a_clock_can_be_trusted(four: Project, seconds: float, left: set[str]) -> None:
-    """Then the database's own decides, in whatever direction it differs."""
+    """The database's clock is then used, whether it is ahead or behind."""
     shift_database(four, seconds)
     result = four.run("session", "cleanup", "--trust-clock", "-o", "json")
     assert result.code == 0, result
@@ -164,7 +164,7 @@ def test_who_only_looks_is_told(four: Project, words: tuple[str, ...], seconds: 
 
 @on_postgresql
 def test_a_small_difference_is_only_a_field(four: Project) -> None:
-    """Half a minute is nothing to tell of."""
+    """Half a minute gives no warning."""
     shift_database(four, 20)
     result = four.run("session", "cleanup", "-o", "json")
     assert (result.code, result.stderr) == (0, ""), result

@@ -119,7 +119,7 @@ def turns_readers_away(project: Project, process: Process) -> bool:
 
 
 def until_in_commit(project: Project, process: Process, log: Path) -> None:
-    """Wait until a command waits inside its commit; its record stands before that."""
+    """Wait until a command is inside its commit, after it has written its record."""
     eventually(lambda: log.exists() and log.read_text().endswith("\n"), process)
     server = project.server
     if server is None:
@@ -134,7 +134,7 @@ def audited(log: Path) -> dict[str, str]:
 
 
 class TestCommitThatWaits:
-    """A signal that arrives while the commit waits for somebody else."""
+    """A signal that arrives while the commit waits for another connection."""
 
     @pytest.mark.parametrize("number", ENDING, ids=[number.name for number in ENDING])
     def test_the_outcome_is_waited_for_and_told(
@@ -159,7 +159,7 @@ class TestCommitThatWaits:
         assert "Traceback" not in result.stderr
 
     def test_a_job_is_on_record_before_its_first_commit(self, project: Project, log: Path) -> None:
-        """SIGQUIT in a clean-up's commit: what was deleted is told, and on record twice."""
+        """SIGQUIT in a clean-up's commit: the deletions are reported, and recorded twice."""
         _, live = dead_and_live(project, 30, 5)
         words = ("session", "cleanup", "-o", "json")
         with running(project, *words, env=audited(log)) as process:
@@ -237,7 +237,7 @@ class TestServerThatGoes:
         assert "unknown" in records(log)[-1]["reason"]
 
     def test_a_job_names_the_rows_in_doubt(self, project: Project, log: Path) -> None:
-        """A clean-up: how many are gone for certain, and how many nobody knows of."""
+        """A clean-up: how many rows are certainly deleted, and how many may be."""
         dead_and_live(project, 30, 5)
         server = project.server
         assert server is not None
@@ -257,7 +257,7 @@ class TestServerThatGoes:
 
 
 def test_signals_at_random_moments(project: Project, log: Path) -> None:
-    """Whenever it comes: the row, the record, standard output and the code tell the same."""
+    """At any moment the row, the record, standard output and the code agree."""
     random = chance()
     populate(project)
     words = ("admin", "promote", ADA, "-o", "json")

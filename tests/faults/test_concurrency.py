@@ -1,4 +1,4 @@
-"""Several processes at once: one of them does the work, and nobody breaks anything."""
+"""Concurrent processes: one of them does the work, and the data stay consistent."""
 
 import json
 import subprocess
@@ -175,7 +175,7 @@ def test_server_goes_on_writing_during_a_clean_up(project: Project, journal: str
 
 
 def test_session_revived_during_a_clean_up_survives(project: Project) -> None:
-    """A session that the server extends between look and delete is not deleted."""
+    """A session that the server extends between scan and delete is not deleted."""
     dead, live = dead_and_live(project, DEAD, LIVE)
     revived: set[str] = set()
     with running(project, "session", "cleanup", *SLOW, "-o", "json") as process:
@@ -195,7 +195,7 @@ def test_session_revived_during_a_clean_up_survives(project: Project) -> None:
 
 
 def test_two_resets_at_once_leave_one_of_the_passwords(project: Project) -> None:
-    """The password that is in force afterwards is one that was told, and no session is left."""
+    """The final password is one of the two that were reported, and no session is left."""
     [(admin_id,)] = project.rows('SELECT id FROM "user"')
     owner = admin_id if isinstance(admin_id, UUID) else UUID(admin_id)
     add_sessions(project, owner, "live", 20, expires=timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""The primary goes away in the middle of a clean-up, and a standby takes its place."""
+"""The primary fails during a clean-up, and a standby is promoted."""
 
 import json
 import subprocess

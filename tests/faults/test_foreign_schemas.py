@@ -45,7 +45,7 @@ def test_an_index_with_a_function_of_sqlite_is_kept_whole(project: Project, stat
 
 
 def test_a_function_of_the_application_is_named(project: Project) -> None:
-    """Where a write needs it, the error names the function; reading goes on."""
+    """The error of a write names the missing function; reading succeeds."""
     with contextlib.closing(sqlite3.connect(project.file)) as connection, connection:
         connection.create_function("soundex2", 1, len, deterministic=True)
         connection.execute('CREATE INDEX by_sound ON "user" (soundex2(email))')

@@ -32,7 +32,7 @@ LINES = {
 
 
 def grace(project: Project) -> UUID:
-    """Make a superuser with a role and many sessions, whatever was before."""
+    """Make a superuser with a role and many sessions, from any state."""
     project.rows("DELETE FROM access_token")
     project.rows("DELETE FROM userroleslink WHERE user_id <> ?", admin_id(project))
     project.rows('DELETE FROM "user" WHERE email = ?', GRACE)

@@ -1,4 +1,4 @@
-"""Somebody else holds the lock: for a while, or for ever."""
+"""Another process holds a lock: for a while, or without end."""
 
 import contextlib
 import shutil
@@ -103,7 +103,7 @@ def test_lock_held_for_a_while(
 
 
 def test_reading_goes_on_while_somebody_writes(project: Project) -> None:
-    """A writer's lock keeps nobody from reading."""
+    """A writer's lock does not block readers."""
     with_ada(project)
     with write_lock(project, "LOCK TABLE access_token IN SHARE ROW EXCLUSIVE MODE"):
         assert project.json("session", "stats")["total"] == 34

@@ -113,7 +113,7 @@ def test_a_full_disk_costs_one_line(
 
 
 def test_records_are_written_again_when_room_comes_back(place: Path) -> None:
-    """What came meanwhile is said once to be at risk; later records are all there, whole."""
+    """A warning says once that records may be lost; later records are complete."""
 
     def between(index: int) -> None:
         if index == 0:

@@ -106,14 +106,14 @@ def test_the_next_run_begins_where_this_one_ended(project: Project, mode: str) -
 def test_what_was_done_is_told_when_the_disk_fills_up(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The report is on standard output, the reason on standard error; 1; the rest goes later."""
+    """The report on standard output, the reason on standard error; 1; a later run finishes."""
     fill(project, "DELETE")
     with nearly_full(project, 1_000_000):
         filler = project.directory / "more"
         observe = BatchSizer.observe
 
         def fill_up(sizer: BatchSizer, seconds: float) -> None:
-            """After some batches somebody else takes the rest of the disk."""
+            """After some batches fill the rest of the disk."""
             observe(sizer, seconds)
             if sizer.disk_limit is not None and sizer.disk_limit > 300:
                 with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

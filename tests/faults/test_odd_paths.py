@@ -181,7 +181,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, kind: str, words: tuple[str, 
 
 
 def test_a_link_to_a_database_is_that_database(project: Project, tmp_path: Path) -> None:
-    """Lock and database are where the link leads; nothing new lies beside the link."""
+    """Lock and database are in the directory of the target; no file is created beside the link."""
     if project.server is not None:
         return
     linked = Project(tmp_path / "linked", "sqlite", "other")
@@ -302,7 +302,7 @@ def test_the_current_directory_is_gone(shared: Project) -> None:
 
 
 def test_the_project_vanishes(tmp_path: Path) -> None:
-    """Nothing is made anew in its place."""
+    """It is not created again."""
     project = Project(tmp_path / "project", "sqlite", "clarinet")
     project.directory.mkdir()
     project.write_settings(LOGGING)

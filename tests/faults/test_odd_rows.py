@@ -1,4 +1,4 @@
-"""Rows with values that no server writes: one of them is no reason to stop for anybody else.
+"""Rows with values that no server writes: one of them does not affect the others.
 
 The values are drawn by a seed that each failure shows; ``CLARINET_TEST_SEED`` names another.
 """
@@ -77,7 +77,7 @@ READING = [
 
 
 def run(project: Project, words: str) -> Result:
-    """Run a command as JSON; whatever the rows, it ends with a known code and known words."""
+    """Run a command as JSON; with any rows it ends with a documented code and state names."""
     given = words.split() if "-o" in words.split() else [*words.split(), "-o", "json"]
     result = project.run(*given)
     place = f"seed {SEED}: {words}: {result}"
@@ -115,7 +115,7 @@ def add_session(project: Project, token: str, user_id: Any, **odd: Any) -> None:
 
 
 def let_columns_be_null(project: Project) -> None:
-    """Make the tables anew as an import may have left them: nothing is checked."""
+    """Recreate the tables without constraints, as an import may have left them."""
     for table in ("access_token", "userroleslink", "userrole", "user"):
         columns = project.rows(f"SELECT name, type FROM pragma_table_info('{table}')")
         declared = ", ".join(f"{name} {kind}" for name, kind in columns)
@@ -175,7 +175,7 @@ def test_an_instant_in_another_form_that_can_be_read_is_judged(
 
 
 def test_pages_of_a_listing_lose_no_session(project: Project) -> None:
-    """Sessions whose beginning nobody can read come once each, like all others."""
+    """Sessions with an unreadable creation are listed once each, like all others."""
     ada = populate(project)
     values = INSTANTS[project.backend]
     for number in range(260):
@@ -245,7 +245,7 @@ def test_every_command_goes_on_beside_odd_rows(project: Project) -> None:
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("value", [b"\xff", 7, None])
 def test_a_revision_that_is_no_text_is_shown(project: Project, value: Any) -> None:
-    """It is a revision that nobody knows, and the schema is left alone."""
+    """It is an unknown revision, and the schema is not changed."""
     project.rows("CREATE TABLE versions AS SELECT * FROM alembic_version")
     project.rows("DROP TABLE alembic_version")
     project.rows("CREATE TABLE alembic_version (version_num)")

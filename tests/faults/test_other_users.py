@@ -1,4 +1,4 @@
-"""Root, a service's user, members of a group and strangers on one SQLite database.
+"""Root, a service's user, members of a group and other users on one SQLite database.
 
 What one of them leaves behind must not be in the way of the others.
 """
@@ -109,7 +109,7 @@ BY_ROOT = (
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_the_service_goes_on_after_root(shared: Project, journal: str, umask: int) -> None:
-    """Whatever root ran, with whatever umask: all is the service's, and its own job ends with 0."""
+    """After any command of root, with any umask, all files belong to the service."""
     shared.rows(f"PRAGMA journal_mode={journal}")
     settings = shared.directory / "settings.toml"
     trusted = {"CLARINET_SAFE_DIRECTORY": str(shared.directory)}
@@ -150,7 +150,7 @@ def test_a_database_that_root_makes_is_the_services(service_directory: Path) -> 
 def test_a_database_made_in_a_groups_directory_is_the_groups(
     service_directory: Path, user: User, mode: int
 ) -> None:
-    """Also with a umask that keeps everybody out: the directory says who shares it."""
+    """Also with a umask that excludes the group: the directory's group decides."""
     os.chown(service_directory, SERVICE.uid, TEAM)
     service_directory.chmod(mode)
     project = Project(service_directory, "sqlite", "clarinet")
@@ -231,7 +231,7 @@ def test_a_lock_out_of_reach_names_owner_mode_and_remedy(shared: Project) -> Non
 
 
 def test_no_right_to_make_a_lock(shared: Project) -> None:
-    """A stranger's clean-up says whose the directory is, and how to run as the owner."""
+    """Another user's clean-up is refused with the directory's owner and a sudo command."""
     shared.write_settings()
     result = run_as(STRANGER, shared, *NIGHTLY)
     line = assert_one_error(result, 1)
@@ -257,7 +257,7 @@ def test_a_planted_link_is_no_lock(shared: Project, user: User) -> None:
 def test_members_do_not_lock_each_other_out(
     shared: Project, journal: str, directory_mode: int
 ) -> None:
-    """One with umask 077, in a directory that hands its group on or not: the other goes on."""
+    """One with umask 077, with and without setgid on the directory: the other can continue."""
     shared.rows(f"PRAGMA journal_mode={journal}")
     share_with_team(shared, directory_mode)
     for words in (NIGHTLY, ("session", "revoke-user", "sessions@example.org"), NIGHTLY):
@@ -359,7 +359,7 @@ def test_a_strangers_read_leaves_nothing(shared: Project, words: tuple[str, ...]
 
 @pytest.mark.parametrize("suffix", SIDES)
 def test_one_of_the_two_files_is_not_enough(shared: Project, suffix: str) -> None:
-    """The other one would be the stranger's."""
+    """The other one would be created by the other user."""
     in_wal_mode(shared)
     shared.file.chmod(0o664)
     shared.directory.chmod(0o777)
@@ -475,7 +475,7 @@ def _hot_journal(project: Project) -> Callable[[], None]:
 
 
 def test_a_change_cut_short_that_a_stranger_may_not_undo(shared: Project) -> None:
-    """He is told whose it is to undo; its owner's next command does."""
+    """The error names the owner, whose next command recovers it."""
     as_user(SERVICE, _hot_journal(shared))
     assert shared.file.with_name("clarinet.db-journal").stat().st_size > 0
     shared.file.chmod(0o664)

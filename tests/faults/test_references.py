@@ -146,7 +146,7 @@ class TestCleanup:
         assert ada.tokens() == {LIVE, first}
 
     def test_what_only_loses_its_reference_protects_nothing(self, ada: Project) -> None:
-        """ON DELETE SET NULL: the session goes, the row stays."""
+        """ON DELETE SET NULL: the session is deleted, the row stays."""
         create(ada, "pointer")
         refer(ada, "pointer", *dead_of(ada))
         report = ada.json("session", "cleanup")
@@ -155,7 +155,7 @@ class TestCleanup:
 
     @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
     def test_references_to_a_child_of_the_table_protect_too(self, ada: Project) -> None:
-        """PostgreSQL: a foreign key may lead to a table that inherits from ours."""
+        """PostgreSQL: a foreign key may refer to a table that inherits from access_token."""
         ada.rows("CREATE TABLE access_token_old (PRIMARY KEY (token)) INHERITS (access_token)")
         ada.rows("CREATE TABLE entry (id integer, token varchar REFERENCES access_token_old)")
         token = dead_of(ada)[0]
@@ -213,7 +213,7 @@ class TestRevoke:
 
 
 class TestDelete:
-    """What goes with an account, and what keeps it."""
+    """The rows that are deleted with an account, and those that prevent it."""
 
     def test_rows_that_go_along_are_counted_before_and_after(self, ada: Project) -> None:
         """Those of other tables that refer to the account, and to its sessions."""

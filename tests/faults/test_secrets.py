@@ -224,7 +224,7 @@ MIXED_UP = (
 
 @pytest.mark.parametrize("content", MIXED_UP)
 def test_nothing_is_shown_of_a_file_with_mixed_up_columns(secretive: Project, content: str) -> None:
-    """A hash that stands where something else belongs is refused without being quoted."""
+    """A hash in the wrong column is refused without being quoted."""
     file = secretive.directory / ("a.json" if content.startswith("[") else "a.csv")
     file.write_text(content)
     result = secretive.run("-vv", "admin", "apply", str(file))
@@ -308,7 +308,7 @@ def test_nothing_is_shown_of_a_refused_row(secretive: Project) -> None:
 
 
 def test_nothing_is_shown_of_missing_tables(secretive: Project) -> None:
-    """Commands on a database without our tables fail without telling what they were given."""
+    """Commands on a database without the Clarinet tables do not repeat their input."""
     secretive.rows("DROP TABLE access_token")
     secretive.rows("DROP TABLE userroleslink")
     run(secretive, "session", "cleanup", code=1)
@@ -357,7 +357,7 @@ SICK_COMMANDS: tuple[tuple[str, ...], ...] = (
 
 
 def assert_all_hidden(project: Project) -> None:
-    """Run every command on whatever is in the database now: all of them keep it."""
+    """Run every command on the present database: none shows a secret."""
     for words in SICK_COMMANDS:
         result = project.run("-vv", *words, stdin=PASSWORD)
         assert_hidden(result, project.directory)
@@ -516,7 +516,7 @@ def command_lines() -> Iterator[bytes]:
 
 
 def assert_not_in_process_list(process: Process) -> None:
-    """Look at all command lines until the process ends."""
+    """Read all command lines until the process ends."""
     looks = 0
     while process.poll() is None:
         assert not [line for line in command_lines() if CANARY.encode() in line]

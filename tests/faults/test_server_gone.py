@@ -1,4 +1,4 @@
-"""The PostgreSQL server goes away while a command waits for it."""
+"""The PostgreSQL server stops while a command waits for it."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what is under way ends, the numbers are told, the code names the signal."""
+"""SIGINT and SIGTERM: the batch ends, the counts are reported, the code is the signal's."""
 
 import re
 import signal
@@ -69,7 +69,7 @@ def test_second_signal_does_not_break_the_batch(project: Project) -> None:
 
 
 def test_service_cleans_again_and_again_until_terminated(project: Project) -> None:
-    """'--every' cleans what dies later too, tells each run, and ends with 143."""
+    """'--every' also deletes what expires later, reports each run, and ends with 143."""
     _, live = dead_and_live(project, 40, LIVE)
     with running(project, "session", "cleanup", "--every", "1s") as process:
         eventually(lambda: number_of_dead(project) == 0, process)
@@ -92,7 +92,7 @@ def test_service_cleans_again_and_again_until_terminated(project: Project) -> No
 
 @pytest.mark.parametrize("number", list(CODES), ids=["SIGINT", "SIGTERM"])
 def test_signal_ends_a_service_in_its_batch(project: Project, number: signal.Signals) -> None:
-    """A service that is asked to end while it cleans tells what it did, and ends at once."""
+    """A signal during a batch: the service reports what it did, and ends."""
     dead, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "--every", "1h") as process:
         eventually(lambda: number_of_dead(project) < DEAD, process)
@@ -133,7 +133,7 @@ def test_interrupted_wait_for_a_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", list(CODES), ids=["SIGINT", "SIGTERM"])
 def test_signal_ends_a_wait_for_a_lock(project: Project, number: signal.Signals) -> None:
-    """'admin create' that waits for somebody else's lock ends, and nothing is written."""
+    """'admin create' that waits for a lock ends, and nothing is written."""
     words = ("admin", "create", "--email", "late@example.org", "--generate-password")
     with write_lock(project), running(project, *words) as process:
         eventually(lambda: waits_for_lock(project, process), process)
@@ -144,7 +144,7 @@ def test_signal_ends_a_wait_for_a_lock(project: Project, number: signal.Signals)
 
 
 def test_interrupted_migration_that_would_wait_for_an_hour(project: Project) -> None:
-    """Ctrl-C ends a migration that waits for a writer, however long it was told to wait."""
+    """Ctrl-C ends a migration that waits for a writer, with any --lock-timeout."""
     with write_lock(project), running(project, *MIGRATION) as process:
         eventually(lambda: waits_for_lock(project, process), process)
         time.sleep(SETTLE_SECONDS)

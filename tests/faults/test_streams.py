@@ -1,4 +1,4 @@
-"""Standard streams that are full, closed or without a reader: the code tells about the rows."""
+"""Standard streams that are full, closed or without a reader: the exit code shows the result."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 
 def without_reader(project: Project, *words: str) -> Result:
-    """Run a command whose standard output is a pipe that nobody reads any more."""
+    """Run a command whose standard output is a pipe without a reader."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
@@ -73,7 +73,7 @@ def test_apply_is_done_without_standard_error(peopled: Project, tmp_path: Path) 
 @pytest.mark.parametrize("redirection", [FULL_STDERR, f"{FULL_STDOUT} {NO_STDERR}"])
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_service_goes_on(project: Project, redirection: str) -> None:
-    """'cleanup --every' cleans again and again, whoever reads of it or not."""
+    """'cleanup --every' continues whether or not its output is read."""
     user = admin_id(project)
     words = project.process("session", "cleanup", "--every", "1s", "-o", "json")
     shell = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *words]
@@ -130,14 +130,14 @@ DATA = [
 @pytest.mark.parametrize("redirection", [FULL_STDOUT, NO_STDOUT])
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_data_that_is_lost_is_a_failure(project: Project, redirection: str, line: str) -> None:
-    """Who asked for data and does not get it is told by the code."""
+    """The exit code shows that data were not written."""
     result = project.run_process(*line.split(), redirections=redirection)
     assert result.code == 1, result
     assert result.stderr.startswith("error: standard output")
 
 
 def generating(tmp_path: Path) -> list[tuple[str, ...]]:
-    """Return the commands that can make up a password."""
+    """Return the commands that can generate a password."""
     file = tmp_path / "accounts.json"
     file.write_text('[{"email": "new@example.org", "password": "generate"}]')
     return [

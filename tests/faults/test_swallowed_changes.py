@@ -1,4 +1,4 @@
-"""Triggers, rules and policies that keep a change from being made: told, never taken for done."""
+"""Triggers, rules and policies that prevent a change: reported, never taken for success."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -224,7 +224,7 @@ def test_one_of_many_swallowed_changes_is_an_error(peopled: Project) -> None:
 
 
 def test_revoking_everybody_ends_with_what_could_not_be_ended(peopled: Project) -> None:
-    """An error tells of the session that a trigger keeps, and how many were revoked."""
+    """An error names the kept session, and how many were revoked."""
     swallow(peopled, "DELETE", "access_token", when="OLD.token LIKE 'live-%'")
     result = peopled.run("session", "revoke-all", "--yes")
     assert (result.code, result.stdout) == (1, ""), result
@@ -235,7 +235,7 @@ def test_revoking_everybody_ends_with_what_could_not_be_ended(peopled: Project) 
 
 @pytest.mark.parametrize("options", [(), ("--expired-only", "--batch-size", "1"), ("--limit", "1")])
 def test_what_a_trigger_keeps_remains(peopled: Project, options: tuple[str, ...]) -> None:
-    """A clean-up ends, and counts what is dead and still there; one line tells why."""
+    """A clean-up counts the stale sessions that remain; one line gives the reason."""
     swallow(peopled, "DELETE", "access_token")
     result = peopled.run("session", "cleanup", *options, "-o", "json")
     assert result.code == 0, result
@@ -340,7 +340,7 @@ HIDDEN = {
 def test_rows_that_a_policy_hides_are_an_error(
     peopled: Project, postgres: PostgresServer, table: str
 ) -> None:
-    """Nobody is told 'unchanged', 'complete' or 'no sessions' of rows that are hidden."""
+    """Hidden rows are never reported as 'unchanged', 'complete' or 'no sessions'."""
     before = oracle.snapshot(peopled)
     with policed(peopled, postgres, table) as seen:
         for words in HIDDEN[table]:

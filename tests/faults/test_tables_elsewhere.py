@@ -70,7 +70,7 @@ def as_partitions_by_expiry(project: Project) -> None:
 
 
 def as_parent(project: Project) -> None:
-    """Put all sessions into a table that inherits from ours, which is empty then."""
+    """Move all sessions into a table that inherits from access_token."""
     move(project, INHERITED, anew=False)
     project.rows(
         f"WITH gone AS (DELETE FROM ONLY access_token RETURNING {COLUMNS})"
@@ -80,7 +80,7 @@ def as_parent(project: Project) -> None:
 
 
 def as_half_a_parent(project: Project) -> None:
-    """Put every other session into a table that inherits from ours."""
+    """Move every other session into a table that inherits from access_token."""
     move(project, INHERITED, anew=False)
     project.rows(
         "WITH gone AS (DELETE FROM ONLY access_token WHERE token IN (SELECT token FROM (SELECT"
@@ -91,13 +91,13 @@ def as_half_a_parent(project: Project) -> None:
 
 
 def as_child(project: Project) -> None:
-    """Let ours inherit from another table, which has no rows of its own."""
+    """Let access_token inherit from another table, which has no rows of its own."""
     project.rows("CREATE TABLE logins (token varchar NOT NULL)")
     project.rows("ALTER TABLE access_token INHERIT logins")
 
 
 def as_view(project: Project) -> None:
-    """Let a view stand where the table was."""
+    """Replace the table by a view."""
     project.rows("ALTER TABLE access_token RENAME TO sessions")
     project.rows("CREATE VIEW access_token AS SELECT * FROM sessions")
 
@@ -128,7 +128,7 @@ def many(project: Project) -> Project:
     "options", [(), ("--batch-size", "7"), ("--expired-only",), ("--limit", "60", "--days", "1")]
 )
 def test_all_that_are_dead_are_met(many: Project, kind: Any, options: tuple[str, ...]) -> None:
-    """The clean-up matches and deletes every dead session, wherever its row lies."""
+    """The clean-up matches and deletes every stale session, in any of the tables."""
     kind(many)
     planned = many.json("session", "cleanup", *options, "--dry-run")
     assert (planned["matched"], planned["remaining"]) == (60, 60)
@@ -156,7 +156,7 @@ def test_sessions_are_counted_listed_and_revoked(many: Project, kind: Any) -> No
 
 @kinds
 def test_everybody_is_logged_out(many: Project, kind: Any) -> None:
-    """No session stays because its row lies elsewhere."""
+    """No session stays because its row is in another table."""
     kind(many)
     assert many.json("session", "revoke-all", "--yes")["sessions_revoked"] == 61
     assert many.count("access_token") == 0

@@ -1,4 +1,4 @@
-"""Temporary files of SQLite: no token and no hash reaches one, whatever is copied or sorted."""
+"""Temporary files of SQLite: no token and no hash is written to one."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class TemporaryFiles:
         self.found: set[str] = set()
 
     def read(self) -> int:
-        """Look for the canary in each."""
+        """Search each file for the canary."""
         for path in Path("/proc/self/fd").iterdir():
             try:
                 target = str(path.readlink())
@@ -134,7 +134,7 @@ def test_the_listing_uses_a_temporary_file(crowded: Project, temporary: Temporar
 
 @pytest.fixture
 def referred(crowded: Project) -> Project:
-    """The same, all sessions expired, and a table of somebody else's that points at each."""
+    """The same, all sessions expired, and another program's table that refers to each."""
     crowded.rows(
         "CREATE TABLE sums (token varchar REFERENCES access_token (token) ON DELETE CASCADE)"
     )

@@ -127,7 +127,7 @@ def test_a_session_is_kept_when_all_are_revoked(shop: Application) -> None:
 
 
 def test_the_sessions_of_a_user_are_revoked(shop: Application) -> None:
-    """All of that user's rows are gone, in whatever form the id is stored."""
+    """All of that user's rows are deleted, in any stored form of the id."""
     report = shop.project.json("session", "revoke-user", ADA)
     assert (report["result"], report["sessions_revoked"]) == ("revoked", 3)
     assert shop.tokens() == OTHERS
@@ -150,7 +150,7 @@ def test_all_sessions_but_those_of_a_user_are_revoked(shop: Application) -> None
 
 
 def test_a_clean_up_deletes_what_has_expired(shop: Application) -> None:
-    """Sessions within their lifetime stay, whatever the default retention is."""
+    """Sessions within their lifetime stay, regardless of the default retention."""
     assert shop.project.json("session", "cleanup", "--dry-run")["matched"] == 1
     report = shop.project.json("session", "cleanup")
     assert (report["matched"], report["deleted"], report["remaining"]) == (1, 1, 0)
@@ -325,7 +325,7 @@ def test_the_first_superuser_is_ensured(shop: Application) -> None:
 
 @pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
 def test_the_rules_of_the_server_do_not_apply(shop: Application) -> None:
-    """No note about its cache; sessions are old only if somebody says after how long."""
+    """No note about its cache; sessions are old only after a given age."""
     shop.add_session(ADA, token_of("ada-year-1"), timedelta(days=400))
     env = {"CLARINET_SESSION_LIFETIME_SECONDS": "none"}
     assert shop.project.run("session", "revoke", "bob-live").stderr == ""

@@ -55,7 +55,7 @@ def test_the_check_reads_the_mapped_tables(shop: Application) -> None:
 
 @pytest.mark.parametrize("session_name", ["official-sqlite", "created-on-sqlite"])
 def test_the_check_finds_wrong_rows(shop: Application) -> None:
-    """A session of nobody and a time that cannot be read are errors that name the column."""
+    """A session without a user and an unreadable timestamp are errors that name the column."""
     tokens, created = shop.layout.tokens, shop.layout.created
     shop.project.rows("PRAGMA foreign_keys = OFF")
     shop.project.rows(f"UPDATE {tokens} SET {created} = 'soon' WHERE token LIKE 'bob%'")
@@ -282,7 +282,7 @@ def test_the_doctor_knows_the_usual_faults(shop: Application) -> None:
 
 
 def test_the_doctor_finds_a_backlog_and_removes_it(shop: Application) -> None:
-    """Expired sessions that nobody deletes; ``--fix`` removes these alone."""
+    """Expired sessions that were not deleted; ``--fix`` removes only these."""
     shop.add_session(ADA, token_of("ada-old-1"), timedelta(days=40))
     live = {token for token in shop.tokens() if "live" in token}
     (row,) = doctor(shop.project)["backlog"]

@@ -73,7 +73,7 @@ def test_the_index_on_the_creation_serves_the_expiry(shop: Application) -> None:
 
 
 def test_the_limit_of_the_expiry_is_the_same_by_both_ways(shop: Application) -> None:
-    """A second on either side of it: the state that is shown is what a clean-up goes by."""
+    """A second on either side of it: the clean-up agrees with the state that is shown."""
     second = timedelta(seconds=1)
     hour = timedelta(hours=1)
     shop.add_session(BOB, token_of("bob-old-1"), hour + 2 * second)

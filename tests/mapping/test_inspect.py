@@ -152,7 +152,7 @@ def test_another_mapping_is_replaced_only_with_force(app: Project) -> None:
 def test_several_candidates_and_none_are_uncertain(
     app: Project, change: str, key: str | None
 ) -> None:
-    """Two tables that look alike, or a column that is missing: refused by key, never guessed."""
+    """Two similar tables, or a missing column: refused by key, never guessed."""
     app.rows(change)
     result = app.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
     if key is None:  # a copy without a primary key is no candidate

@@ -665,7 +665,7 @@ def test_a_session_may_refer_to_two_accounts(made: Made) -> None:
 
 @pytest.mark.parametrize("strategy", ["jwt", "redis"])
 def test_refresh_tokens_are_no_obstacle_without_sessions_in_rows(made: Made, strategy: str) -> None:
-    """The mapping has no table of sessions, whose questions nobody has to answer."""
+    """The mapping has no table of sessions, so that its uncertainties do not matter."""
     project = made(tables()[0], "CREATE TABLE refresh_tokens ({token} REFERENCES users(id))")
     result = project.run(
         "--no-input", "db", "inspect", "--write", env={"CLARINET_SESSION_STRATEGY": strategy}

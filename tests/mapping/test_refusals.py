@@ -89,7 +89,7 @@ def test_a_wrong_mapping_is_refused_by_each_command(
 @pytest.mark.parametrize("words", COMMANDS)
 @pytest.mark.parametrize("session_name", ["same-names-dashed-sqlite"])
 def test_ids_in_another_form_are_refused(shop: Application, words: tuple[str, ...]) -> None:
-    """The tables of our names whose ids have dashes are not read as if they had none."""
+    """Tables with Clarinet's names and ids with dashes are not read as if they had none."""
     settings_of(shop, ('id_form = "uuid-dashed"', 'id_form = "uuid-hex"'))
     result = shop.project.run(*words)
     assert result.code == ExitCode.CONFIGURATION

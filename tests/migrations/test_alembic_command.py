@@ -108,7 +108,7 @@ def test_downgrade_under_tables_of_others(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_only_upgrade_makes_a_missing_file(empty_project: Project) -> None:
-    """Any other command fails with the way out and makes none; upgrade says which it made."""
+    """Any other command fails with a hint and creates none; upgrade names the new file."""
     for words in (["current"], ["downgrade", "base"], ["stamp", "head"], ["check"]):
         result = alembic(empty_project, *words)
         assert result.code != 0

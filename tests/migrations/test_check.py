@@ -50,7 +50,7 @@ def test_a_database_at_head_passes(project: Project, output: str) -> None:
 
 
 def test_a_real_server_database_passes(server_project: Project) -> None:
-    """Whoever made the tables: they are what the models say."""
+    """A server's tables match the models."""
     result = check(server_project)
     assert result.code == 0, result
     assert list(result.json[0]) == ["check", "status", "detail", "hint"]
@@ -75,7 +75,7 @@ def test_an_additional_column_is_a_warning(project: Project) -> None:
 
 
 def test_an_empty_database_is_an_error(empty_project: Project) -> None:
-    """None of our tables, and the command that makes them."""
+    """No Clarinet table exists; the hint names the command that creates them."""
     create_empty_database(empty_project)
     (row,) = wrong(empty_project)
     assert row["detail"] == "the Clarinet tables do not exist"
@@ -161,7 +161,7 @@ def test_a_harmless_revision_passes(project: Project, upgrade: str) -> None:
 
 
 def test_sql_that_cant_be_read_is_a_warning(project: Project) -> None:
-    """What a revision puts together when it runs is to be read by a person."""
+    """SQL that a revision composes at run time must be reviewed by hand."""
     add_revision(project, 'op.execute(open("/tmp/x").name)\nop.execute(make())')
     result = check(project)
     assert result.code == 0, result

@@ -85,7 +85,7 @@ def test_table_is_the_servers_own(migrated: Project, served: Project, table: str
 
 
 def test_revisions_make_four_tables_and_no_more(migrated: Project) -> None:
-    """Beside our four tables there is Alembic's own, at our first revision."""
+    """The four Clarinet tables and Alembic's own, at the first revision."""
     assert table_names(migrated) == {*TABLE_NAMES, "alembic_version"}
     assert versions(migrated) == [BASE_REVISION]
 
@@ -107,20 +107,20 @@ def test_models_are_what_the_revisions_make(migrated: Project) -> None:
 
 
 def test_models_are_what_the_server_has(server_project: Project) -> None:
-    """Autogenerate finds nothing to do to a server's tables, and looks at no other ones."""
+    """Autogenerate finds no difference in a server's tables, and ignores other ones."""
     assert differences(server_project) == []
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_comparison_sees_a_change(project: Project, change: str) -> None:
-    """A table that somebody changed by hand is a difference."""
+    """A table that was changed by hand is a difference."""
     for statement in change.split("; "):
         project.rows(statement)
     assert differences(project)
 
 
 def test_downgrade_removes_our_tables_and_nothing_else(project: Project) -> None:
-    """After a downgrade to base our tables are gone; others have all their rows."""
+    """After a downgrade to base the Clarinet tables are dropped; others keep all rows."""
     project.rows("CREATE TABLE neighbour (id integer PRIMARY KEY, note varchar)")
     project.rows("INSERT INTO neighbour VALUES (1, 'stays')")
     before = schema(project)["neighbour"]

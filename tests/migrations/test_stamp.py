@@ -75,7 +75,7 @@ def test_base_is_refused_while_there_are_tables(project: Project) -> None:
 
 
 def test_a_revision_between_is_compared_with_what_it_makes(project: Project) -> None:
-    """The database stands where its tables are, and nowhere else."""
+    """Only the revision that matches the tables is accepted."""
     add_two_revisions(project)
     assert project.run("migrate", "upgrade", SECOND).code == 0
     forget(project)

@@ -89,7 +89,7 @@ def test_a_whole_second_is_stored_with_its_microseconds(project: Project) -> Non
 
 
 def test_an_instant_is_read_back_aware_and_in_utc(project: Project) -> None:
-    """Whatever the zone it was given in, Python gets UTC."""
+    """A timestamp of any zone is read in UTC."""
     insert(project, INSTANT.astimezone(ZONES[1]))
     ((found,),) = values(project, CREATED)
     assert (found, found.tzinfo) == (INSTANT, UTC)
@@ -103,7 +103,7 @@ def test_a_servers_instants_are_read_as_utc(server_project: Project) -> None:
 
 
 def test_a_naive_instant_is_refused(project: Project) -> None:
-    """Nobody knows which instant it means: nothing is stored."""
+    """Without a time zone a timestamp is ambiguous: nothing is stored."""
     with pytest.raises((ValueError, StatementError), match="time zone"):
         insert(project, INSTANT.replace(tzinfo=None))
     assert project.count("access_token") == 0
@@ -116,7 +116,7 @@ def test_a_naive_instant_is_refused_in_a_comparison(project: Project) -> None:
 
 
 def test_instants_compare_in_the_database(project: Project) -> None:
-    """A comparison means the instant, whatever zone it is written in."""
+    """Timestamps are compared as such, in any zone."""
     insert(project, INSTANT)
     tick = timedelta(microseconds=1)
     same = INSTANT.astimezone(ZONES[2])
@@ -172,7 +172,7 @@ def test_a_new_id_never_looks_like_a_number(monkeypatch: pytest.MonkeyPatch, dig
 @effort(max_examples=300, deadline=None)
 @given(digits=st.text("0123456789e", min_size=32, max_size=32))
 def test_every_new_id_is_kept_as_text(digits: str) -> None:
-    """Whatever chance offers, what comes out is text in SQLite and as good as random."""
+    """Each random id is stored as text in SQLite, and is random enough."""
     fallback = UUID("a2345678123445678123456781234567")
     with pytest.MonkeyPatch.context() as monkeypatch:
         offer(monkeypatch, iter([UUID(digits), fallback]))

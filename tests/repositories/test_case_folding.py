@@ -1,4 +1,4 @@
-"""Addresses without regard to case, whatever the database's own lower() knows."""
+"""Addresses are compared without regard to case, independently of the database's lower()."""
 
 import asyncio
 import contextlib
@@ -69,14 +69,14 @@ def test_case_counts_for_nothing_under_the_language_c(
 def test_case_counts_for_nothing_on_either_backend(
     project: Project, stored: str, typed: str
 ) -> None:
-    """The language of the database makes no difference, nor does the backend."""
+    """The locale of the database makes no difference, nor does the backend."""
     user_id = project.add_user(stored)
     assert asyncio.run(find_account(project.settings, typed)).id == user_id
 
 
 @pytest.mark.parametrize("encoding", ["UTF8"], indirect=True)
 def test_a_file_means_an_account_in_any_case(plain_project: Project, tmp_path: Path) -> None:
-    """Applying a file compares as the look-up does: no second account comes into being."""
+    """Applying a file compares as the query does: no second account is created."""
     user_id = str(plain_project.add_user("ÉLAN@example.org"))
     file = tmp_path / "accounts.json"
     file.write_text('[{"email": "élan@example.org", "is_verified": true}]', encoding="utf-8")
@@ -99,7 +99,7 @@ def test_letters_of_a_small_encoding_are_folded_too(plain_project: Project) -> N
 
 
 def test_user_agents_are_searched_in_any_case(project: Project) -> None:
-    """A text in a user agent is found whatever its case."""
+    """A text in a user agent is found in any case."""
     token = project.add_session(project.add_user("ada@example.org"), user_agent="Élan/1")
     found = project.json("session", "list", "--agent", "éLAN")
     assert [row["id"] for row in found] == [token[:8]]

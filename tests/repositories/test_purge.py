@@ -146,7 +146,7 @@ async def test_exactly_the_dead_ones_go(
     old: bool,
     skip_locked: bool,
 ) -> None:
-    """Whatever lies in the table, and in steps of whatever size, as plain Python judges it."""
+    """With any rows, and steps of any size, as plain Python determines it."""
     insert(project, rows)
     options: dict[str, Any] = {
         "expired_only": expired_only,
@@ -176,7 +176,7 @@ async def test_full_batches_until_the_end(project: Project, make: Maker) -> None
 
 @each_strategy
 async def test_a_session_revived_after_the_scan_survives(project: Project, make: Maker) -> None:
-    """The predicate stands in the delete: what the server extended meanwhile is kept."""
+    """The delete repeats the predicate: a session that the server extended is kept."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     revived = sorted(oracle.tokens(project))[2]
 
@@ -216,7 +216,7 @@ async def test_a_session_that_becomes_unreadable_after_the_scan_survives(
 @pytest.mark.parametrize("make", [by_block, by_estimate, by_key, by_list])
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 async def test_locked_rows_are_skipped(project: Project, make: Maker) -> None:
-    """A row that another transaction has locked stays, the others go, and nobody waits."""
+    """A row that another transaction has locked stays, the others are deleted without a wait."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     locked = sorted(oracle.tokens(project))[3]
     query = "SELECT 1 FROM access_token WHERE token = ? FOR UPDATE"

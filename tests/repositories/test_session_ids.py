@@ -71,7 +71,7 @@ def localised(
 
 
 async def test_every_match_in_every_language(localised: Project) -> None:
-    """Whatever the order of the database, an id finds all its sessions and no other."""
+    """In any collation an id finds all its sessions and no other."""
     tokens = {start + rest for start in STARTS for rest in RESTS}
     oracle.apart(lambda: add_all(localised, tokens))
     for start in STARTS:

@@ -235,7 +235,7 @@ async def test_no_more_than_the_id_of_a_token_leaves_the_database(server_project
 
 
 async def test_a_session_without_user_is_blocked(project: Project) -> None:
-    """Rules 1 and 2 hold but there is nobody to log in; SQLite without foreign keys has such."""
+    """Rules 1 and 2 hold without a user; SQLite without foreign keys may have such rows."""
     if project.server is not None:
         oracle.rows(project, "ALTER TABLE access_token DROP CONSTRAINT access_token_user_id_fkey")
     token = oracle.add_orphan_session(project, FIXTURE_NOW)
@@ -324,7 +324,7 @@ async def test_another_time_zone_is_the_same_instant(server_project: Project) ->
 
 
 async def test_instants_are_aware_utc(server_project: Project) -> None:
-    """Whatever the backend stores, Python gets aware UTC and can compare it."""
+    """On either backend Python gets aware timestamps in UTC."""
     found = await rows_at(server_project, AT_FIXTURE_NOW)
     instants = [
         instant
@@ -341,7 +341,7 @@ async def test_instants_are_aware_utc(server_project: Project) -> None:
 
 
 async def test_sessions_of_a_user_are_newest_first(server_project: Project) -> None:
-    """The tokens of one user come newest first, and nobody else's."""
+    """Only the tokens of that user, newest first."""
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     async with oracle.writing(server_project) as session:
         found = await SessionRepository(session).for_user(user_id)

@@ -54,14 +54,14 @@ def add_user_with_id(project: Project, digits: str) -> UUID:
 
 
 async def test_an_address_is_found_in_any_case(server_project: Project) -> None:
-    """The server compares addresses without regard to case, and so does the look-up."""
+    """The server compares addresses without regard to case, and so does the query."""
     for typed in ("ada@clarinet.example", "Ada@clarinet.example", "ADA@CLARINET.EXAMPLE"):
         assert await emails_of(server_project, typed) == ["ada@clarinet.example"]
 
 
 @pytest.mark.parametrize("stored", [ELAN, "ËLAN@clarinet.example"])
 async def test_letters_beyond_ascii_are_found_in_any_case(project: Project, stored: str) -> None:
-    """SQLite's own lower() knows ASCII only; the look-up knows all letters on both backends."""
+    """SQLite's lower() folds ASCII only; the query folds all letters on both backends."""
     oracle.add_user(project, stored)
     for typed in (ELAN, "ËLAN@clarinet.example", "ËLan@CLARINET.EXAMPLE"):
         assert await emails_of(project, typed) == [stored]
@@ -117,7 +117,7 @@ async def test_a_prefix_that_reads_like_a_number_finds_its_account_alone(project
 
 
 async def test_an_unknown_prefix_finds_nothing(server_project: Project) -> None:
-    """Digits that no UUID begins with mean nobody."""
+    """Digits that no UUID begins with find no account."""
     assert await ids_of(server_project, "deadbeef") == set()
 
 

@@ -45,7 +45,7 @@ def test_an_account_that_is_activated_again_logs_in(two_admins: Project) -> None
 
 @pytest.mark.parametrize("words", [("promote", ADA), ("grant-role", ADA, "doctor")])
 def test_who_gains_rights_stays_logged_in(two_admins: Project, words: tuple[str, ...]) -> None:
-    """Nobody is logged out by a promotion or a role."""
+    """A promotion or a role revokes no session."""
     two_admins.json("admin", "demote", ADA)
     cookie = logged_in(two_admins, ADA, PASSWORD)
     assert two_admins.json("admin", *words)["result"] == "updated"
@@ -53,7 +53,7 @@ def test_who_gains_rights_stays_logged_in(two_admins: Project, words: tuple[str,
 
 
 def test_applied_accounts_log_in(two_admins: Project) -> None:
-    """With the generated password that was told, and with the one of a prepared hash."""
+    """With the generated password that was shown, and with that of a prepared hash."""
     query = 'SELECT hashed_password FROM "user" WHERE email = ?'
     prepared = two_admins.rows(query, ADA)[0][0]
     cookie = logged_in(two_admins, BOB, PASSWORD)

@@ -1,4 +1,4 @@
-"""Which spellings of an address the server takes, and whom the tool finds under them."""
+"""The spellings of an address that the server accepts, and the account that the tool finds."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,7 +42,7 @@ SPELLINGS = [
 def test_an_account_logs_in_as_stored_and_where_the_server_folds_as_typed(
     project: Project, typed: str, stored: str, taken_by: set[str]
 ) -> None:
-    """The server folds case alone; the tool tells the stored form and finds both."""
+    """The server folds only case; the tool reports the stored form and finds both."""
     created = project.json(*CREATE, typed, stdin=PASSWORD)
     assert created["email"] == stored
     assert accepts(project, logged_in(project, stored, PASSWORD))
@@ -109,7 +109,7 @@ ADDRESSES = st.builds(
 def test_whom_the_server_finds_the_tool_finds(
     project: Project, stored: str, before: Callable[[str], str], after: list[Callable[[str], str]]
 ) -> None:
-    """Any text may stand in the column: the tool's look-up takes all that the server's takes."""
+    """With any stored text the tool finds every account that the server finds."""
     remove_accounts(project)
     stored = before(stored)
     user_id = add_user(project, stored)

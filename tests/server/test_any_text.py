@@ -1,4 +1,4 @@
-"""Whatever address and password the tool accepts logs in at the server."""
+"""Each address and password that the tool accepts can log in at the server."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -66,7 +66,7 @@ def as_piped(text: str) -> bytes:
 
 @pytest.mark.parametrize("password", TAKEN)
 def test_an_odd_password_is_accepted(project: Project, password: str) -> None:
-    """What is hard to guess is taken, whatever letters and blanks it is made of."""
+    """A password that is hard to guess is accepted, with any letters and blanks."""
     done = project.run("admin", "reset-password", "--password-stdin", stdin=as_piped(password))
     assert done.code == 0, done
 
@@ -118,7 +118,7 @@ def test_a_password_that_is_refused_changes_nothing(project: Project, password: 
 @example(address="-o@example.org")
 @example(address="a=b&c+d%20@example.org")
 def test_any_address_that_is_accepted_logs_in(project: Project, address: str) -> None:
-    """The account logs in under the address that the tool told; a refusal changes nothing."""
+    """The account logs in under the reported address; a refusal changes nothing."""
     before = snapshot(project)
     command = ("admin", "create", "-o", "json", "--generate-password")
     done = project.run(*command, f"--email={address}")

@@ -42,7 +42,7 @@ def test_the_first_administrator_logs_in(project: Project) -> None:
 
 
 def test_a_created_administrator_logs_in(project: Project) -> None:
-    """The server knows the account by the id that the tool told."""
+    """The server has the account under the reported id."""
     created = project.json(
         "admin", "create", "--email", "ada@example.org", "--password-stdin", stdin=NEW
     )
@@ -54,7 +54,7 @@ def test_a_created_administrator_logs_in(project: Project) -> None:
 
 
 def test_a_generated_password_logs_in(project: Project) -> None:
-    """The password that is told once is the one that opens the door."""
+    """The generated password that was shown can log in."""
     created = project.json("admin", "create", "--email", "ada@example.org", "--generate-password")
     assert accepts(project, logged_in(project, "ada@example.org", created["password"]))
 
@@ -143,7 +143,7 @@ def test_a_reset_that_does_not_happen_leaves_the_door_as_it_was(
 def test_a_password_longer_than_bcrypt_takes_replaces_a_bcrypt_hash(
     server_project: Project,
 ) -> None:
-    """All its characters count, also those beyond the 72 bytes that bcrypt would look at."""
+    """All its characters count, also those after the 72 bytes that bcrypt uses."""
     activate(server_project, DMITRI)
     assert hash_of(server_project, DMITRI).startswith("$2b$12$")
     server_project.json(*RESET, DMITRI, "--any-user", stdin=LONGER_THAN_BCRYPT)
@@ -173,7 +173,7 @@ def test_an_inactive_user_gets_no_session(server_project: Project) -> None:
 
 @pytest.mark.usefixtures("real_hashes")
 def test_a_log_in_turns_bcrypt_into_argon2(server_project: Project) -> None:
-    """The server writes the hash anew; the tool leaves it, and a reset goes on from there."""
+    """The server rehashes the password; the tool keeps that hash, and a reset replaces it."""
     activate(server_project, DMITRI)
     assert hash_of(server_project, DMITRI).startswith("$2b$12$")
     logged_in(server_project, DMITRI, FIXTURE_PASSWORD)

@@ -106,7 +106,7 @@ def test_an_address_is_compared_when_the_settings_say_so(project: Project, check
 
 
 def test_two_accounts_that_differ_in_case_shut_each_other_out(project: Project) -> None:
-    """The server's look-up takes one row: why the tool makes no second account in other case."""
+    """The server's query expects one row: the tool creates no second account in other case."""
     project.add_user("Admin@clarinet.ru")
     with pytest.raises(MultipleResultsFound):
         Server(project).log_in(ADMIN, PASSWORD)

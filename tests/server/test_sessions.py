@@ -129,7 +129,7 @@ def test_a_cookie_from_a_log_in_is_the_session_that_is_shown(project: Project) -
 
 
 def test_revoked_cookies_are_refused(server_project: Project) -> None:
-    """All of one user's, and nobody else's."""
+    """All those of one user, and no other."""
     ada = [logged_in(server_project, ADA, FIXTURE_PASSWORD) for _ in range(2)]
     bob = logged_in(server_project, BOB, FIXTURE_PASSWORD)
     held = len(sessions_of(server_project, ADA))
@@ -168,7 +168,7 @@ def test_an_id_that_begins_with_a_dash_is_no_option(project: Project) -> None:
 
 
 def test_a_revoked_cookie_lives_as_long_as_the_note_says(project: Project) -> None:
-    """A server that believes a token for 30 s goes on for so long, and not longer."""
+    """A server that caches a token for 30 s accepts it for that time, and no longer."""
     start = datetime.now(UTC)
     server = Server(project, now=start, caching=True)
     cookie = server.log_in(ADMIN, PASSWORD)
@@ -218,7 +218,7 @@ INSTANTS = st.timedeltas(-3 * DAY, 40 * DAY)
 def test_a_clean_up_never_removes_what_the_server_accepts(
     project: Project, plans: list[tuple[bool, timedelta, timedelta]]
 ) -> None:
-    """For any instants: what goes was refused before, what stays is judged as before."""
+    """For any timestamps: deleted sessions were refused before, kept ones are unchanged."""
     owner, server = user_id_of(project, ADMIN), Server(project, now=FIXTURE_NOW)
 
     def plant() -> set[str]:

@@ -1,4 +1,4 @@
-"""What somebody does at the server of a project, in one line each.
+"""Requests to the server of a project, in one line each.
 
 ``cookie = log_in(project, email, password)`` is a session's token, or None when the server
 refuses; ``accepts(project, cookie)`` tells whether it still opens the door. Each may be called
@@ -24,7 +24,7 @@ HERE = "127.0.0.1"
 
 
 class Server:
-    """The application of one project, asked over HTTP in this process.
+    """The application of one project, called over HTTP in this process.
 
     Args:
         project: Its settings and its database.

@@ -74,7 +74,7 @@ def superuser(server_project: Project) -> str:
 
 @pytest.fixture(autouse=True)
 def inactive_doctor(request: pytest.FixtureRequest) -> None:
-    """On the server's database dmitri is inactive and a doctor, whatever the backend."""
+    """On the server's database dmitri is inactive and a doctor, on either backend."""
     if "server_project" in request.fixturenames:
         project: Project = request.getfixturevalue("server_project")
         project.rows('UPDATE "user" SET is_active = (1 = 0) WHERE email = ?', DMITRI)
@@ -129,7 +129,7 @@ async def test_the_password_of_an_existing_account_is_not_touched(server_project
 
 
 async def test_a_new_account_with_a_generated_password(server_project: Project) -> None:
-    """It is active and no more, unless the file says so; the password is told, and works."""
+    """It is only active unless the file has more; the password is reported, and works."""
     (report,) = await apply(server_project, row(NEW, password="generate"))
     assert (report.mark, report.result, report.sessions_revoked) == ("+", "created", 0)
     assert report.id == oracle.user_id_of(server_project, NEW)
@@ -142,7 +142,7 @@ async def test_a_new_account_with_a_generated_password(server_project: Project) 
 
 
 async def test_a_new_account_with_a_prepared_hash(server_project: Project) -> None:
-    """The hash is stored to the letter; nobody is told a password."""
+    """The hash is stored unchanged; no password is reported."""
     said = row(NEW, password=HASH, is_superuser=True, is_verified=True, roles=["expert", "admin"])
     (report,) = await apply(server_project, said)
     assert report.password is None
@@ -225,7 +225,7 @@ async def test_two_accounts_that_differ_in_case_are_told_apart(server_project: P
 
 
 async def test_an_old_address_that_is_none_can_be_named(server_project: Project) -> None:
-    """What an old server stored is exported and applied, though nobody could create it now."""
+    """An invalid stored address is exported and applied, though it could not be created."""
     oracle.add_user(server_project, "root@server.local")
     (report,) = await apply(server_project, row("root@server.local", is_verified=True))
     assert report.result == "updated"
@@ -265,7 +265,7 @@ async def test_a_bad_row_stops_everything(
 
 
 async def test_the_same_new_account_twice_is_refused(server_project: Project) -> None:
-    """In whatever case: it would be one account."""
+    """In any case of the letters: it would be one account."""
     error = await refused(
         server_project,
         InvalidInputError,
@@ -375,7 +375,7 @@ def when_hashing(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) ->
 async def test_no_transaction_is_open_while_passwords_are_hashed(
     server_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server writes without waiting; a change that it makes meanwhile is seen."""
+    """The server can write without waiting, and its change is respected."""
     when_hashing(
         monkeypatch,
         lambda: server_project.rows('UPDATE "user" SET is_verified = true WHERE email = ?', ADA),
@@ -387,7 +387,7 @@ async def test_no_transaction_is_open_while_passwords_are_hashed(
 async def test_an_account_that_came_meanwhile_is_updated(
     server_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its password stays: the one that was made for it is told nobody."""
+    """It keeps its password; the generated one is not reported."""
     when_hashing(monkeypatch, lambda: server_project.add_user(NEW, hashed_password=HASH))
     (report,) = await apply(server_project, row(NEW, password="generate", is_verified=True))
     assert (report.result, report.password) == ("updated", None)
@@ -518,6 +518,6 @@ async def test_no_statement_is_made_for_each_row(project: Project) -> None:
 
 
 async def _nothing(session: AsyncSession) -> Optional[Awaitable[None]]:
-    """Look at the superusers, as every application does."""
+    """Query the superusers, as every application does."""
     await UserRepository(session).active_superusers()
     return None

@@ -73,7 +73,7 @@ def test_csv_says_what_stands_there(delimiter: str, end: str) -> None:
 
 
 def test_csv_roles_may_hold_the_delimiter() -> None:
-    """Several roles stand in one cell; a name with a comma is quoted in it."""
+    """A cell holds several roles; a name with a comma is quoted in it."""
     assert declared('email,roles\na@b.de,"x,y"\n')[0].roles == ("x", "y")
     assert declared('email,roles\na@b.de,"""x,y"",z"\n')[0].roles == ("x,y", "z")
 
@@ -252,7 +252,7 @@ def test_a_password_is_no_part_of_a_representation() -> None:
 
 
 def test_the_field_size_of_csv_is_limited() -> None:
-    """A cell that is larger than any address is refused, not read for ever."""
+    """A cell that is larger than any address is refused before it is read completely."""
     buffer = io.StringIO()
     csv.writer(buffer).writerows([["email"], ["a" * 200_000]])
     assert "line 2" in refusal(buffer.getvalue())

@@ -39,7 +39,7 @@ class Account(NamedTuple):
 
 
 def stored(project: Project, email: str) -> Account:
-    """Look an account up past the tool."""
+    """Query an account without the tool."""
     active, superuser, _, _ = oracle.account(project, email)
     roles = frozenset(oracle.roles_of(project, email))
     sessions = len(oracle.sessions_of(project, email))
@@ -76,7 +76,7 @@ def first_superuser(project: Project) -> str:
 
 
 def others(project: Project, email: str) -> list[str]:
-    """Return all that is stored of everybody else, and in the tables that are not ours."""
+    """Return the rows of all other accounts, and of other programs' tables."""
     user_id = oracle.user_id_of(project, email)
     marks = (user_id.hex, str(user_id))
     return [
@@ -134,7 +134,7 @@ CHANGES: dict[str, tuple[AccountOperation, str, Account]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_change_is_stored_and_reported(crowd: Project, name: str) -> None:
-    """Flags, roles and sessions are as told, exactly that many sessions died, nobody else's."""
+    """Flags, roles and sessions are as reported; only this account's sessions end."""
     operation, who, expected = CHANGES[name]
     before, around = stored(crowd, who), others(crowd, who)
     change = await change_account(crowd.settings, who, operation)
@@ -199,7 +199,7 @@ class TestDelete:
         assert oracle.snapshot(crowd) == before
 
     async def test_deleted_account_is_not_found_again(self, crowd: Project) -> None:
-        """The same command once more names nobody."""
+        """The same command a second time finds no account."""
         await change_account(crowd.settings, BOTH, changes.delete)
         before = oracle.snapshot(crowd)
         with pytest.raises(NotFoundError):
@@ -221,10 +221,10 @@ TAKES_RIGHTS = {
 
 @pytest.mark.parametrize("name", TAKES_RIGHTS)
 class TestLastSuperuser:
-    """The last active superuser stays, whoever else there is."""
+    """The last active superuser is kept, with any other accounts."""
 
     async def test_is_refused_and_nothing_changes(self, server_project: Project, name: str) -> None:
-        """A refusal that names the account and the way out."""
+        """A refusal that names the account, with a hint."""
         before = oracle.snapshot(server_project)
         with pytest.raises(RefusedError, match="is the last active superuser") as caught:
             await change_account(
@@ -273,7 +273,7 @@ class TestLastSuperuser:
     async def test_role_admin_alone_does_not_count(
         self, server_project: Project, name: str
     ) -> None:
-        """The server asks for the flag: a role of that name makes nobody a superuser."""
+        """The server uses the flag: a role of that name does not make a superuser."""
         await change_account(server_project.settings, ADA, grant("admin"))
         before = oracle.snapshot(server_project)
         with pytest.raises(RefusedError, match="last active superuser"):
@@ -301,7 +301,7 @@ class TestLastSuperuser:
         assert stored(crowd, first_superuser(crowd))[:2] == (True, True)
 
     async def test_ordinary_account_is_not_kept(self, server_project: Project, name: str) -> None:
-        """With one superuser left everybody else can still be changed."""
+        """With one superuser left all other accounts can still be changed."""
         user = oracle.add_user(server_project, "plain@clarinet.example")
         change = await change_account(server_project.settings, str(user), TAKES_RIGHTS[name])
         expected = {"demote": "unchanged", "deactivate": "updated", "delete": "deleted"}
@@ -309,10 +309,10 @@ class TestLastSuperuser:
 
 
 class TestDemoteAndDeactivate:
-    """What goes with rights that end."""
+    """What is revoked together with rights."""
 
     async def test_demote_takes_a_role_without_the_flag(self, server_project: Project) -> None:
-        """Somebody with the role 'admin' alone loses it, and the sessions with it."""
+        """An account with only the role 'admin' loses it, and its sessions."""
         await change_account(server_project.settings, ADA, grant("admin"))
         number = len(oracle.sessions_of(server_project, ADA))
         change = await change_account(server_project.settings, ADA, changes.demote)
@@ -325,7 +325,7 @@ class TestDemoteAndDeactivate:
     async def test_demoting_an_ordinary_account_keeps_its_sessions(
         self, server_project: Project
     ) -> None:
-        """Nothing is taken away, so nobody is logged out."""
+        """No right is removed, so no session is revoked."""
         before = oracle.snapshot(server_project)
         change = await change_account(server_project.settings, ADA, changes.demote)
         assert (change.result, change.sessions_revoked) == ("unchanged", 0)
@@ -393,7 +393,7 @@ def referring(project: Project, action: str = "") -> None:
 
 
 class TestReferences:
-    """Accounts that other tables refer to are deleted with what goes along, or not at all."""
+    """Accounts that other tables refer to are deleted with the rows that cascade, or not at all."""
 
     @pytest.mark.parametrize("action", ["", "ON DELETE RESTRICT", "ON DELETE SET NULL"])
     async def test_table_and_count_are_named(self, crowd: Project, action: str) -> None:
@@ -433,7 +433,7 @@ class TestReferences:
         assert oracle.rows(crowd, "SELECT count(*) FROM elsewhere.own") == [(1,)]
 
     async def test_rows_of_others_are_no_hindrance(self, crowd: Project) -> None:
-        """A table with a foreign key, and rows about somebody else."""
+        """A table with a foreign key, and rows about another account."""
         referring(crowd)
         root = oracle.user_id_of(crowd, first_superuser(crowd))
         oracle.rows(crowd, "INSERT INTO notes (n, author) VALUES (?, ?)", 1, root)

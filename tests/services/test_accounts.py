@@ -70,7 +70,7 @@ def hashes_of_others(project: Project, email: str) -> dict[str, str]:
 
 
 class TestCreate:
-    """``create_superuser`` with an address that nobody has."""
+    """``create_superuser`` with an address that no account has."""
 
     async def test_makes_an_active_verified_superuser(self, project: Project) -> None:
         """The account, its flags, its role and its hash are in the database, and reported."""
@@ -119,13 +119,13 @@ class TestCreate:
         assert oracle.rows(project, "SELECT name FROM userrole") == [("admin",)]
 
     async def test_given_password_is_not_reported(self, project: Project) -> None:
-        """Whoever gave the password knows it: it is in no part of the result."""
+        """A given password is in no part of the result."""
         change = await create_superuser(project.settings, ADA, GIVEN)
         assert change.password is None
         assert GIVEN.text not in repr(change)
 
     async def test_generated_password_is_reported_and_works(self, project: Project) -> None:
-        """A generated password is told once, in its field and not in a representation."""
+        """A generated password is only in its field, not in a representation."""
         password = generate_password()
         change = await create_superuser(project.settings, ADA, password)
         assert change.password == password.text
@@ -160,7 +160,7 @@ class TestCreate:
 
 
 class TestExisting:
-    """``create_superuser`` with an address that somebody has."""
+    """``create_superuser`` with an address that an account has."""
 
     @pytest.mark.parametrize("spelling", [ADA, "ADA@clarinet.example"])
     async def test_is_a_conflict(self, server_project: Project, spelling: str) -> None:
@@ -182,7 +182,7 @@ class TestExisting:
         assert oracle.snapshot(server_project) == before
 
     async def test_if_not_exists_reports_no_password(self, server_project: Project) -> None:
-        """A generated password that was not set is not told: it would not work."""
+        """A generated password that was not set is not reported: it would not work."""
         change = await create_superuser(
             server_project.settings, ADA, generate_password(), if_not_exists=True
         )
@@ -214,7 +214,7 @@ class TestExisting:
         assert oracle.tokens(server_project) == sessions
 
     async def test_update_with_password_ends_the_sessions(self, server_project: Project) -> None:
-        """A new password ends the account's sessions and nobody else's."""
+        """A new password ends only the account's own sessions."""
         own = {item.token for item in oracle.sessions_of(server_project, ADA)}
         before = oracle.tokens(server_project)
         others = hashes_of_others(server_project, ADA)
@@ -362,7 +362,7 @@ class TestResetPassword:
         assert oracle.snapshot(server_project) == before
 
     async def test_generated_password_is_reported_and_works(self, project: Project) -> None:
-        """A generated password is told in the result."""
+        """A generated password is only in its field, not in a representation."""
         password = generate_password()
         change = await reset_admin_password(project.settings, FIRST_ADMIN, password)
         assert change.password == password.text
@@ -406,7 +406,7 @@ class TestResetPassword:
         assert hashes_of_others(server_project, ADA) == others
 
     async def test_unknown_user_is_not_found(self, server_project: Project) -> None:
-        """What names nobody changes nobody."""
+        """An unknown identifier changes no account."""
         before = oracle.snapshot(server_project)
         for who in ("nobody@clarinet.example", "nobody", "deadbeef"):
             with pytest.raises(NotFoundError):
@@ -416,7 +416,7 @@ class TestResetPassword:
     async def test_digits_that_read_like_a_number_mean_nobody_else(
         self, server_project: Project
     ) -> None:
-        """No UUID begins with these decimal digits: nobody gets the new password."""
+        """No UUID begins with these decimal digits: no password is changed."""
         before = oracle.snapshot(server_project)
         for who in ("12345678", "99999999"):
             with pytest.raises(NotFoundError):
@@ -496,7 +496,7 @@ class TestDryRun:
         assert oracle.snapshot(server_project) == before
 
     async def test_generated_password_is_not_reported(self, project: Project) -> None:
-        """A password that was not set is not told."""
+        """A password that was not set is not reported."""
         change = await create_superuser(project.settings, ADA, generate_password(), dry_run=True)
         assert (change.result, change.password) == ("would_create", None)
 
@@ -550,7 +550,7 @@ class TestEnsure:
     async def test_an_active_superuser_is_enough(
         self, server_project: Project, password: Optional[NewPassword]
     ) -> None:
-        """Whoever it is, nothing changes and no password is needed."""
+        """With any active superuser nothing changes and no password is required."""
         before = oracle.snapshot(server_project)
         change = await ensure_admin_exists(server_project.settings, password)
         expected = superuser_of(server_project)
@@ -612,7 +612,7 @@ class TestEnsure:
         assert oracle.tokens(project) == set()
 
     async def test_other_superuser_is_enough(self, project: Project) -> None:
-        """While somebody else can administer, a demoted account of the settings stays demoted."""
+        """While another superuser exists, a demoted account of the settings stays demoted."""
         oracle.add_user(project, ADA, superuser=True)
         oracle.deactivate(project, FIRST_ADMIN)
         before = oracle.snapshot(project)
@@ -698,13 +698,13 @@ class TestList:
             assert set(row.roles) == oracle.roles_of(server_project, DMITRI)
 
     async def test_letters_beyond_ascii_are_found_in_capitals(self, project: Project) -> None:
-        """ËLAN and ëlan are one person on both backends."""
+        """ËLAN and ëlan are one account on both backends."""
         oracle.add_user(project, "ëlan@clarinet.example")
         row = await find_account(project.settings, "ËLAN@CLARINET.EXAMPLE")
         assert row.email == "ëlan@clarinet.example"
 
     async def test_what_names_nobody_is_not_found(self, server_project: Project) -> None:
-        """Whatever is typed: not found, with a hint, and no other error."""
+        """Any other text: not found, with a hint, and no other error."""
         for who in NOBODY:
             with pytest.raises(NotFoundError) as caught:
                 await find_account(server_project.settings, who)

@@ -105,7 +105,7 @@ def test_each_change_is_one_record(peopled: Project, log: Path) -> None:
 
 
 def test_a_deletion_is_recorded_by_its_id(peopled: Project, log: Path) -> None:
-    """The id is all that is left of the account; without sudo nobody is named for it."""
+    """The record has the id; without sudo it has no operator."""
     ada = id_of(peopled, ADA)
     result = peopled.run("--audit-log", str(log), "admin", "delete", ADA, "--yes")
     assert result.code == 0, result
@@ -162,7 +162,7 @@ NO_CHANGES = [
 
 
 def test_what_changes_nothing_leaves_no_record(peopled: Project, log: Path) -> None:
-    """Looks, dry runs, repetitions and refusals: not one line."""
+    """Queries, dry runs, repetitions and refusals: not one line."""
     for line, code in NO_CHANGES:
         if code == 5:
             peopled.rows('UPDATE "user" SET is_active = false WHERE email = ?', GRACE)
@@ -172,7 +172,7 @@ def test_what_changes_nothing_leaves_no_record(peopled: Project, log: Path) -> N
 
 
 def test_looking_and_trying_out_create_no_file(peopled: Project, log: Path) -> None:
-    """Who may not write the log can still look, and a dry run writes nothing at all."""
+    """Queries do not need write permission to the log, and a dry run writes nothing."""
     for line in ("admin list", "admin roles", f"admin promote {ADA} --dry-run"):
         assert peopled.run("--audit-log", str(log), *line.split()).code == 0
         assert peopled.run("--audit-log", "/dev/null/none", *line.split()).code == 0
@@ -187,7 +187,7 @@ class TestFile:
     def test_who_reads_the_database_reads_it(
         self, peopled: Project, log: Path, mode: int, wanted: int
     ) -> None:
-        """A new file gets the mode of the database, whatever the mask, and keeps others out."""
+        """A new file gets the mode of the database, with any umask."""
         peopled.file.chmod(mode)
         mask = os.umask(0)
         try:
@@ -199,7 +199,7 @@ class TestFile:
 
     @pytest.mark.parametrize("backend", ["sqlite"])
     def test_it_is_appended_to(self, peopled: Project, log: Path) -> None:
-        """What was in it stays, its mode too, also when somebody moves it away meanwhile."""
+        """Content and mode are kept, also when the file is renamed during the run."""
         log.write_text('{"other": 1}\n')
         log.chmod(0o640)
         for command in ("promote", "demote"):
@@ -215,7 +215,7 @@ class TestFile:
     def test_the_setting_starts_at_the_project(
         self, peopled: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A relative name in the settings is in the project, one on the line where one stands."""
+        """A relative name is in the project; that of the option is in the current directory."""
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         monkeypatch.chdir(elsewhere)
@@ -262,7 +262,7 @@ class TestUnwritable:
 
     @pytest.mark.parametrize("where", ["/dev/full", ".", "/dev/null/none", "pipe"])
     def test_nothing_is_changed(self, peopled: Project, tmp_path: Path, where: str) -> None:
-        """A full disk, a directory, no directory, a pipe that nobody reads: 1, one line.
+        """A full disk, a directory, no directory, a pipe without a reader: 1, one line.
 
         A generated password that was shown before the record failed is said to be void.
         """
@@ -321,7 +321,7 @@ class TestUnwritable:
 
     @pytest.mark.parametrize("backend", ["sqlite"])
     def test_the_ordinary_log_announces_nothing(self, peopled: Project) -> None:
-        """What the full audit log did not take stands in no other log either."""
+        """What could not be written to the audit log is in no other log either."""
         peopled.write_settings("log_to_file = true\n")
         assert peopled.run("--audit-log", "/dev/full", "admin", "promote", ADA).code == 1
         assert in_ordinary_log(peopled) == []

@@ -61,7 +61,7 @@ def test_a_short_write_is_taken_back(project: Project, log: Path) -> None:
 
 @pytest.mark.parametrize("place", ["file", "directory"])
 def test_no_link_of_another_user_is_followed(project: Project, tmp_path: Path, place: str) -> None:
-    """A link that somebody else put there leads nowhere: 1, in one line, nothing changed."""
+    """Another user's link is refused: 1, in one line, nothing changed."""
     populate(project)
     target = tmp_path / "target"
     target.mkdir()
@@ -81,7 +81,7 @@ def test_no_link_of_another_user_is_followed(project: Project, tmp_path: Path, p
 
 
 def test_the_log_file_follows_no_link_of_another_user(project: Project, tmp_path: Path) -> None:
-    """The command goes on without a log file, with one line that says why."""
+    """The command continues without a log file, with one line that gives the reason."""
     project.write_settings("log_to_file = true\n")
     target = tmp_path / "target"
     logs = project.directory / "logs"

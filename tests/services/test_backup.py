@@ -40,7 +40,7 @@ def rows_of_copy(file: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def test_a_backup_is_verified_and_private(populated: Project, tmp_path: Path) -> None:
-    """It has the rows and the revision of the database, and mode 0600 whatever the umask."""
+    """It has the rows and the revision of the database, and mode 0600 with any umask."""
     file = tmp_path / "backup"
     before = os.umask(0)
     try:
@@ -68,7 +68,7 @@ def test_a_backup_has_the_form_of_its_backend(populated: Project, tmp_path: Path
 
 
 def test_a_backup_of_a_real_server(server_project: Project, tmp_path: Path) -> None:
-    """All tables of a server's database are in it, and ours are counted."""
+    """It has all tables of a server's database, and counts the Clarinet tables."""
     report = server_project.json("db", "backup", str(tmp_path / "backup"))
     assert report["rows"] == server_project.json("db", "status")["tables"]
     assert report["revision"] == server_project.json("db", "status")["revision"]
@@ -173,7 +173,7 @@ def test_a_pipe_gets_the_backup(populated: Project, tmp_path: Path) -> None:
 
 
 def test_accounts_only(populated: Project, tmp_path: Path) -> None:
-    """Our four tables are in a SQLite file in the server's forms, whatever the backend."""
+    """The four Clarinet tables are in a SQLite file in the server's forms, on either backend."""
     file = tmp_path / "accounts.db"
     report = populated.json("db", "backup", "--accounts-only", str(file))
     assert report["rows"] == ROWS

@@ -1,4 +1,4 @@
-"""Which ``pg_dump`` is used, what it is told, and what is said when it fails."""
+"""The choice of ``pg_dump``, its environment, and the error when it fails."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ PROGRAM = Program((18, 4), Path("/usr/bin/pg_restore"))
 
 
 def install(directory: Path, version: str) -> Path:
-    """Make a program that tells a version and can do nothing else."""
+    """Create a program that only prints a version."""
     directory.mkdir(parents=True)
     path = directory / DUMP
     path.write_text(f"#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")

@@ -206,7 +206,7 @@ def test_a_server_database_is_restored_whole(server_project: Project, tmp_path: 
 
 
 def test_accounts_only_leaves_other_tables(server_project: Project, tmp_path: Path) -> None:
-    """From the portable copy and from a whole backup: our tables are back, others untouched."""
+    """From the portable copy and from a whole backup; other tables are unchanged."""
     before = dump(server_project)
     for number, words in enumerate([("--accounts-only",), ()]):
         file = tmp_path / f"saved-{number}"
@@ -250,7 +250,7 @@ def test_an_archive_needs_an_empty_database(project: Project, saved: Path) -> No
 
 @on_sqlite
 def test_a_missing_file_is_made_on_request(project: Project, saved: Path) -> None:
-    """Without --create a name that is mistaken makes no file."""
+    """Without --create a mistyped name creates no file."""
     project.file.unlink()
     assert_failed(project.run("db", "restore", str(saved), "--yes"), 7)
     assert not project.file.exists()
@@ -279,7 +279,7 @@ def test_an_archive_of_another_backend(project: Project, saved: Path, tmp_path: 
 def test_other_connections_see_one_commit(
     project: Project, saved: Path, tmp_path: Path, mode: str, size: int
 ) -> None:
-    """An open connection goes on in the same file, and never sees a mixture.
+    """An open connection continues in the same file, and never sees a mixture.
 
     Journal mode and page size stay those of the database.
     """

@@ -1,4 +1,4 @@
-"""Making a database ready, whatever its state: ``db init`` and the steps behind it."""
+"""Initialising a database in any state: ``db init`` and its steps."""
 
 import asyncio
 import os
@@ -212,7 +212,7 @@ class TestSuperuser:
         assert roles_in(empty_project) == set(DEFAULT_ROLES)
 
     def test_auto_create_off_needs_no_password(self, empty_project: Project) -> None:
-        """The command asks for no password when it makes no account."""
+        """No prompt for a password if no account is created."""
         empty_project.write_settings("admin_auto_create = false\n")
         result = empty_project.run("db", "init")
         assert (result.code, result.stderr) == (0, "")
@@ -397,7 +397,7 @@ class TestDatabase:
 
     @pytest.mark.parametrize("backend", ["sqlite"])
     def test_sqlite_file_is_private(self, empty_project: Project) -> None:
-        """Hashes and live tokens are nobody else's business: others cannot read the file."""
+        """Other users cannot read the file with hashes and live tokens."""
         before = os.umask(0)
         try:
             run(empty_project)

@@ -52,7 +52,7 @@ def unchecked(project: Project, *statements: str) -> None:
 
 
 def loosen(project: Project, table: str) -> None:
-    """Rebuild a table of SQLite without NOT NULL, as no server of ours would make it."""
+    """Rebuild a table of SQLite without NOT NULL, as no server would create it."""
     with contextlib.closing(sqlite3.connect(project.file)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
         connection.execute(
@@ -216,7 +216,7 @@ def test_an_index_without_a_row_is_built_anew(server_project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_damaged_page_is_an_error(server_project: Project) -> None:
-    """The file is restored from a backup; the check goes on as far as it can."""
+    """The hint is to restore a backup; the check continues as far as possible."""
     content = bytearray(server_project.file.read_bytes())
     half = len(content) // 2
     content[half:] = b"\xa5" * (len(content) - half)
@@ -237,7 +237,7 @@ def test_what_is_no_database_is_a_finding(server_project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_rows_of_another_table_that_refer_to_nothing(server_project: Project) -> None:
-    """Tables that are not ours are checked by their own foreign keys."""
+    """Other programs' tables are checked by their own foreign keys."""
     unchecked(
         server_project,
         'CREATE TABLE note (id INTEGER PRIMARY KEY, owner TEXT REFERENCES "user"(id))',

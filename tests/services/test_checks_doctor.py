@@ -139,7 +139,7 @@ def test_settings_that_cant_be_used_are_a_finding(project: Project) -> None:
 
 
 def test_a_settings_file_that_is_no_toml_is_a_finding(project: Project) -> None:
-    """So the first thing to run tells what all other commands fail with."""
+    """It reports the error that all other commands fail with."""
     (project.directory / "settings.toml").write_text("a = [")
     (found,) = [item for item in findings(project) if item.status == "error"]
     assert found.check == "files"
@@ -383,7 +383,7 @@ def test_many_unverified_accounts_are_changed_by_a_file(project: Project) -> Non
 
 
 def test_a_missing_role(project: Project) -> None:
-    """A role of the settings that nobody has made."""
+    """A role of the settings that does not exist."""
     project.write_settings('extra_roles = ["reader"]\n')
     found = finding(project, "roles")
     assert found.detail == "1 role missing and cannot be granted: reader"

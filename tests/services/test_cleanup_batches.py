@@ -89,7 +89,7 @@ async def test_batches_grow_while_the_database_is_fast(
 
 
 class Runs:
-    """Stands in for the clean-up: what each run does, and when it began."""
+    """A stand-in for the clean-up: the outcome of each run, and when it began."""
 
     def __init__(self, stop: StopRequest, outcomes: list[ClarinetError | None]) -> None:
         self.stop = stop
@@ -160,7 +160,7 @@ async def test_the_interval_is_kept_to_a_tenth(
 async def test_failures_are_retried_ever_later(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a second on the wait doubles up to the interval; a success begins anew."""
+    """The wait doubles from one second up to the interval; a success resets it."""
     failures: list[ClarinetError | None] = [UNREACHABLE, BUSY] * 6
     waits, reports = await served(project, monkeypatch, [*failures, None, BUSY, None])
     assert waits[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
@@ -185,7 +185,7 @@ async def test_each_run_is_reported_with_its_outcome(
 async def test_a_mistake_ends_the_service_before_its_first_success_only(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing tables are told to who starts it; a full disk later is survived."""
+    """Missing tables end it at the start; a full disk later does not."""
     with pytest.raises(ClarinetError):
         await served(project, monkeypatch, [BUSY, FAILURE, None])
     waits, reports = await served(project, monkeypatch, [None, FAILURE, None])
@@ -194,7 +194,7 @@ async def test_a_mistake_ends_the_service_before_its_first_success_only(
 
 
 async def test_a_limit_is_exact_while_batches_grow(project: Project) -> None:
-    """Not one more than the limit, whatever the batches' size."""
+    """Exactly the limit, with any size of the batches."""
     oracle.add_sessions(
         project, oracle.user_id_of(project, ADMIN), 500, now=datetime.now(UTC), dead=True
     )
@@ -204,7 +204,7 @@ async def test_a_limit_is_exact_while_batches_grow(project: Project) -> None:
 
 
 async def test_expired_only_by_the_index(project: Project) -> None:
-    """With expiry alone idle ones stay, in several batches and without a second look."""
+    """With --expired-only idle ones stay, in several batches and without a second scan."""
     user_id = oracle.user_id_of(project, ADMIN)
     oracle.add_sessions(project, user_id, 30, now=FIXTURE_NOW, dead=True)
     idle = oracle.add_session(project, user_id, now=FIXTURE_NOW, used=timedelta(hours=5))

@@ -46,7 +46,7 @@ def server(project: Project, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 def rows_in_the_file(project: Project) -> int:
-    """Return how many sessions the file itself has, whatever stands in the log."""
+    """Return how many sessions the file itself has, without those in the log."""
     opened = sqlite3.connect(f"{project.file.as_uri()}?immutable=1", uri=True)
     with contextlib.closing(opened) as connection:
         return int(connection.execute("SELECT count(*) FROM access_token").fetchone()[0])
@@ -71,7 +71,7 @@ def checkpoints() -> Iterator[list[str]]:
 async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside a busy writer it would not by itself; all is in the file before the next batch.
+    """With a busy writer it would not by itself; all is in the file before the next batch.
 
     At the end it begins anew too, so that nobody else has to wait for the disk.
     """
@@ -161,7 +161,7 @@ async def test_the_locks_on_the_file_outlast_a_clean_up(
 async def test_who_writes_meanwhile_does_not_copy_the_log(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its commit would take the time of all our pages; a checkpoint copies those before."""
+    """A writer's commit would copy all pages of the batch; a checkpoint copies them before."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 2)
     add_dead(project, 7)
     found: list[tuple[int, int, int]] = []
@@ -185,7 +185,7 @@ async def test_who_writes_meanwhile_does_not_copy_the_log(
 async def test_a_reader_keeps_no_batch_waiting(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where somebody reads all the time the log cannot begin anew, and all dead ones go."""
+    """While a reader prevents the log's restart, all stale sessions are deleted."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
     add_dead(project, 7)
@@ -271,7 +271,7 @@ async def test_what_was_found_is_deleted_while_the_scan_goes_on(
 async def test_a_scan_that_fails_ends_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its error is the run's; batches that are done stay done, and the next run goes on."""
+    """The run ends with its error; committed batches remain, and the next run continues."""
     number = spread_over_blocks(project)
     deleted = asyncio.Event()
     scan = BlockRangePurge.scan

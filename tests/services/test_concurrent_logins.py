@@ -47,7 +47,7 @@ def log_in(project: Project) -> None:
 
 
 def logging_in(project: Project) -> ConcurrentLogins:
-    """Return what waits for a log-in under way, which ends meanwhile."""
+    """Return a wait during which a concurrent log-in creates its session."""
 
     async def wait(seconds: float) -> None:
         assert seconds == 7
@@ -72,7 +72,7 @@ RULES: dict[str, AccountOperation] = {"demote": changes.demote, "deactivate": ch
 async def test_less_rights_end_the_session_of_a_log_in_under_way(
     project: Project, name: str
 ) -> None:
-    """It is ended, and nobody else's."""
+    """It is revoked, and no other."""
     grace(project)
     other = oracle.add_session(project, oracle.user_id_of(project, "admin@clarinet.ru"))
     later = logging_in(project)
@@ -206,7 +206,7 @@ def test_the_wait_can_be_chosen(
 def test_interrupted_while_it_waits_the_change_is_reported(
     project: Project, number: signal.Signals
 ) -> None:
-    """The change is made: it stands on standard output, and what may be left is said."""
+    """The change is committed and reported; a note says what may be left."""
     grace(project)
     words = ("-v", *RESET[:-1], "--generate-password", "--settle", "300s", "-o", "json")
     with running(project, *words) as process:

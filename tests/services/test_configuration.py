@@ -43,7 +43,7 @@ def finding(project: Path, **environment: str) -> Finding:
 
 
 def write(project: Path, text: str, name: str = "settings.toml") -> Path:
-    """Write a settings file that nobody else can read."""
+    """Write a settings file that other users cannot read."""
     file = project / name
     file.write_text(text, encoding="utf-8")
     file.chmod(0o600)
@@ -115,7 +115,7 @@ def test_changed_leaves_out_what_is_the_default(tmp_path: Path) -> None:
 
 
 def test_a_key_may_be_given_as_its_variable(tmp_path: Path) -> None:
-    """As it stands in a compose file."""
+    """As in a compose file."""
     assert row(tmp_path, "CLARINET_DATABASE_PORT").key == "database_port"
 
 

@@ -59,7 +59,7 @@ def override(project: Project, **values: str | int) -> None:
 
 @dataclass
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only in ``sleep``."""
 
     seconds: float = 0.0
 
@@ -109,7 +109,7 @@ class TestStatus:
     """``db status``."""
 
     def test_ready_database(self, project: Project) -> None:
-        """Backend, version, size, revision, head, and the rows of our tables."""
+        """Backend, version, size, revision, head, and the rows of the Clarinet tables."""
         project.add_session(project.add_user("ada@clarinet.example"))
         before = snapshot(project)
         status = asyncio.run(database_status(project.settings))
@@ -129,7 +129,7 @@ class TestStatus:
             assert f"/{project.database}" in status.url
 
     def test_servers_database(self, server_project: Project) -> None:
-        """The server's own revision, who manages it, and our four tables of its twenty."""
+        """The server's own revision and manager, and the four Clarinet tables of its twenty."""
         counts, revision = SERVERS[server_project.backend]
         status = asyncio.run(database_status(server_project.settings))
         assert (status.revision, status.head) == (revision, BASE_REVISION)
@@ -181,7 +181,7 @@ class TestWait:
         assert project.database in report.url
 
     def test_servers_schema_is_ready(self, server_project: Project) -> None:
-        """A schema that a server migrates is ready when our tables are there."""
+        """A schema that a server migrates is ready when the Clarinet tables exist."""
         assert wait(server_project, Readiness.SCHEMA).attempts == 1
 
     def test_connection_needs_no_schema(self, empty_project: Project) -> None:
@@ -226,7 +226,7 @@ class TestWait:
         assert SECOND in retries[0]
 
     def test_schema_does_not_appear(self, empty_project: Project, retries: list[str]) -> None:
-        """Not ready in time: the time and the reason; nothing was created meanwhile."""
+        """Not ready in time: the time and the reason; nothing was created."""
         create_empty_database(empty_project)
         with pytest.raises(UnreachableError, match=BASE_REVISION) as caught:
             wait(empty_project, Readiness.SCHEMA, timeout=10)
@@ -303,7 +303,7 @@ class TestWait:
 
     @pytest.mark.parametrize("backend", ["postgresql"])
     def test_server_appears(self, project: Project, retries: list[str]) -> None:
-        """A server that starts to listen meanwhile is found."""
+        """A server that starts to listen during the wait is found."""
         assert project.server is not None
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))

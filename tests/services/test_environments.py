@@ -46,14 +46,14 @@ def foreign_environment(project: Path, location: str = "alembic") -> Path:
 
 
 def own_scripts(project: Path, location: str) -> Path:
-    """Put a copy of our environment at a place of the project, without settings for it."""
+    """Copy the packaged environment to a directory of the project, without settings for it."""
     target = project / location
     shutil.copytree(packaged_location(), target, ignore=shutil.ignore_patterns("__pycache__"))
     return target
 
 
 def test_project_without_environment_uses_the_packaged_one(directory: Path) -> None:
-    """An empty directory gets the environment of this package, at our first revision."""
+    """An empty directory gets the packaged environment, at its first revision."""
     found = find_environment(directory)
     assert found.packaged
     assert found.location == packaged_location()
@@ -125,7 +125,7 @@ def test_foreign_environment_is_ignored(directory: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_commands_run_no_foreign_code(empty_project: Project, name: str) -> None:
-    """Beside a server's environment our tables are made, when asked for, by ours alone."""
+    """With a server's environment the tables are created on request, by the packaged one only."""
     marker = foreign_environment(empty_project.directory)
     text = SETTINGS[name].format(location="%(here)s/alembic")
     (empty_project.directory / name).write_text(text)
@@ -143,7 +143,7 @@ def test_commands_run_no_foreign_code(empty_project: Project, name: str) -> None
 
 
 def test_environment_that_only_names_our_revision_is_foreign(directory: Path) -> None:
-    """Our revision as another one's predecessor, or in a comment, does not make it ours."""
+    """Clarinet's revision as a predecessor or in a comment does not make it Clarinet's."""
     marker = foreign_environment(directory)
     (directory / "alembic" / "versions" / "notes.py").write_text(f'# revision = "{BASE_REVISION}"')
     (directory / "alembic.ini").write_text(INI.format(location="%(here)s/alembic"))
@@ -274,7 +274,7 @@ def test_init_beside_a_foreign_environment_is_refused(directory: Path, force: bo
 
 
 def test_init_respects_where_pyproject_puts_the_environment(directory: Path) -> None:
-    """With script_location in pyproject.toml the files go where it and alembic look."""
+    """The files are written to the script_location of pyproject.toml."""
     (directory / "pyproject.toml").write_text(TOML.format(location="%(here)s/db/migrations"))
 
     init_environment(directory, force=False)

@@ -1,4 +1,4 @@
-"""What a stored hash tells of itself: scheme, parameters, current or not, and never an error."""
+"""The scheme, parameters and currency of stored hashes, without errors."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("stored", UNKNOWN)
 def test_what_the_server_can_not_verify_is_unknown(cheap: Settings, stored: str) -> None:
-    """Nobody logs in with it, and nothing is told of it."""
+    """It cannot log in, and no parameter is reported."""
     assert inspect_hash(stored, cheap) == HashInfo("unknown", current=False, parameters={})
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_text_is_unknown(cheap: Settings, stored: object) -> None:
 def test_argon2_that_would_stop_the_server_is_a_problem(
     cheap: Settings, cost: str, reason: str
 ) -> None:
-    """Its scheme and costs are known, and nobody logs in with it in a bearable time."""
+    """Scheme and costs are reported; verification would take too long."""
     stored = f"$argon2id$v=19${cost}{SALTED}"
     assert inspect_hash(stored, cheap).scheme == "argon2id"
     assert reason in str(hash_problem(stored, cheap))
@@ -166,7 +166,7 @@ def test_the_costs_of_bcrypt_have_bounds(cheap: Settings, *, cost: int, usable: 
 
 
 def test_what_the_settings_ask_for_is_no_problem(tmp_path: Path) -> None:
-    """A hash of this tool's own is never refused, whatever it costs."""
+    """A hash of this tool is never refused, with any cost."""
     costs = "argon2_time_cost = 3\nargon2_memory_cost = 1048576\n"
     (tmp_path / "settings.toml").write_text(costs)
     settings = load_settings(tmp_path)
@@ -227,7 +227,7 @@ ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 @effort(max_examples=300, deadline=None)
 @given(stored=ANY_TEXT | st.lists(FRAGMENTS, max_size=20).map("".join))
 def test_any_text_is_inspected_without_an_error(cheap: Settings, stored: str) -> None:
-    """Whatever stands in the column: a scheme from the list, and 'unknown' gives nothing away."""
+    """With any stored text: a known scheme, or 'unknown' without details."""
     found = inspect_hash(stored, cheap)
     assert found.scheme in {"argon2id", "argon2i", "argon2d", "bcrypt", "unknown"}
     if found.scheme == "unknown":
@@ -237,7 +237,7 @@ def test_any_text_is_inspected_without_an_error(cheap: Settings, stored: str) ->
 
 
 def test_the_hashes_of_a_real_server_are_told_apart(server_project: Project) -> None:
-    """Its old users have bcrypt, its own argon2 is not ours, a password set here is current."""
+    """Bcrypt of old users, argon2 of the server's parameters, and a current one of this tool."""
     query = 'SELECT email, hashed_password FROM "user" ORDER BY email'
     for email, stored in server_project.rows(query):
         shown = server_project.json("admin", "show", email)
@@ -255,7 +255,7 @@ def test_the_hashes_of_a_real_server_are_told_apart(server_project: Project) -> 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "plain"])
 def test_no_part_of_a_hash_is_shown(server_project: Project, form: str) -> None:
-    """Neither salt nor digest, nor what stands there instead of a hash, in any format or log."""
+    """Neither salt nor digest, nor other text in its place, in any format or log."""
     query = 'UPDATE "user" SET hashed_password = ? WHERE email = ?'
     server_project.rows(query, "geheim-1\x1b[31m", "carla@clarinet.example")
     for email, stored in server_project.rows('SELECT email, hashed_password FROM "user"'):

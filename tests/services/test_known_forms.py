@@ -74,7 +74,7 @@ def test_tables_with_ids_in_another_form_are_refused(project: Project, form: str
 def test_empty_tables_of_another_application_are_refused_too(
     empty_project: Project, kind: str
 ) -> None:
-    """Without a row the declared type tells: an id of ours would be the only one of its form."""
+    """Without rows the declared type decides."""
     empty_project.rows(
         f'CREATE TABLE "user" (id {kind} PRIMARY KEY, email varchar, hashed_password varchar,'
         " is_active boolean, is_superuser boolean, is_verified boolean)"
@@ -120,7 +120,7 @@ def test_columns_of_another_type_are_refused(project: Project, change: str, said
     ("table", "column"), [("access_token", "ip_address"), ("access_token", "user_agent")]
 )
 def test_a_missing_column_is_named(project: Project, table: str, column: str) -> None:
-    """Table, column and the way out, on each command alike."""
+    """Table, column and hint, the same on each command."""
     project.rows(f"ALTER TABLE {table} DROP COLUMN {column}")
     for words in COMMANDS:
         result = project.run(*words.split())
@@ -154,7 +154,7 @@ def test_rows_of_an_account_in_another_form_are_never_missed(
 @sqlite_only
 @pytest.mark.parametrize("form", FORMS)
 def test_listings_join_ids_in_all_forms(project: Project, form: str) -> None:
-    """A session whose user stands there in another form is that user's, as for the server."""
+    """A session with another form of the user's id is that user's, as for the server."""
     ada = populate(project)
     before = project.json("session", "list"), project.json("admin", "list", "--all")
     stats = project.json("session", "stats")

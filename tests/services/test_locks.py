@@ -1,4 +1,4 @@
-"""One migration and one clean-up at a time per database, whatever ends their processes."""
+"""One migration and one clean-up at a time per database, however their processes end."""
 
 import asyncio
 import os
@@ -72,7 +72,7 @@ async def test_a_second_holder_is_told_that_it_is_busy(project: Project, job: Jo
 
 
 async def test_the_lock_is_free_after_the_block(project: Project) -> None:
-    """Whoever comes later gets it."""
+    """The next process gets it."""
     async with job_lock(project.settings, Job.CLEANUP, timeout=0):
         assert not await is_free(project, Job.CLEANUP)
     assert await is_free(project, Job.CLEANUP)
@@ -105,7 +105,7 @@ async def test_the_lock_is_free_after_a_cancelled_holder(project: Project) -> No
 
 
 async def test_a_busy_answer_does_not_take_the_lock(project: Project) -> None:
-    """Who was refused holds nothing, and the holder goes on holding."""
+    """A refused process holds no lock, and the holder keeps its own."""
     async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         assert not await is_free(project, Job.MIGRATION)
         assert not await is_free(project, Job.MIGRATION)
@@ -123,7 +123,7 @@ async def test_different_jobs_do_not_block_each_other(project: Project) -> None:
 
 
 async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
-    """With time to wait, the second one goes on when the first one is done, and not before."""
+    """With a timeout the second one continues when the first one is done, not before."""
     order: list[str] = []
 
     async def wait() -> None:
@@ -140,7 +140,7 @@ async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
 
 
 async def test_waiting_has_an_end(project: Project) -> None:
-    """When the holder does not give way in time, the one who waits is told so."""
+    """If the lock is not released in time, the wait ends with an error."""
     async with job_lock(project.settings, Job.MIGRATION, timeout=0):
         with pytest.raises(BusyError):
             async with (
@@ -171,7 +171,7 @@ async def test_many_at_once_go_one_after_the_other(project: Project) -> None:
 async def test_a_killed_holder_gives_the_lock_back(
     project: Project, number: signal.Signals
 ) -> None:
-    """The lock of a process that was killed is free without anybody's help."""
+    """The lock of a killed process is free at once."""
     async with other_process_holding(project, Job.CLEANUP) as process_id:
         assert not await is_free(project, Job.CLEANUP)
         assert await is_free(project, Job.MIGRATION)
@@ -217,7 +217,7 @@ async def test_a_file_under_another_name_is_the_same_database(
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_the_lock_file_is_beside_the_database(project: Project) -> None:
-    """The database itself is not touched, and the lock file is not for everybody to read."""
+    """The database is not touched, and other users cannot read the lock file."""
     content = project.file.read_bytes()
     async with job_lock(project.settings, Job.CLEANUP, timeout=0):
         beside = [path for path in project.directory.iterdir() if "lock" in path.name]

@@ -175,7 +175,7 @@ class TestUpgrade:
         assert set(files(empty_project.directory)) == {"settings.toml"}
 
     def test_rebuilt_table_keeps_the_rows_that_point_at_it(self, project: Project) -> None:
-        """SQLite changes a column by building the table anew: no session and no role is lost."""
+        """SQLite changes a column by rebuilding the table: no session and no role is lost."""
         user = project.add_user("ada@clarinet.example")
         token = project.add_session(user)
         links = project.count("userroleslink")
@@ -240,7 +240,7 @@ class TestDowngrade:
                         asyncio.run(downgrade(project.settings, target, dry_run=dry_run))
 
     def test_later_revision(self, behind: Project) -> None:
-        """Down to a revision that lies above is not found; nothing changed."""
+        """A downgrade to a later revision is not found; nothing changed."""
         with nothing_changes(behind), pytest.raises(NotFoundError, match=THIRD):
             asyncio.run(downgrade(behind.settings, THIRD))
 
@@ -283,7 +283,7 @@ class TestForeignDatabase:
         assert set(TABLE_NAMES) < table_names(server_project)
 
     def test_create_revision(self, server_project: Project) -> None:
-        """No revision is written against somebody else's schema."""
+        """No revision is written against another program's schema."""
         init_environment(server_project.directory, force=False)
         revision = SERVER_REVISION[server_project.backend]
         with nothing_changes(server_project), pytest.raises(RefusedError, match=revision):
@@ -306,7 +306,7 @@ class TestForeignDatabase:
         assert SERVER_REVISION[server_project.backend] in step.detail
 
     def test_status(self, server_project: Project) -> None:
-        """Its revision is unknown to us, nothing is pending, and it is not at our head."""
+        """Its revision is unknown, nothing is pending, and it is not at head."""
         with nothing_changes(server_project):
             status = asyncio.run(migration_status(server_project.settings))
         assert status == MigrationStatus(
@@ -480,7 +480,7 @@ class TestEnsureSchema:
         assert versions(behind) == [THIRD]
 
     def test_four_tables_without_a_revision_are_adopted(self, project: Project) -> None:
-        """Our tables that nobody migrates get our revision; tables and rows are kept."""
+        """Clarinet tables without a revision are stamped; tables and rows are kept."""
         project.rows("DROP TABLE alembic_version")
         before = snapshot(project)
         with nothing_changes(project):
@@ -506,7 +506,7 @@ class TestEnsureSchema:
         ],
     )
     def test_tables_that_are_not_as_ours(self, project: Project, change: str) -> None:
-        """Some of our tables, or all but changed, without a revision: a conflict."""
+        """Some of the Clarinet tables, or changed ones, without a revision: a conflict."""
         project.rows("DROP TABLE alembic_version")
         project.rows(change)
         with nothing_changes(project):
@@ -515,7 +515,7 @@ class TestEnsureSchema:
                     asyncio.run(ensure_schema(project.settings, dry_run=dry_run))
 
     def test_tables_of_another_program(self, server_project: Project) -> None:
-        """Our four among tables of another program that keeps no revision: left alone."""
+        """The four among tables of another program without a revision: not changed."""
         server_project.rows("DROP TABLE alembic_version")
         with nothing_changes(server_project):
             planned = asyncio.run(ensure_schema(server_project.settings, dry_run=True))
@@ -524,7 +524,7 @@ class TestEnsureSchema:
         assert (step.step, step.result) == ("schema", "unchanged")
 
     def test_other_tables_only(self, created: Project) -> None:
-        """Beside tables that have nothing to do with ours ours are made, those untouched."""
+        """With only unrelated tables the Clarinet tables are created, the others unchanged."""
         created.rows("CREATE TABLE neighbour (id integer PRIMARY KEY)")
         created.rows("INSERT INTO neighbour VALUES (7)")
         before = schema(created)
@@ -543,7 +543,7 @@ class TestStatusAndHistory:
     """Looking changes nothing."""
 
     def test_status_of_an_empty_database(self, created: Project) -> None:
-        """No revision; all of ours are pending."""
+        """No revision; all of Clarinet's are pending."""
         with nothing_changes(created):
             status = asyncio.run(migration_status(created.settings))
         assert (status.current, status.heads) == ((), (BASE_REVISION,))
@@ -628,7 +628,7 @@ class TestSql:
         assert [name for name in ("second", "third") if f"DROP TABLE {name};" in down] == ["third"]
 
     def test_dialect_is_that_of_the_settings_given(self, project: Project, tmp_path: Path) -> None:
-        """The SQL is for the database of the settings given, whatever project is current."""
+        """The SQL is for the database of the given settings, not of the current project."""
         other = tmp_path / "other"
         other.mkdir()
         driver = "sqlite" if project.server else "postgresql"
@@ -687,7 +687,7 @@ class TestCreateRevision:
 
     @pytest.mark.parametrize(("empty", "dry_run"), [(False, False), (True, False), (True, True)])
     def test_packaged_environment(self, project: Project, empty: bool, dry_run: bool) -> None:
-        """Nobody writes into the package: refused, with the command that helps."""
+        """Writing into the package is refused, with the command that helps."""
         packaged = files(packaged_location())
         with nothing_changes(project), pytest.raises(RefusedError) as caught:
             asyncio.run(create_revision(project.settings, "x", empty=empty, dry_run=dry_run))

@@ -1,4 +1,4 @@
-"""Passwords: the policy, the ones that are made up, and the hash that the server verifies."""
+"""Passwords: the policy, generated ones, and the hash that the server verifies."""
 
 import re
 import string
@@ -127,7 +127,7 @@ def test_the_limits_are_exact(letter: str, length: int, *, strong: bool, accepte
     ],
 )
 def test_several_broken_rules_are_named_at_once(text: str, rules: list[str]) -> None:
-    """Nobody has to try again for each of them."""
+    """All broken rules are in one message."""
     message = refusal(text, email="A@B.ORG")
     known = {"shorter than 8", "longer than 1024", "NUL", "Unicode", "e-mail", "well-known"}
     assert {rule for rule in known if rule in message} == set(rules)
@@ -243,7 +243,7 @@ def test_random_passwords_are_accepted(length: int) -> None:
 
 @pytest.mark.parametrize("symbols", ["4@8({[<369!1|0$5+7%2", "1!|", "4@1!|0$5", "aeiost0135"])
 def test_no_password_takes_long_to_judge(symbols: str) -> None:
-    """The readings of digits as letters are bounded, whatever stands in the text."""
+    """The readings of digits as letters are bounded for any text."""
     with patch("zxcvbn.matching.dictionary_match", wraps=matching.dictionary_match) as tried:
         attempt((symbols * 1024)[:1024], strong=False)
         attempt((symbols[::-1] * 1024)[:24], strong=False)
@@ -276,7 +276,7 @@ def test_any_text_of_the_right_length_passes_unless_easy_to_guess(text: str) -> 
 @effort(max_examples=200, deadline=None)
 @given(text=st.text(), strong=st.booleans())
 def test_any_text_is_accepted_or_refused_in_words(text: str, *, strong: bool) -> None:
-    """Whatever the text: no other error, and what is accepted has the least length."""
+    """For any text: no other error, and accepted ones have the minimum length."""
     error = attempt(text, strong=strong)
     if error is not None:
         assert error.message.startswith("the password is refused: ")
@@ -289,7 +289,7 @@ def test_any_text_is_accepted_or_refused_in_words(text: str, *, strong: bool) ->
 
 
 def test_generated_passwords_meet_the_strong_policy() -> None:
-    """Each is long, of letters and digits that nobody mistakes, and unlike the others."""
+    """Each is long, of unambiguous letters and digits, and differs from the others."""
     made = [generate_password() for _ in range(200)]
     for password in made:
         check_password(password.text, email=EMAIL, strong=True)
@@ -303,7 +303,7 @@ def test_generated_passwords_meet_the_strong_policy() -> None:
 
 
 def test_a_password_is_in_no_representation() -> None:
-    """A NewPassword in a traceback or a log line does not tell its text."""
+    """The text of a NewPassword is not in a traceback or a log line."""
     password = NewPassword(CANARY)
     assert password.text == CANARY
     assert CANARY not in f"{password!r} {password}"
@@ -401,7 +401,7 @@ def test_the_settings_choose_the_strong_policy(project: Project) -> None:
 
 
 def test_fixture_passwords_stay_valid(server_project: Project) -> None:
-    """Our reading of a server's hashes is right: bcrypt verifies, and is not rewritten."""
+    """A server's bcrypt hash verifies, and is not rewritten."""
     rows = server_project.rows('SELECT hashed_password FROM "user" WHERE NOT is_superuser')
     bcrypt = [row[0] for row in rows if row[0].startswith("$2b$12$")]
     assert SERVER.verify("fixture-pass-1", bcrypt[0])

@@ -1,4 +1,4 @@
-"""A schema that is not what the tool expects: named in words, with a way out that ends it."""
+"""A schema that is not the expected one: the error names it, with a hint that ends it."""
 
 import asyncio
 import os
@@ -196,7 +196,7 @@ class TestWords:
 
 
 class TestDependents:
-    """Tables of others that point at ours."""
+    """Other tables that refer to the Clarinet tables."""
 
     @pytest.fixture
     def pointed_at(self, project: Project) -> Project:
@@ -250,7 +250,7 @@ class TestDependents:
         ],
     )
     def test_views_count_too(self, project: Project, query: str, words: list[str]) -> None:
-        """A view of a table that goes is named before anything is done, and still works."""
+        """A view of a dropped table is named before anything is done, and still works."""
         project.rows(f"CREATE TABLE record (x {'uuid' if project.server else 'char(32)'})")
         project.rows(f"CREATE VIEW people AS {query}")
         project.rows('CREATE VIEW other AS SELECT x AS "user" FROM record')
@@ -324,7 +324,7 @@ class TestOrder:
         assert versions(beside) == [BASE_REVISION]
 
     def test_for_those_who_mean_it(self, beside: Project) -> None:
-        """With --schema-anyway it is made, and from then on ours."""
+        """With --schema-anyway the schema is created, and is Clarinet's from then on."""
         assert init(beside, "--schema-anyway", "--dry-run").code == 0
         assert init(beside, "--schema-anyway").code == 0
         assert versions(beside) == [BASE_REVISION]
@@ -342,7 +342,7 @@ class TestOrder:
         assert server_project.rows("SELECT name FROM userrole WHERE name = 'expert'")
 
     def test_four_tables_without_a_revision_are_not_adopted(self, project: Project) -> None:
-        """Our revision in its table would keep the server's migrations from running."""
+        """Clarinet's revision would keep the server's migrations from running."""
         server_environment(project, "alembic.ini")
         project.rows("DROP TABLE alembic_version")
         assert init(project).code == 0

@@ -132,7 +132,7 @@ class TestWhatGoes:
         assert oracle.tokens(project) == {token for token, gone in added.items() if not gone}
 
     async def test_older_than_means_longer_ago(self, project: Project) -> None:
-        """A session created just that long ago stays; one tick more and it goes, though live."""
+        """A session of exactly that age stays; one tick older is deleted, though live."""
         user_id = oracle.user_id_of(project, ADMIN)
         kept = add_session(project, user_id, created=30 * DAY)
         add_session(project, user_id, created=30 * DAY + TICK)
@@ -196,7 +196,7 @@ class TestBatches:
     async def test_limit_is_the_most_that_goes(
         self, project: Project, limit: int, size: int, deleted: int, batches: int
     ) -> None:
-        """No session more than the limit goes, and the report tells what remains."""
+        """No session more than the limit is deleted, and the report has the number that remains."""
         add_dead(project, 10)
         report = await clean_up(
             project.settings, plan(limit=limit, batch_size=size), now=FIXTURE_NOW
@@ -310,7 +310,7 @@ class TestBatches:
 
 
 class TestRevived:
-    """The server extends a session between our look and our delete."""
+    """The server extends a session between scan and delete."""
 
     async def test_a_session_revived_between_two_batches_survives(
         self, server_project: Project
@@ -350,7 +350,7 @@ class TestRevived:
     async def test_a_session_that_dies_meanwhile_is_left_for_the_next_run(
         self, project: Project
     ) -> None:
-        """All batches judge by one instant: new logins stay, whatever their times."""
+        """All batches use one reference time: new log-ins stay."""
         add_dead(project, 4)
         added: set[str] = set()
 
@@ -370,7 +370,7 @@ class TestOneAtATime:
     """A clean-up has a lock."""
 
     async def test_a_second_clean_up_is_busy_and_deletes_nothing(self, project: Project) -> None:
-        """While one pauses between batches another one is refused; the first one goes on."""
+        """While one pauses between batches another one is refused; the first one continues."""
         add_dead(project, 10)
         async with paused_clean_up(project) as (task, stop):
             before = oracle.snapshot(project)
@@ -390,7 +390,7 @@ class TestOneAtATime:
         assert (report.matched, report.deleted) == (9, 0)
 
     async def test_a_dry_run_takes_no_lock(self, project: Project) -> None:
-        """A clean-up is not kept out by somebody who only looks."""
+        """A dry run does not block a clean-up."""
         add_dead(project, 3)
         await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
         async with job_lock(project.settings, Job.CLEANUP, timeout=0):
@@ -407,7 +407,7 @@ class TestOneAtATime:
         assert oracle.count(project) == 0
 
     async def test_the_lock_is_free_after_a_run(self, project: Project) -> None:
-        """Whoever comes later gets it."""
+        """The next process gets it."""
         add_dead(project, 3)
         await clean_up(project.settings, plan(limit=1), now=FIXTURE_NOW)
         async with job_lock(project.settings, Job.CLEANUP, timeout=0):
@@ -432,7 +432,7 @@ class TestOneAtATime:
         assert oracle.count(project) == 0
 
     async def test_when_the_database_refuses_nothing_is_lost(self, project: Project) -> None:
-        """A delete that fails is an error of ours, all rows stay, and the lock is free."""
+        """A failed delete is an error, all rows stay, and the lock is released."""
         add_dead(project, 3)
         oracle.forbid_deleting_sessions(project)
         before = oracle.snapshot(project)
@@ -480,7 +480,7 @@ class TestForEver:
         assert sum(report.deleted for report in reports) == 0
 
     async def test_survives_a_database_that_is_away_for_a_while(self, project: Project) -> None:
-        """Without a database it goes on trying, and cleans when it is back."""
+        """Without a database it retries, and deletes once it is back."""
         add_dead(project, 3, now=datetime.now(UTC))
         async with service(project, interval=0.2) as running:
             await running.deleted(3)
@@ -503,7 +503,7 @@ class TestForEver:
                 await asyncio.wait_for(running.task, PATIENCE_SECONDS)
 
     async def test_survives_another_clean_up(self, project: Project) -> None:
-        """While somebody else cleans it deletes nothing; afterwards it goes on."""
+        """During another clean-up it deletes nothing; afterwards it continues."""
         add_dead(project, 3, now=datetime.now(UTC))
         async with contextlib.AsyncExitStack() as stack:
             async with job_lock(project.settings, Job.CLEANUP, timeout=0):
@@ -649,5 +649,5 @@ async def somebody_waits(project: Project) -> None:
 
 
 def add_session(project: Project, user_id: UUID, **options: Any) -> str:
-    """Insert a session past the tool, at the fixture's instant unless told otherwise."""
+    """Insert a session without the tool, at the fixture's time unless given otherwise."""
     return oracle.add_session(project, user_id, **{"now": FIXTURE_NOW, **options})

@@ -38,7 +38,7 @@ def newest_first(sessions: list[RawSession]) -> list[str]:
 async def test_all_are_listed_newest_first(
     server_project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the size of a page, each session is there once, with what is stored."""
+    """With any page size each session is listed once, as stored."""
     for name in ("FIRST_PAGE", "SORTED_PAGE", "KEYSET_PAGE", "KEY_BATCH"):
         monkeypatch.setattr(module, name, size)
     raw = oracle.raw_sessions(server_project)
@@ -156,7 +156,7 @@ async def test_one_session_and_its_user(server_project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 async def test_a_session_of_nobody_is_shown(project: Project) -> None:
-    """SQLite may hold one whose user is gone: there is no user to tell of."""
+    """SQLite may have one whose user was deleted: it is listed without a user."""
     token = oracle.add_orphan_session(project, FIXTURE_NOW)
     found = await show_session(project.settings, token[:8], now=FIXTURE_NOW)
     assert (found.id, found.email, found.state) == (token[:8], None, "blocked")

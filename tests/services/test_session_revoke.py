@@ -1,4 +1,4 @@
-"""Named sessions and everybody's: ended together or not at all, and recorded."""
+"""Revoking named sessions, or those of all users: all or none, and recorded."""
 
 import json
 from datetime import timedelta
@@ -107,7 +107,7 @@ class TestEverybody:
     async def test_nobody_is_left(
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever the size of a transaction, all sessions go and nothing else."""
+        """With any size of the transactions all sessions are deleted and nothing else."""
         monkeypatch.setattr(all_module, "BATCH_SIZE", size)
         project, _ = populated
         told: list[tuple[int, int]] = []
@@ -211,7 +211,7 @@ class TestMatching:
         size: int,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """The dry run, the count and the revocation agree, whatever the size of a batch."""
+        """The dry run, the count and the revocation agree, with any batch size."""
         for name in ("BATCH_SIZE", "PAGE_SIZE"):
             monkeypatch.setattr(module, name, size)
         project, _ = populated

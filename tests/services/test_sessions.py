@@ -1,4 +1,4 @@
-"""Sessions: counted, shown, and ended for one user, everybody else's left alone."""
+"""Sessions: counted, shown, and revoked for one user without affecting others."""
 
 from datetime import timedelta
 from typing import Any, Optional
@@ -45,7 +45,7 @@ class TestStats:
     async def test_idle_limit_is_that_of_the_settings(
         self, server_project: Project, minutes: int, idle: Optional[int]
     ) -> None:
-        """The settings' limit decides who is idle; 0 means nobody."""
+        """The idle limit of the settings is used; 0 means no limit."""
         server_project.write_settings(f"session_idle_timeout_minutes = {minutes}\n")
         limit = None if idle is None else timedelta(minutes=idle)
         states = [item.state(FIXTURE_NOW, limit) for item in oracle.raw_sessions(server_project)]
@@ -113,7 +113,7 @@ class TestSessionsOfUser:
             assert (row.email, row.state) == (CARLA, "expired")
 
     async def test_unknown_user_is_not_found(self, server_project: Project) -> None:
-        """Nobody's sessions are an error and not an empty list."""
+        """An unknown user is an error, and no session is revoked."""
         with pytest.raises(NotFoundError, match=r"nobody@clarinet\.example"):
             await sessions_of_user(server_project.settings, "nobody@clarinet.example")
 
@@ -191,7 +191,7 @@ class TestRevokeForUser:
         assert oracle.snapshot(server_project) == before
 
     async def test_session_of_another_user_is_not_found(self, server_project: Project) -> None:
-        """Somebody else's session cannot be kept, and nothing is revoked."""
+        """Another user's session cannot be kept, and nothing is revoked."""
         before = oracle.snapshot(server_project)
         other = oracle.sessions_of(server_project, BOB)[0]
         with pytest.raises(NotFoundError):
@@ -224,7 +224,7 @@ class TestRevokeForUser:
     async def test_the_whole_token_is_not_repeated_in_an_error(
         self, server_project: Project
     ) -> None:
-        """Who pastes a token of somebody else does not find it in the message."""
+        """A pasted token of another user is not in the message."""
         token = oracle.sessions_of(server_project, BOB)[0].token
         with pytest.raises(NotFoundError) as caught:
             await revoke_for_user(server_project.settings, ADA, keep_current=token)
@@ -247,7 +247,7 @@ class TestRevokeForUser:
         assert dry.sessions_kept == real.sessions_kept
 
     async def test_user_without_sessions_is_unchanged(self, server_project: Project) -> None:
-        """Nothing to revoke is no error, and nobody else is logged out."""
+        """Without sessions the result is 'unchanged', and no other user is affected."""
         before = oracle.snapshot(server_project)
         report = await revoke_for_user(server_project.settings, DMITRI)
         assert (report.result, report.sessions_revoked, report.sessions_kept) == ("unchanged", 0, 0)
@@ -262,7 +262,7 @@ class TestRevokeForUser:
 
     @pytest.mark.parametrize("who", ["nobody@clarinet.example", "deadbeef"])
     async def test_unknown_user_is_not_found(self, server_project: Project, who: str) -> None:
-        """What names nobody logs nobody out."""
+        """An unknown user is an error, and no session is revoked."""
         before = oracle.snapshot(server_project)
         with pytest.raises(NotFoundError):
             await revoke_for_user(server_project.settings, who)
@@ -298,7 +298,7 @@ async def test_results_hold_no_more_than_eight_characters_of_a_token(
 
 
 def test_an_ambiguous_session_shows_no_more_than_the_id(project: Project) -> None:
-    """Who gives the whole token of one of two look-alikes means that one; no token is shown."""
+    """A whole token of one of two with the same id selects it; no token is shown."""
     user = project.add_user("twins@clarinet.example")
     for rest in ("aaaa-CANARY-1", "bbbb-CANARY-2", "cccc-CANARY-3"):
         project.add_session(user, token=f"99999999-{rest}")

@@ -59,7 +59,7 @@ def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["CLARINT", "CLARNIET", "CLARINETT", "LARINET"])
 def test_a_misspelt_prefix_is_named(tmp_path: Path, prefix: str) -> None:
-    """One of our keys behind almost our prefix has no effect either."""
+    """A known key after a misspelled prefix has no effect either."""
     (line,) = warnings(tmp_path, **{f"{prefix}_DATABASE_HOST": "db"})
     assert f"{prefix}_DATABASE_HOST (did you mean CLARINET_DATABASE_HOST?)" in line
 
@@ -68,7 +68,7 @@ def test_a_misspelt_prefix_is_named(tmp_path: Path, prefix: str) -> None:
     "name", ["DATABASE_HOSTS", "DATABASE_PASS", "ADMIN_EMIAL", "OTHER_LOG_DIRS"]
 )
 def test_variables_of_other_programs_in_dotenv_are_theirs(tmp_path: Path, name: str) -> None:
-    """A .env is shared: without our prefix nothing in it is ours, however alike."""
+    """A .env is shared: without the prefix no variable is reported."""
     (tmp_path / ".env").write_text(f"{name}=x\n")
     assert warnings(tmp_path) == []
 

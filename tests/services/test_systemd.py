@@ -41,7 +41,7 @@ async def keep_alive(listener: socket.socket) -> None:
 
 
 async def test_a_service_is_ready_and_then_stops(listener: tuple[str, socket.socket]) -> None:
-    """READY at the beginning, STATUS in one line, STOPPING at the end; no watchdog unasked."""
+    """READY first, STATUS in one line, STOPPING last; a watchdog only if configured."""
     name, opened = listener
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": name})
     async with notifier.running():

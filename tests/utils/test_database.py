@@ -117,7 +117,7 @@ def assert_clear(result: Result, code: int) -> None:
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
 def test_every_server_driver_goes_through_asyncpg(tmp_path: Path, driver: str) -> None:
-    """Host, port, user, password and name are those of the settings, whatever the driver."""
+    """Host, port, user, password and name are those of the settings, with any driver."""
     url = database_url(configured(tmp_path, **{**SERVER_PARTS, "database_driver": driver}))
     assert url == URL.create(
         "postgresql+asyncpg", "clara", CANARY, "db.example.org", 6432, "hospital"
@@ -160,7 +160,7 @@ def test_a_password_with_odd_characters_logs_in(
 def test_a_given_url_logs_in_and_wins_over_the_parts(
     tmp_path: Path, postgres: PostgresServer, scheme: str
 ) -> None:
-    """database_url with an escaped password and a socket's directory works as it stands."""
+    """database_url with an escaped password and a socket's directory is used unchanged."""
     login = f"{LOCKED_ROLE}:{quote(LOCKED_PASSWORD, safe='')}"
     url = f"{scheme}://{login}@/postgres?host={postgres.host}&port={postgres.port}"
     settings = configured(tmp_path, **SERVER_PARTS, database_url=url)
@@ -300,7 +300,7 @@ def test_brackets_around_anything_else_are_refused(tmp_path: Path, host: str) ->
 
 
 def test_an_ipv6_host_in_brackets_is_an_address(tmp_path: Path) -> None:
-    """No name is looked up; that nobody answers there is said with the brackets."""
+    """No name is looked up; the error has the host in brackets."""
     keys = {**SERVER_PARTS, "database_host": "[::1]", "database_port": 1}
     result = stats(configured(tmp_path, **keys))
     assert_clear(result, 7)
@@ -407,7 +407,7 @@ def test_a_shown_url_has_no_password(tmp_path: Path, keys: dict[str, object]) ->
 
 @pytest.mark.parametrize("option", ["passfile", "sslkey", "nonsense"])
 def test_an_option_that_is_not_supported_is_refused(tmp_path: Path, option: str) -> None:
-    """The name of the option is told, its value is not."""
+    """The error has the name of the option, not its value."""
     url = f"postgres://clara@db.example.org/hospital?{option}={CANARY}"
     with pytest.raises(ConfigurationError, match=option) as caught:
         database_url(configured(tmp_path, database_url=url))
@@ -421,7 +421,7 @@ def test_an_option_that_is_not_supported_is_refused(tmp_path: Path, option: str)
     )
 )
 def test_no_password_is_ever_shown(scratch: Path, secret: str) -> None:
-    """Whatever the password's characters, no part of it shows."""
+    """No part of a password of any characters is shown."""
     settings = configured(scratch, database_url=f"postgresql://u:{quote(secret, safe='')}@h/d")
     assert database_url(settings).password == secret
     assert CANARY not in display_url(database_url(settings))
@@ -465,7 +465,7 @@ def test_an_unfinished_session_is_not_seen_by_others(project: Project) -> None:
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("x"), REFUSED.with_context("no")])
 def test_an_error_rolls_back_and_is_passed_on(project: Project, error: Exception) -> None:
-    """Whoever failed gets their own error, and nothing is written."""
+    """The caller gets its own error, and nothing is written."""
 
     async def work() -> None:
         async with get_async_session(project.settings, access=Access.WRITE) as session:
@@ -493,7 +493,7 @@ def test_a_cancelled_session_rolls_back(project: Project) -> None:
 
 
 def test_a_dry_run_tries_everything_and_writes_nothing(project: Project) -> None:
-    """The session sees its own row; afterwards nobody does."""
+    """The session sees its own row; afterwards it does not exist."""
     seen: list[Any] = []
 
     async def work() -> None:
@@ -709,7 +709,7 @@ def test_a_directory_is_no_database(tmp_path: Path, name: str) -> None:
 def test_missing_tables_are_said_to_be_missing(
     empty_project: Project, postgres: PostgresServer
 ) -> None:
-    """A database without our tables: what makes them, and exit code 1."""
+    """Without the Clarinet tables: a hint that names the command, and exit code 1."""
     if empty_project.server is None:
         empty_project.file.touch()
     else:
@@ -753,7 +753,7 @@ def test_an_unknown_database_is_named(tmp_path: Path, postgres: PostgresServer) 
 
 
 def closed_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a port of this machine on which no process listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

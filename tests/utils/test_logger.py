@@ -110,14 +110,14 @@ def test_a_reported_error_is_not_shown_twice(
 
 
 def test_without_verbosity_a_warning_is_a_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """No time stamps for a person who did not ask for them."""
+    """No timestamps without -v."""
     configure_logging()
     logger.warning("the clock is wrong")
     assert capsys.readouterr().err == "warning: the clock is wrong\n"
 
 
 def test_braces_and_markup_in_a_message_are_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """A stranger's text in a record is neither a format nor a colour."""
+    """Untrusted text in a record is neither a format nor a colour."""
     configure_logging(2)
     text = "{password} {0} <red>x</red> {exception} %s"
     logger.warning(text)
@@ -190,7 +190,7 @@ def test_statements_and_their_values_are_never_logged(
 def test_asyncio_tells_of_a_lost_error_without_its_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error that nobody waited for: its kind and place, on the terminal and in the file."""
+    """An error that was never awaited: its kind and place, on the terminal and in the file."""
 
     async def lose(secret: str) -> None:
         async def failing() -> None:
@@ -279,7 +279,7 @@ def test_the_files_level_holds_for_libraries_too(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
-    """Mode 0600, whatever the umask, and after a rotation too."""
+    """Mode 0600, with any umask, and after a rotation too."""
     settings = configured(tmp_path, 'log_rotation = "400 B"\n')
     before = os.umask(0)
     try:
@@ -449,7 +449,7 @@ sys.exit(execute(Command(), [], Runtime(verbosity=2)))
 
 @pytest.mark.parametrize("ending", ["fail()", IN_A_COMMAND], ids=["import", "command"])
 def test_a_fresh_interpreter_shows_no_values_either(tmp_path: Path, ending: str) -> None:
-    """Between the import and configure_logging no sink of loguru's own tells secrets."""
+    """Between the import and configure_logging no sink of loguru shows secrets."""
     script = tmp_path / "program.py"  # a file: tracebacks show values beside source lines only
     script.write_text(FAILING_PROGRAM + ending)
     done = subprocess.run(
@@ -467,7 +467,7 @@ def test_a_fresh_interpreter_shows_no_values_either(tmp_path: Path, ending: str)
 
 
 def test_a_hosts_own_sinks_are_left_alone() -> None:
-    """A program that has set up loguru before importing ours keeps its sinks."""
+    """A program that has set up loguru before the import keeps its sinks."""
     program = (
         "import sys\nfrom loguru import logger as mine\n"
         "mine.remove()\nmine.add(sys.stdout, format='host {message}')\n"
