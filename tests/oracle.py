@@ -56,7 +56,7 @@ class RawSession:
             return "idle"
         return "active" if self.user_is_active else "blocked"
 
-    def is_dead(
+    def is_stale(
         self,
         now: datetime,
         *,

@@ -198,8 +198,8 @@ def test_repositories_know_only_the_models(module: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["models/", "exceptions.py", "types.py", "results/", "settings"])
-def test_what_everybody_uses_uses_nobody(part: str) -> None:
-    """The bottom of the house imports no floor above it."""
+def test_the_lowest_packages_import_no_others(part: str) -> None:
+    """The lowest packages import no higher layer."""
     above = ["cli", "services", "repositories", "utils"]
     assert offences(part, *(f"clarinet_cli.{name}" for name in above)) == []
 
@@ -295,7 +295,7 @@ def test_alembic_has_one_room() -> None:
     assert rooms == {"clarinet_cli/services/schema"}
 
 
-def test_nobody_imports_click() -> None:
+def test_no_module_imports_click() -> None:
     """Typer carries its own copy; the other one may not be installed."""
     assert importers("click") == set()
 
@@ -309,8 +309,8 @@ def test_the_package_itself_imports_nothing() -> None:
 
 
 @pytest.mark.parametrize("part", ["repositories/", "services/", "models/"])
-def test_who_opened_the_session_commits(part: str) -> None:
-    """No query and no rule calls commit."""
+def test_only_the_opener_of_a_session_commits(part: str) -> None:
+    """Repositories and services do not call commit."""
     found = [
         place
         for place, node in places(ast.Call)
@@ -350,7 +350,7 @@ def test_only_the_last_handler_catches_everything() -> None:
     assert found == {"clarinet_cli/cli/execution.py"}
 
 
-def test_nobody_prints() -> None:
+def test_no_module_prints() -> None:
     """Output has one writer; a print() would mix with the data."""
     found = [
         place
@@ -435,7 +435,7 @@ def names_bound(file: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) ->
     return bound
 
 
-def test_sql_stands_in_the_repositories() -> None:
+def test_sql_is_in_the_repositories() -> None:
     """Services build no statement: they call named queries."""
     makers = {"select", "insert", "update", "delete", "text"}
     found = [

@@ -52,7 +52,7 @@ def test_root_makes_the_databases_owners_file(
     assert owner_of(beside) == (SERVICE.uid, SERVICE.gid, wanted)
 
 
-def test_who_may_write_the_database_may_write_what_is_beside(database: Path) -> None:
+def test_writers_of_the_database_may_write_its_side_files(database: Path) -> None:
     """The lock of a database that all may write can be written by all."""
     database.chmod(0o666)
     make(ROOT, database.with_name("lock"), database)
@@ -70,8 +70,8 @@ def test_a_member_makes_the_groups_file(database: Path, umask: int) -> None:
     make(OTHER_MEMBER, beside, database)  # opens it
 
 
-def test_a_stranger_keeps_his_own_from_his_group(database: Path) -> None:
-    """The mode is meant for the database's group: another one is not let in."""
+def test_a_file_of_another_user_excludes_the_group(database: Path) -> None:
+    """The mode is meant for the database's group, not for the user's own."""
     database.parent.chmod(0o777)
     make(STRANGER, database.with_name("lock"), database)
     assert owner_of(database.with_name("lock")) == (STRANGER.uid, STRANGER.gid, 0o600)
@@ -143,8 +143,8 @@ def test_what_a_library_made_is_handed_over(service_directory: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symbolic", "hard", "foreign"])
-def test_what_is_not_ours_is_not_handed_over(service_directory: Path, kind: str) -> None:
-    """Another name of a file elsewhere, or a file of another user: left alone."""
+def test_files_of_other_users_are_not_given_away(service_directory: Path, kind: str) -> None:
+    """A hard link to a file elsewhere, or a file of another user: not changed."""
     with shared_directory() as foreign:
         secret = foreign / "secret"
         secret.touch(0o600)

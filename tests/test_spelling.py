@@ -44,7 +44,7 @@ def test_a_slip_is_found(name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_A_SERVER.split())
-def test_a_key_of_the_server_is_no_slip(name: str) -> None:
+def test_a_key_of_the_server_is_not_misspelled(name: str) -> None:
     """The server's own keys are never reported as misspelled."""
     assert find_misspellings(name, OURS) == []
 

@@ -252,7 +252,7 @@ class TestSettingsFiles:
             assert "chown" in result.stderr
 
     @pytest.mark.parametrize("name", ["settings.toml", "settings.custom.toml", ".env"])
-    def test_file_that_everybody_may_write_is_refused(self, own: Project, name: str) -> None:
+    def test_file_that_every_user_may_write_is_refused(self, own: Project, name: str) -> None:
         """With the command that mends it, after which it is read."""
         file = own.directory / name
         file.touch()

@@ -98,7 +98,7 @@ def _live(age: float, rest: float, now: datetime) -> tuple[datetime, datetime, d
     return created, now + timedelta(hours=6 + 18 * rest), now - timedelta(minutes=10 * rest)
 
 
-def number_of_dead(number: int) -> int:
+def number_of_stale(number: int) -> int:
     """Return how many of *number* sessions a clean-up has to remove."""
     return (number + 1) // 2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.data import Layout, number_of_dead, rows
+from tests.benchmarks.data import Layout, number_of_stale, rows
 from tests.benchmarks.figures import (
     Figure,
     Starts,
@@ -109,7 +109,7 @@ def test_half_of_the_rows_are_dead(layout: Layout, number: int) -> None:
     dead = [
         row.expires_at <= now or row.last_accessed < idle or row.created_at < old for row in found
     ]
-    assert sum(dead) == number_of_dead(number)
+    assert sum(dead) == number_of_stale(number)
     assert len({row.token for row in found}) == number
     if layout is not Layout.INTERLEAVED:
         assert dead == sorted(dead, reverse=True)

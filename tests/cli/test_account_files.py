@@ -155,7 +155,9 @@ def test_the_table_of_a_dry_run_says_would_revoke(project: Project) -> None:
         assert header.count("revoke") == 1
 
 
-def test_generated_passwords_are_told_once_and_quietly_with_their_account(project: Project) -> None:
+def test_generated_passwords_are_shown_once_and_with_q_beside_their_account(
+    project: Project,
+) -> None:
     """With -q: nothing but a line an account, the address, a tab, the password."""
     rows = [{"email": f"user{n}@example.org"} for n in (1, 2)]
     text = json.dumps([*rows, {"email": ADMIN}])

@@ -140,7 +140,7 @@ def test_agents_are_shown_by_program_and_system(snapshot: SnapshotAssertion) -> 
     assert drawn(group_chart(AGENTS, GroupBy.AGENT, canvas(60)), 60) == snapshot
 
 
-def test_agents_with_the_same_words_are_told_apart() -> None:
+def test_agents_with_the_same_words_are_distinguished() -> None:
     """Each of them is shown in full, over several lines, and the numbers keep their room."""
     agents = [
         "curl/8.5.0",

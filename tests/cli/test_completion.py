@@ -56,7 +56,7 @@ def test_emails_and_roles_come_from_the_database(shell: str, server_project: Pro
     assert "ordinator" in roles
 
 
-def test_nothing_is_completed_and_nothing_said_without_a_database(
+def test_without_a_database_nothing_is_completed_or_printed(
     empty_project: Project,
 ) -> None:
     """An unreachable database is no reason to disturb a prompt."""
@@ -65,7 +65,7 @@ def test_nothing_is_completed_and_nothing_said_without_a_database(
     assert (done.stdout.strip(), done.stderr) == ("values", "")
 
 
-def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
+def test_an_address_with_an_escape_sequence_is_not_completed(project: Project) -> None:
     """An address with an escape sequence is not offered; its harmless neighbour is."""
     project.add_user("eve@clarinet.example")
     project.add_user("eve\x1b[31m@clarinet.example")
@@ -76,7 +76,7 @@ def test_a_stranger_can_not_reach_the_prompt(project: Project) -> None:
 STRANGER = 54321
 
 
-def of_a_stranger(path: Path) -> None:
+def owned_by_another_user(path: Path) -> None:
     """Give a file to another user."""
     os.chown(path, STRANGER, STRANGER)
 
@@ -95,10 +95,10 @@ def writable_by_a_group(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        (".", of_a_stranger),
-        ("settings.toml", of_a_stranger),
-        ("settings.custom.toml", of_a_stranger),
-        (".env", of_a_stranger),
+        (".", owned_by_another_user),
+        ("settings.toml", owned_by_another_user),
+        ("settings.custom.toml", owned_by_another_user),
+        (".env", owned_by_another_user),
         (".", writable_by_all),
         ("settings.toml", writable_by_a_group),
     ],

@@ -90,7 +90,7 @@ def test_the_question_is_no_data(project: Project, tmp_path: Path) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("options", [("--no-input",), ()])
-def test_without_anybody_to_ask_it_is_refused(project: Project, options: tuple[str, ...]) -> None:
+def test_without_a_terminal_it_is_refused(project: Project, options: tuple[str, ...]) -> None:
     """Exit 5 names --yes and what would be deleted, on a terminal or without one."""
     populate(project)
     before = everything(project)
@@ -110,7 +110,7 @@ def test_without_anybody_to_ask_it_is_refused(project: Project, options: tuple[s
     ("who", "code", "why"),
     [(ADMIN, 5, "last active superuser"), ("nobody@example.org", 3, "no user")],
 )
-def test_what_is_refused_anyway_is_refused_unasked(
+def test_what_is_refused_is_refused_before_the_prompt(
     project: Project, who: str, code: int, why: str
 ) -> None:
     """The refusal comes before the prompt."""
@@ -124,7 +124,7 @@ def test_what_is_refused_anyway_is_refused_unasked(
 
 
 @on_sqlite
-def test_the_account_of_the_question_is_the_one_that_goes(project: Project) -> None:
+def test_only_the_account_of_the_prompt_is_deleted(project: Project) -> None:
     """Another account that gets the address after the prompt is not deleted."""
     ada = populate(project)
     with terminal(project, *DELETE) as shown:

@@ -162,7 +162,7 @@ def services(service_directory: Path, ready_templates: dict[str, str]) -> Projec
     return project
 
 
-def test_a_stranger_gets_a_finding(services: Project) -> None:
+def test_a_user_who_may_not_read_gets_a_finding(services: Project) -> None:
     """A user who may not read the database gets its owner and a sudo command."""
     result = run_as(STRANGER, services, "doctor", "-o", "json")
     assert result.code == 6, result

@@ -696,7 +696,7 @@ def test_a_service_may_not_be_a_busy_loop(project: Project) -> None:
     assert "--every" in result.stderr
 
 
-def test_a_downgrade_is_planned_before_anybody_is_asked(project: Project) -> None:
+def test_a_downgrade_is_planned_before_the_prompt(project: Project) -> None:
     """An unknown revision is not found, and the question names the true target."""
     assert_failed(project.run("migrate", "downgrade", "nonsense"), 3)
     refused = project.run("migrate", "downgrade", "-1")
@@ -742,7 +742,7 @@ def test_any_lock_timeout_is_one_that_the_database_takes(project: Project, wait:
     assert project.run("migrate", "downgrade", "-1", "--lock-timeout", "9" * 400).code == 2
 
 
-def test_a_foreign_database_without_our_tables_is_refused(project: Project) -> None:
+def test_a_foreign_database_without_clarinet_tables_is_refused(project: Project) -> None:
     """Who migrates it has not made the tables: 'db init' says so instead of naming itself."""
     assert project.run("migrate", "downgrade", "base", "--yes").code == 0
     project.rows("INSERT INTO alembic_version (version_num) VALUES ('abc')")

@@ -133,7 +133,7 @@ def test_a_password_as_an_argument_is_refused(
         ("%@example.org", []),
     ],
 )
-def test_a_misspelt_address_is_suggested(project: Project, typed: str, meant: list[str]) -> None:
+def test_a_misspelled_address_is_suggested(project: Project, typed: str, meant: list[str]) -> None:
     """Only an address that exists, and that is alike."""
     populate(project)
     result = project.run("admin", "show", typed)

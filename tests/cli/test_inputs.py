@@ -104,7 +104,7 @@ def test_a_password_from_a_pipe_is_taken(project: Project, tmp_path: Path) -> No
     os.close(reading)
 
 
-def test_more_memory_than_there_is_is_said(project: Project) -> None:
+def test_argon2_memory_beyond_that_of_the_machine_is_reported(project: Project) -> None:
     """One line with the setting, and no traceback; the old password stays."""
     before = project.rows(HASH)
     settings = (project.directory / "settings.toml").read_text()

@@ -16,7 +16,9 @@ def lock_out(project: Project, stored: str = "!") -> None:
 
 
 @pytest.mark.parametrize("words", [("admin", "ensure"), ("db", "init")], ids=" ".join)
-def test_nobody_who_can_log_in_is_said(project: Project, words: tuple[str, ...]) -> None:
+def test_a_superuser_whose_hash_cannot_be_verified_is_reported(
+    project: Project, words: tuple[str, ...]
+) -> None:
     """An active superuser exists: none is added, no password is set, and a hint is shown."""
     lock_out(project)
     before = project.rows('SELECT email, hashed_password FROM "user"')

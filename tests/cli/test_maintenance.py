@@ -125,7 +125,7 @@ def test_a_plain_vacuum_analyzes(project: Project) -> None:
 
 
 @on_postgresql
-def test_a_full_vacuum_asks(project: Project) -> None:
+def test_a_full_vacuum_requires_a_confirmation(project: Project) -> None:
     """It blocks all access: exit 5 without --yes where no prompt is possible."""
     result = project.run("db", "vacuum", "--full")
     assert (result.code, result.stdout) == (5, "")
@@ -136,7 +136,7 @@ def test_a_full_vacuum_asks(project: Project) -> None:
 
 
 @on_postgresql
-def test_a_user_who_may_not_vacuum_is_told(project: Project) -> None:
+def test_a_user_who_may_not_vacuum_gets_an_error(project: Project) -> None:
     """The server only warns, and skips the tables: that is a failure here."""
     project.rows("CREATE ROLE visitor LOGIN")
     try:
@@ -151,7 +151,7 @@ def test_a_user_who_may_not_vacuum_is_told(project: Project) -> None:
 
 
 @on_sqlite
-def test_too_little_space_is_said_before_anything_starts(project: Project) -> None:
+def test_too_little_space_is_reported_before_the_start(project: Project) -> None:
     """Both numbers, exit 1, and the file as it was."""
     before = project.file.read_bytes()
     usage = shutil.disk_usage(project.directory)._replace(free=1000)
@@ -285,7 +285,7 @@ def test_a_missing_sqlite3_falls_back_to_python(project: Project) -> None:
 
 
 @pytest.mark.parametrize("output", FORMATS)
-def test_reset_makes_the_tables_anew(project: Project, output: str, tmp_path: Path) -> None:
+def test_reset_recreates_the_tables(project: Project, output: str, tmp_path: Path) -> None:
     """Empty, at head, as ``db init`` makes them; the audit log has the rows that are gone."""
     populate(project)
     before = schema(project)
@@ -338,7 +338,7 @@ def test_a_database_with_other_tables_is_refused(project: Project) -> None:
 
 
 @on_postgresql
-def test_tables_of_another_schema_are_not_ours(project: Project) -> None:
+def test_tables_of_another_schema_are_not_clarinets(project: Project) -> None:
     """The database is another program's too, wherever its tables are."""
     project.rows("CREATE SCHEMA clinic")
     project.rows("CREATE TABLE clinic.study (id INTEGER)")

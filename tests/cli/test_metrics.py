@@ -51,7 +51,7 @@ def test_metrics_of_an_empty_database_leave_out_what_is_unknown(project: Project
     assert not [name for name in found if "life" in name or "expiry" in name]
 
 
-def test_grouped_metrics_carry_strangers_text_as_a_label(project: Project) -> None:
+def test_grouped_metrics_escape_untrusted_text_in_labels(project: Project) -> None:
     """Quotes, backslashes, newlines and escape sequences of a user agent stay one label."""
     user = project.add_user("ada@clarinet.example")
     project.add_session(user, user_agent='a"b\\c\nd\x1b[31m')

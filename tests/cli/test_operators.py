@@ -106,7 +106,7 @@ def test_the_question_names_the_times_that_an_age_means(project: Project) -> Non
     assert created - used == timedelta(seconds=53)
 
 
-def test_a_locked_out_operator_learns_whom_to_name(server_project: Project) -> None:
+def test_a_reset_without_the_administrator_names_the_superusers(server_project: Project) -> None:
     """No account has the address of the settings: the hint names the superusers."""
     server_project.write_settings('admin_email = "nobody@clarinet.example"\n')
     ((superuser,),) = server_project.rows('SELECT email FROM "user" WHERE is_superuser')

@@ -59,7 +59,7 @@ def test_data_formats_keep_the_names_of_fields(project: Project) -> None:
 
 
 @on_sqlite
-def test_a_session_and_its_account_are_told_apart(project: Project) -> None:
+def test_a_session_and_its_account_are_distinguished(project: Project) -> None:
     """The state is the session's; flags and roles are named the account's. Times are whole."""
     populate(project)
     with terminal(project, "session", "show", "22222222") as shown:

@@ -297,7 +297,7 @@ def test_json_keeps_types_and_times(populated: Project) -> None:
     assert populated.json("migrate", "history")[-1]["down_revision"] is None
 
 
-def test_instants_are_what_is_stored(populated: Project) -> None:
+def test_timestamps_are_what_is_stored(populated: Project) -> None:
     """The instant in JSON is the stored one, to the microsecond, in UTC."""
     user = populated.add_user("exact@example.org")
     now = datetime(2026, 11, 22, 18, 32, 1, 234567, tzinfo=UTC)

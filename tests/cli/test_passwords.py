@@ -274,7 +274,7 @@ def test_a_reset_takes_the_settings_password_for_their_administrator(project: Pr
 
 @pytest.mark.parametrize("words", [CREATE, ("admin", "reset-password")])
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_a_script_without_a_password_is_told_the_ways(
+def test_a_script_without_a_password_gets_a_hint_to_the_options(
     project: Project, words: tuple[str, ...]
 ) -> None:
     """Exit 2 names all options that give one; there is no default."""

@@ -149,7 +149,7 @@ def test_a_password_that_is_refused_three_times_ends_the_command(project: Projec
 
 
 @on_sqlite
-def test_an_existing_account_is_refused_before_anybody_types(project: Project) -> None:
+def test_an_existing_account_is_refused_before_the_prompt(project: Project) -> None:
     """A conflict is reported before the prompt for a password."""
     project.add_user(ADA)
     with terminal(project, *CREATE) as shown:
@@ -390,7 +390,7 @@ def test_quiet_shows_no_progress(project: Project) -> None:
     assert project.count("access_token") == 0
 
 
-def test_verbose_without_a_terminal_tells_progress_in_lines(
+def test_verbose_without_a_terminal_logs_progress_in_lines(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With -v each half minute a line on standard error says how far it is; else nothing."""

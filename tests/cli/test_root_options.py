@@ -106,7 +106,7 @@ def variables() -> set[str]:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("words", [("session", "stats"), ("admin", "list"), ("db", "init")])
-def test_an_empty_variable_stands_for_no_option(project: Project, words: tuple[str, ...]) -> None:
+def test_an_empty_variable_sets_no_option(project: Project, words: tuple[str, ...]) -> None:
     """Compose files pass an empty variable for a missing one: options have them too."""
     assert {"CLARINET_PROJECT", "CLARINET_OUTPUT"} <= variables()
     empty = dict.fromkeys(variables(), "")
@@ -344,7 +344,7 @@ def test_an_unknown_colour_mode_is_a_usage_error(project: Project) -> None:
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--no-input",)])
-def test_nobody_is_asked_without_a_terminal(
+def test_without_a_terminal_there_is_no_prompt(
     project: Project, options: tuple[str, ...], words: tuple[str, ...], code: int, named: str
 ) -> None:
     """What waits on standard input answers no question; the needed option is named."""
@@ -373,7 +373,9 @@ def test_version(project: Project) -> None:
         for group in ("db", "admin", "session", "migrate")
     ],
 )
-def test_alone_a_group_shows_its_help_on_standard_error(words: list[str], shown: str) -> None:
+def test_a_group_without_a_command_shows_its_help_on_standard_error(
+    words: list[str], shown: str
+) -> None:
     """Nothing was asked for: the help is a usage error, exit 2, and no data."""
     result = run_in_process(words)
     assert (result.code, result.stdout) == (2, "")
@@ -466,7 +468,7 @@ def test_help_about_nothing_is_a_usage_error(words: list[str]) -> None:
         (("migrate", "upgrad"), "upgrade"),
     ],
 )
-def test_a_misspelt_command_is_suggested(
+def test_a_misspelled_command_is_suggested(
     project: Project, words: tuple[str, ...], suggested: str
 ) -> None:
     """Exit 2 names what may have been meant."""
@@ -521,7 +523,7 @@ def test_an_unknown_option_is_a_usage_error_on_every_command() -> None:
     assert wrong == {}
 
 
-def test_a_misspelt_option_is_suggested(project: Project) -> None:
+def test_a_misspelled_option_is_suggested(project: Project) -> None:
     """The nearest option is in the message."""
     result = project.run("session", "cleanup", "--dryrun")
     assert_failed(result, 2)
@@ -580,13 +582,13 @@ def full_disk() -> int:
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_a_reader_that_went_away_is_no_error(populated: Project, form: str) -> None:
+def test_a_closed_pipe_is_no_error(populated: Project, form: str) -> None:
     """``… | head -1``: silence, exit 0, no traceback at the interpreter's end."""
     words = ("session", "list-user", ADA, "-o", form)
     assert piped(populated, words, closed_pipe) == (0, "")
 
 
-def test_help_for_a_reader_that_went_away_is_silent(project: Project) -> None:
+def test_help_into_a_closed_pipe_is_silent(project: Project) -> None:
     """``clarinet --help | head -1`` shows no traceback."""
     code, stderr = piped(project, ("--help",), closed_pipe)
     assert stderr == ""
@@ -632,7 +634,7 @@ def test_without_standard_input_commands_work(project: Project) -> None:
         (("migrate", "downgrade", "base"), 5),
     ],
 )
-def test_without_standard_input_nothing_can_be_asked(
+def test_without_standard_input_there_is_no_prompt(
     project: Project, words: tuple[str, ...], code: int
 ) -> None:
     """A closed standard input is no terminal and has no password; nothing is written."""
@@ -648,7 +650,7 @@ def test_without_standard_error_the_data_comes(project: Project) -> None:
     assert result.json[0]["email"] == ADMIN
 
 
-def test_without_standard_output_the_work_is_done_and_the_loss_is_told(
+def test_without_standard_output_the_work_is_done_and_the_loss_is_reported(
     populated: Project,
 ) -> None:
     """``>&-``: the code is about the rows, and that the report went nowhere is a warning."""

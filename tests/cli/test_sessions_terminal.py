@@ -40,7 +40,7 @@ def test_exactly_a_hundred_are_all(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, 0), ("n", 5, 4)])
-def test_everybody_out_asks_first(project: Project, answer: str, code: int, left: int) -> None:
+def test_revoke_all_prompts_first(project: Project, answer: str, code: int, left: int) -> None:
     """The question names the target without its password, and the numbers."""
     populate(project)
     with terminal(project, "session", "revoke-all", columns=200) as shown:
@@ -51,7 +51,7 @@ def test_everybody_out_asks_first(project: Project, answer: str, code: int, left
 
 
 @on_sqlite
-def test_the_question_tells_who_stays(project: Project) -> None:
+def test_the_prompt_has_the_number_of_kept_sessions(project: Project) -> None:
     """With --except it says how many are kept; nothing to end is no question."""
     populate(project)
     with terminal(project, "session", "revoke-all", "--except", ADA, columns=200) as shown:

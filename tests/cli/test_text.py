@@ -439,7 +439,7 @@ def test_a_plain_record_is_names_and_values(record: Record) -> None:
 
 
 @given(INSTANTS)
-def test_an_instant_is_iso_8601_in_utc(when: datetime) -> None:
+def test_a_timestamp_is_iso_8601_in_utc(when: datetime) -> None:
     """In any time zone the text ends with Z and means the same timestamp."""
     shown = iso_text(when)
     assert shown.endswith("Z")

@@ -80,7 +80,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("columns", [80, 120])
-def test_sessions_are_marked_as_they_come_change_and_go(
+def test_new_changed_and_removed_sessions_are_marked(
     project: Project, ada: UUID, columns: int
 ) -> None:
     """Each picture replaces the one before; the last one stays when q ends the command."""
@@ -118,7 +118,7 @@ def test_counts_show_by_how_much_they_changed(project: Project, ada: UUID) -> No
 
 
 @on_sqlite
-def test_groups_are_new_and_gone(project: Project, ada: UUID) -> None:
+def test_new_and_removed_groups_are_marked(project: Project, ada: UUID) -> None:
     """A group without sessions is there for one more picture."""
     with watching(project, "session stats --by user") as shown:
         shown.expect(ADA)
@@ -197,7 +197,7 @@ def test_the_first_failure_is_that_of_the_command(project: Project) -> None:
 
 
 @on_sqlite
-def test_a_database_that_goes_away_is_awaited(project: Project, ada: UUID) -> None:
+def test_an_unreachable_database_is_retried(project: Project, ada: UUID) -> None:
     """The picture stays, with the error above it; another file of that name is read then."""
     with watching(project, "session list") as shown:
         shown.expect("44444444")
@@ -364,7 +364,7 @@ def test_a_server_is_asked_by_one_connection_without_a_transaction(
 
 
 @on_postgresql
-def test_a_server_that_closes_the_connection_is_asked_again(project: Project, ada: UUID) -> None:
+def test_a_closed_connection_is_opened_again(project: Project, ada: UUID) -> None:
     """A warning on standard error says so; the lines go on."""
     server = project.server
     assert server is not None

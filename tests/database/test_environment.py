@@ -129,7 +129,7 @@ def as_user(user: int, words: list[str], env: Mapping[str, str]) -> Result:
     return result
 
 
-def test_a_user_id_without_a_name_is_told(
+def test_a_user_id_without_a_name_is_reported(
     project: Project, postgres: PostgresServer, open_directory: Path
 ) -> None:
     """In a container with a uid of its own: 78 when no user is named, else as ever."""

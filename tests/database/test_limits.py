@@ -106,7 +106,7 @@ def _server_url(server: PostgresServer, database: str) -> str:
 
 
 @pytest.mark.parametrize("line", LOOKS)
-def test_what_only_looks_reads_the_replica(main_away: Project, line: str) -> None:
+def test_commands_that_only_read_use_the_replica(main_away: Project, line: str) -> None:
     """These commands work while the main database is away."""
     result = main_away.run(*line.split(), "-o", "json")
     assert result.code == 0, result
@@ -114,7 +114,7 @@ def test_what_only_looks_reads_the_replica(main_away: Project, line: str) -> Non
 
 
 @pytest.mark.parametrize("line", CHANGES)
-def test_what_changes_never_does(main_away: Project, line: str) -> None:
+def test_commands_that_change_use_the_main_database(main_away: Project, line: str) -> None:
     """A change is sent only to the main database."""
     assert main_away.run(*line.split()).code == 7
     assert len(main_away.json("session", "list")) == 4
@@ -137,7 +137,7 @@ def test_a_server_that_only_reads_serves(project: Project) -> None:
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_a_replica_that_is_away_is_named_as_that(project: Project) -> None:
+def test_an_unreachable_replica_is_named(project: Project) -> None:
     """'db init' does not create a replica: the hint names the setting."""
     assert project.server is not None
     for url in (_server_url(project.server, "there-is-none"), "postgresql://u@127.0.0.1:1/d"):

@@ -150,7 +150,7 @@ def test_waiting_ends_at_once(empty_project: Project, listener: LISTENERS) -> No
     assert hostile.log_ins == 1
 
 
-def test_an_md5_hash_goes_where_the_settings_say_that_the_network_is_trusted(
+def test_an_md5_hash_is_sent_only_with_sslmode_disable(
     empty_project: Project, listener: LISTENERS
 ) -> None:
     """Only sslmode=disable says so: the hint names it. Clear text is not sent then either."""

@@ -75,7 +75,7 @@ def test_another_authority_is_not_trusted(empty_project: Project, scene: Scene, 
     assert "hint: check sslrootcert" in result.stderr
 
 
-def test_another_host_is_met_by_verify_full_alone(empty_project: Project, scene: Scene) -> None:
+def test_another_host_is_detected_by_verify_full_only(empty_project: Project, scene: Scene) -> None:
     """The certificate is for the address: the name of the same machine is another one."""
     for mode, code in (("verify-ca", 0), ("verify-full", 7)):
         options = {"sslmode": mode, "sslrootcert": scene.authority.file}
@@ -135,7 +135,7 @@ def test_names_of_files_start_at_the_project(empty_project: Project, scene: Scen
     assert wait(empty_project, url).code == 0
 
 
-def test_a_server_without_tls_is_told(empty_project: Project, postgres: PostgresServer) -> None:
+def test_a_server_without_tls_is_reported(empty_project: Project, postgres: PostgresServer) -> None:
     """sslmode=require with a server without TLS: exit 7 and the reason; 'prefer' connects."""
     front = TlsFront(postgres, None)
     result = wait(empty_project, front.url({"sslmode": "require"}))

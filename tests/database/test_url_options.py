@@ -165,8 +165,8 @@ HINTS = {
 
 
 @pytest.mark.parametrize("query", HINTS)
-def test_the_way_out_is_told(empty_project: Project, front: TlsFront, query: str) -> None:
-    """What is known, or what to do instead."""
+def test_the_hint_names_the_remedy(empty_project: Project, front: TlsFront, query: str) -> None:
+    """The supported values, or the alternative."""
     write(empty_project, front, query)
     assert f"hint: {HINTS[query]}" in empty_project.run("db", "status").stderr
 

@@ -200,7 +200,7 @@ def test_an_endpoint_calls_them(shop: Application) -> None:
     assert shop.tokens() == {token_of("eve-live-1")}
 
 
-async def test_the_loop_goes_on_while_a_password_is_hashed(
+async def test_the_event_loop_runs_while_a_password_is_hashed(
     app: Application, real_hashes: None
 ) -> None:
     """Hashing takes tens of milliseconds, in which a server answers other requests."""

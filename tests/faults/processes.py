@@ -252,7 +252,7 @@ def dead_and_live(project: Project, dead: int, live: int) -> tuple[set[str], set
     )
 
 
-def number_of_dead(project: Project) -> int:
+def number_of_stale(project: Project) -> int:
     """Return how many of the sessions that ended a day ago are left."""
     query = "SELECT count(*) FROM access_token WHERE token LIKE 'dead-%'"
     return int(project.rows(query)[0][0])

@@ -22,7 +22,7 @@ from tests.faults.processes import (
     dead_and_live,
     end_of,
     eventually,
-    number_of_dead,
+    number_of_stale,
     run_alone,
     run_at_once,
     running,
@@ -196,7 +196,7 @@ def test_read_only_file(project: Project, journal: str) -> None:
         assert f"{project.file} cannot be written by this user" in line
         assert f"hint: chmod u+w {project.file}" in result.stderr  # it is his own
     assert project.file.read_bytes() == content
-    assert number_of_dead(project) == 10
+    assert number_of_stale(project) == 10
 
 
 def test_read_only_directory(project: Project) -> None:
@@ -367,7 +367,7 @@ AWAY = {
 
 @pytest.mark.usefixtures("one_patient_try")
 @pytest.mark.parametrize("case", list(AWAY))
-def test_server_is_away(tmp_path: Path, case: str) -> None:
+def test_server_is_unreachable(tmp_path: Path, case: str) -> None:
     """Each command says in one line which server did not answer, and why."""
     lines, url, reason = AWAY[case]
     project = remote(tmp_path, *lines)
@@ -436,12 +436,12 @@ def test_connection_cut_in_a_clean_up(project: Project, which: str) -> None:
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "20", "--sleep", "20ms")
     with running(project, *words) as process:
-        eventually(lambda: number_of_dead(project) < 3000, process)
+        eventually(lambda: number_of_stale(project) < 3000, process)
         assert project.server.rows("postgres", CUT + which, project.database)
         result = end_of(process)
     settle(project)
     assert_connection_lost(result, f"/{project.database}")
-    left = number_of_dead(project)
+    left = number_of_stale(project)
     assert 0 < left < 3000
     assert left % 20 == 0
     again = project.json("session", "cleanup")
@@ -456,13 +456,13 @@ def test_connection_of_the_lock_cut_in_a_clean_up(project: Project) -> None:
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "20", "--sleep", "20ms")
     with running(project, *words) as process:
-        eventually(lambda: number_of_dead(project) < 2000, process)
+        eventually(lambda: number_of_stale(project) < 2000, process)
         cut = f"{CUT} AND {HAS_LOCK}"
         assert project.server.rows("postgres", cut, project.database)
         result = end_of(process)
     settle(project)
     assert_connection_lost(result, f"/{project.database}")
-    assert number_of_dead(project) > 0
+    assert number_of_stale(project) > 0
     assert project.run("session", "cleanup").code == 0
     assert project.tokens() == live
 
@@ -474,9 +474,9 @@ def test_connection_cut_in_a_service(project: Project) -> None:
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "100", "--sleep", "10ms", "--every", "1s")
     with running(project, *words) as process:
-        eventually(lambda: number_of_dead(project) < 3000, process)
+        eventually(lambda: number_of_stale(project) < 3000, process)
         assert project.server.rows("postgres", CUT, project.database)
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
     assert result.code == 143, result

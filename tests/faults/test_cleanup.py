@@ -14,7 +14,7 @@ from tests.faults.processes import (
     dead_and_live,
     end_of,
     eventually,
-    number_of_dead,
+    number_of_stale,
     running,
     settle,
     waits_for_lock,
@@ -50,7 +50,7 @@ def records(log: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("number", list(CODES), ids=["SIGINT", "SIGTERM"])
-def test_signal_ends_the_first_look(project: Project, number: signal.Signals) -> None:
+def test_signal_ends_the_scan(project: Project, number: signal.Signals) -> None:
     """A scan that waits for a table lock ends, with a report of zeros."""
     dead_and_live(project, 30, LIVE)
     before = project.tokens()
@@ -102,7 +102,7 @@ def test_the_lock_holds_nothing_back(project: Project) -> None:
     )
     words = ("session", "cleanup", "--batch-size", "100", "--sleep", "400ms", "-o", "json")
     with running(project, *words) as process:
-        eventually(lambda: number_of_dead(project) < 600, process)
+        eventually(lambda: number_of_stale(project) < 600, process)
         for _ in range(5):
             found = server.rows("postgres", LOCK_CONNECTION, project.database)
             assert [row for row in found if row[2] == "idle in transaction" and row[0]] == []
@@ -120,7 +120,7 @@ def test_every_run_that_deleted_is_on_record(project: Project, tmp_path: Path, e
     environment = {"CLARINET_AUDIT_LOG": str(log)}
     with running(project, "session", "cleanup", *speed, env=environment) as process:
         if ending != "whole":
-            eventually(lambda: number_of_dead(project) < DEAD, process)
+            eventually(lambda: number_of_stale(project) < DEAD, process)
         if ending == "cut" and project.server is not None:
             assert project.server.rows("postgres", CUT, project.database)
         elif ending != "whole":
@@ -128,7 +128,7 @@ def test_every_run_that_deleted_is_on_record(project: Project, tmp_path: Path, e
         result = end_of(process)
     settle(project)
     assert result.code in {0, 7, 143}
-    gone = DEAD - number_of_dead(project)
+    gone = DEAD - number_of_stale(project)
     assert gone > 0
     assert records(log) == [(gone, DEAD)]
     assert live <= project.tokens()
@@ -188,7 +188,7 @@ def control(server: OwnServer, *words: str) -> None:
     )
 
 
-def test_the_service_survives_a_server_that_goes_and_comes_back(
+def test_the_service_survives_a_restart_of_the_server(
     own_server: OwnServer, tmp_path: Path
 ) -> None:
     """The server restarts within a batch: stale sessions are deleted, live ones stay."""
@@ -198,10 +198,10 @@ def test_the_service_survives_a_server_that_goes_and_comes_back(
     assert project.run("db", "init", "--password-stdin", stdin=PASSWORD).code == 0
     _, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "--every", "1s") as process:
-        eventually(lambda: number_of_dead(project) < DEAD, process)
+        eventually(lambda: number_of_stale(project) < DEAD, process)
         control(own_server, "stop", "-m", "immediate")
         control(own_server, "start", "-o", f"-h '' -k {postgres.host}")
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
     assert result.code == 143, result
@@ -215,13 +215,13 @@ def test_an_interval_of_the_settings(project: Project) -> None:
     dead_and_live(project, 5, LIVE)
     project.write_settings("session_cleanup_enabled = false\n")
     result = project.run("session", "cleanup", "--every", "default")
-    assert (result.code, number_of_dead(project)) == (0, 5)
+    assert (result.code, number_of_stale(project)) == (0, 5)
     assert "session_cleanup_enabled" in result.stderr
     project.write_settings("session_cleanup_interval = 1\n")
     with running(project, "session", "cleanup", "--every", "default") as process:
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         project.add_session(project.add_user("l@example.org"), token="dead-later", expires=-HOUR)
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         process.send_signal(signal.SIGTERM)
         assert end_of(process).code == 143
 
@@ -231,7 +231,7 @@ def test_a_run_of_the_service_is_one_line(project: Project, option: str) -> None
     """A note without -v, the log's line with it, and never both."""
     dead_and_live(project, 5, LIVE)
     with running(project, option, "session", "cleanup", "--every", "1h") as process:
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
     assert result.code == 143, result

@@ -152,7 +152,9 @@ def test_a_clock_can_be_trusted(four: Project, seconds: float, left: set[str]) -
     ],
     ids=" ".join,
 )
-def test_who_only_looks_is_told(four: Project, words: tuple[str, ...], seconds: float) -> None:
+def test_commands_that_only_read_warn(
+    four: Project, words: tuple[str, ...], seconds: float
+) -> None:
     """One line on standard error, and the states are those of the earlier clock."""
     shift_database(four, seconds)
     result = four.run(*words, "-o", "json")

@@ -26,7 +26,7 @@ from tests.faults.processes import (
     dead_and_live,
     end_of,
     eventually,
-    number_of_dead,
+    number_of_stale,
     run_alone,
     running,
     settle,
@@ -137,7 +137,7 @@ class TestCommitThatWaits:
     """A signal that arrives while the commit waits for another connection."""
 
     @pytest.mark.parametrize("number", ENDING, ids=[number.name for number in ENDING])
-    def test_the_outcome_is_waited_for_and_told(
+    def test_the_outcome_is_awaited_and_reported(
         self, project: Project, log: Path, number: signal.Signals
     ) -> None:
         """However often it is sent: one record, the result on stdout, 128 and the signal."""
@@ -171,7 +171,7 @@ class TestCommitThatWaits:
             result = end_of(process)
         settle(project)
         assert result.code == 131, result
-        gone = 30 - number_of_dead(project)
+        gone = 30 - number_of_stale(project)
         assert result.json["deleted"] == gone
         assert results(log) == (["started", "deleted"] if gone else ["started", "failed"])
         assert records(log)[-1]["deleted"] == gone
@@ -341,7 +341,7 @@ def test_the_other_signals_end_a_job_after_its_batch(
     dead, live = dead_and_live(project, 600, 10)
     slow = ("--batch-size", "10", "--sleep", "40ms", "-o", "json")
     with running(project, "session", "cleanup", *slow, env=audited(log)) as process:
-        eventually(lambda: number_of_dead(project) < 600, process)
+        eventually(lambda: number_of_stale(project) < 600, process)
         process.send_signal(number)
         result = end_of(process)
     settle(project)

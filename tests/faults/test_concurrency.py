@@ -25,7 +25,7 @@ from tests.faults.processes import (
     end_of,
     eventually,
     half_made_accounts,
-    number_of_dead,
+    number_of_stale,
     password_of,
     run_at_once,
     running,
@@ -50,11 +50,11 @@ def documents(results: list[Result]) -> list[Any]:
     return [result.json for result in results if result.code == 0]
 
 
-def test_second_clean_up_is_turned_away(project: Project) -> None:
+def test_second_clean_up_is_refused(project: Project) -> None:
     """While one runs, another exits with 75, or 0 on request; each session is deleted once."""
     _, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "-o", "json") as first:
-        eventually(lambda: number_of_dead(project) < DEAD, first)
+        eventually(lambda: number_of_stale(project) < DEAD, first)
         second = project.run("session", "cleanup")
         skipped = project.run("session", "cleanup", "--skip-if-locked", "-o", "json")
         counted = project.json("session", "cleanup", "--dry-run")
@@ -154,7 +154,7 @@ def server_like_writer(project: Project, user_id: UUID) -> Iterator[Process]:
     [("sqlite", "delete"), ("sqlite", "wal"), ("postgresql", "")],
     indirect=["backend"],
 )
-def test_server_goes_on_writing_during_a_clean_up(project: Project, journal: str) -> None:
+def test_server_writes_during_a_clean_up(project: Project, journal: str) -> None:
     """The server meets no locked database, and none of its new sessions is lost."""
     if project.server is None:
         assert project.rows(f"PRAGMA journal_mode={journal}") == [(journal,)]
@@ -179,7 +179,7 @@ def test_session_revived_during_a_clean_up_survives(project: Project) -> None:
     dead, live = dead_and_live(project, DEAD, LIVE)
     revived: set[str] = set()
     with running(project, "session", "cleanup", *SLOW, "-o", "json") as process:
-        eventually(lambda: number_of_dead(project) < DEAD, process)
+        eventually(lambda: number_of_stale(project) < DEAD, process)
         for _ in range(10):
             some = sorted(set(project.tokens()) & dead - revived)[:10]
             if some:

@@ -62,7 +62,7 @@ def fail_over_midway(pair: ReplicaPair, project: Project) -> None:
     pair.promote()
 
 
-def test_one_run_says_what_was_done_and_the_next_goes_on(
+def test_one_run_reports_its_batches_and_the_next_continues(
     pair: ReplicaPair, project: Project
 ) -> None:
     """7 with the report of the batches that were committed; they stay so on the new primary."""
@@ -86,7 +86,7 @@ def test_one_run_says_what_was_done_and_the_next_goes_on(
     assert new.tokens() == {"live-" + "a" * 30}
 
 
-def test_the_service_goes_on_with_the_new_primary(pair: ReplicaPair, project: Project) -> None:
+def test_the_service_continues_on_the_new_primary(pair: ReplicaPair, project: Project) -> None:
     """It waits for the promotion and deletes the rest, in the same process."""
     new = Project(project.directory, "postgresql", "clarinet", pair.standby)
     with start(project, *SLOW, "--every", "1s") as process:

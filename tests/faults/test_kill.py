@@ -14,7 +14,7 @@ from tests.faults.processes import (
     dead_and_live,
     eventually,
     kill_at_random,
-    number_of_dead,
+    number_of_stale,
     password_of,
     run_alone,
     running,
@@ -97,7 +97,7 @@ def test_killed_session_cleanup(project: Project) -> None:
             process.kill()
             process.wait()
         settle(project)
-        left = number_of_dead(project)
+        left = number_of_stale(project)
         assert 0 < left < before
         assert left % BATCH == 0
         assert live < project.tokens()
@@ -108,4 +108,4 @@ def test_killed_session_cleanup(project: Project) -> None:
 
 
 def _fewer_than(project: Project, number: int) -> bool:
-    return number_of_dead(project) < number
+    return number_of_stale(project) < number

@@ -102,7 +102,7 @@ def test_lock_held_for_a_while(
     assert_sound(project)
 
 
-def test_reading_goes_on_while_somebody_writes(project: Project) -> None:
+def test_a_writer_does_not_block_readers(project: Project) -> None:
     """A writer's lock does not block readers."""
     with_ada(project)
     with write_lock(project, "LOCK TABLE access_token IN SHARE ROW EXCLUSIVE MODE"):

@@ -170,7 +170,7 @@ def test_an_old_file_that_can_not_be_deleted(place: Path) -> None:
     assert old.exists()
 
 
-def test_the_directory_is_deleted_meanwhile(place: Path) -> None:
+def test_the_directory_is_deleted_during_the_run(place: Path) -> None:
     """No traceback; with the next rotation at the latest there is a log again."""
 
     def between(index: int) -> None:

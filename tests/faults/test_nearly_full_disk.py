@@ -103,7 +103,7 @@ def test_the_next_run_begins_where_this_one_ended(project: Project, mode: str) -
         assert project.rows("PRAGMA integrity_check") == [("ok",)]
 
 
-def test_what_was_done_is_told_when_the_disk_fills_up(
+def test_a_full_disk_ends_with_the_report(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The report on standard output, the reason on standard error; 1; a later run finishes."""

@@ -126,9 +126,7 @@ def let_columns_be_null(project: Project) -> None:
 
 
 @pytest.mark.parametrize("column", SOUND)
-def test_an_instant_that_nobody_can_read_makes_a_session_invalid(
-    project: Project, column: str
-) -> None:
+def test_an_unreadable_timestamp_makes_a_session_invalid(project: Project, column: str) -> None:
     """It is listed and counted as invalid, never cleaned up, and can be ended."""
     ada = populate(project)
     values = INSTANTS[project.backend]
@@ -161,9 +159,7 @@ def test_an_instant_that_nobody_can_read_makes_a_session_invalid(
 
 
 @pytest.mark.parametrize("column", SOUND)
-def test_an_instant_in_another_form_that_can_be_read_is_judged(
-    project: Project, column: str
-) -> None:
+def test_a_readable_timestamp_in_another_form_is_used(project: Project, column: str) -> None:
     """A text with its zone, without a fraction, or far away is an instant like any other."""
     ada = populate(project)
     for number, value in enumerate(READABLE[project.backend]):
@@ -219,7 +215,7 @@ def add_odd_accounts(project: Project, ada: UUID, draw: random.Random) -> None:
         insert(project, "userroleslink", user_id=draw.choice([*IDS, None]), role_name="admin")
 
 
-def test_every_command_goes_on_beside_odd_rows(project: Project) -> None:
+def test_every_command_works_with_odd_rows(project: Project) -> None:
     """Odd values in every column that takes them: each command ends in known words."""
     ada = populate(project)
     draw = random.Random(SEED)  # noqa: S311 - values to try, not secrets

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.scenes import ADMIN
-from tests.faults.processes import assert_one_error, dead_and_live, number_of_dead
+from tests.faults.processes import assert_one_error, dead_and_live, number_of_stale
 from tests.support import PASSWORD, Project
 from tests.users import (
     MEMBER,
@@ -49,7 +49,7 @@ def shared(service_directory: Path, ready_templates: dict[str, str]) -> Project:
     return project
 
 
-def test_what_a_stranger_may_not_do_is_said_with_the_owner(shared: Project) -> None:
+def test_what_another_user_may_not_do_is_reported_with_the_owner(shared: Project) -> None:
     """A database and a directory that a user can only read: 1, whose they are, nothing left."""
     shared.file.chmod(0o664)
     (shared.directory / "settings.toml").write_text(shared.database_settings)
@@ -108,7 +108,7 @@ BY_ROOT = (
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_the_service_goes_on_after_root(shared: Project, journal: str, umask: int) -> None:
+def test_the_service_continues_after_root(shared: Project, journal: str, umask: int) -> None:
     """After any command of root, with any umask, all files belong to the service."""
     shared.rows(f"PRAGMA journal_mode={journal}")
     settings = shared.directory / "settings.toml"
@@ -225,7 +225,7 @@ def test_a_lock_out_of_reach_names_owner_mode_and_remedy(shared: Project) -> Non
     assert line == (f"error: cannot open the lock file {lock}: it belongs to root:root, mode 0600")
     remedy = f"sudo chown {SERVICE.uid}:{SERVICE.gid} {lock} && sudo chmod 0660 {lock}"
     assert result.stderr.splitlines()[1] == f"hint: {remedy}"
-    assert number_of_dead(shared) == 10
+    assert number_of_stale(shared) == 10
     assert os.system(remedy.replace("sudo ", "")) == 0  # noqa: S605 - what the hint says
     assert run_as(SERVICE, shared, *NIGHTLY).code == 0
 
@@ -342,7 +342,7 @@ def _read_until_killed(project: Project, user: User, tell: int, wait: int) -> No
 @pytest.mark.parametrize(
     "words", [STATS, ("session", "cleanup", "--dry-run"), ("db", "status"), ("admin", "list")]
 )
-def test_a_strangers_read_leaves_nothing(shared: Project, words: tuple[str, ...]) -> None:
+def test_another_users_read_leaves_nothing(shared: Project, words: tuple[str, ...]) -> None:
     """WAL mode and no server: refused before anything is opened, with owner and remedy."""
     in_wal_mode(shared)
     shared.file.chmod(0o664)
@@ -371,7 +371,7 @@ def test_one_of_the_two_files_is_not_enough(shared: Project, suffix: str) -> Non
     assert sides(shared) == [side]
 
 
-def test_beside_a_server_a_stranger_may_read(shared: Project) -> None:
+def test_beside_a_server_another_user_may_read(shared: Project) -> None:
     """The files are there already, and the server's."""
     in_wal_mode(shared)
     shared.file.chmod(0o664)
@@ -391,7 +391,7 @@ def test_owner_and_root_read_as_ever(shared: Project, user: User) -> None:
     assert run_as(SERVICE, shared, *NIGHTLY).code == 0
 
 
-def test_without_wal_a_stranger_may_read(shared: Project) -> None:
+def test_without_wal_another_user_may_read(shared: Project) -> None:
     """A rollback journal is made by writers only."""
     shared.file.chmod(0o664)
     shared.write_settings()
@@ -402,7 +402,7 @@ def test_without_wal_a_stranger_may_read(shared: Project) -> None:
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_a_stranger_who_may_not_write_is_told_whose_it_is(shared: Project, journal: str) -> None:
+def test_another_user_who_may_not_write_gets_the_owner(shared: Project, journal: str) -> None:
     """Beside a server too, where reading works: owner, mode, and the command that may write."""
     if journal == "wal":
         in_wal_mode(shared)
@@ -419,7 +419,7 @@ def test_a_stranger_who_may_not_write_is_told_whose_it_is(shared: Project, journ
     assert shared.rows('SELECT * FROM "user"') == before
 
 
-def test_a_stranger_who_may_not_read_is_told_whose_it_is(shared: Project) -> None:
+def test_another_user_who_may_not_read_gets_the_owner(shared: Project) -> None:
     """The database, or its settings."""
     shared.write_settings()
     shared.file.chmod(0o600)
@@ -474,7 +474,7 @@ def _hot_journal(project: Project) -> Callable[[], None]:
     return act
 
 
-def test_a_change_cut_short_that_a_stranger_may_not_undo(shared: Project) -> None:
+def test_an_interrupted_change_that_another_user_may_not_recover(shared: Project) -> None:
     """The error names the owner, whose next command recovers it."""
     as_user(SERVICE, _hot_journal(shared))
     assert shared.file.with_name("clarinet.db-journal").stat().st_size > 0

@@ -66,7 +66,7 @@ class TestCleanup:
 
     @OPTIONS
     @pytest.mark.parametrize("table", ["audit_entry", "strict_entry"])
-    def test_a_protected_session_stays_and_the_others_go(
+    def test_only_protected_sessions_are_kept(
         self, ada: Project, table: str, options: tuple[str, ...]
     ) -> None:
         """It is counted, its table is named, and the run is complete."""

@@ -365,7 +365,7 @@ def assert_all_hidden(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("sick", SICK_SQLITE)
-def test_nothing_is_shown_of_a_sick_row(revealing: Project, sick: str) -> None:
+def test_nothing_is_shown_of_an_invalid_row(revealing: Project, sick: str) -> None:
     """A row that cannot be read is not quoted, however it ends: not by -vv, not in the log."""
     with contextlib.closing(sqlite3.connect(revealing.file)) as connection, connection:
         connection.execute(SICK_SQLITE[sick])
@@ -498,7 +498,7 @@ def test_nothing_is_shown_of_the_environment(secretive: Project, name: str) -> N
         assert_hidden(result, secretive.directory)
 
 
-def test_generated_password_is_told_once(secretive: Project) -> None:
+def test_generated_password_is_shown_once(secretive: Project) -> None:
     """It is on standard output once, and neither in the log nor on standard error."""
     words = ("admin", "create", "--email", "a@example.org", "--generate-password", "-o", "json")
     result = secretive.run("-vv", *words)

@@ -14,7 +14,7 @@ from tests.faults.processes import (
     dead_and_live,
     end_of,
     eventually,
-    number_of_dead,
+    number_of_stale,
     running,
     settle,
     superusers,
@@ -39,7 +39,7 @@ def test_signal_ends_a_clean_up_after_its_batch(project: Project, number: signal
     """The batch ends, the summary is true to the rows, and the code is 128 plus the signal."""
     dead, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "-o", "json") as process:
-        eventually(lambda: number_of_dead(project) < DEAD, process)
+        eventually(lambda: number_of_stale(project) < DEAD, process)
         process.send_signal(number)
         result = end_of(process)
     left = project.tokens()
@@ -57,7 +57,7 @@ def test_second_signal_does_not_break_the_batch(project: Project) -> None:
     """A supervisor that asks twice gets the same true summary, and the code of one of the two."""
     dead, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "-o", "json") as process:
-        eventually(lambda: number_of_dead(project) < DEAD, process)
+        eventually(lambda: number_of_stale(project) < DEAD, process)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
@@ -72,11 +72,11 @@ def test_service_cleans_again_and_again_until_terminated(project: Project) -> No
     """'--every' also deletes what expires later, reports each run, and ends with 143."""
     _, live = dead_and_live(project, 40, LIVE)
     with running(project, "session", "cleanup", "--every", "1s") as process:
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         later = project.add_user("later@example.org")
         for token in ("dead-later-1", "dead-later-2"):
             project.add_session(later, token=token, expires=-HOUR)
-        eventually(lambda: number_of_dead(project) == 0, process)
+        eventually(lambda: number_of_stale(project) == 0, process)
         process.send_signal(signal.SIGTERM)
         result = end_of(process)
     told = [line for line in result.stderr.splitlines() if "matched 0" not in line]
@@ -95,7 +95,7 @@ def test_signal_ends_a_service_in_its_batch(project: Project, number: signal.Sig
     """A signal during a batch: the service reports what it did, and ends."""
     dead, live = dead_and_live(project, DEAD, LIVE)
     with running(project, "session", "cleanup", *SLOW, "--every", "1h") as process:
-        eventually(lambda: number_of_dead(project) < DEAD, process)
+        eventually(lambda: number_of_stale(project) < DEAD, process)
         process.send_signal(number)
         result = end_of(process)
     left = project.tokens()

@@ -9,7 +9,7 @@ import pytest
 
 from tests import forked
 from tests.cli.scenes import ADA, admin_id, dump, populate
-from tests.faults.processes import eventually, number_of_dead
+from tests.faults.processes import eventually, number_of_stale
 from tests.faults.test_kill_accounts import VERIFIER
 from tests.programs import child
 from tests.support import Project, Result, process_environment
@@ -72,7 +72,7 @@ def test_apply_is_done_without_standard_error(peopled: Project, tmp_path: Path) 
 
 @pytest.mark.parametrize("redirection", [FULL_STDERR, f"{FULL_STDOUT} {NO_STDERR}"])
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_a_service_goes_on(project: Project, redirection: str) -> None:
+def test_a_service_continues_without_a_reader(project: Project, redirection: str) -> None:
     """'cleanup --every' continues whether or not its output is read."""
     user = admin_id(project)
     words = project.process("session", "cleanup", "--every", "1s", "-o", "json")
@@ -81,7 +81,7 @@ def test_a_service_goes_on(project: Project, redirection: str) -> None:
         for number in range(2):
             for _ in range(3):
                 project.add_session(user, token=f"dead-{number}-{_}", expires=-HOUR)
-            eventually(lambda: number_of_dead(project) == 0, process)
+            eventually(lambda: number_of_stale(project) == 0, process)
         process.terminate()
         assert process.wait(60) == 143
 
@@ -159,7 +159,7 @@ def closed(project: Project, *words: str) -> Result:
 
 
 @pytest.mark.parametrize("run", [full, closed, without_reader])
-def test_a_password_that_nobody_can_read_is_not_set(
+def test_a_password_that_cannot_be_shown_is_not_set(
     peopled: Project, tmp_path: Path, run: Callable[..., Result]
 ) -> None:
     """A full disk, a closed stream, a reader that went away: 1, and nothing is changed."""
@@ -174,7 +174,7 @@ def test_a_password_that_nobody_can_read_is_not_set(
 
 
 @pytest.mark.parametrize("run", [full, closed, without_reader])
-def test_the_first_superuser_is_not_made_with_a_password_that_nobody_can_read(
+def test_the_first_superuser_is_not_created_with_a_password_that_cannot_be_shown(
     empty_project: Project, run: Callable[..., Result]
 ) -> None:
     """'db init', whose other steps are done, and 'admin ensure': 1, no account, and so said."""

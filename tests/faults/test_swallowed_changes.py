@@ -223,7 +223,7 @@ def test_one_of_many_swallowed_changes_is_an_error(peopled: Project) -> None:
     assert peopled.tokens() == before
 
 
-def test_revoking_everybody_ends_with_what_could_not_be_ended(peopled: Project) -> None:
+def test_revoking_all_reports_what_could_not_be_revoked(peopled: Project) -> None:
     """An error names the kept session, and how many were revoked."""
     swallow(peopled, "DELETE", "access_token", when="OLD.token LIKE 'live-%'")
     result = peopled.run("session", "revoke-all", "--yes")

@@ -127,7 +127,7 @@ def many(project: Project) -> Project:
 @pytest.mark.parametrize(
     "options", [(), ("--batch-size", "7"), ("--expired-only",), ("--limit", "60", "--days", "1")]
 )
-def test_all_that_are_dead_are_met(many: Project, kind: Any, options: tuple[str, ...]) -> None:
+def test_all_stale_sessions_are_deleted(many: Project, kind: Any, options: tuple[str, ...]) -> None:
     """The clean-up matches and deletes every stale session, in any of the tables."""
     kind(many)
     planned = many.json("session", "cleanup", *options, "--dry-run")
@@ -155,7 +155,7 @@ def test_sessions_are_counted_listed_and_revoked(many: Project, kind: Any) -> No
 
 
 @kinds
-def test_everybody_is_logged_out(many: Project, kind: Any) -> None:
+def test_all_sessions_are_revoked(many: Project, kind: Any) -> None:
     """No session stays because its row is in another table."""
     kind(many)
     assert many.json("session", "revoke-all", "--yes")["sessions_revoked"] == 61

@@ -158,7 +158,7 @@ def test_a_clean_up_deletes_what_has_expired(shop: Application) -> None:
     assert shop.project.json("session", "cleanup", "--expired-only")["matched"] == 0
 
 
-def test_a_large_clean_up_goes_in_batches(shop: Application) -> None:
+def test_a_large_clean_up_is_done_in_batches(shop: Application) -> None:
     """Thousands of dead rows are deleted, and the live ones stay."""
     shop.add_sessions(BOB, 3000, timedelta(hours=2))
     report = shop.project.json("session", "cleanup", "--batch-size", "500")

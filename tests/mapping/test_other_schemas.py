@@ -604,7 +604,7 @@ def test_hashes_of_other_tables_are_not_those_of_accounts(made: Made) -> None:
 
 
 @pytest.mark.parametrize("session", ["varchar(43) PRIMARY KEY", "varchar(43) UNIQUE"])
-def test_sessions_are_told_from_tokens_of_other_purposes(made: Made, session: str) -> None:
+def test_sessions_are_distinguished_from_tokens_of_other_purposes(made: Made, session: str) -> None:
     """API keys and refresh tokens are named as uncertain; a clean-up deletes sessions alone."""
     columns = "token varchar(64) UNIQUE, created_at {instant}, user_id {id} REFERENCES users(id)"
     project = made(

@@ -123,8 +123,8 @@ def test_a_user_with_sessions_in_another_form_is_refused(shop: Application) -> N
 
 @pytest.mark.parametrize("session_name", ["official-sqlite", "official-pg"])
 @pytest.mark.parametrize("missing", ["session_strategy", "session_lifetime_seconds"])
-def test_what_nobody_has_said_is_demanded(shop: Application, missing: str) -> None:
-    """The preset alone, without strategy or lifetime, reads nothing."""
+def test_missing_answers_are_required(shop: Application, missing: str) -> None:
+    """With only the preset, without strategy or lifetime, commands are refused."""
     shop.project.write_settings('mapping = "fastapi-users"\n')
     env = {key: value for key, value in ANSWERS.items() if missing.upper() not in key}
     for words in COMMANDS:

@@ -119,7 +119,7 @@ def test_comparison_sees_a_change(project: Project, change: str) -> None:
     assert differences(project)
 
 
-def test_downgrade_removes_our_tables_and_nothing_else(project: Project) -> None:
+def test_downgrade_drops_only_the_clarinet_tables(project: Project) -> None:
     """After a downgrade to base the Clarinet tables are dropped; others keep all rows."""
     project.rows("CREATE TABLE neighbour (id integer PRIMARY KEY, note varchar)")
     project.rows("INSERT INTO neighbour VALUES (1, 'stays')")

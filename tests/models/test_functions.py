@@ -27,7 +27,7 @@ TEXTS = [
 FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.\d{6}")
 
 
-def is_instant(text: str) -> bool:
+def is_timestamp(text: str) -> bool:
     """Return whether a text has the server's form, and means an instant."""
     found = FORM.fullmatch(text)
     if found is None:
@@ -52,13 +52,13 @@ def judged() -> list[tuple[str, int, int]]:
         return connection.execute(query).fetchall()
 
 
-def test_what_can_be_read_is_an_instant(judged: list[tuple[str, int, int]]) -> None:
+def test_what_can_be_read_is_a_timestamp(judged: list[tuple[str, int, int]]) -> None:
     """Each day of each kind of year, each kind of hour, and what is no day, hour or fraction."""
-    wrong = [text for text, readable, _ in judged if bool(readable) != is_instant(text)]
+    wrong = [text for text, readable, _ in judged if bool(readable) != is_timestamp(text)]
     assert wrong == []
     assert {readable for _, readable, _ in judged} == {0, 1}
 
 
-def test_bytes_are_never_an_instant(judged: list[tuple[str, int, int]]) -> None:
+def test_bytes_are_never_a_timestamp(judged: list[tuple[str, int, int]]) -> None:
     """SQLite compares them otherwise than text."""
     assert {readable for _, _, readable in judged} == {0}

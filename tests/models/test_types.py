@@ -66,7 +66,7 @@ def values(project: Project, *columns: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
-def test_an_instant_of_any_zone_is_stored_as_the_server_does(
+def test_a_timestamp_of_any_zone_is_stored_as_the_server_does(
     project: Project, zone: timezone
 ) -> None:
     """SQLite: naive text in UTC, with microseconds; PostgreSQL: timestamptz."""
@@ -88,34 +88,34 @@ def test_a_whole_second_is_stored_with_its_microseconds(project: Project) -> Non
     assert project.rows("SELECT created_at FROM access_token") == [(stored,)]
 
 
-def test_an_instant_is_read_back_aware_and_in_utc(project: Project) -> None:
+def test_a_timestamp_is_read_back_aware_and_in_utc(project: Project) -> None:
     """A timestamp of any zone is read in UTC."""
     insert(project, INSTANT.astimezone(ZONES[1]))
     ((found,),) = values(project, CREATED)
     assert (found, found.tzinfo) == (INSTANT, UTC)
 
 
-def test_a_servers_instants_are_read_as_utc(server_project: Project) -> None:
+def test_a_servers_timestamps_are_read_as_utc(server_project: Project) -> None:
     """What a real server wrote is aware UTC, and the same instant on both backends."""
     found = [row[0] for row in values(server_project, col(AccessToken.last_accessed))]
     assert {instant.tzinfo for instant in found} == {UTC}
     assert max(found).date().isoformat() == "2026-11-22"
 
 
-def test_a_naive_instant_is_refused(project: Project) -> None:
+def test_a_naive_timestamp_is_refused(project: Project) -> None:
     """Without a time zone a timestamp is ambiguous: nothing is stored."""
     with pytest.raises((ValueError, StatementError), match="time zone"):
         insert(project, INSTANT.replace(tzinfo=None))
     assert project.count("access_token") == 0
 
 
-def test_a_naive_instant_is_refused_in_a_comparison(project: Project) -> None:
+def test_a_naive_timestamp_is_refused_in_a_comparison(project: Project) -> None:
     """A query cannot compare with an instant of no zone either."""
     with pytest.raises((ValueError, StatementError), match="time zone"):
         values(project, CREATED < INSTANT.replace(tzinfo=None))
 
 
-def test_instants_compare_in_the_database(project: Project) -> None:
+def test_timestamps_compare_in_the_database(project: Project) -> None:
     """Timestamps are compared as such, in any zone."""
     insert(project, INSTANT)
     tick = timedelta(microseconds=1)
@@ -197,7 +197,7 @@ def test_a_new_account_gets_such_an_id() -> None:
 
 
 @given(st.lists(st.datetimes(timezones=st.just(UTC)), max_size=5))
-def test_many_stored_texts_are_the_instants_of_each(instants: list[datetime]) -> None:
+def test_many_stored_texts_are_the_timestamps_of_each(instants: list[datetime]) -> None:
     """The quick way writes what the instants themselves would, whole seconds among them."""
     instants += [instant.replace(microsecond=0) for instant in instants]
     naive = [instant.replace(tzinfo=None) for instant in instants]
@@ -216,7 +216,7 @@ def test_other_forms_among_stored_texts_are_read() -> None:
     "stored",
     ["", "yesterday", "2026-11-22 18:30:00.12\n000", "0000-01-01 00:00:00", 2026, b"2026", None],
 )
-def test_a_stored_value_that_is_no_instant_is_none(stored: Any) -> None:
+def test_a_stored_value_that_is_no_timestamp_is_none(stored: Any) -> None:
     """It is not passed on as if it were one, and the others are read all the same."""
     usual = "2026-11-22 18:30:00.120000"
     assert iso_texts([usual, stored]) == ["2026-11-22T18:30:00.120000Z", None]

@@ -136,7 +136,7 @@ async def purge(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-async def test_exactly_the_dead_ones_go(
+async def test_exactly_the_stale_ones_are_deleted(
     project: Project,
     make: Maker,
     rows: list[Row],
@@ -153,7 +153,7 @@ async def test_exactly_the_dead_ones_go(
         "older_than": timedelta(days=1) if old else None,
     }
     before = oracle.raw_sessions(project)
-    dead = {item.token for item in before if item.is_dead(FIXTURE_NOW, **options)}
+    dead = {item.token for item in before if item.is_stale(FIXTURE_NOW, **options)}
     found, batches, deleted = await purge(
         project, make, MOMENT.stale(**options), size=size, step=step, skip_locked=skip_locked
     )
@@ -239,14 +239,14 @@ async def test_any_rowid(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("make", [by_block, by_estimate])
-async def test_dead_rows_in_many_blocks_with_live_ones_between(
+async def test_stale_rows_in_many_blocks_with_live_ones_between(
     project: Project, make: Maker
 ) -> None:
     """Ranges without a dead row are skipped; the others are deleted to their ends."""
     user_id = user(project)
     for dead in (False, True, False, False, True):
         oracle.add_sessions(project, user_id, 400, now=FIXTURE_NOW, dead=dead)
-    live = {item.token for item in oracle.raw_sessions(project) if not item.is_dead(FIXTURE_NOW)}
+    live = {item.token for item in oracle.raw_sessions(project) if not item.is_stale(FIXTURE_NOW)}
     found, batches, deleted = await purge(project, make, MOMENT.stale(), size=150, step=2)
     assert (found, deleted) == (800, 800)
     assert max(batch.number for batch in batches) <= 150

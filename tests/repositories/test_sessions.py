@@ -144,7 +144,7 @@ async def test_without_an_idle_limit_nothing_is_idle(project: Project) -> None:
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_state_is_the_rules_whatever_the_instants(
+async def test_state_follows_the_rules_for_any_timestamps(
     project: Project, plans: list[Planned], now: datetime, idle_minutes: Optional[int]
 ) -> None:
     """For any instants the query and the plain rules agree, and so do numbers and clean-up."""
@@ -215,7 +215,7 @@ async def test_rows_are_the_stored_values_newest_first(server_project: Project) 
     assert found == expected
 
 
-async def test_rows_of_one_user_are_nobody_elses(server_project: Project) -> None:
+async def test_rows_of_one_user_are_only_that_users(server_project: Project) -> None:
     """With a user given, that user's sessions are listed, all of them and no other."""
     user_id = oracle.user_id_of(server_project, "ada@clarinet.example")
     found = await rows_at(server_project, AT_FIXTURE_NOW, user_id=user_id)
@@ -313,7 +313,7 @@ async def test_stats_are_one_statement(server_project: Project) -> None:
     assert len(seen) == 1, seen
 
 
-async def test_another_time_zone_is_the_same_instant(server_project: Project) -> None:
+async def test_another_time_zone_is_the_same_timestamp(server_project: Project) -> None:
     """An instant given in another zone is judged like the same instant in UTC."""
     elsewhere = FIXTURE_NOW.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
     policy = ExpiryPolicy(now=elsewhere, idle_after=IDLE_LIMIT)
@@ -323,7 +323,7 @@ async def test_another_time_zone_is_the_same_instant(server_project: Project) ->
     assert await stats_at(server_project, policy) == await stats_at(server_project)
 
 
-async def test_instants_are_aware_utc(server_project: Project) -> None:
+async def test_timestamps_are_aware_utc(server_project: Project) -> None:
     """On either backend Python gets aware timestamps in UTC."""
     found = await rows_at(server_project, AT_FIXTURE_NOW)
     instants = [

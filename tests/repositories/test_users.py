@@ -106,7 +106,7 @@ async def test_a_prefix_means_all_accounts_that_begin_with_it(project: Project) 
     assert await ids_of(project, "abcdef12") == {first, last}
 
 
-async def test_a_prefix_that_reads_like_a_number_finds_its_account_alone(project: Project) -> None:
+async def test_a_prefix_that_reads_like_a_number_finds_only_its_account(project: Project) -> None:
     """SQLite's UUID column has numeric affinity; digits are compared as digits all the same."""
     prefixes = ("00000000", "12345678", "1234567e", "23456789012", "99999999")
     expected = {
@@ -157,7 +157,7 @@ async def test_rows_are_ordered_by_address(server_project: Project) -> None:
     assert emails == sorted(email for email, _ in every_account(server_project))
 
 
-async def test_rows_of_superusers_leave_everybody_else_out(server_project: Project) -> None:
+async def test_rows_of_superusers_omit_all_others(server_project: Project) -> None:
     """Only accounts with the superuser flag are listed, inactive ones too."""
     admin = next(row for row in await user_rows(server_project) if row.is_superuser)
     former = oracle.add_user(

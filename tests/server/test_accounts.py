@@ -22,7 +22,7 @@ def two_admins(project: Project) -> Project:
 
 
 @pytest.mark.parametrize("command", ["demote", "deactivate", "delete"])
-def test_who_loses_rights_is_shut_out_at_once(two_admins: Project, command: str) -> None:
+def test_losing_rights_revokes_the_sessions_at_once(two_admins: Project, command: str) -> None:
     """The cookie from before is refused; another user's stays good."""
     cookie, other = logged_in(two_admins, ADA, PASSWORD), logged_in(two_admins, BOB, PASSWORD)
     assert accepts(two_admins, cookie)
@@ -44,7 +44,7 @@ def test_an_account_that_is_activated_again_logs_in(two_admins: Project) -> None
 
 
 @pytest.mark.parametrize("words", [("promote", ADA), ("grant-role", ADA, "doctor")])
-def test_who_gains_rights_stays_logged_in(two_admins: Project, words: tuple[str, ...]) -> None:
+def test_gaining_rights_keeps_the_sessions(two_admins: Project, words: tuple[str, ...]) -> None:
     """A promotion or a role revokes no session."""
     two_admins.json("admin", "demote", ADA)
     cookie = logged_in(two_admins, ADA, PASSWORD)

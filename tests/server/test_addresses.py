@@ -106,7 +106,7 @@ ADDRESSES = st.builds(
     before=st.sampled_from(FORMS),
     after=st.lists(st.sampled_from(FORMS), max_size=2),
 )
-def test_whom_the_server_finds_the_tool_finds(
+def test_the_tool_finds_every_account_that_the_server_finds(
     project: Project, stored: str, before: Callable[[str], str], after: list[Callable[[str], str]]
 ) -> None:
     """With any stored text the tool finds every account that the server finds."""

@@ -93,8 +93,8 @@ def test_the_sessions_of_a_real_server_are_shown_as_it_judges_them(
 
 
 @pytest.mark.parametrize("idle_minutes", [0, 60])
-def test_the_last_instant_is_the_same_here_and_there(project: Project, idle_minutes: int) -> None:
-    """To the microsecond: at the end of a life, and of the time that one may be idle."""
+def test_the_expiry_is_the_same_in_server_and_tool(project: Project, idle_minutes: int) -> None:
+    """To the microsecond: at the expiry, and at the idle limit."""
     project.write_settings(f"session_idle_timeout_minutes = {idle_minutes}\n")
     user_id, step = user_id_of(project, ADMIN), timedelta(microseconds=1)
     for moved in (-step, timedelta(0), step):
@@ -167,7 +167,7 @@ def test_an_id_that_begins_with_a_dash_is_no_option(project: Project) -> None:
     assert (accepts(project, kept), accepts(project, other)) == (True, False)
 
 
-def test_a_revoked_cookie_lives_as_long_as_the_note_says(project: Project) -> None:
+def test_a_revoked_cookie_is_accepted_for_the_time_of_the_note(project: Project) -> None:
     """A server that caches a token for 30 s accepts it for that time, and no longer."""
     start = datetime.now(UTC)
     server = Server(project, now=start, caching=True)

@@ -107,7 +107,7 @@ async def test_what_was_exported_changes_nothing(server_project: Project) -> Non
     assert oracle.snapshot(server_project) == before
 
 
-async def test_what_is_not_said_stays(server_project: Project, superuser: str) -> None:
+async def test_what_is_not_mentioned_is_kept(server_project: Project, superuser: str) -> None:
     """A row with an address alone leaves flags, roles, password and sessions."""
     before = oracle.snapshot(server_project)
     reports = await apply(server_project, row(DMITRI), row(superuser.upper()))
@@ -172,7 +172,7 @@ async def test_the_address_of_a_new_account_is_normalised(server_project: Projec
 # --- Existing accounts ---------------------------------------------------------------------
 
 
-async def test_flags_and_roles_become_what_is_said(server_project: Project) -> None:
+async def test_flags_and_roles_become_those_of_the_file(server_project: Project) -> None:
     """Roles are the whole set: others are taken away; each difference is reported."""
     said = row(DMITRI, is_active=True, is_verified=True, roles=["expert"])
     (report,) = await apply(server_project, said)
@@ -188,7 +188,7 @@ async def test_flags_and_roles_become_what_is_said(server_project: Project) -> N
 
 
 @pytest.mark.parametrize("flag", ["is_active", "is_superuser"])
-async def test_who_loses_rights_loses_the_sessions(server_project: Project, flag: str) -> None:
+async def test_losing_rights_revokes_the_sessions(server_project: Project, flag: str) -> None:
     """Deactivated or no longer superuser: the sessions end in the same transaction."""
     await apply(server_project, row(BOB, is_superuser=True))
     owner = oracle.user_id_of(server_project, BOB)
@@ -205,7 +205,9 @@ async def test_who_loses_rights_loses_the_sessions(server_project: Project, flag
 @pytest.mark.parametrize(
     "said", [{"is_superuser": True}, {"roles": ["doctor"]}, {"is_verified": True}]
 )
-async def test_who_gains_keeps_the_sessions(server_project: Project, said: dict[str, Any]) -> None:
+async def test_gaining_rights_keeps_the_sessions(
+    server_project: Project, said: dict[str, Any]
+) -> None:
     """New rights end no session."""
     before = oracle.tokens(server_project)
     (report,) = await apply(server_project, row(BOB, **said))
@@ -213,7 +215,7 @@ async def test_who_gains_keeps_the_sessions(server_project: Project, said: dict[
     assert oracle.tokens(server_project) == before
 
 
-async def test_two_accounts_that_differ_in_case_are_told_apart(server_project: Project) -> None:
+async def test_two_accounts_that_differ_in_case_are_distinguished(server_project: Project) -> None:
     """The exact spelling means its own account; any other would mean both."""
     oracle.add_user(server_project, "ADA@clarinet.example")
     reports = await apply(server_project, row(ADA), row("ADA@clarinet.example", is_verified=True))
@@ -330,7 +332,7 @@ async def test_a_superuser_who_can_not_log_in_is_no_other_one(
         await apply(server_project, row(superuser, is_active=False), new, dry_run=dry_run)
 
 
-async def test_prune_deactivates_who_is_not_in_the_file(
+async def test_prune_deactivates_accounts_that_are_not_in_the_file(
     server_project: Project, superuser: str
 ) -> None:
     """Active accounts that no row means are deactivated, and their sessions end."""
@@ -384,7 +386,7 @@ async def test_no_transaction_is_open_while_passwords_are_hashed(
     assert [report.result for report in reports] == ["created", "unchanged"]
 
 
-async def test_an_account_that_came_meanwhile_is_updated(
+async def test_an_account_created_during_the_run_is_updated(
     server_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps its password; the generated one is not reported."""
@@ -394,7 +396,7 @@ async def test_an_account_that_came_meanwhile_is_updated(
     assert oracle.hash_of(server_project, NEW) == HASH
 
 
-async def test_an_account_that_went_meanwhile_stops_everything(
+async def test_an_account_deleted_during_the_run_stops_everything(
     server_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no password for it: nothing is changed, and trying again helps."""

@@ -47,7 +47,7 @@ LINES = '{"email": "a@b.de", "is_active": false, "roles": ["x", "y"]}\n\n{"email
 
 
 @pytest.mark.parametrize("text", [JSON, LINES, f"\ufeff{JSON}", f"\n \t{LINES}"])
-def test_json_says_what_stands_there(text: str) -> None:
+def test_json_is_read_as_written(text: str) -> None:
     """A list, or objects one a line, with or without a byte order mark: absent means unsaid."""
     first, second = declared(text)
     assert said(first) == {"email": "a@b.de", "is_active": False, "roles": ["x", "y"]}
@@ -56,7 +56,7 @@ def test_json_says_what_stands_there(text: str) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_csv_says_what_stands_there(delimiter: str, end: str) -> None:
+def test_csv_is_read_as_written(delimiter: str, end: str) -> None:
     """Spreadsheets write other delimiters, line ends, and TRUE; an empty flag is unsaid."""
     lines = [
         ["Email ", "IS_ACTIVE", "is_verified", "roles", "password"],
@@ -105,7 +105,7 @@ def test_what_is_written_as_json_is_read_as_it_was(rows: list[DeclaredAccount]) 
     for output in (OutputFormat.JSON, OutputFormat.JSONL):
         text = written(rows, output)
         if text.strip():
-            assert list(map(said, declared(text))) == list(map(as_said, rows))
+            assert list(map(said, declared(text))) == list(map(as_declared, rows))
 
 
 PRINTABLE = TEXT.filter(lambda text: text.isprintable() and not text.startswith("\u200b"))
@@ -129,7 +129,7 @@ PRINTABLE = TEXT.filter(lambda text: text.isprintable() and not text.startswith(
 def test_what_is_written_as_csv_is_read_as_it_was(rows: list[DeclaredAccount]) -> None:
     """Commas, quotes, and what was quoted so that no spreadsheet runs it, come back."""
     text = written(rows, OutputFormat.CSV)
-    assert list(map(said, declared(text))) == list(map(as_said, rows))
+    assert list(map(said, declared(text))) == list(map(as_declared, rows))
 
 
 def written(rows: list[DeclaredAccount], output: OutputFormat) -> str:
@@ -139,7 +139,7 @@ def written(rows: list[DeclaredAccount], output: OutputFormat) -> str:
     return document.begin() + body + document.end()
 
 
-def as_said(row: DeclaredAccount) -> dict[str, Any]:
+def as_declared(row: DeclaredAccount) -> dict[str, Any]:
     """Return what a row of the file says when it is read."""
     return {name: getattr(row, name) for name in FIELDS} | {"roles": list(row.roles)}
 

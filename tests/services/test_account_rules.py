@@ -179,7 +179,7 @@ async def test_a_dry_run_says_what_the_real_run_does(crowd: Project, name: str) 
 class TestDelete:
     """``delete`` of accounts that nothing else refers to."""
 
-    async def test_row_roles_and_sessions_go(self, crowd: Project) -> None:
+    async def test_row_roles_and_sessions_are_deleted(self, crowd: Project) -> None:
         """Of the account nothing is left, of the others everything."""
         user_id, around = oracle.user_id_of(crowd, BOTH), others(crowd, BOTH)
         change = await change_account(crowd.settings, BOTH, changes.delete)
@@ -243,7 +243,7 @@ class TestLastSuperuser:
         assert oracle.snapshot(crowd) == before
 
     @pytest.mark.parametrize("stored_hash", UNVERIFIABLE)
-    async def test_one_whose_password_nobody_verifies_does_not_count(
+    async def test_one_whose_hash_cannot_be_verified_does_not_count(
         self, crowd: Project, name: str, stored_hash: str
     ) -> None:
         """Another active superuser who cannot log in administers nothing."""
@@ -256,7 +256,7 @@ class TestLastSuperuser:
         assert "admin reset-password" in str(caught.value.hint)
         assert oracle.snapshot(crowd) == before
 
-    async def test_one_whose_password_nobody_verifies_can_go(
+    async def test_one_whose_hash_cannot_be_verified_can_be_deleted(
         self, crowd: Project, name: str
     ) -> None:
         """There is another one who can log in."""
@@ -270,7 +270,7 @@ class TestLastSuperuser:
         with pytest.raises(RefusedError, match=r"is the last active superuser$"):
             await change_account(crowd.settings, first_superuser(crowd), TAKES_RIGHTS[name])
 
-    async def test_role_admin_alone_does_not_count(
+    async def test_role_admin_without_the_flag_does_not_count(
         self, server_project: Project, name: str
     ) -> None:
         """The server uses the flag: a role of that name does not make a superuser."""
@@ -452,7 +452,7 @@ class TestReferences:
             await change_account(crowd.settings, BOTH, changes.delete)
         assert oracle.snapshot(crowd) == before
 
-    async def test_a_reference_between_look_and_delete_is_a_conflict(self, crowd: Project) -> None:
+    async def test_a_reference_between_check_and_delete_is_a_conflict(self, crowd: Project) -> None:
         """The constraint has the last word: nothing is deleted, the sessions included."""
         referring(crowd)
         make_trigger(crowd, "BEFORE DELETE ON userroleslink", "VALUES (1, OLD.user_id)")

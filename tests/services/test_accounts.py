@@ -413,7 +413,7 @@ class TestResetPassword:
                 await reset_admin_password(server_project.settings, who, GIVEN, any_user=True)
         assert oracle.snapshot(server_project) == before
 
-    async def test_digits_that_read_like_a_number_mean_nobody_else(
+    async def test_digits_that_read_like_a_number_match_no_account(
         self, server_project: Project
     ) -> None:
         """No UUID begins with these decimal digits: no password is changed."""
@@ -703,7 +703,7 @@ class TestList:
         row = await find_account(project.settings, "ËLAN@CLARINET.EXAMPLE")
         assert row.email == "ëlan@clarinet.example"
 
-    async def test_what_names_nobody_is_not_found(self, server_project: Project) -> None:
+    async def test_unknown_identifiers_are_not_found(self, server_project: Project) -> None:
         """Any other text: not found, with a hint, and no other error."""
         for who in NOBODY:
             with pytest.raises(NotFoundError) as caught:

@@ -115,7 +115,7 @@ def test_a_deletion_is_recorded_by_its_id(peopled: Project, log: Path) -> None:
     assert "sudo_user" not in found
 
 
-def test_ensure_is_recorded_when_it_made_somebody(project: Project, log: Path) -> None:
+def test_ensure_is_recorded_when_it_created_an_account(project: Project, log: Path) -> None:
     """The account that the settings name, made or repaired, and nothing the second time."""
     project.rows('UPDATE "user" SET is_superuser = false')
     for _ in range(2):
@@ -184,7 +184,7 @@ class TestFile:
 
     @pytest.mark.parametrize("backend", ["sqlite"])
     @pytest.mark.parametrize(("mode", "wanted"), [(0o600, 0o600), (0o644, 0o640), (0o660, 0o660)])
-    def test_who_reads_the_database_reads_it(
+    def test_readers_of_the_database_can_read_it(
         self, peopled: Project, log: Path, mode: int, wanted: int
     ) -> None:
         """A new file gets the mode of the database, with any umask."""
@@ -290,7 +290,7 @@ class TestUnwritable:
         assert dump(peopled) == before
 
     @pytest.mark.parametrize("backend", ["sqlite"])
-    def test_a_pipe_takes_records_while_somebody_reads(
+    def test_a_pipe_takes_records_while_it_has_a_reader(
         self, peopled: Project, tmp_path: Path
     ) -> None:
         """With a reader it works; when the reader has gone the next change is refused."""

@@ -160,7 +160,7 @@ def test_a_damaged_backup_changes_nothing(project: Project, saved: Path) -> None
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("option", ["--revoke-sessions", "--keep-sessions"])
-def test_a_file_without_our_tables_changes_nothing(
+def test_a_file_without_clarinet_tables_changes_nothing(
     project: Project, tmp_path: Path, option: str
 ) -> None:
     """Another program's SQLite file is refused with 6, before a safety copy is made."""
@@ -335,7 +335,7 @@ def test_a_busy_database_is_75(project: Project, saved: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--accounts-only"]])
-def test_a_restore_waits_for_locks_as_long_as_it_is_told(
+def test_a_restore_waits_for_locks_up_to_lock_timeout(
     project: Project, saved: Path, options: list[str]
 ) -> None:
     """All tables locked: 75 after --lock-timeout, not after the default of other commands."""

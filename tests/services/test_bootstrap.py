@@ -161,10 +161,10 @@ class TestEveryState:
         state: State = request.param
         return state
 
-    def test_is_announced_made_ready_and_then_left_alone(
+    def test_a_dry_run_agrees_and_a_second_run_changes_nothing(
         self, project: Project, state: State
     ) -> None:
-        """A dry run announces the steps and writes nothing; they happen; then nothing does."""
+        """A dry run lists the steps and writes nothing; a run takes them; a second one none."""
         state.prepare(project)
         before = everything(project)
         planned = results(run(project, None, dry_run=True))

@@ -193,7 +193,7 @@ def test_addresses_that_the_server_takes_for_one(server_project: Project) -> Non
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_an_index_without_a_row_is_built_anew(server_project: Project) -> None:
+def test_an_index_without_a_row_is_rebuilt(server_project: Project) -> None:
     """SQLite finds what an index lacks; REINDEX ends it."""
     name = "ix_access_token_expires_at"
     with contextlib.closing(sqlite3.connect(server_project.file)) as connection:

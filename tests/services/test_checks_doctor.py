@@ -180,7 +180,7 @@ def test_a_user_without_permissions_gets_findings(project: Project) -> None:
 # --- Configuration -------------------------------------------------------------------------
 
 
-def test_secrets_that_anybody_tries_first(project: Project) -> None:
+def test_well_known_secrets(project: Project) -> None:
     """The administrator's password is an error, a cookie over plain HTTP a warning."""
     project.write_settings('admin_password = "Admin"\nsession_secure_cookie = false\n')
     found = [item for item in findings(project) if item.check == "secrets"]
@@ -196,7 +196,7 @@ def test_the_default_password_of_the_database(project: Project) -> None:
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_files_that_everybody_can_open(project: Project) -> None:
+def test_files_that_every_user_can_open(project: Project) -> None:
     """Database, backups and audit log; the remedy closes each."""
     project.write_settings('audit_log = "audit.jsonl"\n')
     private(project)
@@ -346,7 +346,7 @@ def test_an_old_hash_has_a_remedy(project: Project) -> None:
     assert finding(project, "hashes").status == "ok"
 
 
-def test_a_superuser_that_nobody_uses(project: Project) -> None:
+def test_an_unused_superuser(project: Project) -> None:
     """As far as its sessions are kept; the remedy ends it."""
     user_id = project.add_user("old@example.org", superuser=True)
     project.add_session(user_id, created=120 * DAY, used=100 * DAY)

@@ -21,7 +21,7 @@ from clarinet_cli.services.session_cleanup import CleanupPlan, clean_up
 from clarinet_cli.services.session_cleanup.transaction import TransactionRunner
 from tests import oracle
 from tests.patience import PATIENCE_SECONDS
-from tests.services.test_session_cleanup import add_dead, plan
+from tests.services.test_session_cleanup import add_stale, plan
 from tests.support import FIXTURE_NOW, Project
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -68,7 +68,7 @@ def checkpoints() -> Iterator[list[str]]:
 
 
 @on_sqlite
-async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
+async def test_the_log_is_copied_after_a_batch_and_restarts_after_three(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a busy writer it would not by itself; all is in the file before the next batch.
@@ -77,7 +77,7 @@ async def test_the_log_is_copied_after_a_batch_and_begins_anew_after_three(
     """
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
-    add_dead(project, 7)
+    add_stale(project, 7)
     with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
         left = rows_in_the_file(project)
@@ -113,7 +113,7 @@ async def test_others_write_while_the_log_is_copied(
 
     monkeypatch.setattr(WalCheckpointer, "checkpoint", checkpoint)
     monkeypatch.setattr(TransactionRunner, "sleep", sleep)
-    add_dead(project, 4)
+    add_stale(project, 4)
     slowly = CleanupPlan(batch_size=1, largest_batch=1, pause=asked)
     with server(project, "WAL"):
         report = await clean_up(project.settings, slowly, now=FIXTURE_NOW)
@@ -123,13 +123,13 @@ async def test_others_write_while_the_log_is_copied(
 
 
 @on_sqlite
-async def test_the_file_is_on_the_disk_before_the_log_begins_anew(
+async def test_the_file_is_synced_before_the_log_restarts(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The restart stops all writers: it finds nothing that waits for the disk any more."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 2)
-    add_dead(project, 4)
+    add_stale(project, 4)
     with server(project, "WAL"), checkpoints() as asked:
 
         def sync(descriptor: int) -> None:
@@ -148,7 +148,7 @@ async def test_the_locks_on_the_file_outlast_a_clean_up(
     """Who closes the file in this process takes the locks of all others in it away."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 1)
-    add_dead(project, 2)
+    add_stale(project, 2)
     with server(project, "WAL") as connection:
         await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
         another = [sys.executable, "-c", OPEN_AND_CLOSE, str(project.file)]
@@ -158,12 +158,12 @@ async def test_the_locks_on_the_file_outlast_a_clean_up(
 
 
 @on_sqlite
-async def test_who_writes_meanwhile_does_not_copy_the_log(
+async def test_a_concurrent_writer_does_not_copy_the_log(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer's commit would copy all pages of the batch; a checkpoint copies them before."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 2)
-    add_dead(project, 7)
+    add_stale(project, 7)
     found: list[tuple[int, int, int]] = []
     with server(project, "WAL") as connection:
 
@@ -188,7 +188,7 @@ async def test_a_reader_keeps_no_batch_waiting(
     """While a reader prevents the log's restart, all stale sessions are deleted."""
     monkeypatch.setattr(f"{WAL}.ROWS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(f"{WAL}.CHECKPOINTS_PER_RESTART", 3)
-    add_dead(project, 7)
+    add_stale(project, 7)
     with server(project, "WAL") as connection:
         connection.execute("BEGIN")
         before = connection.execute("SELECT count(*) FROM access_token").fetchone()
@@ -210,7 +210,7 @@ async def test_a_rollback_journal_has_no_checkpoints(
         raise AssertionError("a checkpoint of nothing")
 
     monkeypatch.setattr(f"{SQLITE}.RowidPurge.run_maintenance", run_maintenance)
-    add_dead(project, 3)
+    add_stale(project, 3)
     with server(project, "DELETE"):
         report = await clean_up(project.settings, plan(batch_size=1), now=FIXTURE_NOW)
     assert (report.deleted, oracle.count(project)) == (3, 0)
@@ -221,7 +221,7 @@ async def test_a_rollback_journal_has_no_checkpoints(
     ("mode", "durable", "expected"),
     [("WAL", False, NORMAL), ("WAL", True, FULL), ("DELETE", False, FULL)],
 )
-async def test_only_a_log_goes_without_waiting_for_the_disk(
+async def test_only_with_a_log_commits_are_not_synced(
     project: Project, mode: str, durable: bool, expected: int
 ) -> None:
     """In WAL mode a power cut undoes whole commits; a rollback journal could be torn."""
@@ -234,14 +234,14 @@ async def test_only_a_log_goes_without_waiting_for_the_disk(
 
 def spread_over_blocks(project: Project) -> int:
     """Add dead sessions that fill several blocks; return how many are dead."""
-    dead = add_dead(project, 500)
+    dead = add_stale(project, 500)
     query = "SELECT pg_relation_size('access_token') / 8192"
     assert oracle.rows(project, query)[0][0] >= 5
     return len(dead)
 
 
 @on_postgresql
-async def test_what_was_found_is_deleted_while_the_scan_goes_on(
+async def test_stale_sessions_are_deleted_during_the_scan(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second step of the scan waits for the first batch: neither waits for the other's end."""

@@ -20,7 +20,7 @@ from tests.services.test_cleanup_engines import (
     rows_in_the_file,
     server,
 )
-from tests.services.test_session_cleanup import add_dead, plan, revive
+from tests.services.test_session_cleanup import add_stale, plan, revive
 from tests.support import FIXTURE_NOW, Project
 
 DEAD = 9
@@ -70,7 +70,7 @@ async def test_the_log_of_many_batches_is_copied_once(
     project: Project, targets: list[float]
 ) -> None:
     """After each batch at first, then no more until the end, when nothing is left to copy."""
-    add_dead(project, DEAD)
+    add_stale(project, DEAD)
     with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean(project)
         left = rows_in_the_file(project)
@@ -88,7 +88,7 @@ async def test_a_long_log_is_copied_before_the_end(
 ) -> None:
     """So that it does not fill the disk: every three rows here."""
     monkeypatch.setattr(f"{WAL}.SOLE_WRITER_ROWS_PER_CHECKPOINT", 3)
-    add_dead(project, DEAD)
+    add_stale(project, DEAD)
     with server(project, "WAL"), checkpoints() as asked:
         report = await clean(project)
     assert (report.deleted, oracle.count(project)) == (DEAD, 0)
@@ -100,7 +100,7 @@ async def test_another_writer_makes_batches_short_again(
     project: Project, targets: list[float]
 ) -> None:
     """A commit of another connection is followed by a checkpoint at once."""
-    add_dead(project, DEAD)
+    add_stale(project, DEAD)
     with server(project, "WAL") as connection, checkpoints() as asked:
         report = await clean(project, 5, lambda: write(connection))
     assert (report.deleted, report.complete) == (DEAD, True)
@@ -112,7 +112,7 @@ async def test_another_writer_makes_batches_short_again(
 @on_sqlite
 async def test_another_writer_does_not_checkpoint_the_long_log(project: Project) -> None:
     """Neither by its own commit nor by a checkpoint: it would wait for seconds."""
-    add_dead(project, DEAD)
+    add_stale(project, DEAD)
     found: list[tuple[int, int, int]] = []
     with server(project, "WAL") as connection:
 
@@ -132,16 +132,16 @@ async def test_there_is_no_sole_writer_with_a_rollback_journal(
     project: Project, targets: list[float]
 ) -> None:
     """A commit stops readers there, and readers leave no trace: the batches stay short."""
-    add_dead(project, DEAD)
+    add_stale(project, DEAD)
     with server(project, "DELETE"):
         report = await clean(project)
     assert (report.deleted, targets) == (DEAD, [])
 
 
 @on_sqlite
-async def test_sessions_revived_meanwhile_survive(project: Project) -> None:
+async def test_sessions_extended_during_the_run_survive(project: Project) -> None:
     """What the server extends while the clean-up takes itself for the sole writer is kept."""
-    dead = add_dead(project, DEAD)
+    dead = add_stale(project, DEAD)
     with server(project, "WAL"):
         report = await clean(project, 5, lambda: revive(project))
     assert (report.matched, report.deleted, report.complete) == (DEAD, 5, True)

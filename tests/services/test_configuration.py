@@ -351,7 +351,7 @@ def test_a_file_that_others_can_write_is_an_error(
     assert found.hint == f"chmod {option} {toml}"
 
 
-def test_a_secret_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None:
+def test_a_secret_that_every_user_can_read_is_a_warning(tmp_path: Path) -> None:
     """The key is named, and the command that helps."""
     toml = write(tmp_path, f'admin_password = "{CANARY}"')
     toml.chmod(0o644)

@@ -142,7 +142,7 @@ def test_commands_run_no_foreign_code(empty_project: Project, name: str) -> None
     assert not marker.exists()
 
 
-def test_environment_that_only_names_our_revision_is_foreign(directory: Path) -> None:
+def test_environment_that_only_names_clarinets_revision_is_foreign(directory: Path) -> None:
     """Clarinet's revision as a predecessor or in a comment does not make it Clarinet's."""
     marker = foreign_environment(directory)
     (directory / "alembic" / "versions" / "notes.py").write_text(f'# revision = "{BASE_REVISION}"')

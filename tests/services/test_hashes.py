@@ -236,7 +236,7 @@ def test_any_text_is_inspected_without_an_error(cheap: Settings, stored: str) ->
         assert any(hasher.identify(stored) for hasher in SERVER_HASHER.hashers)
 
 
-def test_the_hashes_of_a_real_server_are_told_apart(server_project: Project) -> None:
+def test_the_hashes_of_a_real_server_are_distinguished(server_project: Project) -> None:
     """Bcrypt of old users, argon2 of the server's parameters, and a current one of this tool."""
     query = 'SELECT email, hashed_password FROM "user" ORDER BY email'
     for email, stored in server_project.rows(query):

@@ -62,7 +62,7 @@ async def other_process_holding(project: Project, job: Job) -> AsyncIterator[int
 
 
 @pytest.mark.parametrize("job", list(Job))
-async def test_a_second_holder_is_told_that_it_is_busy(project: Project, job: Job) -> None:
+async def test_a_second_holder_gets_a_busy_error(project: Project, job: Job) -> None:
     """While one holds the lock another one fails at once, with the job's name and code 75."""
     async with job_lock(project.settings, job, timeout=0):
         with pytest.raises(BusyError, match=f"another {job.label} is running") as caught:
@@ -122,7 +122,7 @@ async def test_different_jobs_do_not_block_each_other(project: Project) -> None:
         assert not await is_free(project, Job.MIGRATION)
 
 
-async def test_who_waits_gets_the_lock_in_the_end(project: Project) -> None:
+async def test_a_waiting_process_gets_the_lock(project: Project) -> None:
     """With a timeout the second one continues when the first one is done, not before."""
     order: list[str] = []
 

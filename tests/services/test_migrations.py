@@ -505,7 +505,7 @@ class TestEnsureSchema:
             "DROP INDEX ix_user_email",
         ],
     )
-    def test_tables_that_are_not_as_ours(self, project: Project, change: str) -> None:
+    def test_tables_that_differ_from_clarinets(self, project: Project, change: str) -> None:
         """Some of the Clarinet tables, or changed ones, without a revision: a conflict."""
         project.rows("DROP TABLE alembic_version")
         project.rows(change)

@@ -119,7 +119,7 @@ class TestWords:
         status = project.json("migrate", "status", "--check")
         assert (status["up_to_date"], status["differences"]) == (True, [])
 
-    def test_tables_without_a_revision_as_ours(self, project: Project) -> None:
+    def test_clarinet_tables_without_a_revision(self, project: Project) -> None:
         """A conflict, and 'db init' takes them over."""
         unversioned("")(project)
         follow(project, refused(project.run("migrate", "upgrade"), 4, "no revision"))
@@ -323,7 +323,7 @@ class TestOrder:
         assert beside.run("migrate", "upgrade", "--schema-anyway").code == 0
         assert versions(beside) == [BASE_REVISION]
 
-    def test_for_those_who_mean_it(self, beside: Project) -> None:
+    def test_schema_anyway_creates_it(self, beside: Project) -> None:
         """With --schema-anyway the schema is created, and is Clarinet's from then on."""
         assert init(beside, "--schema-anyway", "--dry-run").code == 0
         assert init(beside, "--schema-anyway").code == 0

@@ -43,14 +43,14 @@ def dead_tokens(project: Project, **options: Any) -> set[str]:
 
 def tokens_of(sessions: list[RawSession], **options: Any) -> set[str]:
     """Return the tokens of those sessions that a clean-up removes."""
-    return {item.token for item in sessions if item.is_dead(FIXTURE_NOW, **options)}
+    return {item.token for item in sessions if item.is_stale(FIXTURE_NOW, **options)}
 
 
-def add_dead(project: Project, number: int, *, now: datetime = FIXTURE_NOW) -> set[str]:
+def add_stale(project: Project, number: int, *, now: datetime = FIXTURE_NOW) -> set[str]:
     """Add expired sessions of the first administrator, and return all dead tokens."""
     user_id = oracle.user_id_of(project, ADMIN)
     oracle.add_sessions(project, user_id, number, now=now, dead=True)
-    return {item.token for item in oracle.raw_sessions(project) if item.is_dead(now)}
+    return {item.token for item in oracle.raw_sessions(project) if item.is_stale(now)}
 
 
 def revive(project: Project, *, now: datetime = FIXTURE_NOW) -> None:
@@ -79,7 +79,7 @@ class TestWhatGoes:
         ],
         ids=str,
     )
-    async def test_exactly_the_dead_ones_of_a_real_database(
+    async def test_exactly_the_stale_ones_of_a_real_database(
         self, server_project: Project, options: dict[str, Any]
     ) -> None:
         """Expired, idle and old sessions as the plan says; blocked and live ones stay."""
@@ -140,7 +140,7 @@ class TestWhatGoes:
         assert report.deleted == 1
         assert oracle.tokens(project) == {kept}
 
-    async def test_nothing_dead_is_nothing_to_do(self, project: Project) -> None:
+    async def test_without_stale_sessions_nothing_is_done(self, project: Project) -> None:
         """With live sessions only, zeros are reported and everything stays."""
         add_session(project, oracle.user_id_of(project, ADMIN))
         before = oracle.snapshot(project)
@@ -174,7 +174,7 @@ class TestBatches:
 
     async def test_each_batch_is_committed_before_the_next(self, project: Project) -> None:
         """After each batch another connection sees just so many sessions less."""
-        dead = add_dead(project, 10)
+        dead = add_stale(project, 10)
         kept = add_session(project, oracle.user_id_of(project, ADMIN))
         seen: list[tuple[int, int, int]] = []
 
@@ -193,11 +193,11 @@ class TestBatches:
         ("limit", "size", "deleted", "batches"),
         [(3, 2, 3, 2), (1, 1000, 1, 1), (4, 4, 4, 1), (10, 3, 10, 4), (99, 1000, 10, 1)],
     )
-    async def test_limit_is_the_most_that_goes(
+    async def test_limit_is_the_maximum_that_is_deleted(
         self, project: Project, limit: int, size: int, deleted: int, batches: int
     ) -> None:
         """No session more than the limit is deleted, and the report has the number that remains."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         report = await clean_up(
             project.settings, plan(limit=limit, batch_size=size), now=FIXTURE_NOW
         )
@@ -207,7 +207,7 @@ class TestBatches:
 
     async def test_max_time_ends_the_run_after_a_batch(self, project: Project) -> None:
         """When the time is up no further batch begins, and the report is true."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         report = await clean_up(
             project.settings,
             plan(batch_size=1, max_time=0.5),
@@ -221,7 +221,7 @@ class TestBatches:
 
     async def test_enough_time_lets_the_run_finish(self, project: Project) -> None:
         """A limit of time that is not reached changes nothing."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         report = await clean_up(
             project.settings, plan(batch_size=3, max_time=600.0), now=FIXTURE_NOW
         )
@@ -261,7 +261,7 @@ class TestBatches:
         expected |= {} if options.get("expired_only") else {"idle": []}
         expected |= {"old": []} if "older_than" in options else {}
         for item in oracle.raw_sessions(server_project):
-            if item.is_dead(FIXTURE_NOW, **options):
+            if item.is_stale(FIXTURE_NOW, **options):
                 state = item.state(FIXTURE_NOW, idle_limit)
                 reason = state if state in ("expired", "idle") else "old"
                 expected[reason].append(item.created_at)
@@ -276,7 +276,7 @@ class TestBatches:
 
     async def test_stop_ends_the_run_after_the_batch_at_hand(self, project: Project) -> None:
         """Asked to stop in the first batch, the run ends with it and reports the truth."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         stop = StopRequest()
         report = await clean_up(
             project.settings,
@@ -292,7 +292,7 @@ class TestBatches:
 
     async def test_stop_does_not_wait_for_the_pause(self, project: Project) -> None:
         """A run that pauses between two batches ends when it is asked to."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         async with paused_clean_up(project) as (task, stop):
             stop.request(signal.SIGINT)
             report = await asyncio.wait_for(task, PATIENCE_SECONDS)
@@ -301,7 +301,7 @@ class TestBatches:
 
     async def test_stop_before_the_start_deletes_nothing(self, project: Project) -> None:
         """Asked before the first batch, the run reports what there would have been to do."""
-        add_dead(project, 3)
+        add_stale(project, 3)
         stop = StopRequest()
         stop.request(signal.SIGINT)
         report = await clean_up(project.settings, plan(), now=FIXTURE_NOW, stop=stop)
@@ -335,23 +335,23 @@ class TestRevived:
         self, project: Project
     ) -> None:
         """The server's transaction holds a session that is dead still; then it commits."""
-        dead = sorted(add_dead(project, 5))
+        dead = sorted(add_stale(project, 5))
         query = "UPDATE access_token SET expires_at = ?, last_accessed = ? WHERE token = ?"
         values = (FIXTURE_NOW + DAY, FIXTURE_NOW, dead[0])
         async with oracle.held_transaction(project, query, *values) as commit:
             task = asyncio.create_task(clean_up(project.settings, plan(), now=FIXTURE_NOW))
-            await somebody_waits(project)
+            await lock_is_awaited(project)
             assert not task.done()
             commit()
             report = await asyncio.wait_for(task, PATIENCE_SECONDS)
         assert oracle.tokens(project) == {dead[0]}
         assert (report.deleted, report.remaining, report.complete) == (4, 0, True)
 
-    async def test_a_session_that_dies_meanwhile_is_left_for_the_next_run(
+    async def test_a_session_that_expires_during_the_run_is_left_for_the_next(
         self, project: Project
     ) -> None:
         """All batches use one reference time: new log-ins stay."""
-        add_dead(project, 4)
+        add_stale(project, 4)
         added: set[str] = set()
 
         def log_in(deleted: int, matched: int) -> None:
@@ -371,7 +371,7 @@ class TestOneAtATime:
 
     async def test_a_second_clean_up_is_busy_and_deletes_nothing(self, project: Project) -> None:
         """While one pauses between batches another one is refused; the first one continues."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         async with paused_clean_up(project) as (task, stop):
             before = oracle.snapshot(project)
             with pytest.raises(BusyError, match="clean-up"):
@@ -384,14 +384,14 @@ class TestOneAtATime:
 
     async def test_a_dry_run_needs_no_lock(self, project: Project) -> None:
         """Beside a running clean-up a dry run counts what is left."""
-        add_dead(project, 10)
+        add_stale(project, 10)
         async with paused_clean_up(project):
             report = await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
         assert (report.matched, report.deleted) == (9, 0)
 
     async def test_a_dry_run_takes_no_lock(self, project: Project) -> None:
         """A dry run does not block a clean-up."""
-        add_dead(project, 3)
+        add_stale(project, 3)
         await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
         async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             report = await clean_up(project.settings, plan(dry_run=True), now=FIXTURE_NOW)
@@ -400,7 +400,7 @@ class TestOneAtATime:
 
     async def test_a_migration_does_not_count(self, project: Project) -> None:
         """The lock of a migration is another one."""
-        add_dead(project, 3)
+        add_stale(project, 3)
         async with job_lock(project.settings, Job.MIGRATION, timeout=0):
             report = await clean_up(project.settings, plan(), now=FIXTURE_NOW)
         assert report.deleted == 3
@@ -408,16 +408,16 @@ class TestOneAtATime:
 
     async def test_the_lock_is_free_after_a_run(self, project: Project) -> None:
         """The next process gets it."""
-        add_dead(project, 3)
+        add_stale(project, 3)
         await clean_up(project.settings, plan(limit=1), now=FIXTURE_NOW)
         async with job_lock(project.settings, Job.CLEANUP, timeout=0):
             assert oracle.count(project) == 2
 
-    async def test_after_an_error_done_batches_stay_done_and_the_next_run_goes_on(
+    async def test_after_an_error_batches_stay_committed_and_the_next_run_continues(
         self, project: Project
     ) -> None:
         """A run that breaks off keeps what it committed and gives the lock back."""
-        add_dead(project, 10)
+        add_stale(project, 10)
 
         def break_off(deleted: int, matched: int) -> None:
             raise ZeroDivisionError
@@ -433,7 +433,7 @@ class TestOneAtATime:
 
     async def test_when_the_database_refuses_nothing_is_lost(self, project: Project) -> None:
         """A failed delete is an error, all rows stay, and the lock is released."""
-        add_dead(project, 3)
+        add_stale(project, 3)
         oracle.forbid_deleting_sessions(project)
         before = oracle.snapshot(project)
         with pytest.raises(ClarinetError):
@@ -451,14 +451,14 @@ class TestForEver:
         kept = add_session(project, oracle.user_id_of(project, ADMIN), now=datetime.now(UTC))
         async with service(project, interval=0.05) as running:
             for number in (3, 2):
-                add_dead(project, number, now=datetime.now(UTC))
+                add_stale(project, number, now=datetime.now(UTC))
                 await running.deleted(number)
                 assert oracle.tokens(project) == {kept}
             assert not running.task.done()
 
-    async def test_ends_when_asked(self, project: Project) -> None:
+    async def test_ends_on_request(self, project: Project) -> None:
         """A long interval does not keep it from stopping."""
-        add_dead(project, 3, now=datetime.now(UTC))
+        add_stale(project, 3, now=datetime.now(UTC))
         async with service(project, interval=3600) as running:
             await running.deleted(3)
             assert not running.task.done()
@@ -466,9 +466,9 @@ class TestForEver:
             await asyncio.wait_for(running.task, PATIENCE_SECONDS)
         assert oracle.count(project) == 0
 
-    async def test_does_not_begin_when_asked_before(self, project: Project) -> None:
+    async def test_does_not_begin_after_a_request(self, project: Project) -> None:
         """Asked to stop before the first run, nothing is deleted."""
-        add_dead(project, 3, now=datetime.now(UTC))
+        add_stale(project, 3, now=datetime.now(UTC))
         stop = StopRequest()
         stop.request(signal.SIGTERM)
         reports: list[CleanupReport] = []
@@ -479,9 +479,11 @@ class TestForEver:
         assert oracle.count(project) == 3
         assert sum(report.deleted for report in reports) == 0
 
-    async def test_survives_a_database_that_is_away_for_a_while(self, project: Project) -> None:
+    async def test_survives_a_database_that_is_unreachable_for_a_while(
+        self, project: Project
+    ) -> None:
         """Without a database it retries, and deletes once it is back."""
-        add_dead(project, 3, now=datetime.now(UTC))
+        add_stale(project, 3, now=datetime.now(UTC))
         async with service(project, interval=0.2) as running:
             await running.deleted(3)
             with away(project):
@@ -489,11 +491,13 @@ class TestForEver:
                 await asyncio.sleep(0.8)
                 assert running.reports.empty()
                 assert not running.task.done()
-            add_dead(project, 2, now=datetime.now(UTC))
+            add_stale(project, 2, now=datetime.now(UTC))
             await running.deleted(2)
         assert oracle.count(project) == 0
 
-    async def test_ends_when_asked_while_the_database_is_away(self, project: Project) -> None:
+    async def test_ends_on_request_while_the_database_is_unreachable(
+        self, project: Project
+    ) -> None:
         """Waiting for the database to come back ends on request, without an error."""
         with away(project):
             async with service(project, interval=0.05) as running:
@@ -504,7 +508,7 @@ class TestForEver:
 
     async def test_survives_another_clean_up(self, project: Project) -> None:
         """During another clean-up it deletes nothing; afterwards it continues."""
-        add_dead(project, 3, now=datetime.now(UTC))
+        add_stale(project, 3, now=datetime.now(UTC))
         async with contextlib.AsyncExitStack() as stack:
             async with job_lock(project.settings, Job.CLEANUP, timeout=0):
                 running = await stack.enter_async_context(service(project, interval=0.05))
@@ -516,7 +520,7 @@ class TestForEver:
 
     async def test_follows_its_plan(self, project: Project) -> None:
         """Batch size and limit count in every run."""
-        add_dead(project, 5, now=datetime.now(UTC))
+        add_stale(project, 5, now=datetime.now(UTC))
         async with service(project, interval=0.05, limit=2) as running:
             deleted = [(await running.next()).deleted for _ in range(4)]
         assert deleted == [2, 2, 1, 0]
@@ -632,7 +636,7 @@ def rename(project: Project, old: str, new: str) -> None:
             return
 
 
-async def somebody_waits(project: Project) -> None:
+async def lock_is_awaited(project: Project) -> None:
     """Wait until the tool waits for another transaction's lock."""
     if project.server is None:
         await asyncio.sleep(0.3)  # SQLite does not tell who waits

@@ -155,7 +155,7 @@ async def test_one_session_and_its_user(server_project: Project) -> None:
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-async def test_a_session_of_nobody_is_shown(project: Project) -> None:
+async def test_a_session_without_a_user_is_shown(project: Project) -> None:
     """SQLite may have one whose user was deleted: it is listed without a user."""
     token = oracle.add_orphan_session(project, FIXTURE_NOW)
     found = await show_session(project.settings, token[:8], now=FIXTURE_NOW)
@@ -191,7 +191,7 @@ async def test_lots_of_several_pages(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-async def test_sessions_that_end_meanwhile_are_left_out(
+async def test_sessions_deleted_during_the_listing_are_omitted(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page, or a whole lot of tokens, that is gone does not end the listing."""
@@ -206,7 +206,7 @@ async def test_sessions_that_end_meanwhile_are_left_out(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-async def test_a_limit_is_kept_when_sessions_end_meanwhile(
+async def test_a_limit_holds_when_sessions_are_deleted_during_the_listing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next ones take their places."""

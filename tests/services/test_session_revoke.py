@@ -55,7 +55,7 @@ class TestNamed:
     @pytest.mark.parametrize(
         "unknown", ["99999999", "1", "", "1111111", "1111\0111", "1111111\ud800"]
     )
-    async def test_an_unknown_one_saves_all(
+    async def test_an_unknown_id_prevents_the_revocation(
         self, populated: tuple[Project, UUID], unknown: str
     ) -> None:
         """Nothing is ended when one of the ids means no session."""
@@ -65,7 +65,9 @@ class TestNamed:
             await revoke_sessions(project.settings, ["11111111", unknown])
         assert tokens(project) == before
 
-    async def test_an_ambiguous_one_saves_all(self, populated: tuple[Project, UUID]) -> None:
+    async def test_an_ambiguous_id_prevents_the_revocation(
+        self, populated: tuple[Project, UUID]
+    ) -> None:
         """The matches are listed without their tokens, and a user narrows them."""
         project, ada = populated
         apart(lambda: project.add_session(ada, token="samesame-one"))
@@ -91,7 +93,9 @@ class TestNamed:
         assert (change.id, change.result) == ("samesame", "revoked")
         assert tokens(project) == before - {"samesame-two"}
 
-    async def test_somebody_elses_is_not_the_users(self, populated: tuple[Project, UUID]) -> None:
+    async def test_another_users_session_is_not_found(
+        self, populated: tuple[Project, UUID]
+    ) -> None:
         """With a user only that user's sessions are looked at."""
         project, _ = populated
         before = tokens(project)
@@ -104,7 +108,7 @@ class TestEverybody:
     """``revoke_all``."""
 
     @pytest.mark.parametrize("size", [1, 2, 3, 5000])
-    async def test_nobody_is_left(
+    async def test_all_sessions_are_revoked(
         self, populated: tuple[Project, UUID], size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With any size of the transactions all sessions are deleted and nothing else."""

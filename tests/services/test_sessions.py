@@ -121,7 +121,7 @@ class TestSessionsOfUser:
 class TestRevokeForUser:
     """``revoke_for_user``."""
 
-    async def test_ends_all_sessions_of_the_user_alone(self, server_project: Project) -> None:
+    async def test_ends_only_the_sessions_of_the_user(self, server_project: Project) -> None:
         """Dead and live ones go; other users' sessions and all other tables stay."""
         own, tokens = newest_live(server_project)
         before = oracle.snapshot(server_project)

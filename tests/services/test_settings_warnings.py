@@ -39,7 +39,7 @@ def warned(result: Result) -> list[str]:
 
 
 @pytest.mark.parametrize("file", ["settings.toml", "settings.custom.toml"])
-def test_a_misspelt_key_in_a_file_is_named(tmp_path: Path, file: str) -> None:
+def test_a_misspelled_key_in_a_file_is_named(tmp_path: Path, file: str) -> None:
     """File, key, and the key that may be meant; its value is not shown."""
     (tmp_path / file).write_text(f'database_pasword = "{CANARY}"')
     (line,) = settings_warnings(load_settings(tmp_path))
@@ -48,7 +48,7 @@ def test_a_misspelt_key_in_a_file_is_named(tmp_path: Path, file: str) -> None:
     )
 
 
-def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
+def test_a_misspelled_variable_is_named(tmp_path: Path) -> None:
     """Those of the process and of .env, with the prefix as they are written there."""
     (tmp_path / ".env").write_text(f"CLARINET_ADMIN_EMIAL={CANARY}\nOTHER_DATABASE_HOSTS=x\n")
     in_file, in_environment = sorted(warnings(tmp_path, CLARINET_DATABASE_PASS=CANARY))
@@ -58,7 +58,7 @@ def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["CLARINT", "CLARNIET", "CLARINETT", "LARINET"])
-def test_a_misspelt_prefix_is_named(tmp_path: Path, prefix: str) -> None:
+def test_a_misspelled_prefix_is_named(tmp_path: Path, prefix: str) -> None:
     """A known key after a misspelled prefix has no effect either."""
     (line,) = warnings(tmp_path, **{f"{prefix}_DATABASE_HOST": "db"})
     assert f"{prefix}_DATABASE_HOST (did you mean CLARINET_DATABASE_HOST?)" in line
@@ -73,7 +73,7 @@ def test_variables_of_other_programs_in_dotenv_are_theirs(tmp_path: Path, name: 
     assert warnings(tmp_path) == []
 
 
-def test_a_misspelt_prefix_in_dotenv_is_named(tmp_path: Path) -> None:
+def test_a_misspelled_prefix_in_dotenv_is_named(tmp_path: Path) -> None:
     """As among the variables of the process."""
     (tmp_path / ".env").write_text("CLARINT_DATABASE_HOST=db\n")
     (line,) = warnings(tmp_path)
@@ -98,7 +98,7 @@ def test_a_table_that_should_be_a_prefix_is_named(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_other_variables_are_nobodys_slip(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_other_variables_are_not_misspelled(tmp_path: Path, environment: dict[str, str]) -> None:
     """What belongs to the server, to the tool or to others is not mentioned."""
     assert warnings(tmp_path, **environment) == []
 
@@ -158,7 +158,7 @@ PARTS = 'database_driver = "postgresql"\ndatabase_host = "db"\ndatabase_name = "
         ),
     ],
 )
-def test_a_url_beside_parts_of_another_database_is_told(
+def test_a_url_beside_parts_of_another_database_is_reported(
     tmp_path: Path, toml: str, other: str | None
 ) -> None:
     """The server takes the parts: which database that is, without a password."""

@@ -76,7 +76,7 @@ async def test_the_watchdog_is_notified_twice_an_interval(
         ({}, None),
     ],
 )
-def test_the_watchdog_of_another_process_is_not_ours(
+def test_the_watchdog_of_another_process_is_ignored(
     variables: dict[str, str], seconds: float | None
 ) -> None:
     """Only a positive interval that is meant for this process counts."""
@@ -92,7 +92,7 @@ async def test_without_a_socket_nothing_is_sent() -> None:
     assert notifier.address is None
 
 
-async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+async def test_a_missing_socket_does_not_end_the_service(tmp_path: Path) -> None:
     """What cannot be sent is not the service's end."""
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "gone")})
     async with notifier.running():

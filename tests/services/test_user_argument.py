@@ -71,7 +71,7 @@ async def test_a_spelling_means_the_account(named: Project, name: str) -> None:
         "ünal.öz@bücher.example\udcff",
     ],
 )
-async def test_what_is_close_means_nobody(named: Project, who: str) -> None:
+async def test_similar_identifiers_match_no_account(named: Project, who: str) -> None:
     """Not found, and nothing changes."""
     before = oracle.snapshot(named)
     with pytest.raises(NotFoundError, match="no user"):

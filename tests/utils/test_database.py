@@ -636,7 +636,7 @@ def while_locked(project: Project, work: Callable[[], Coroutine[Any, Any, None]]
         other.close()
 
 
-def test_somebody_elses_lock_is_busy(project: Project) -> None:
+def test_a_lock_of_another_connection_is_busy(project: Project) -> None:
     """A lock that is not given back in time is 'busy, try again'; nothing is written."""
 
     async def write() -> None:

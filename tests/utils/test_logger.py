@@ -187,7 +187,7 @@ def test_statements_and_their_values_are_never_logged(
     assert CANARY not in text
 
 
-def test_asyncio_tells_of_a_lost_error_without_its_text(
+def test_asyncio_reports_a_lost_error_without_its_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error that was never awaited: its kind and place, on the terminal and in the file."""
@@ -215,7 +215,7 @@ def test_asyncio_tells_of_a_lost_error_without_its_text(
 
 
 @pytest.mark.parametrize("options", [(), ("-v",), ("-vv",), ("-q",)])
-def test_a_command_says_an_error_once(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_command_logs_an_error_once(tmp_path: Path, options: tuple[str, ...]) -> None:
     """One error line at every verbosity; the traceback only with -vv."""
     toml = 'database_driver = "postgresql"\ndatabase_host = "/no/such/directory"\n'
     (tmp_path / "settings.toml").write_text(f'{toml}database_password = "{CANARY}"\n')
@@ -485,7 +485,7 @@ def test_a_hosts_own_sinks_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
-def test_asyncio_is_heard_with_vv_alone(capfd: pytest.CaptureFixture[str], verbosity: int) -> None:
+def test_asyncio_is_logged_only_with_vv(capfd: pytest.CaptureFixture[str], verbosity: int) -> None:
     """What asyncio says of a connection that was cut is no error of the command's own.
 
     With -vv its first line is shown; what it shows of the objects may quote a row.

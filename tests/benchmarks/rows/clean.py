@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from tests.benchmarks.beside import Waits, writing
-from tests.benchmarks.data import Layout, number_of_dead
+from tests.benchmarks.data import Layout, number_of_stale
 from tests.benchmarks.figures import Figure, Starts, amount, compare, percentile
 from tests.benchmarks.places import Bench
 from tests.benchmarks.processes import BenchmarkError, Run, seconds
@@ -140,7 +140,7 @@ def check_rows_left(project: Project, rows: int, *, written: int = 0) -> None:
     Raises:
         BenchmarkError: It is not so: the time that was measured means nothing.
     """
-    expected = rows - number_of_dead(rows) + written
+    expected = rows - number_of_stale(rows) + written
     if project.count("access_token") != expected:
         raise BenchmarkError(f"{project.count('access_token')} rows left, not {expected}")
 
