@@ -96,6 +96,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         ("22003", "22007", "22008", "22P02"),
         (CONFLICT, "a value is not of the type of its column", None),
     ),
+    "23514": (CONFLICT, "a value violates a check of the database", None),
     "428C9": (CONFLICT, "a column that the database generates cannot be set", None),
     "P0001": (FAILURE, "a trigger or a function of the database refused the change", None),
     "42P04": (CONFLICT, "the database already exists", None),

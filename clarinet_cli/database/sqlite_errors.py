@@ -42,6 +42,7 @@ _SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
         DISK_HINT,
     ),
     "SQLITE_CONSTRAINT_TRIGGER": (FAILURE, "a trigger of the database refused the change", None),
+    "SQLITE_CONSTRAINT_CHECK": (CONFLICT, "a value violates a check of the database", None),
     "SQLITE_CONSTRAINT": (CONFLICT, "other rows depend on it, or it already exists", None),
 }
 DEFAULT_HINT = "the application's migrations can give the column a default"

@@ -7,7 +7,7 @@ A role is a row of a link table, or the value of a column.
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 from uuid import UUID
 
 from sqlalchemy import (
@@ -63,9 +63,9 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
     found = table_named(await read_catalogue(session), schema, name)
     if found is None:  # a view, of which the catalogue does not show what it requires
         return
-    if any(set(key.columns) == set(found.primary_key) for key in found.keys):
+    if extended := _extended(found):
         raise REFUSED.with_context(
-            f"the rows of {found.fullname} extend those of another table: "
+            f"the rows of {found.fullname} extend those of {extended}: "
             "only the application can create accounts"
         )
     given = {name for key, name in tables.names[USERS].items() if key != "id"}
@@ -77,6 +77,22 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
         raise REFUSED.with_context(f"no value for {listed}", hint=HINT)
     if unknown := sorted(set(tables.mapping.create_values) - found.columns.keys()):
         raise REFUSED.with_context(f"{found.fullname} has no column {', '.join(unknown)}")
+
+
+async def extended_table(session: AsyncSession, tables: MappedTables) -> Optional[str]:
+    """Return the table whose rows those of the accounts extend, if there is one.
+
+    Args:
+        session: For the catalogue.
+        tables: The mapping.
+    """
+    found = table_named(await read_catalogue(session), *tables.stored_name(USERS))
+    return None if found is None else _extended(found)
+
+
+def _extended(found: CatalogueTable) -> Optional[str]:
+    extended = [key.table for key in found.keys if set(key.columns) == set(found.primary_key)]
+    return next((".".join(filter(None, name)) for name in extended), None)
 
 
 def _required(found: CatalogueTable, tables: MappedTables) -> set[str]:

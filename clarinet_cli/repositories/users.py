@@ -11,6 +11,7 @@ from sqlalchemy import (
     and_,
     cast,
     event,
+    exists,
     func,
     insert,
     inspect,
@@ -72,6 +73,14 @@ class UserRepository(BaseRepository[User]):
         """How an application stores ids; None for the server's own form."""
         return dialect_id_form(self.session.get_bind().dialect)
 
+    async def has_only_bcrypt(self) -> bool:
+        """Return whether there are password hashes, and all of them are of bcrypt."""
+        hashed = col(User.hashed_password)
+        is_bcrypt = hashed.startswith("$2")
+        some = exists().where(is_bcrypt).select_from(User)
+        others = exists().where(hashed.is_not(None), ~is_bcrypt).select_from(User)
+        return bool(await self.session.scalar(select(and_(some, ~others))))
+
     async def require_creatable(self) -> None:
         """Refuse to create accounts in an application's table that requires further values.
 
@@ -83,6 +92,15 @@ class UserRepository(BaseRepository[User]):
             from clarinet_cli.repositories.mapped_accounts import require_creatable
 
             await require_creatable(self.session, tables)
+
+    async def extended_table(self) -> Optional[str]:
+        """Return the table whose rows those of an application's accounts extend, if any."""
+        tables = mapped_tables(self.session.get_bind().dialect)
+        if tables is None:
+            return None
+        from clarinet_cli.repositories.mapped_accounts import extended_table
+
+        return await extended_table(self.session, tables)
 
     async def add(self, row: User) -> User:
         """Insert an account.

@@ -1018,3 +1018,59 @@ def test_further_columns_may_have_any_name(made: Made) -> None:
     assert project.rows('SELECT "100% name", "a:b", "displayName" FROM users') == [
         ("ada", "it's", "ada")
     ]
+
+
+def test_an_application_with_bcrypt_only_is_warned_of_argon2(made: Made) -> None:
+    """Each command that writes such a hash warns while there is no other; the doctor does too."""
+    project = made(*tables())
+    mapped(project)
+    add_users(project)
+    fresh = project.run("admin", "create", "eve@example.org", "--generate-password")
+    assert "bcrypt" not in fresh.stderr
+    project.run("admin", "delete", "eve@example.org", "--yes")
+    bcrypt = "$2b$12$EixZaYVK1fsbw1ZfbX3OXePaWxn96p36WQoeG6Lruj3vjPGga31lW"
+    project.rows(f"UPDATE users SET hashed_password = '{bcrypt}'")
+    (found,) = [row for row in project.run("doctor", "-o", "json").json if row["check"] == "hashes"]
+    assert "all password hashes are bcrypt" in found["detail"]
+    accounts = project.directory / "accounts.json"
+    accounts.write_text('[{"email": "eve@example.org", "password": "generate"}]', "utf-8")
+    for command in (
+        ("admin", "create", "eve@example.org", "--generate-password"),
+        ("admin", "reset-password", BOB, "--any-user", "--generate-password"),
+        ("admin", "apply", str(accounts)),
+    ):
+        result = project.run(*command)
+        assert result.code == 0
+        assert "all password hashes of the application are bcrypt" in result.stderr
+        project.run("admin", "delete", "eve@example.org", "--yes")
+        project.rows(f"UPDATE users SET hashed_password = '{bcrypt}'")
+
+
+def test_the_row_that_an_account_extends_is_left(made: Made) -> None:
+    """Only the account of an inherited class is deleted, which a warning says."""
+    project = made(
+        "CREATE TABLE party (id integer PRIMARY KEY, kind text NOT NULL)",
+        "CREATE TABLE users (id integer PRIMARY KEY REFERENCES party(id), {account})",
+        "CREATE TABLE access_tokens ({token} REFERENCES users(id) ON DELETE CASCADE)",
+        "INSERT INTO party VALUES (1, 'user'), (2, 'user')",
+        id="integer",
+    )
+    mapped(project)
+    add_users(project, (1, 2))
+    refused = project.run("admin", "create", "eve@example.org", "--generate-password")
+    assert refused.code == ExitCode.REFUSED
+    assert "the rows of users extend those of party" in refused.stderr
+    deleted = project.run("admin", "delete", BOB, "--yes")
+    assert deleted.code == 0
+    assert "the row of party that the account extended is left" in deleted.stderr
+    assert emails(project) == {ADA}
+    assert project.rows("SELECT id FROM party ORDER BY id") == [(1,), (2,)]
+
+
+def test_a_violated_check_is_a_conflict_with_its_name(made: Made) -> None:
+    """A value of ``create_values`` that the database refuses is no duplicate."""
+    project = made(*tables(", username text NOT NULL CONSTRAINT plain CHECK (username = 'x')"))
+    mapped(project)
+    failed = project.run("admin", "create", ADA, "--generate-password")
+    assert failed.code == ExitCode.CONFLICT
+    assert "a value violates a check of the database (constraint plain)" in failed.stderr

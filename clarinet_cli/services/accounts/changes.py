@@ -14,7 +14,7 @@ from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.server import ServerRepository
 from clarinet_cli.repositories.users import UserRepository
 from clarinet_cli.results import AccountChange
-from clarinet_cli.services.accounts.editor import CREATED, AccountEditor
+from clarinet_cli.services.accounts.editor import CREATED, AccountEditor, warn_about_argon2
 from clarinet_cli.services.accounts.hashes import PreparedPassword, require_prepared
 from clarinet_cli.services.accounts.resolve import (
     lock_user,
@@ -35,6 +35,7 @@ from clarinet_cli.services.mapped import (
 )
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
+from clarinet_cli.utils.logger import logger
 
 AccountOperation = Callable[[AccountEditor], Awaitable[None]]
 
@@ -106,6 +107,7 @@ async def create_account(
     prepared = require_prepared(password, dry_run=work.dry_run)
     await require_grantable_roles(work.session, roles)
     await users.require_creatable()
+    await warn_about_argon2(work, [prepared.hashed])
     user = User(
         email=email,
         hashed_password=prepared.hashed,
@@ -269,6 +271,8 @@ async def delete(editor: AccountEditor, *, soft: bool = False) -> None:
             hint=f"'clarinet admin deactivate {email}' locks the account and keeps them",
         )
     await editor.delete()
+    if extended := await UserRepository(editor.session).extended_table():
+        logger.warning(f"the row of {extended} that the account extended is left")
 
 
 async def grant_role(editor: AccountEditor, role: str) -> None:

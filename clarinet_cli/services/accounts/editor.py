@@ -14,10 +14,28 @@ from clarinet_cli.services.accounts.resolve import ADMIN_ROLE
 from clarinet_cli.services.mapped import require_role_changes, warn_about_other_sessions
 from clarinet_cli.services.unit_of_work import UnitOfWork
 from clarinet_cli.types import UNCHANGED
+from clarinet_cli.utils.logger import logger
 
 CREATED = "created"
 UPDATED = "updated"
 DELETED = "deleted"
+
+
+async def warn_about_argon2(work: UnitOfWork, hashed: Iterable[str]) -> None:
+    """Warn of a new argon2 hash where an application has only hashes of bcrypt.
+
+    Args:
+        work: A unit of work in which the hashes are not written yet.
+        hashed: The hashes.
+    """
+    if work.settings.capabilities.own_schema:
+        return
+    is_argon2 = any(item.startswith("$argon2") for item in hashed)
+    if is_argon2 and await UserRepository(work.session).has_only_bcrypt():
+        logger.warning(
+            "all password hashes of the application are bcrypt, and the new one is argon2id: "
+            "fastapi-users before version 13 refuses it"
+        )
 
 
 class AccountEditor:
@@ -54,6 +72,7 @@ class AccountEditor:
         self, password: PreparedPassword, *, keep_sessions: bool = False
     ) -> None:
         """Set a new password, and revoke the account's sessions unless they are kept."""
+        await warn_about_argon2(self.work, [password.hashed])
         await self.set(hashed_password=password.hashed)
         self._updated()
         self.password = password.generated

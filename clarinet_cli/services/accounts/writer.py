@@ -14,7 +14,7 @@ from clarinet_cli.repositories.revocation import RevocationRepository
 from clarinet_cli.repositories.roles import RoleRepository
 from clarinet_cli.repositories.users import AccountState, UserRepository
 from clarinet_cli.results import AppliedAccount
-from clarinet_cli.services.accounts.editor import CREATED, UPDATED
+from clarinet_cli.services.accounts.editor import CREATED, UPDATED, warn_about_argon2
 from clarinet_cli.services.accounts.file import AccountEntry, RowErrors
 from clarinet_cli.services.accounts.hashes import PreparedPassword
 from clarinet_cli.services.accounts.matching import MatchedRow, match_rows
@@ -88,6 +88,7 @@ class AccountsWriter:
             self._revoked_users.add(user.id)
             changes = ("is_active: true -> false", "not in the file")
             pruned.append(AppliedAccount("~", user.id, user.email, UPDATED, changes, 0))
+        await warn_about_argon2(self.work, [user.hashed_password for user, _ in self._new.values()])
         await self._flush()
         for number, (added, _) in self._new.items():  # some ids are given by the database
             made[number] = replace(made[number], id=added.id)

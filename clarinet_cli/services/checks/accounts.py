@@ -95,7 +95,14 @@ async def check_hashes(context: DoctorContext) -> list[Problem]:
         text = f"{pluralize(len(unusable), 'active account')} whose password hash cannot be "
         text += f"verified: {join_ids(unusable, len(unusable))}"
         found.append(Problem("warning", text, f"{RESET} {_one_or_each(unusable, len(unusable))}"))
-    if old:
+    if not settings.capabilities.own_schema and {info.scheme for _, info in infos} == {"bcrypt"}:
+        text = (
+            "all password hashes are bcrypt: fastapi-users before version 13 refuses the argon2id "
+        )
+        text += "hashes of new passwords"
+        hint = "check the application's version before 'clarinet admin reset-password'"
+        found.append(Problem("warning", text, hint))
+    elif old:
         named = [email for email, _ in old]
         schemes = Counter(scheme for _, scheme in old)
         counts = ", ".join(f"{count} {scheme}" for scheme, count in schemes.most_common())
