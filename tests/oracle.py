@@ -154,17 +154,17 @@ def remove_accounts(project: Project) -> None:
 
 
 def deactivate(project: Project, email: str) -> None:
-    """Make an account inactive past the tool."""
+    """Make an account inactive without the tool."""
     rows(project, 'UPDATE "user" SET is_active = (1 = 0) WHERE email = ?', email)
 
 
 def add_user(project: Project, email: str, **options: Any) -> UUID:
-    """Insert an account past the tool, from wherever a test is."""
+    """Insert an account without the tool, from any test."""
     return apart(lambda: project.add_user(email, **options))
 
 
 def add_session(project: Project, user_id: UUID, **options: Any) -> str:
-    """Insert a session past the tool, from wherever a test is."""
+    """Insert a session without the tool, from any test."""
     return apart(lambda: project.add_session(user_id, **options))
 
 
@@ -186,7 +186,7 @@ def add_sessions(
 
 
 def insert_sessions(project: Project, values: list[Any]) -> None:
-    """Insert rows of ``access_token`` past the tool, seven values each."""
+    """Insert rows of ``access_token`` without the tool, seven values each."""
     places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * (len(values) // 7))
     columns = "token, user_id, created_at, expires_at, last_accessed, user_agent, ip_address"
     rows(project, f"INSERT INTO access_token ({columns}) VALUES {places}", *values)
@@ -256,7 +256,7 @@ async def writing(project: Project, *, dry_run: bool = False) -> AsyncIterator[A
 async def held_transaction(
     project: Project, query: str, *arguments: Any
 ) -> AsyncIterator[Callable[[], None]]:
-    """Run a statement in a transaction past the tool that stays open.
+    """Run a statement without the tool, in a transaction that stays open.
 
     Yields:
         What commits it.

@@ -63,7 +63,7 @@ class PostgresServer:
             kept.close()
 
     def rows(self, database: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run a statement past the tool's connections and return what it returns."""
+        """Run a statement without the tool's connections and return what it returns."""
         if self._kept is not None:
             return self._kept.rows(database, query, *arguments)
         return asyncio.run(self._rows(database, query, *arguments))

@@ -154,7 +154,7 @@ class Project:
         superuser: bool = False,
         hashed_password: str = SOME_HASH,
     ) -> UUID:
-        """Insert an account past the tool."""
+        """Insert an account without the tool."""
         user_id = uuid4()
         self.rows(
             'INSERT INTO "user" (email, hashed_password, is_active, is_superuser, is_verified, id)'
@@ -180,7 +180,7 @@ class Project:
         user_agent: Optional[str] = "curl/8",
         ip_address: Optional[str] = "127.0.0.1",
     ) -> str:
-        """Insert a session past the tool: created and used ago, expiring in the future."""
+        """Insert a session without the tool: created and used ago, expiring in the future."""
         now = now or datetime.now(UTC)
         token = token or str(uuid4())
         self.rows(

@@ -172,7 +172,7 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize(("code", "words"), CODES.items())
 def test_a_code_has_a_meaning(code: int, words: str) -> None:
-    """Each code says in one line when a command ends with it."""
+    """The meaning of each code is one line."""
     meaning = ExitCode(code).meaning
     assert words in meaning
     assert len(meaning.splitlines()) == 1

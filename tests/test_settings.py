@@ -403,7 +403,7 @@ def test_an_empty_variable_alone_leaves_the_default(tmp_path: Path, key: str) ->
     ],
 )
 def test_an_empty_text_in_a_file_is_unset(tmp_path: Path, key: str) -> None:
-    """Where a key may be unset, an empty text says so."""
+    """If a key may be unset, an empty text unsets it."""
     write(tmp_path, toml=f'{key} = ""')
     assert getattr(load_settings(tmp_path), key) is None
 

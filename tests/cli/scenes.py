@@ -92,7 +92,7 @@ def admin_id(project: Project) -> UUID:
 
 
 def dump(project: Project) -> Dump:
-    """Return every row of every table past the tool, or None without a database."""
+    """Return every row of every table without the tool, or None without a database."""
     if project.server is not None:
         return asyncio.run(_dump_of_server(project.server, project.database))
     if not project.file.exists():

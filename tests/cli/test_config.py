@@ -56,7 +56,7 @@ def test_the_names_of_the_fields(broken: Path) -> None:
 
 
 def test_show_of_a_broken_file_warns(tmp_path: Path) -> None:
-    """The values of that file are missing, and a warning says so."""
+    """The values of that file are missing, with a warning."""
     (tmp_path / "settings.toml").write_text("a = [")
     result = run(tmp_path, "config", "show", "--changed")
     assert result.code == 0

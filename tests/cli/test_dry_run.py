@@ -62,7 +62,7 @@ def two_superusers(project: Project) -> None:
 
 
 def inactive(project: Project) -> None:
-    """Let ada log in no longer, past the tool."""
+    """Deactivate ada without the tool."""
     ada = populate(project)
     project.rows('UPDATE "user" SET is_active = false WHERE id = ?', ada)
 

@@ -89,7 +89,7 @@ def test_what_one_locale_exports_another_applies(people: Project, encoding: str)
 @on_sqlite
 @in_each_encoding
 def test_metrics_are_utf_8_in_every_locale(people: Project, encoding: str) -> None:
-    """A collector reads UTF-8, as the format says."""
+    """The format requires UTF-8."""
     words = ("session", "stats", "--by", "user", "-o", "prometheus")
     code, stdout, _ = run_here(people, *words, encoding=encoding)
     assert code == 0

@@ -743,7 +743,7 @@ def test_any_lock_timeout_is_one_that_the_database_takes(project: Project, wait:
 
 
 def test_a_foreign_database_without_clarinet_tables_is_refused(project: Project) -> None:
-    """Who migrates it has not made the tables: 'db init' says so instead of naming itself."""
+    """Its migrations have not created the tables: 'db init' names them instead of itself."""
     assert project.run("migrate", "downgrade", "base", "--yes").code == 0
     project.rows("INSERT INTO alembic_version (version_num) VALUES ('abc')")
     result = project.run("db", "init", "--generate-password")

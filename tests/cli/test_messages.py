@@ -21,7 +21,7 @@ HINT = "hint: 'clarinet session list --help' shows the options"
 def test_a_terminal_gets_lines_of_whole_words(
     project: Project, columns: int, env: dict[str, str]
 ) -> None:
-    """No line is longer than the terminal, or than COLUMNS says, and no text is lost."""
+    """No line is longer than the terminal, or than COLUMNS, and no text is lost."""
     with terminal(project, *COMMAND, columns=columns, env=env) as shown:
         assert shown.end() == 2
     lines = shown.text.rstrip("\n").split("\n")

@@ -266,7 +266,7 @@ def table_word(name: str, value: Any) -> str:
 
 
 def test_json_keeps_types_and_times(populated: Project) -> None:
-    """Booleans, null, numbers and lists are JSON's own; instants are ISO 8601 with Z."""
+    """Booleans, null, numbers and lists are JSON's own; timestamps are ISO 8601 with Z."""
     users = {row["email"]: row for row in populated.json("admin", "list", "--all")}
     assert users[ADA]["is_active"] is True
     assert users[ADA]["is_verified"] is False
@@ -298,7 +298,7 @@ def test_json_keeps_types_and_times(populated: Project) -> None:
 
 
 def test_timestamps_are_what_is_stored(populated: Project) -> None:
-    """The instant in JSON is the stored one, to the microsecond, in UTC."""
+    """The timestamp in JSON is the stored one, to the microsecond, in UTC."""
     user = populated.add_user("exact@example.org")
     now = datetime(2026, 11, 22, 18, 32, 1, 234567, tzinfo=UTC)
     populated.add_session(user, now=now, created=timedelta(0), expires=timedelta(days=9999))
@@ -318,7 +318,7 @@ def test_timestamps_are_what_is_stored(populated: Project) -> None:
 def test_nothing_is_an_empty_document(
     project: Project, words: tuple[str, ...], names: list[str]
 ) -> None:
-    """Empty lists: ``[]``, no line, a header alone; a table says so on standard error."""
+    """Empty lists: ``[]``, no line, only a header; a note on standard error for a table."""
     project.add_user(ADA)
     project.rows('UPDATE "user" SET is_superuser = false')
     assert project.run("migrate", "init").code == 0

@@ -145,7 +145,7 @@ def test_a_directory_is_no_password_file(
 def test_bytes_that_are_not_utf_8_are_refused(
     project: Project, tmp_path: Path, by_file: bool
 ) -> None:
-    """Exit 2 says why, without the bytes; nothing is written."""
+    """Exit 2 gives the reason, without the bytes; nothing is written."""
     before = everything(project)
     content = b"caf\xe9 latin-1 secret"
     if by_file:

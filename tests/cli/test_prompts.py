@@ -247,7 +247,7 @@ def interrupted(shown: Terminal) -> None:
 def test_a_downgrade_that_is_not_confirmed_changes_nothing(
     project: Project, press: Callable[[Terminal], None], code: int
 ) -> None:
-    """n, Return and Ctrl-D refuse with 5, Ctrl-C aborts with 130 and says so; the schema stays."""
+    """n, Return and Ctrl-D refuse with 5, Ctrl-C aborts with 130; the schema stays."""
     populate(project)
     before = everything(project)
     with terminal(project, *DOWNGRADE) as shown:
@@ -393,7 +393,7 @@ def test_quiet_shows_no_progress(project: Project) -> None:
 def test_verbose_without_a_terminal_logs_progress_in_lines(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With -v each half minute a line on standard error says how far it is; else nothing."""
+    """With -v a line on standard error every half minute; else nothing."""
     monkeypatch.setattr("clarinet_cli.cli.progress.PROGRESS_LINE_SECONDS", 0.0)
     user = project.add_user("ada@example.org")
     for number in range(8):

@@ -157,7 +157,7 @@ def test_quiet_says_nothing_on_success(populated: Project, words: tuple[str, ...
 
 
 def test_quiet_does_the_work(populated: Project) -> None:
-    """Silence is no idleness: dead sessions go, live ones stay."""
+    """With -q stale sessions are deleted, and live ones stay."""
     assert populated.run("-q", "session", "cleanup").code == 0
     assert populated.tokens() == {"11111111-active", "44444444-admin"}
 
@@ -597,7 +597,7 @@ def test_help_into_a_closed_pipe_is_silent(project: Project) -> None:
 
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_data_that_can_not_be_written_is_a_failure(populated: Project, form: str) -> None:
-    """On a full disk: exit 1 and one line that says why, in the operator's words."""
+    """On a full disk: exit 1 and one line with the reason."""
     code, stderr = piped(populated, ("session", "stats", "-o", form), full_disk)
     assert code == 1
     assert stderr.startswith("error: ")

@@ -32,7 +32,7 @@ def test_a_terminal_gets_the_newest_hundred(project: Project) -> None:
 
 @on_sqlite
 def test_exactly_a_hundred_are_all(project: Project) -> None:
-    """Nothing is left out, so nothing is said."""
+    """All rows are shown, so there is no note."""
     oracle.add_sessions(project, admin_id(project), 100, now=datetime.now(UTC), dead=False)
     with terminal(project, "session", "list", columns=200) as shown:
         assert shown.end() == 0

@@ -242,7 +242,7 @@ def test_a_servers_database(server_project: Project, snapshot: SnapshotAssertion
 
 
 def test_the_filters_hide_only_what_varies(project: Project) -> None:
-    """A snapshot has no path, database name, id, instant or password of one run."""
+    """A snapshot has no path, database name, id, timestamp or password of one run."""
     populate(project)
     for words in (("admin", "list", "-o", "json"), ("db", "status"), ("session", "stats")):
         shown = filtered(project, project.run(*words))

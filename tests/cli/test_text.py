@@ -368,7 +368,7 @@ def test_json_parses_back_and_is_harmless(values: dict[str, Any]) -> None:
 
 @given(RECORDS)
 def test_a_record_keeps_its_types_in_json(record: Record) -> None:
-    """Booleans, numbers and null stay; a UUID is text; an instant ends with Z."""
+    """Booleans, numbers and null stay; a UUID is text; a timestamp ends with Z."""
     parsed = json.loads(formats.as_json(formats.as_fields(record)))
     assert list(parsed) == [*Record.__dataclass_fields__]
     assert parsed["flag"] is record.flag

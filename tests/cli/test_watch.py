@@ -365,7 +365,7 @@ def test_a_server_is_asked_by_one_connection_without_a_transaction(
 
 @on_postgresql
 def test_a_closed_connection_is_opened_again(project: Project, ada: UUID) -> None:
-    """A warning on standard error says so; the lines go on."""
+    """A warning on standard error; the lines continue."""
     server = project.server
     assert server is not None
     cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"

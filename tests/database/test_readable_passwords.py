@@ -153,7 +153,7 @@ def test_waiting_ends_at_once(empty_project: Project, listener: LISTENERS) -> No
 def test_an_md5_hash_is_sent_only_with_sslmode_disable(
     empty_project: Project, listener: LISTENERS
 ) -> None:
-    """Only sslmode=disable says so: the hint names it. Clear text is not sent then either."""
+    """The hint names sslmode=disable. Clear text is not sent with it either."""
     old = listener(asking(MD5, SALT))
     write(empty_project, old)
     refused = run(empty_project, ("db", "status"))

@@ -1,4 +1,4 @@
-"""TLS as the URL asks for it: who is trusted, who is not, and what is said."""
+"""TLS by the options of the URL: which servers are trusted, and the errors for others."""
 
 import socket
 import ssl

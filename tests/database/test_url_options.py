@@ -50,7 +50,7 @@ PASTED = {
 
 @pytest.mark.parametrize("pasted", PASTED)
 def test_what_hosts_hand_out_connects(project: Project, front: TlsFront, pasted: str) -> None:
-    """As it is pasted, encrypted where it says so."""
+    """A pasted URL connects, with TLS where it requires TLS."""
     write(project, front, PASTED[pasted])
     result = project.run("db", "status", "-o", "json")
     assert result.code == 0, result

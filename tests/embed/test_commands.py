@@ -213,7 +213,7 @@ def test_settings_of_files_can_be_handed_over(shop: Application) -> None:
 def test_without_settings_nothing_is_opened(
     given: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says how to hand them over; a settings file nearby is not read."""
+    """The hint shows how to pass them; a settings file nearby is not read."""
     (tmp_path / "settings.toml").write_text("database_name = 'other'\n")
     monkeypatch.chdir(tmp_path)
     result = run(host_of(given), "users", "list")

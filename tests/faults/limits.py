@@ -1,6 +1,6 @@
 """What a process can be denied before a command runs in it; see ``prepare`` in ``tests.forked``.
 
-The functions hold in a process that goes on as it is, and in one that runs another program.
+The functions work in the process itself, and in one that runs another program.
 """
 
 import ctypes

@@ -302,7 +302,7 @@ def opened(process: Process, file: Path) -> bool:
 
 
 def assert_one_error(result: Result, code: int) -> str:
-    """It ended with *code* and says why in one line, perhaps with a hint; return the line."""
+    """Check for *code* and one error line, with or without a hint; return the line."""
     lines = result.stderr.splitlines()
     assert result.code == code, result
     assert result.stdout == "", result

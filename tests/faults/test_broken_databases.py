@@ -102,7 +102,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("kind", list(DAMAGE))
 def test_file_is_no_usable_database(project: Project, kind: str) -> None:
-    """One line says so, with a documented code, and no command changes a byte of it."""
+    """One error line and a documented code, and no command changes a byte of it."""
     content = DAMAGE[kind](project.file.read_bytes())
     project.file.write_bytes(content)
     for name in COMMANDS.keys() - {"wait"}:
@@ -130,7 +130,7 @@ def test_file_is_never_ready(project: Project, kind: str, readiness: str) -> Non
 
 
 def test_file_damaged_in_one_table(project: Project) -> None:
-    """Damage where the sessions are is said in one line by what reads them; the rest works."""
+    """Commands that read damaged sessions report it in one line; the others work."""
     dead_and_live(project, 2000, 10)
     query = "SELECT rootpage FROM sqlite_master WHERE name = 'access_token'"
     page = int(project.rows(query)[0][0])
@@ -161,7 +161,7 @@ def test_empty_file_is_an_empty_database(project: Project) -> None:
 
 @pytest.mark.usefixtures("one_patient_try")
 def test_directory_instead_of_a_file(project: Project) -> None:
-    """A directory with the database's name is said to be one, and nothing is put into it."""
+    """A directory with the database's name is an error, and nothing is written to it."""
     project.file.unlink()
     project.file.mkdir()
     for words in COMMANDS.values():
@@ -182,7 +182,7 @@ def test_missing_file(project: Project) -> None:
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_read_only_file(project: Project, journal: str) -> None:
-    """What reads works; what writes says in one line that it cannot; no byte changes."""
+    """Reading succeeds; writing fails with one line; no byte changes."""
     project.rows(f"PRAGMA journal_mode={journal}")
     dead_and_live(project, 10, 5)
     content = project.file.read_bytes()
@@ -222,7 +222,7 @@ def test_read_only_directory(project: Project) -> None:
 
 
 def test_unreadable_file(project: Project) -> None:
-    """A file that this user may not open is said so in one line."""
+    """A file that this user may not open is reported in one line."""
     project.file.chmod(0o000)
     results = [
         run_alone(project, *WRITERS["create"], stdin=PASSWORD, prepare=bound_by_permissions),
@@ -251,7 +251,7 @@ def small_disk(directory: Path, size: int) -> Iterator[bool]:
 
 
 def assert_nothing_fits(project: Project, prepare: Callable[[], None], before: bytes) -> None:
-    """Commands that need room say in one line that there is none, and leave the file whole."""
+    """Commands that need disk space report in one line that it is full; the file is intact."""
     for words in (WRITERS["create"], WRITERS["downgrade"], ("session", "cleanup", "--days", "0")):
         result = run_alone(project, *words, stdin=PASSWORD, prepare=prepare)
         line = assert_one_error(result, 1)
@@ -287,13 +287,13 @@ def test_full_disk(project: Project) -> None:
 
 
 def test_write_failure(project: Project) -> None:
-    """When the system refuses to write, the change is undone and said in one line."""
+    """When the system refuses to write, the change is undone and reported in one line."""
     dead_and_live(project, 3000, 10)
     assert_nothing_fits(project, partial(limited_to, 64), project.file.read_bytes())
 
 
 def test_no_room_for_a_new_database(empty_project: Project) -> None:
-    """'db init' without room says so; with room, running it again finishes the work."""
+    """'db init' fails without disk space; with space a second run finishes the work."""
     words = ("db", "init", "--password-stdin")
     result = run_alone(empty_project, *words, stdin=PASSWORD, prepare=partial(limited_to, 8192))
     assert str(empty_project.file) in assert_one_error(result, 1)
@@ -368,7 +368,7 @@ AWAY = {
 @pytest.mark.usefixtures("one_patient_try")
 @pytest.mark.parametrize("case", list(AWAY))
 def test_server_is_unreachable(tmp_path: Path, case: str) -> None:
-    """Each command says in one line which server did not answer, and why."""
+    """Each command reports in one line which server did not answer, and why."""
     lines, url, reason = AWAY[case]
     project = remote(tmp_path, *lines)
     for words in COMMANDS.values():
@@ -388,7 +388,7 @@ def locked_settings(postgres: PostgresServer) -> tuple[str, ...]:
 
 
 def test_wrong_password(tmp_path: Path, locked_settings: tuple[str, ...]) -> None:
-    """Each command says at once that the log-in is refused, also the one that waits."""
+    """Each command reports at once that the log-in is refused, also the one that waits."""
     project = remote(tmp_path, *locked_settings, 'database_name = "postgres"')
     words_of_wait = ("db", "wait", "--timeout", "60s")
     for words in (*COMMANDS.values(), words_of_wait):
@@ -407,7 +407,7 @@ def test_right_password(tmp_path: Path, locked_settings: tuple[str, ...]) -> Non
 
 
 def test_unknown_database(tmp_path: Path, postgres: PostgresServer) -> None:
-    """Each command but 'db init' says at once that the database does not exist, and makes none."""
+    """Each command but 'db init' reports that the database does not exist, and creates none."""
     name = f"test_{uuid4().hex}"
     where = (f'database_host = "{postgres.host}"', f"database_port = {postgres.port}")
     user = f'database_username = "{postgres.user}"'
@@ -451,7 +451,7 @@ def test_connection_cut_in_a_clean_up(project: Project, which: str) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_connection_of_the_lock_cut_in_a_clean_up(project: Project) -> None:
-    """A clean-up that has lost its lock does not go on: another one may have begun."""
+    """A clean-up that has lost its lock does not continue: another one may have begun."""
     _, live = dead_and_live(project, 2000, 10)
     assert project.server is not None
     words = ("session", "cleanup", "--batch-size", "20", "--sleep", "20ms")

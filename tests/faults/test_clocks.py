@@ -44,7 +44,7 @@ def shift_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.fixture
 def four(project: Project) -> Project:
-    """A project with a dead session, one that ends soon, one that idles soon, and a fresh one."""
+    """A project with a stale session, one that ends soon, one that idles soon, and a fresh one."""
     user = oracle.user_id_of(project, ADMIN)
     project.add_session(user, token=DEAD, expires=-120 * MINUTE, used=180 * MINUTE)
     project.add_session(user, token=ENDING, expires=5 * MINUTE)

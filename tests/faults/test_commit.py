@@ -1,4 +1,4 @@
-"""Signals and faults inside a commit: what is said, what is on record, and what the rows are."""
+"""Signals and faults inside a commit: messages, audit records and rows agree."""
 
 import asyncio
 import contextlib
@@ -193,7 +193,7 @@ class TestCommitThatWaits:
         assert not is_superuser(project, ADA)
 
     def test_a_migration_is_whole(self, project: Project) -> None:
-        """Ctrl-C in the commit of a downgrade: the tables are gone, and it says so."""
+        """Ctrl-C in the commit of a downgrade: the tables are dropped, and the result is shown."""
         words = ("migrate", "downgrade", "base", "--yes", "-o", "json")
         if project.server is not None:
             result = run_alone(project, *words)
@@ -217,7 +217,7 @@ class TestServerThatGoes:
     """PostgreSQL ends the connection during the commit."""
 
     def test_the_outcome_is_unknown(self, project: Project, log: Path) -> None:
-        """7, a line that says so and how to see; the record says 'unknown' and why."""
+        """7, an error and a hint how to check; the record has 'unknown' and the reason."""
         populate(project)
         server = project.server
         assert server is not None

@@ -43,7 +43,7 @@ SLOW = ("--batch-size", "20", "--sleep", "30ms")
 
 
 def documents(results: list[Result]) -> list[Any]:
-    """The data of those that succeeded; the others said in one line that they were too late."""
+    """Return the data of those that succeeded; the others fail with one line each."""
     for result in results:
         if result.code != 0:
             assert_one_error(result, 75)
@@ -70,7 +70,7 @@ def test_second_clean_up_is_refused(project: Project) -> None:
 
 
 def test_clean_ups_started_at_once(project: Project) -> None:
-    """Three at once: those that run delete each dead session once, the others are busy."""
+    """Three at once: those that run delete each stale session once, the others are busy."""
     _, live = dead_and_live(project, DEAD, LIVE)
     results = run_at_once(project, 3, "session", "cleanup", "-o", "json")
     assert sum(report["deleted"] for report in documents(results)) == DEAD

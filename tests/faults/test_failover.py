@@ -29,7 +29,7 @@ def pair() -> Iterator[ReplicaPair]:
 
 @pytest.fixture
 def project(pair: ReplicaPair, tmp_path: Path) -> Project:
-    """A project that names both servers, with dead sessions and one that lives."""
+    """A project that names both servers, with stale sessions and a live one."""
     project = project_on(tmp_path, pair.primary, pair.url("clarinet", options=WRITERS))
     assert project.run("db", "init", "--password-stdin", stdin=PASSWORD).code == 0
     admin = oracle.user_id_of(project, ADMIN)

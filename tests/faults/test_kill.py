@@ -85,7 +85,7 @@ def test_killed_admin_create(project: Project) -> None:
 
 
 def test_killed_session_cleanup(project: Project) -> None:
-    """Whenever a clean-up is killed, only whole batches of dead sessions are gone."""
+    """Whenever a clean-up is killed, only whole batches of stale sessions are gone."""
     _, live = dead_and_live(project, DEAD, LIVE)
     left = DEAD
     for _ in range(RUNS):

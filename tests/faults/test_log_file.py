@@ -144,7 +144,7 @@ def test_a_line_that_was_cut_short_is_ended(place: Path) -> None:
 
 
 def test_a_rotation_that_is_not_permitted(place: Path) -> None:
-    """The file may be written, its directory not: all records go on into the file."""
+    """The file may be written, its directory not: all records continue into the file."""
     file = place / "logs" / LOG_FILE
     file.touch()
     give(SERVICE, file)

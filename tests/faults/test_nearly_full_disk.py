@@ -25,7 +25,7 @@ MODES = pytest.mark.parametrize("mode", ["DELETE", "WAL"])
 
 
 def fill(project: Project, mode: str) -> None:
-    """Add many dead sessions with random tokens, as a server's are, and one that lives."""
+    """Add many stale sessions with random tokens, as a server's are, and a live one."""
     user = oracle.user_id_of(project, ADMIN)
     project.add_session(user, token="live-" + "a" * 38)
     rows = [
@@ -60,7 +60,7 @@ def nearly_full(project: Project, free: int) -> Iterator[None]:
 @MODES
 @pytest.mark.parametrize("held", [False, True], ids=["alone", "beside a server"])
 def test_little_room_is_enough(project: Project, mode: str, held: bool) -> None:
-    """All dead sessions go, in smaller batches than with room."""
+    """All stale sessions are deleted, in smaller batches than with free space."""
     fill(project, mode)
     with nearly_full(project, 700_000), contextlib.ExitStack() as stack:
         if held:

@@ -90,7 +90,7 @@ def run(project: Project, words: str) -> Result:
 
 
 def insert(project: Project, table: str, **values: Any) -> None:
-    """Insert a row past the tool, its values as they are."""
+    """Insert a row without the tool, its values as they are."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     if project.server is None:
         with contextlib.closing(sqlite3.connect(project.file)) as connection, connection:
@@ -160,7 +160,7 @@ def test_an_unreadable_timestamp_makes_a_session_invalid(project: Project, colum
 
 @pytest.mark.parametrize("column", SOUND)
 def test_a_readable_timestamp_in_another_form_is_used(project: Project, column: str) -> None:
-    """A text with its zone, without a fraction, or far away is an instant like any other."""
+    """A text with a zone, without a fraction, or with a distant year is a valid timestamp."""
     ada = populate(project)
     for number, value in enumerate(READABLE[project.backend]):
         add_session(project, f"odd{number:05}-token", ada, **{column: value})

@@ -42,7 +42,7 @@ def refer(project: Project, table: str, *values: Any) -> None:
 
 @pytest.fixture
 def ada(project: Project) -> Project:
-    """A project with an account that has a live session and four dead ones."""
+    """A project with an account that has a live session and four stale ones."""
     user = project.add_user(ADA)
     project.add_session(user, token=LIVE)
     oracle.add_sessions(project, user, 4, now=datetime.now(UTC), dead=True)
@@ -50,7 +50,7 @@ def ada(project: Project) -> Project:
 
 
 def dead_of(project: Project) -> list[str]:
-    """Return the tokens of the dead sessions, in order."""
+    """Return the tokens of the stale sessions, in order."""
     return sorted(project.tokens() - {LIVE})
 
 

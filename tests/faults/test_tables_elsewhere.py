@@ -116,7 +116,7 @@ kinds = pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KI
 
 @pytest.fixture
 def many(project: Project) -> Project:
-    """A project with 60 dead sessions and one that lives."""
+    """A project with 60 stale sessions and a live one."""
     admin = oracle.user_id_of(project, ADMIN)
     oracle.add_sessions(project, admin, 60, now=datetime.now(UTC), dead=True)
     project.add_session(admin, token="live-" + "a" * 30)

@@ -136,7 +136,7 @@ class Application:
         return {row[0] for row in self.project.rows(f"SELECT token FROM {self.layout.tokens}")}
 
     def add_user(self, email: str, *, active: bool = True, superuser: bool = False) -> None:
-        """Insert an account past the tool."""
+        """Insert an account without the tool."""
         layout, key = self.layout, str(uuid4())
         columns = ["email", "hashed_password", "is_active", "is_superuser", "is_verified"]
         values: list[Any] = [email, HASH, active, superuser, True]
@@ -154,7 +154,7 @@ class Application:
         self.ids[email] = self.project.rows(query, *values)[0][0]
 
     def add_session(self, email: str, token: str, age: timedelta) -> None:
-        """Insert a session past the tool, created so long ago."""
+        """Insert a session without the tool, created so long ago."""
         query = (
             f"INSERT INTO {self.layout.tokens} (token, user_id, {self.layout.created})"
             " VALUES (?, ?, ?)"
@@ -163,7 +163,7 @@ class Application:
         self.project.rows(query, token, self.ids[email], instant)
 
     def add_sessions(self, email: str, number: int, age: timedelta) -> None:
-        """Insert many sessions past the tool."""
+        """Insert many sessions without the tool."""
         instant = _instant(datetime.now(UTC) - age, self.project)
         kind = "numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
         cast = ("CAST(? AS integer)", "CAST(? AS char(36))")[self.layout.ids != "integer"]
@@ -178,7 +178,7 @@ class Application:
 
 
 def populated(project: Project, name: str) -> Application:
-    """Add a superuser with two live sessions and a dead one, two accounts, and the mapping."""
+    """Add a superuser with two live sessions and a stale one, two accounts, and the mapping."""
     file = project.directory / "settings.toml"
     before = file.read_text("utf-8")
     if name not in MAPPINGS:
@@ -189,7 +189,7 @@ def populated(project: Project, name: str) -> Application:
 
 
 def fill(found: Application, *, sessions: bool = True) -> Application:
-    """Add a superuser with two live sessions and a dead one, and two accounts."""
+    """Add a superuser with two live sessions and a stale one, and two accounts."""
     found.add_user(ADA, superuser=True)
     found.add_user(BOB)
     found.add_user(EVE, active=False)

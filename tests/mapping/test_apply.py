@@ -130,7 +130,7 @@ def test_a_column_without_a_value_is_named(shop: Application) -> None:
 
 
 def test_roles_that_are_not_mapped_are_refused(any_shop: Application) -> None:
-    """A row with a role says so, and nothing is changed."""
+    """A row with a role is an error, and nothing is changed."""
     before = any_shop.users()
     for row in (
         {"email": BOB, "roles": ["admin"]},

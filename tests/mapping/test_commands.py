@@ -159,7 +159,7 @@ def test_a_clean_up_deletes_what_has_expired(shop: Application) -> None:
 
 
 def test_a_large_clean_up_is_done_in_batches(shop: Application) -> None:
-    """Thousands of dead rows are deleted, and the live ones stay."""
+    """Thousands of stale rows are deleted, and the live ones stay."""
     shop.add_sessions(BOB, 3000, timedelta(hours=2))
     report = shop.project.json("session", "cleanup", "--batch-size", "500")
     assert (report["deleted"], report["remaining"]) == (3001, 0)
@@ -168,7 +168,7 @@ def test_a_large_clean_up_is_done_in_batches(shop: Application) -> None:
 
 
 def test_sessions_without_a_lifetime_never_expire(shop: Application) -> None:
-    """A clean-up matches nothing and says why; the expiry is null."""
+    """A clean-up matches nothing and gives the reason; the expiry is null."""
     shop.add_session(ADA, token_of("ada-year-1"), timedelta(days=400))
     env = {"CLARINET_SESSION_LIFETIME_SECONDS": "none"}
     result = shop.project.run("session", "cleanup", "-o", "json", env=env)
@@ -231,7 +231,7 @@ def test_an_address_is_verified(shop: Application) -> None:
 
 @pytest.mark.parametrize("command", ["verify", "unverify"])
 def test_an_address_can_not_be_verified_without_a_column(shop: Application, command: str) -> None:
-    """The error names the setting, and nothing is changed; no account is said to be unverified."""
+    """The error names the setting, and nothing is changed; no account is shown as unverified."""
     settings = shop.project.directory / "settings.toml"
     document = tomlkit.parse(settings.read_text())
     mapping: Any = document["mapping"]

@@ -114,7 +114,7 @@ def test_a_session_is_found_by_its_token_though_a_digest_is_stored(shop: Applica
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "official-sqlite"])
 def test_a_digest_that_cannot_be_computed_is_named(shop: Application) -> None:
-    """A token is not found, and the hint says why; the id still finds the session."""
+    """A token is not found, and the hint gives the reason; the id still finds the session."""
     use_digests(shop, "other")
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     result = shop.project.run("session", "show", SECRET)

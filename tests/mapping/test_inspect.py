@@ -218,7 +218,7 @@ def test_an_invalid_mapping_is_refused(app: Project, lines: str, reason: str) ->
 
 
 def test_other_commands_are_refused_rather_than_wrong(app: Project) -> None:
-    """A command that does not know the mapping reads nothing: exit 5, which says so."""
+    """A command that does not support the mapping reads nothing: exit 5."""
     mapped(app)
     for words in (("db", "init"), ("migrate", "upgrade"), ("migrate", "status")):
         result = app.run(*words)

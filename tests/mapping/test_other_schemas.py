@@ -60,7 +60,7 @@ def tables(users: str = "", tokens: str = "") -> tuple[str, str]:
 
 
 def add_users(project: Project, ids: tuple[Any, Any] = IDS, **further: str) -> None:
-    """Insert a superuser and another account past the tool; *further* is SQL."""
+    """Insert a superuser and another account without the tool; *further* is SQL."""
     names, values = (
         "".join(f", {name}" for name in further),
         "".join(f", {value}" for value in further.values()),
@@ -73,7 +73,7 @@ def add_users(project: Project, ids: tuple[Any, Any] = IDS, **further: str) -> N
 
 
 def add_token(project: Project, created: str, key: str = IDS[0]) -> None:
-    """Insert a session past the tool; *created* is SQL."""
+    """Insert a session without the tool; *created* is SQL."""
     project.rows(
         "INSERT INTO access_tokens (token, created_at, user_id)"
         f" VALUES ('{token_of('live')}', {created}, '{key}')"
@@ -894,7 +894,7 @@ def test_a_table_of_the_same_name_in_another_schema_is_another(made: Made) -> No
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_tables_of_several_schemas_are_found_by_the_search_path(made: Made) -> None:
-    """Without it the reason says so; with it the mapping names no schema, and works."""
+    """Without it the reason names it; with it the mapping names no schema, and works."""
     project = made(
         "CREATE SCHEMA auth",
         "CREATE SCHEMA log_ins",
@@ -989,7 +989,7 @@ def test_roles_of_another_schema_are_uncertain(made: Made) -> None:
 
 
 def test_a_flag_that_the_database_generates_is_not_set(made: Made) -> None:
-    """The error says why; other changes of the account are made."""
+    """The error gives the reason; other changes of the account are made."""
     project = made(
         "CREATE TABLE users (id {id} PRIMARY KEY, email varchar(320) NOT NULL UNIQUE,"
         " hashed_password varchar(1024) NOT NULL, status text NOT NULL DEFAULT 'ok',"

@@ -231,7 +231,7 @@ def test_accounts_without_roles_get_none(shop: Application, command: tuple[str, 
 
 @pytest.mark.parametrize("session_name", SCHEMAS)
 def test_an_account_is_marked_as_deleted(shop: Application) -> None:
-    """The row stays with the instant of its deletion, its sessions do not."""
+    """The row stays with the timestamp of its deletion, its sessions do not."""
     users, run = shop.layout.users, shop.project.json
     kind = "timestamptz" if shop.project.server else "timestamp"
     shop.project.rows(f"ALTER TABLE {users} ADD COLUMN deleted_at {kind}")

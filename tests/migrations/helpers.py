@@ -1,4 +1,4 @@
-"""Looking at a schema past the tool, and environments with revisions of the tests."""
+"""Query a schema without the tool; environments with revisions of the tests."""
 
 import sqlite3
 from contextlib import closing
@@ -99,7 +99,7 @@ def versions(project: Project) -> list[str]:
 
 
 def create_empty_database(project: Project) -> None:
-    """Create the database, without tables, past the tool."""
+    """Create the database, without tables, without the tool."""
     if project.server is None:
         project.file.touch()
     else:
@@ -107,7 +107,7 @@ def create_empty_database(project: Project) -> None:
 
 
 def drop_database(project: Project) -> None:
-    """Remove the database past the tool."""
+    """Remove the database without the tool."""
     if project.server is None:
         project.file.unlink(missing_ok=True)
     else:

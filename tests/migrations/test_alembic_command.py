@@ -223,7 +223,7 @@ def test_make_migration(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_make_migration_passes_the_message_on(project: Project) -> None:
-    """The database is not at head: alembic says so, make fails, and no file is written."""
+    """The database is not at head: alembic and make fail, and no file is written."""
     project.rows("DELETE FROM alembic_version")
     result = make(project, "db-migration", "m=x")
     assert result.code == 2

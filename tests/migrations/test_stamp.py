@@ -49,7 +49,7 @@ def test_a_dry_run_records_nothing(project: Project, output: str, tmp_path: Path
 
 
 def test_a_schema_that_differs_is_refused(project: Project, tmp_path: Path) -> None:
-    """Exit 5 names what differs; --force records it all the same, and says so in the audit log."""
+    """Exit 5 names the differences; --force records the revision, and marks it in the audit log."""
     forget(project)
     project.rows("DROP INDEX ix_access_token_expires_at")
     log = tmp_path / "audit.log"

@@ -1,4 +1,4 @@
-"""Which instants of SQLite can be read: the quick tests and the thorough one give one answer."""
+"""Which timestamps of SQLite are readable: the quick tests and the thorough one agree."""
 
 import contextlib
 import re
@@ -28,7 +28,7 @@ FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.\d{6}")
 
 
 def is_timestamp(text: str) -> bool:
-    """Return whether a text has the server's form, and means an instant."""
+    """Return whether a text has the server's form, and means a timestamp."""
     found = FORM.fullmatch(text)
     if found is None:
         return False
@@ -42,7 +42,7 @@ def is_timestamp(text: str) -> bool:
 
 @pytest.fixture
 def judged() -> list[tuple[str, int, int]]:
-    """Return texts of the server's length with what is said of each, and of it as bytes."""
+    """Return texts of the server's length with the result for each, also as bytes."""
     test = is_readable_timestamp(literal_column("instant")).compile(dialect=sqlite.dialect())
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE texts (instant DATETIME)")

@@ -1,4 +1,4 @@
-"""Column types: instants as each backend stores them, and ids that stay text."""
+"""Column types: timestamps as each backend stores them, and ids that stay text."""
 
 import asyncio
 import re
@@ -96,7 +96,7 @@ def test_a_timestamp_is_read_back_aware_and_in_utc(project: Project) -> None:
 
 
 def test_a_servers_timestamps_are_read_as_utc(server_project: Project) -> None:
-    """What a real server wrote is aware UTC, and the same instant on both backends."""
+    """A server's timestamps are aware UTC, and the same on both backends."""
     found = [row[0] for row in values(server_project, col(AccessToken.last_accessed))]
     assert {instant.tzinfo for instant in found} == {UTC}
     assert max(found).date().isoformat() == "2026-11-22"
@@ -110,7 +110,7 @@ def test_a_naive_timestamp_is_refused(project: Project) -> None:
 
 
 def test_a_naive_timestamp_is_refused_in_a_comparison(project: Project) -> None:
-    """A query cannot compare with an instant of no zone either."""
+    """A query cannot compare with a naive timestamp either."""
     with pytest.raises((ValueError, StatementError), match="time zone"):
         values(project, CREATED < INSTANT.replace(tzinfo=None))
 
@@ -198,7 +198,7 @@ def test_a_new_account_gets_such_an_id() -> None:
 
 @given(st.lists(st.datetimes(timezones=st.just(UTC)), max_size=5))
 def test_many_stored_texts_are_the_timestamps_of_each(instants: list[datetime]) -> None:
-    """The quick way writes what the instants themselves would, whole seconds among them."""
+    """The fast conversion gives the text of each timestamp, also of whole seconds."""
     instants += [instant.replace(microsecond=0) for instant in instants]
     naive = [instant.replace(tzinfo=None) for instant in instants]
     stored = [instant.isoformat(" ", "microseconds") for instant in naive]

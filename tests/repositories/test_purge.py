@@ -1,4 +1,4 @@
-"""Purge strategies: each deletes all dead sessions, in batches, and no others."""
+"""Purge strategies: each deletes all stale sessions, in batches, and no others."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,7 +33,7 @@ Maker = Callable[[AsyncSession, Any, Project], Any]
 
 
 class Row(NamedTuple):
-    """A session's expiry after, its use before, and its creation before the instant."""
+    """A session's expiry after, its use before, and its creation before the timestamp."""
 
     expires: timedelta
     idle_by: timedelta
@@ -69,7 +69,7 @@ async def by_key(session: AsyncSession, dead: Any, project: Project) -> PurgeStr
 
 
 async def by_list(session: AsyncSession, dead: Any, project: Project) -> PurgeStrategy:
-    """The strategy for few dead sessions."""
+    """The strategy for few stale sessions."""
     sessions = oracle.raw_sessions(project)
     return KeyListPurge(session, dead, [item.token for item in sessions])
 
@@ -167,7 +167,7 @@ async def test_exactly_the_stale_ones_are_deleted(
 
 @each_strategy
 async def test_full_batches_until_the_end(project: Project, make: Maker) -> None:
-    """Ten dead sessions in threes: three full batches and the rest."""
+    """Ten stale sessions in threes: three full batches and the rest."""
     oracle.add_sessions(project, user(project), 10, now=FIXTURE_NOW, dead=True)
     _, batches, deleted = await purge(project, make, MOMENT.stale(), size=3)
     assert [batch.number for batch in batches] == ([10] if make is by_estimate else [3, 3, 3, 1])
@@ -198,7 +198,7 @@ async def test_a_session_revived_after_the_scan_survives(project: Project, make:
 async def test_a_session_that_becomes_unreadable_after_the_scan_survives(
     project: Project, make: Maker
 ) -> None:
-    """An unreadable session is kept, though its other instants say that it is dead."""
+    """An unreadable session is kept, though its other timestamps say that it is stale."""
     oracle.add_sessions(project, user(project), 6, now=FIXTURE_NOW, dead=True)
     odd = sorted(oracle.tokens(project))[2]
     value = "yesterday, or so" if project.server is None else "infinity"
@@ -242,7 +242,7 @@ async def test_any_rowid(project: Project) -> None:
 async def test_stale_rows_in_many_blocks_with_live_ones_between(
     project: Project, make: Maker
 ) -> None:
-    """Ranges without a dead row are skipped; the others are deleted to their ends."""
+    """Ranges without a stale row are skipped; the others are deleted to their ends."""
     user_id = user(project)
     for dead in (False, True, False, False, True):
         oracle.add_sessions(project, user_id, 400, now=FIXTURE_NOW, dead=dead)
@@ -273,7 +273,7 @@ async def test_each_engine_has_its_strategy(project: Project) -> None:
 async def test_few_expired_sessions_are_found_by_the_index(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By expiry alone the keys of few dead ones are listed; otherwise blocks are read."""
+    """By expiry alone the keys of few stale ones are listed; otherwise blocks are read."""
     monkeypatch.setattr("clarinet_cli.repositories.purge.postgresql.MAX_LISTED_KEYS", 3)
     oracle.add_sessions(project, user(project), 3, now=FIXTURE_NOW, dead=True)
     assert isinstance(await chosen(project, by_expiry=True), KeyListPurge)

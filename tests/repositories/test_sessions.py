@@ -42,7 +42,7 @@ OFFSETS = EDGES | st.timedeltas(min_value=timedelta(days=-3), max_value=timedelt
 
 
 class Planned(NamedTuple):
-    """A session relative to an instant and an idle limit."""
+    """A session relative to a timestamp and an idle limit."""
 
     expires: timedelta  # after now
     idle_by: timedelta  # beyond the limit; before now without one
@@ -107,7 +107,7 @@ async def test_states_of_a_real_database_follow_the_servers_rules(server_project
 
 
 async def test_a_real_database_has_sessions_in_all_states(server_project: Project) -> None:
-    """At the fixture's instant all four words are in use, by the oracle and by the query."""
+    """At the fixture's timestamp all four words are in use, by the oracle and by the query."""
     one_of_each_state(server_project)
     states = (await states_at(server_project, AT_FIXTURE_NOW)).values()
     assert set(states) == {"active", "idle", "expired", "blocked"}
@@ -147,7 +147,7 @@ async def test_without_an_idle_limit_nothing_is_idle(project: Project) -> None:
 async def test_state_follows_the_rules_for_any_timestamps(
     project: Project, plans: list[Planned], now: datetime, idle_minutes: Optional[int]
 ) -> None:
-    """For any instants the query and the plain rules agree, and so do numbers and clean-up."""
+    """For any timestamps the query and the plain rules agree, and so do numbers and clean-up."""
     idle = None if idle_minutes is None else timedelta(minutes=idle_minutes)
     insert_plans(project, plans, now, idle)
     sessions = oracle.raw_sessions(project)
@@ -314,7 +314,7 @@ async def test_stats_are_one_statement(server_project: Project) -> None:
 
 
 async def test_another_time_zone_is_the_same_timestamp(server_project: Project) -> None:
-    """An instant given in another zone is judged like the same instant in UTC."""
+    """A timestamp given in another zone is evaluated like the same timestamp in UTC."""
     elsewhere = FIXTURE_NOW.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
     policy = ExpiryPolicy(now=elsewhere, idle_after=IDLE_LIMIT)
     assert await states_at(server_project, policy) == await states_at(

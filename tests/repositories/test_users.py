@@ -253,7 +253,7 @@ async def test_live_sessions_follow_the_idle_limit(project: Project) -> None:
 
 
 async def test_last_access_is_aware_utc(server_project: Project) -> None:
-    """Instants leave the database aware of their time zone on both backends."""
+    """Timestamps leave the database aware of their time zone on both backends."""
     seen = [row.last_accessed for row in await user_rows(server_project) if row.last_accessed]
     assert seen
     assert all(instant.utcoffset() == timedelta(0) for instant in seen)

@@ -36,7 +36,7 @@ class SessionStrategy(DatabaseStrategy[Account, UUID, Session]):
     Args:
         database: Where the sessions are.
         settings: The limits; the same file as the tool's.
-        now: The instant of this request.
+        now: The timestamp of this request.
         request: Who asks.
         cache: The tokens that were found valid, until when; None keeps none.
     """

@@ -80,7 +80,7 @@ def test_an_odd_password_is_accepted(project: Project, password: str) -> None:
 def test_any_password_that_is_accepted_logs_in(project: Project, password: str) -> None:
     """The form carries it, the server verifies it, and a shorter one is refused.
 
-    One that is refused, with several lines or easy to guess, logs nobody in.
+    One that is refused, with several lines or easy to guess, cannot log in.
     """
     server = Server(project)
     done = project.run("admin", "reset-password", "--password-stdin", stdin=as_piped(password))

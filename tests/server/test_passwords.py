@@ -20,7 +20,7 @@ RESET = ("admin", "reset-password", "--password-stdin")
 
 
 def activate(project: Project, email: str) -> None:
-    """Make an account active past the tool."""
+    """Make an account active without the tool."""
     rows(project, 'UPDATE "user" SET is_active = (1 = 1) WHERE email = ?', email)
 
 

@@ -75,7 +75,7 @@ def test_the_states_shown_are_what_the_server_does(server_project: Project) -> N
 def test_the_sessions_of_a_real_server_are_shown_as_it_judges_them(
     server_project: Project,
 ) -> None:
-    """Row by row, at the instant of the fixtures."""
+    """Row by row, at the time of the fixtures."""
     server = Server(server_project, now=FIXTURE_NOW)
     sessions = raw_sessions(server_project)
     emails = [row[0] for row in server_project.rows('SELECT email FROM "user"')]
@@ -186,7 +186,7 @@ def test_a_revoked_cookie_is_accepted_for_the_time_of_the_note(project: Project)
 
 
 def test_a_clean_up_removes_what_the_server_refuses_for_good(server_project: Project) -> None:
-    """Dead ones go; those that are let in stay, and those that a reactivation would let in."""
+    """Stale ones are deleted; accepted ones stay, also those of accounts that are inactive."""
     rows(server_project, "DELETE FROM access_token")
     ada, bob = add_each(server_project, ADA), add_each(server_project, BOB)
     deactivate(server_project, BOB)

@@ -154,7 +154,7 @@ async def test_a_change_is_stored_and_reported(crowd: Project, name: str) -> Non
 
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_repeated_change_is_none(crowd: Project, name: str) -> None:
-    """The second time everything stays as it is, and the result says so."""
+    """The second time nothing changes, and the result is 'unchanged'."""
     operation, who, _ = CHANGES[name]
     await change_account(crowd.settings, who, operation)
     before = oracle.snapshot(crowd)

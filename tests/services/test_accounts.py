@@ -58,7 +58,7 @@ def verifies(project: Project, email: str, password: NewPassword) -> bool:
 
 
 def add_live_sessions(project: Project, email: str, number: int) -> None:
-    """Insert live sessions of an account past the tool."""
+    """Insert live sessions of an account without the tool."""
     user_id = oracle.user_id_of(project, email)
     oracle.add_sessions(project, user_id, number, now=FIXTURE_NOW, dead=False)
 
@@ -171,7 +171,7 @@ class TestExisting:
         assert oracle.snapshot(server_project) == before
 
     async def test_if_not_exists_leaves_it_as_it_is(self, server_project: Project) -> None:
-        """Neither flags nor roles nor password change, and the result says so."""
+        """Neither flags nor roles nor password change, and the result is 'unchanged'."""
         oracle.deactivate(server_project, ADA)
         before = oracle.snapshot(server_project)
         change = await create_superuser(
@@ -291,7 +291,7 @@ class TestRefusedCreation:
     async def test_password_against_the_rules_is_invalid(
         self, project: Project, password: NewPassword
     ) -> None:
-        """The error says which rule, not the password, and nothing is written."""
+        """The error names the rule, not the password, and nothing is written."""
         before = oracle.snapshot(project)
         with pytest.raises(InvalidInputError) as caught:
             await create_superuser(project.settings, ADA, password)
@@ -682,7 +682,7 @@ class TestList:
         assert {row.email: row.sessions for row in found}[ADA] == live
 
     async def test_the_databases_clock_is_the_default(self, project: Project) -> None:
-        """Without an instant, sessions are judged at the present one."""
+        """Without a reference time, sessions are evaluated at the present time."""
         user_id = oracle.user_id_of(project, FIRST_ADMIN)
         oracle.add_session(project, user_id)
         oracle.add_session(project, user_id, expires=timedelta(minutes=-5))

@@ -264,7 +264,7 @@ class TestUnwritable:
     def test_nothing_is_changed(self, peopled: Project, tmp_path: Path, where: str) -> None:
         """A full disk, a directory, no directory, a pipe without a reader: 1, one line.
 
-        A generated password that was shown before the record failed is said to be void.
+        A generated password that was shown before is reported as not valid.
         """
         if where == "pipe":
             where = str(tmp_path / "pipe")
@@ -345,7 +345,7 @@ def test_the_ordinary_log_has_the_same_record(peopled: Project, log: Path) -> No
 
 
 def test_a_failed_commit_is_recorded(peopled: Project, log: Path) -> None:
-    """The database refuses at the very end: the record is followed by one that says so."""
+    """The commit fails: the record is followed by one with 'failed'."""
     refuse_commits(peopled)
     before = dump(peopled)
     result = peopled.run("--audit-log", str(log), "admin", "promote", ADA)

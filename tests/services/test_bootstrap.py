@@ -55,7 +55,7 @@ class State:
 
 
 def remove_admin(project: Project) -> None:
-    """Delete the only account past the tool."""
+    """Delete the only account without the tool."""
     project.rows("DELETE FROM userroleslink")
     project.rows('DELETE FROM "user"')
 

@@ -253,7 +253,7 @@ def test_rows_of_another_table_that_refer_to_nothing(server_project: Project) ->
 def test_a_large_file_with_a_rollback_journal_is_checked_in_a_copy(
     server_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, free: bool
 ) -> None:
-    """Nothing is left of the copy; without room for one the check says so."""
+    """The copy is removed; without disk space for one the check reports it."""
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
@@ -297,7 +297,7 @@ def test_a_missing_index_and_a_column_without_default(server_project: Project) -
 
 
 def test_an_empty_database_lacks_its_tables(empty_project: Project) -> None:
-    """What to do is said, and no row is looked for."""
+    """The hint names the command, and no row is searched for."""
     if empty_project.server is None:
         sqlite3.connect(empty_project.file).close()
     else:

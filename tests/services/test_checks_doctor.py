@@ -129,7 +129,7 @@ def test_a_check_that_fails_stops_no_other(
 
 
 def test_settings_that_cant_be_used_are_a_finding(project: Project) -> None:
-    """The checks that need them are left out, which is said; the others are made."""
+    """The checks that need them are skipped, with a note; the others are made."""
     project.write_settings("session_expire_hours = 0\ncookie_nam = 'x'\n")
     found = findings(private(project))
     assert {item.check for item in found} <= {row.check for row in list_checks()}
@@ -161,7 +161,7 @@ def test_a_database_that_is_missing_is_a_finding(empty_project: Project) -> None
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_user_without_permissions_gets_findings(project: Project) -> None:
-    """What may not be read is not checked, and says so."""
+    """Each check without the permission reports that it was not made."""
     assert project.server is not None
     role = f"nobody_{project.database}"
     project.rows(f'CREATE ROLE "{role}" LOGIN')
@@ -409,7 +409,7 @@ def test_a_backlog(project: Project) -> None:
 
 
 def test_a_backlog_where_the_clean_up_is_off(project: Project) -> None:
-    """The reason is said."""
+    """The reason is reported."""
     project.write_settings("session_cleanup_enabled = false\n")
     add_expired_session(project, project.add_user("a@example.org"))
     assert "session_cleanup_enabled is off" in finding(project, "backlog").detail

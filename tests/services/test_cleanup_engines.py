@@ -233,7 +233,7 @@ async def test_only_with_a_log_commits_are_not_synced(
 
 
 def spread_over_blocks(project: Project) -> int:
-    """Add dead sessions that fill several blocks; return how many are dead."""
+    """Add stale sessions that fill several blocks; return how many are stale."""
     dead = add_stale(project, 500)
     query = "SELECT pg_relation_size('access_token') / 8192"
     assert oracle.rows(project, query)[0][0] >= 5

@@ -64,7 +64,7 @@ def test_an_address_is_stored_as_the_server_stores_it(text: str, stored: str) ->
     ],
 )
 def test_what_is_no_address_is_refused_with_the_reason(text: str) -> None:
-    """The error repeats what was typed, escaped, and says why."""
+    """The error repeats what was typed, escaped, and gives the reason."""
     with pytest.raises(InvalidInputError) as caught:
         normalise_email(text)
     message = caught.value.message

@@ -223,7 +223,7 @@ def test_init_refuses_to_overwrite_and_writes_nothing(directory: Path) -> None:
 
 
 def test_init_with_force_overwrites(directory: Path) -> None:
-    """--force writes what differs, creates what is missing, and says which is which."""
+    """--force writes what differs, creates what is missing, and reports each."""
     init_environment(directory, force=False)
     wanted = files(directory)
     (directory / "alembic" / "script.py.mako").write_text("my own template\n")

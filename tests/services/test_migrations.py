@@ -133,7 +133,7 @@ class TestUpgrade:
         assert behind.count("user") == 1
 
     def test_dry_run_at_head(self, project: Project) -> None:
-        """A dry run with nothing to do says so."""
+        """A dry run with nothing to do reports it."""
         with nothing_changes(project):
             run = asyncio.run(upgrade(project.settings, dry_run=True))
         assert run == MigrationRun("unchanged", BASE_REVISION, BASE_REVISION, ())
@@ -297,7 +297,7 @@ class TestForeignDatabase:
         assert "migrate init" not in result.stderr
 
     def test_ensure_schema(self, server_project: Project) -> None:
-        """Making sure of the schema leaves it alone and says why."""
+        """The schema is not changed, and the step gives the reason."""
         with nothing_changes(server_project):
             planned = asyncio.run(ensure_schema(server_project.settings, dry_run=True))
             step = asyncio.run(ensure_schema(server_project.settings))
@@ -442,7 +442,7 @@ class TestLock:
 
 @asynccontextmanager
 async def locked_by_another_program(project: Project) -> AsyncIterator[None]:
-    """Hold a lock that keeps every migration out, past the tool."""
+    """Hold a lock that blocks every migration, without the tool."""
     if project.server is None:
         with closing(sqlite3.connect(project.file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

@@ -88,7 +88,7 @@ def attempt(text: str, *, strong: bool) -> Optional[InvalidInputError]:
     ],
 )
 def test_a_broken_rule_is_named(text: str, rule: str) -> None:
-    """The refusal says which rule failed, and nothing of the password."""
+    """The refusal names the rule, and no part of the password."""
     message = refusal(text)
     assert rule in message
     assert CANARY not in message
@@ -161,7 +161,7 @@ def test_each_default_is_refused_in_any_case(text: str) -> None:
     ],
 )
 def test_every_broken_rule_of_the_strong_policy_is_named(text: str, rules: set[str]) -> None:
-    """All that is missing is said at once, and only that."""
+    """All that is missing is reported at once, and only that."""
     message = refusal(text, strong=True)
     known = {"shorter than 12", "upper", "lower", "digit", "longer", "NUL", "e-mail", "well-known"}
     assert {rule for rule in known if rule in message} == rules

@@ -362,7 +362,7 @@ class TestOrder:
 
 
 class TestNoDatabase:
-    """Only 'db init' makes a database, and it says which."""
+    """Only 'db init' creates a database, and it names it."""
 
     @pytest.mark.parametrize(
         "line",

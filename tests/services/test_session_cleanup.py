@@ -1,4 +1,4 @@
-"""The clean-up: exactly the dead sessions go, in batches, one clean-up at a time."""
+"""The clean-up deletes exactly the stale sessions, in batches, one run at a time."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def plan(**options: Any) -> CleanupPlan:
 
 
 def dead_tokens(project: Project, **options: Any) -> set[str]:
-    """Return the tokens that a clean-up at the fixture's instant removes."""
+    """Return the tokens that a clean-up at the fixture's timestamp removes."""
     return tokens_of(oracle.raw_sessions(project), **options)
 
 
@@ -47,7 +47,7 @@ def tokens_of(sessions: list[RawSession], **options: Any) -> set[str]:
 
 
 def add_stale(project: Project, number: int, *, now: datetime = FIXTURE_NOW) -> set[str]:
-    """Add expired sessions of the first administrator, and return all dead tokens."""
+    """Add expired sessions of the first administrator, and return all stale tokens."""
     user_id = oracle.user_id_of(project, ADMIN)
     oracle.add_sessions(project, user_id, number, now=now, dead=True)
     return {item.token for item in oracle.raw_sessions(project) if item.is_stale(now)}
@@ -64,7 +64,7 @@ def revive(project: Project, *, now: datetime = FIXTURE_NOW) -> None:
 
 
 class TestWhatGoes:
-    """Dead sessions go and all others stay."""
+    """Stale sessions are deleted, all others stay."""
 
     @pytest.mark.parametrize(
         "options",
@@ -115,7 +115,7 @@ class TestWhatGoes:
         assert oracle.without(after, "access_token") == oracle.without(before, "access_token")
 
     async def test_boundaries_are_the_servers(self, project: Project) -> None:
-        """Expiring now is dead, unused for just the limit is live, one tick more is dead."""
+        """Expiring now is stale, unused for just the limit is live, one tick more is stale."""
         user_id = oracle.user_id_of(project, ADMIN)
         added = {
             add_session(project, user_id, expires=expires, used=used): gone
@@ -159,7 +159,7 @@ class TestWhatGoes:
         assert oracle.snapshot(server_project) == before
 
     async def test_the_databases_clock_is_the_default(self, project: Project) -> None:
-        """Without an instant, sessions are judged at the present one."""
+        """Without a reference time, sessions are evaluated at the present time."""
         user_id = oracle.user_id_of(project, ADMIN)
         now = datetime.now(UTC)
         kept = add_session(project, user_id, now=now, expires=timedelta(minutes=5))
@@ -334,7 +334,7 @@ class TestRevived:
     async def test_a_session_revived_while_the_delete_waits_survives(
         self, project: Project
     ) -> None:
-        """The server's transaction holds a session that is dead still; then it commits."""
+        """The server's transaction extends a session that is still stale; then it commits."""
         dead = sorted(add_stale(project, 5))
         query = "UPDATE access_token SET expires_at = ?, last_accessed = ? WHERE token = ?"
         values = (FIXTURE_NOW + DAY, FIXTURE_NOW, dead[0])

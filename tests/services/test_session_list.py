@@ -22,7 +22,7 @@ BOB = "bob@clarinet.example"
 async def listed(
     project: Project, where: SessionFilter, *, who: Optional[str] = None
 ) -> list[SessionRow]:
-    """Return all rows of a listing at the fixture's instant."""
+    """Return all rows of a listing at the fixture's timestamp."""
     pages = list_sessions(project.settings, where, identifier=who, now=FIXTURE_NOW)
     return [row async for page in pages for row in page]
 
@@ -95,7 +95,7 @@ async def test_limit(server_project: Project, number: int, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("hours", [0, 1, 24, 24 * 40])
 async def test_times(server_project: Project, hours: int) -> None:
-    """Longer ago than this, unused for this long: by the instant of the listing."""
+    """Longer ago than this, unused for this long: by the timestamp of the listing."""
     raw, span = oracle.raw_sessions(server_project), timedelta(hours=hours)
     old = [item for item in raw if FIXTURE_NOW - item.created_at > span]
     found = await listed(server_project, SessionFilter(older_than=span))

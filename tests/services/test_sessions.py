@@ -35,7 +35,7 @@ class TestStats:
     """``session_stats``."""
 
     async def test_numbers_are_those_counted_one_by_one(self, server_project: Project) -> None:
-        """At the fixture's instant every number equals a count in plain Python."""
+        """At the fixture's timestamp every number equals a count in plain Python."""
         oracle.deactivate(server_project, BOB)
         sessions = oracle.raw_sessions(server_project)
         found = await session_stats(server_project.settings, now=FIXTURE_NOW)
@@ -54,7 +54,7 @@ class TestStats:
         assert stats.active == states.count("active")
 
     async def test_the_databases_clock_is_the_default(self, project: Project) -> None:
-        """Without an instant, sessions are judged at the present one."""
+        """Without a reference time, sessions are evaluated at the present time."""
         user_id = oracle.user_id_of(project, FIRST_ADMIN)
         for expires, used in ((60, 1), (60, 59), (60, 61), (-1, 1), (1, 1)):
             oracle.add_session(

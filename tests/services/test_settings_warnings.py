@@ -214,7 +214,7 @@ def test_a_command_that_asks_first_warns_once(project: Project) -> None:
 
 @on_sqlite
 def test_help_and_version_do_not_look_at_settings(project: Project) -> None:
-    """Nothing is read, so nothing is said."""
+    """No settings are read, so there is no warning."""
     project.write_settings("databse_port = 5\n")
     for words in (("--help",), ("--version",), ("help", "exit-codes"), ("db", "init", "--help")):
         assert project.run(*words).stderr == ""

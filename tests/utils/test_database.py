@@ -293,7 +293,7 @@ def test_an_ipv6_host_may_have_brackets(tmp_path: Path, host: str, form: str) ->
 
 @pytest.mark.parametrize("host", ["[db]", "[::1", "::1]", "[]", "[[::1]]", "[127.0.0.1]"])
 def test_brackets_around_anything_else_are_refused(tmp_path: Path, host: str) -> None:
-    """Exit 78 with the key: the resolver would only say that there is no such name."""
+    """Exit 78 with the key: the resolver would only report that there is no such name."""
     result = stats(configured(tmp_path, **{**SERVER_PARTS, "database_host": host}))
     assert_clear(result, 78)
     assert "database_host" in result.stderr
@@ -438,7 +438,7 @@ def test_a_shown_sqlite_url_names_the_file(tmp_path: Path) -> None:
 
 
 def roles(project: Project) -> set[str]:
-    """Return the roles in the database, past the tool."""
+    """Return the roles in the database, without the tool."""
     return {row[0] for row in project.rows("SELECT name FROM userrole")}
 
 
@@ -517,7 +517,7 @@ def test_a_dry_run_fails_as_the_real_run_would(project: Project) -> None:
 
 @pytest.mark.parametrize("access", [Access.READ, Access.WRITE])
 def test_only_creating_makes_a_file(tmp_path: Path, access: Access) -> None:
-    """A missing file stays missing: the error says which and what makes it."""
+    """A missing file is not created: the error names it, the hint the command."""
     settings = configured(tmp_path)
     with pytest.raises(UnreachableError, match=r"clarinet\.db does not exist") as caught:
         query(settings, access=access)

@@ -352,7 +352,7 @@ def test_odd_directory_names_are_just_names(tmp_path: Path, name: str) -> None:
 
 
 def test_a_log_that_cannot_be_written_is_a_warning(project: Project) -> None:
-    """A file in the directory's place: the command works, and one line says so."""
+    """A file instead of the directory: the command works, with one warning."""
     project.write_settings("log_to_file = true\n")
     blocked = project.directory / "logs"
     blocked.write_text("in the way")
