@@ -98,9 +98,13 @@ class Project:
     def run(
         self, *arguments: str, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
     ) -> Result:
-        """Run a command in this process, standard input not a terminal."""
+        """Run a command in this process, standard input not a terminal.
+
+        The project is named by the variable: commands that hints advise don't repeat it.
+        """
+        named = {"CLARINET_PROJECT": str(self.directory)}
         return run_in_process(
-            self.words(*arguments), stdin=stdin, env={**self.environment, **(env or {})}
+            list(arguments), stdin=stdin, env={**named, **self.environment, **(env or {})}
         )
 
     def json(self, *arguments: str, **options: Any) -> Any:

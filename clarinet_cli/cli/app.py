@@ -30,6 +30,24 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
+def _repeat_in_hints(ctx: typer.Context, given: Path | str | None) -> Path | str | None:
+    """Repeat the option in the commands that hints and notes advise: they need it too.
+
+    A variable of the environment is still set for them.
+    """
+    source = getattr(ctx.get_parameter_source("project"), "name", "")
+    if given and source == "COMMANDLINE" and not ctx.resilient_parsing:
+
+        def repeat(text: str) -> str:
+            from clarinet_cli.cli.hints import add_project
+
+            return add_project(str(given), text)
+
+        writer = ctx.ensure_object(Runtime).writer
+        writer.rewrite = writer.rewrite_hint = repeat
+    return given
+
+
 def _directory(ctx: typer.Context, given: Path | str | None) -> Optional[Path]:
     if not given:
         return None
@@ -55,6 +73,7 @@ def root(
             "-C",
             metavar="DIR",
             envvar=PROJECT_VARIABLE,
+            callback=_repeat_in_hints,
             help="The directory of settings.toml; SQLite names are relative to it.",
         ),
     ] = None,

@@ -126,7 +126,7 @@ def _usage_error(error: TyperException, program: str) -> ClarinetError:
     options = ROOT_OPTIONS if program == PROGRAM else GROUP_OPTIONS
     if path != program and option in options:
         return INVALID.with_context(
-            message, hint=f"{option} goes before the command: {program} {option} …"
+            message, hint=f"{option} goes before the command: '{program} {option} …'"
         )
     if path == program and option in COMMAND_OPTIONS:
         return INVALID.with_context(message, hint=f"{option} goes after the command")

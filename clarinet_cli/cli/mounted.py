@@ -62,12 +62,10 @@ class MountedRuntime(Runtime):
 
     Attributes:
         given: The object of Typer's context, which should be settings.
-        names: The names of the mounted groups.
         at_end: Restores the state of the program.
     """
 
     given: object = None
-    names: CommandNames = field(default_factory=lambda: CommandNames({}))
     at_end: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -97,7 +95,7 @@ class MountedRuntime(Runtime):
         from clarinet_cli.utils.logger import host_logging, use_command
 
         verbosity = -1 if self.writer.quiet else self.verbosity
-        self.at_end.enter_context(host_logging(verbosity, self.names.rewrite))
+        self.at_end.enter_context(host_logging(verbosity, self.writer.rewrite))
         use_command(self.command)
 
 
@@ -111,8 +109,9 @@ class MountedGroup(Group):
             if context is not None:
                 words |= dict(_find_groups(context.command, context.command_path))
         names = CommandNames(words | {self.words: ctx.command_path})
-        runtime = MountedRuntime(program=ctx.command_path, given=ctx.obj, names=names)
-        runtime.writer.names = names
+        runtime = MountedRuntime(program=ctx.command_path, given=ctx.obj)
+        runtime.writer.rewrite = names.rewrite
+        runtime.writer.rewrite_hint = names.rewrite_hint
         ctx.obj = runtime
         for command in self.commands.values():
             command.help = names.rewrite(command.help or "")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli import formats
@@ -149,6 +150,10 @@ def render_findings(
     """
     from clarinet_cli.results import Finding
 
+    findings = [
+        replace(finding, hint=finding.hint and runtime.writer.rewrite_hint(finding.hint))
+        for finding in findings
+    ]
     hints = [(finding.check, finding.hint) for finding in findings if finding.hint]
     render_list(
         runtime, findings, output, Presentation(Finding, columns=("check", "status", "detail"))

@@ -157,7 +157,8 @@ class Runtime:
         """Set up logging to standard error."""
         from clarinet_cli.utils.logger import configure_logging, use_command
 
-        configure_logging(-1 if self.writer.quiet else self.verbosity)
+        verbosity = -1 if self.writer.quiet else self.verbosity
+        configure_logging(verbosity, self.writer.rewrite)
         use_command(self.command)
 
     def note_token_digests(self) -> None:

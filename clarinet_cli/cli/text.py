@@ -20,7 +20,7 @@ FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "�
 MIN_TEXT = 24  # a column that is wrapped gets this width, unless others need the room
 MAX_WHOLE_ADDRESS = 32  # a longer address is wrapped before other columns are left out
 MIN_WIDTH = 12  # a column is not narrowed below this
-MESSAGE_PARTS = re.compile(r"(?<!\S)'[^']*'\S*|\S+")
+MESSAGE_PARTS = re.compile(r"(?<!\S)'[^']*'\S*|(?:\\ |\S)+")
 
 
 def printable(text: str) -> str:

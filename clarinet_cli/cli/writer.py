@@ -9,18 +9,15 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Optional, TextIO
+from typing import Any, Optional, TextIO
 
 from clarinet_cli.cli.text import ESCAPE_UNENCODABLE, printable, wrap_message
 from clarinet_cli.exceptions import FAILURE, ClarinetError
 from clarinet_cli.signals import SIGNALS
-
-if TYPE_CHECKING:
-    from clarinet_cli.cli.mounted import CommandNames
 
 READER_TIMEOUT_SECONDS = 10.0  # while a transaction is open
 MAX_MESSAGE_LENGTH = 2000  # characters; a value quoted in a message may be of any length
@@ -43,13 +40,15 @@ class Writer:
         quiet: Suppress notes and hints.
         color: When to colour.
         stdout_closed: The caller closed standard output (``>&-``).
-        names: The names of the commands in messages; None: those of ``clarinet``.
+        rewrite: Adapts the commands in notes and messages to those that the operator can run.
+        rewrite_hint: The same for hints.
     """
 
     quiet: bool = False
     color: ColorMode = ColorMode.AUTO
     stdout_closed: bool = False
-    names: Optional["CommandNames"] = None
+    rewrite: Callable[[str], str] = str
+    rewrite_hint: Callable[[str], str] = str
     _reader_required: bool = False
 
     def write(self, pieces: Iterable[str], *, utf8: bool = True, flush: bool = True) -> bool:
@@ -108,21 +107,17 @@ class Writer:
     def note(self, text: str) -> None:
         """Write a line to standard error, unless the run is quiet."""
         if not self.quiet:
-            text = self.names.rewrite(text) if self.names else text
-            _write_stderr(_lines(printable(text)))
+            _write_stderr(_lines(printable(self.rewrite(text))))
 
     def warn(self, text: str) -> None:
         """Write a warning to standard error, also when the run is quiet."""
-        _write_stderr(_lines(f"warning: {printable(text)}"))
+        _write_stderr(_lines(f"warning: {printable(self.rewrite(text))}"))
 
     def error(self, error: ClarinetError) -> None:
         """Write an error as one line, further ones below it, then the hint unless quiet."""
-        messages, hint = [error.message, *error.further], error.hint
-        if self.names:
-            messages = [self.names.rewrite(message) for message in messages]
-            hint = self.names.rewrite_hint(hint or "")
-        for message in messages:
-            self._write_labelled("error:", "1;31", message)
+        for message in (error.message, *error.further):
+            self._write_labelled("error:", "1;31", self.rewrite(message))
+        hint = self.rewrite_hint(error.hint or "")
         if hint and not self.quiet:
             self._write_labelled("hint:", "1;36", hint)
 

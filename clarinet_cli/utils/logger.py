@@ -97,15 +97,16 @@ def command_name() -> str:
     return _command.get()
 
 
-def configure_logging(verbosity: int = 0) -> None:
+def configure_logging(verbosity: int = 0, rewrite: Callable[[str], str] = str) -> None:
     """Send log records, including those of standard logging, to standard error.
 
     Args:
         verbosity: -1 critical errors only, 0 warnings, 1 information, 2 debugging. Errors that
             the command line reports itself (bound with ``reported=True``) are logged from 2 on
             only, so that they are not shown twice.
+        rewrite: Applied to each message.
     """
-    _log_to_stderr(verbosity)
+    _log_to_stderr(verbosity, rewrite)
     logging.captureWarnings(capture=True)
     logging.basicConfig(
         handlers=[_ToLoguru()], level=LEVELS[max(min(verbosity, VERY_VERBOSE), 0)], force=True

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import terminal
-from tests.support import Project
+from tests.support import Project, run_in_process
 from tests.users import SERVICE, STRANGER, give, run_as
 
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
@@ -186,7 +186,7 @@ def test_what_root_left_beside_the_database(services: Project) -> None:
 
 def test_a_terminal_shows_each_hint_in_one_line(ailing: Project) -> None:
     """The sentences of the table are wrapped at 80 columns; a command can be copied."""
-    rows = ailing.run("doctor", "-o", "json").json
+    rows = run_in_process(ailing.words("doctor", "-o", "json")).json
     hints = [(row["check"], row["hint"]) for row in rows if row["hint"]]
     with terminal(ailing, "doctor", columns=80) as shown:
         shown.end()

@@ -61,3 +61,7 @@ def test_a_command_in_quotes_is_not_broken() -> None:
         "'/a/very/long/path of a file'",
     ]
     assert wrap_message(text, 200) == [text]
+    assert wrap_message(r"sudo clarinet -C /srv/my\ app …", 16) == [
+        "sudo clarinet -C",
+        r"/srv/my\ app …",
+    ]

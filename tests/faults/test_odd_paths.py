@@ -260,7 +260,7 @@ def test_a_directory_that_is_closed_above(shared: Project) -> None:
     inner = Project(shared.directory / "closed" / "inner", "sqlite", "clarinet")
     inner.directory.mkdir(parents=True)
     inner.directory.parent.chmod(0o700)
-    line = assert_one_error(run_as(STRANGER, inner, *LINE["reader"]), 2)
+    line = assert_one_error(run_as(STRANGER, inner, *inner.words(*LINE["reader"])), 2)
     assert "--project: " in line
     assert "Permission denied" in line
 

@@ -27,7 +27,7 @@ from clarinet_cli.repositories import sqlite_file_queries
 from clarinet_cli.types import ProgressCallback
 from clarinet_cli.utils.logger import logger
 
-KEEP_HINT = "--keep-sessions restores them; 'session revoke-all' revokes them afterwards"
+KEEP_HINT = "--keep-sessions restores them; 'clarinet session revoke-all' revokes them afterwards"
 PAGES_PER_STEP = 1024
 PAUSE_SECONDS = 0.005  # between two steps that hold nothing
 MAX_RESTARTS = 3
