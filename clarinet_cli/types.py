@@ -60,7 +60,7 @@ class SessionFilter:
 
     Attributes:
         states: Only sessions in one of these states; empty: any state.
-        ip: Only sessions from this address, or from this network in CIDR notation.
+        ips: Only sessions from these addresses, or from networks in CIDR notation; empty: any.
         agent: Only sessions whose user agent contains this text, in any case.
         older_than: Only sessions created longer ago than this.
         idle_for: Only sessions that were not used for this long.
@@ -69,7 +69,7 @@ class SessionFilter:
     """
 
     states: tuple["StateName", ...] = ()
-    ip: Optional[str] = None
+    ips: tuple[str, ...] = ()
     agent: Optional[str] = None
     older_than: Optional[timedelta] = None
     idle_for: Optional[timedelta] = None

@@ -1,6 +1,6 @@
 """Operations of the services as functions of the settings: each in a unit of work of its own."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, Optional, ParamSpec, TypeVar
 
@@ -151,7 +151,7 @@ async def revoke_for_user(
     settings: Settings,
     identifier: str,
     *,
-    keep_current: Optional[str] = None,
+    keep_current: Collection[str] = (),
     keep_newest: int = 0,
     dry_run: bool = False,
 ) -> RevokeReport:
@@ -199,7 +199,7 @@ async def revoke_all(
     settings: Settings,
     excluded: Sequence[str],
     *,
-    keep_current: Optional[str] = None,
+    keep_current: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
     stopped: Callable[[], bool] = bool,
 ) -> RevokeAllReport:

@@ -178,13 +178,14 @@ States = Annotated[
         autocompletion=complete_states,
     ),
 ]
-FromNetwork = Annotated[
-    Optional[str],
+FromNetworks = Annotated[
+    Optional[list[str]],
     typer.Option(
         "--ip",
         metavar="ADDRESS",
         parser=parse_network,
-        help="Only sessions from this IP address, or from a network such as 203.0.113.0/24.",
+        help="Only sessions from this IP address, or from a network such as 203.0.113.0/24; "
+        "repeatable.",
     ),
 ]
 WithAgent = Annotated[
@@ -223,7 +224,7 @@ SessionArguments = Annotated[Optional[list[str]], typer.Argument(metavar="ID", h
 
 def session_filter(
     states: Optional[list[str]],
-    ip: Optional[str],
+    ips: Optional[list[str]],
     agent: Optional[str],
     older_than: Optional[float],
     idle_for: Optional[float],
@@ -232,7 +233,7 @@ def session_filter(
     """Return the filter of the options above; times are in seconds."""
     return SessionFilter(
         states=tuple(map(StateName, states or ())),
-        ip=ip,
+        ips=tuple(ips or ()),
         agent=agent,
         older_than=None if older_than is None else timedelta(seconds=older_than),
         idle_for=None if idle_for is None else timedelta(seconds=idle_for),

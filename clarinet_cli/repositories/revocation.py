@@ -111,8 +111,8 @@ class RevocationRepository(BaseRepository[AccessToken]):
                 raise self.prevented_error()
         return gone
 
-    async def count_others(self, users: Collection[UUID], keep: Optional[str] = None) -> int:
-        """Return the number of sessions of all users except some, and except one token."""
+    async def count_others(self, users: Collection[UUID], keep: Collection[str] = ()) -> int:
+        """Return the number of sessions of all users except some, and except some tokens."""
         return await self.count(*_excluding(users, keep))
 
     async def count_unless_revoked(self) -> int:
@@ -134,7 +134,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
         size: int,
         *,
         excluded: Collection[UUID],
-        keep: Optional[str] = None,
+        keep: Collection[str] = (),
     ) -> tuple[Any, int]:
         """Revoke the sessions in the next range of keys.
 
@@ -146,7 +146,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
             last: The highest key.
             size: The number of sessions in the range.
             excluded: The users whose sessions are kept.
-            keep: The token of another session that is kept.
+            keep: The tokens of other sessions that are kept.
 
         Returns:
             The key at which this range ended, None if no key is left; and the number of
@@ -236,7 +236,7 @@ class RevocationRepository(BaseRepository[AccessToken]):
         return session_key(self.session)
 
 
-def _excluding(users: Collection[UUID], keep: Optional[str]) -> list[ColumnElement[bool]]:
-    """Return the condition for the sessions of all users except some, and except one token."""
+def _excluding(users: Collection[UUID], keep: Collection[str]) -> list[ColumnElement[bool]]:
+    """Return the condition for the sessions of all users except some, and except some tokens."""
     found: list[ColumnElement[bool]] = [USER_ID.not_in(users)] if users else []
-    return found if keep is None else [*found, or_(TOKEN.is_(None), TOKEN.not_in([keep]))]
+    return [*found, or_(TOKEN.is_(None), TOKEN.not_in(keep))] if keep else found

@@ -91,7 +91,7 @@ async def filter_conditions(
     """
     tables = mapped_tables(session.get_bind().dialect)
     wanted = {
-        "ip_address": where.ip,
+        "ip_address": where.ips or None,
         "user_agent": where.agent,
         "last_accessed": where.idle_for,
     }
@@ -109,8 +109,9 @@ async def filter_conditions(
         found.append(agent.contains(fold_case(where.agent), autoescape=True))
     if where.states:
         found.append(policy.state.in_(where.states))
-    if where.ip is not None:
-        found.append(or_(*(in_network(ADDRESS, network) for network in network_forms(where.ip))))
+    if where.ips:
+        networks = [network for ip in where.ips for network in network_forms(ip)]
+        found.append(or_(*(in_network(ADDRESS, network) for network in networks)))
     if where.older_than is not None:
         found += [policy.ago(where.older_than) > CREATED, is_readable_timestamp(CREATED)]
     if where.idle_for is not None:

@@ -71,6 +71,19 @@ def test_an_age_is_a_duration_or_a_timestamp(project: Project) -> None:
     assert len(project.json("session", "list", "--older-than", tomorrow)) == 4
 
 
+def test_options_that_are_repeated_all_count(project: Project) -> None:
+    """Several addresses, and several sessions to keep: not only the last one given."""
+    ada = populate(project)
+    project.add_session(ada, token="55555555-other", ip_address="10.1.2.3")
+    project.add_session(ada, token="66666666-third", ip_address="2001:db8::7")
+    found = project.json("session", "list", "--ip", "10.0.0.0/8", "--ip", "2001:db8::/32")
+    assert {row["id"] for row in found} == {"55555555", "66666666"}
+    kept = ("--keep-current", "55555555", "--keep-current", "66666666")
+    assert project.json("session", "revoke-user", ADA, *kept)["sessions_kept"] == 2
+    assert project.json("session", "revoke-all", "--yes", *kept)["sessions_kept"] == 2
+    assert project.tokens() == {"55555555-other", "66666666-third"}
+
+
 def test_an_age_may_be_longer_than_any_timeout(project: Project) -> None:
     """Sessions live for years; a wait of more than a year is a mistake."""
     populate(project)

@@ -119,9 +119,10 @@ async def test_address_and_agent(project: Project) -> None:
         (SessionFilter(agent="f%x"), set()),
         (SessionFilter(agent="\0"), set()),
         (SessionFilter(agent="\ud800"), set()),
-        (SessionFilter(ip="10.0.0.12"), {"aaaaaaaa", "bbbbbbbb"}),
-        (SessionFilter(ip="10.0.0.1"), set()),
-        (SessionFilter(ip="10.0.0.12", agent="chrom"), {"bbbbbbbb"}),
+        (SessionFilter(ips=("10.0.0.12",)), {"aaaaaaaa", "bbbbbbbb"}),
+        (SessionFilter(ips=("10.0.0.1",)), set()),
+        (SessionFilter(ips=("10.0.0.1", "10.0.0.12")), {"aaaaaaaa", "bbbbbbbb"}),
+        (SessionFilter(ips=("10.0.0.12",), agent="chrom"), {"bbbbbbbb"}),
     ):
         assert {row.id for row in await listed(project, where)} == expected, where
 

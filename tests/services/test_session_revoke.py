@@ -146,11 +146,23 @@ class TestEverybody:
         """The operator's own session stays, in addition to those of the users excluded."""
         monkeypatch.setattr(all_module, "BATCH_SIZE", size)
         project, _ = populated
-        planned = await count_to_revoke(project.settings, [], keep_current="11111111")
+        planned = await count_to_revoke(project.settings, [], keep_current=["11111111"])
         assert (planned.sessions_revoked, planned.sessions_kept) == (3, 1)
-        report = await revoke_all(project.settings, [], keep_current="11111111")
+        report = await revoke_all(project.settings, [], keep_current=["11111111"])
         assert (report.sessions_revoked, report.sessions_kept) == (3, 1)
         assert tokens(project) == {"11111111-active"}
+
+    async def test_several_sessions_are_kept_by_their_ids(
+        self, populated: tuple[Project, UUID]
+    ) -> None:
+        """Each that is named, not only the last one."""
+        project, _ = populated
+        wanted = ["11111111", "44444444"]
+        planned = await count_to_revoke(project.settings, [], keep_current=wanted)
+        assert (planned.sessions_revoked, planned.sessions_kept) == (2, 2)
+        report = await revoke_all(project.settings, [], keep_current=wanted)
+        assert (report.sessions_revoked, report.sessions_kept) == (2, 2)
+        assert tokens(project) == {"11111111-active", "44444444-admin"}
 
     async def test_an_unknown_session_to_keep_saves_all(
         self, populated: tuple[Project, UUID]
@@ -159,7 +171,7 @@ class TestEverybody:
         project, _ = populated
         before = tokens(project)
         with pytest.raises(NotFoundError, match="no session '99999999'"):
-            await revoke_all(project.settings, [], keep_current="99999999")
+            await revoke_all(project.settings, [], keep_current=["99999999"])
         assert tokens(project) == before
 
     async def test_an_empty_table_is_unchanged(self, project: Project) -> None:
@@ -194,11 +206,12 @@ class TestEverybody:
 FILTERS = [
     (SessionFilter(states=(StateName.IDLE, StateName.EXPIRED)), {"22222222", "33333333"}),
     (SessionFilter(older_than=timedelta(hours=5)), {"22222222", "33333333"}),
-    (SessionFilter(idle_for=timedelta(hours=5), ip="127.0.0.0/8"), {"22222222"}),
+    (SessionFilter(idle_for=timedelta(hours=5), ips=("127.0.0.0/8",)), {"22222222"}),
     (SessionFilter(agent="hyperlink"), {"44444444"}),
     (SessionFilter(agent="\0"), set[str]()),
-    (SessionFilter(ip="127.0.0.1"), {"11111111", "22222222", "44444444"}),
-    (SessionFilter(ip="10.0.0.0/8"), set[str]()),
+    (SessionFilter(ips=("127.0.0.1",)), {"11111111", "22222222", "44444444"}),
+    (SessionFilter(ips=("10.0.0.0/8", "127.0.0.1")), {"11111111", "22222222", "44444444"}),
+    (SessionFilter(ips=("10.0.0.0/8",)), set[str]()),
 ]
 
 
@@ -234,7 +247,7 @@ class TestMatching:
         """Only that user's sessions are revoked."""
         project, _ = populated
         changes = await revoke_matching(
-            project.settings, SessionFilter(ip="127.0.0.1"), identifier=ADA
+            project.settings, SessionFilter(ips=("127.0.0.1",)), identifier=ADA
         )
         assert {change.id for change in changes} == {"11111111", "22222222"}
         with pytest.raises(NotFoundError, match="nobody"):
@@ -279,7 +292,7 @@ class TestMatching:
             apart(lambda: project.rows(f"{statement} WHERE ip_address = '127.0.0.1'"))
 
         (change,) = await revoke_matching(
-            project.settings, SessionFilter(ip="127.0.0.1"), progress=move
+            project.settings, SessionFilter(ips=("127.0.0.1",)), progress=move
         )
         assert {token[:8] for token in before - tokens(project)} == {change.id}
 
@@ -291,7 +304,7 @@ class TestMatching:
         project, _ = populated
         requested = iter([False, True])
         changes = await revoke_matching(
-            project.settings, SessionFilter(ip="127.0.0.1"), stopped=lambda: next(requested)
+            project.settings, SessionFilter(ips=("127.0.0.1",)), stopped=lambda: next(requested)
         )
         assert len(changes) == 1
         assert len(tokens(project)) == 3

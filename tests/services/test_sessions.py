@@ -157,7 +157,7 @@ class TestRevokeForUser:
         """The session that is named stays, all others of the user go."""
         own, tokens = newest_live(server_project)
         kept = own[position]
-        report = await revoke_for_user(server_project.settings, ADA, keep_current=kept.id)
+        report = await revoke_for_user(server_project.settings, ADA, keep_current=[kept.id])
         assert (report.sessions_revoked, report.sessions_kept) == (6, 1)
         assert remaining(server_project, [item for item in own if item != kept], tokens)
 
@@ -168,7 +168,7 @@ class TestRevokeForUser:
         """The two newest and the named one stay; when it is one of them, two stay."""
         own, tokens = newest_live(server_project)
         report = await revoke_for_user(
-            server_project.settings, ADA, keep_current=own[position].id, keep_newest=2
+            server_project.settings, ADA, keep_current=[own[position].id], keep_newest=2
         )
         assert (report.sessions_revoked, report.sessions_kept) == (7 - kept, kept)
         spared = {own[0], own[1], own[position]}
@@ -179,7 +179,7 @@ class TestRevokeForUser:
         before = oracle.snapshot(server_project)
         for wanted in ("ffffffff", "", "1", "a' OR '1'='1", "[red]xxx", "????????"):
             with pytest.raises(NotFoundError):
-                await revoke_for_user(server_project.settings, ADA, keep_current=wanted)
+                await revoke_for_user(server_project.settings, ADA, keep_current=[wanted])
         assert oracle.snapshot(server_project) == before
 
     async def test_seven_characters_of_an_id_are_not_enough(self, server_project: Project) -> None:
@@ -187,7 +187,7 @@ class TestRevokeForUser:
         before = oracle.snapshot(server_project)
         short = oracle.sessions_of(server_project, ADA)[0].id[:7]
         with pytest.raises(NotFoundError):
-            await revoke_for_user(server_project.settings, ADA, keep_current=short)
+            await revoke_for_user(server_project.settings, ADA, keep_current=[short])
         assert oracle.snapshot(server_project) == before
 
     async def test_session_of_another_user_is_not_found(self, server_project: Project) -> None:
@@ -195,7 +195,7 @@ class TestRevokeForUser:
         before = oracle.snapshot(server_project)
         other = oracle.sessions_of(server_project, BOB)[0]
         with pytest.raises(NotFoundError):
-            await revoke_for_user(server_project.settings, ADA, keep_current=other.id)
+            await revoke_for_user(server_project.settings, ADA, keep_current=[other.id])
         assert oracle.snapshot(server_project) == before
 
     async def test_ambiguous_session_is_refused(self, server_project: Project) -> None:
@@ -205,7 +205,7 @@ class TestRevokeForUser:
             oracle.add_session(server_project, user_id, token=f"12345678{end}")
         before = oracle.snapshot(server_project)
         with pytest.raises(RefusedError, match="ambiguous") as caught:
-            await revoke_for_user(server_project.settings, ADA, keep_current="12345678")
+            await revoke_for_user(server_project.settings, ADA, keep_current=["12345678"])
         assert "12345678-" not in f"{caught.value.message} {caught.value.hint}"
         assert oracle.snapshot(server_project) == before
 
@@ -217,7 +217,7 @@ class TestRevokeForUser:
             )
             for email in (ADA, BOB)
         ]
-        report = await revoke_for_user(server_project.settings, ADA, keep_current="12345678")
+        report = await revoke_for_user(server_project.settings, ADA, keep_current=["12345678"])
         assert (report.sessions_revoked, report.sessions_kept) == (7, 1)
         assert set(kept) <= oracle.tokens(server_project)
 
@@ -227,7 +227,7 @@ class TestRevokeForUser:
         """A pasted token of another user is not in the message."""
         token = oracle.sessions_of(server_project, BOB)[0].token
         with pytest.raises(NotFoundError) as caught:
-            await revoke_for_user(server_project.settings, ADA, keep_current=token)
+            await revoke_for_user(server_project.settings, ADA, keep_current=[token])
         told = f"{caught.value.message} {caught.value.hint}"
         assert token[:8] in told
         assert token[:9] not in told
@@ -287,8 +287,8 @@ async def test_results_hold_no_more_than_eight_characters_of_a_token(
     results = [
         await session_stats(settings, now=FIXTURE_NOW),
         rows,
-        await revoke_for_user(settings, ADA, keep_current=own[0].token, dry_run=True),
-        await revoke_for_user(settings, ADA, keep_current=own[0].id, keep_newest=2),
+        await revoke_for_user(settings, ADA, keep_current=[own[0].token], dry_run=True),
+        await revoke_for_user(settings, ADA, keep_current=[own[0].id], keep_newest=2),
     ]
     assert [row.id for row in rows] == [item.token[:8] for item in own]
     shown = repr(results)

@@ -10,7 +10,7 @@ import typer
 from clarinet_cli.cli.formats import as_fields
 from clarinet_cli.cli.options import (
     MAX_INTEGER,
-    FromNetwork,
+    FromNetworks,
     IdleFor,
     Limit,
     OlderThan,
@@ -49,7 +49,7 @@ async def list_all(
     runtime: Runtime,
     user: OnlyOfUser = None,
     state: States = None,
-    ip: FromNetwork = None,
+    ip: FromNetworks = None,
     agent: WithAgent = None,
     older_than: OlderThan = None,
     idle_for: IdleFor = None,

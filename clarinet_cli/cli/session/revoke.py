@@ -7,7 +7,7 @@ import typer
 from clarinet_cli.cli.completion import complete_emails
 from clarinet_cli.cli.options import (
     DryRun,
-    FromNetwork,
+    FromNetworks,
     IdleFor,
     OlderThan,
     OnlyOfUser,
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from clarinet_cli.results import SessionChange
 
 REVOKED = "revoked"
+KeepCurrent = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--keep-current", metavar="ID", help="Keep the session with this id too; repeatable."
+    ),
+]
 
 
 async def revoke(
@@ -40,7 +46,7 @@ async def revoke(
     sessions: SessionArguments = None,
     user: OnlyOfUser = None,
     state: States = None,
-    ip: FromNetwork = None,
+    ip: FromNetworks = None,
     agent: WithAgent = None,
     older_than: OlderThan = None,
     idle_for: IdleFor = None,
@@ -125,10 +131,7 @@ def _ages(where: SessionFilter) -> str:
 async def revoke_user(
     runtime: Runtime,
     user: UserArgument,
-    keep_current: Annotated[
-        Optional[str],
-        typer.Option("--keep-current", metavar="ID", help="Keep the session with this id."),
-    ] = None,
+    keep_current: KeepCurrent = None,
     keep_newest: Annotated[
         int, typer.Option("--keep-newest", metavar="N", min=0, help="Keep the newest N.")
     ] = 0,
@@ -146,7 +149,7 @@ async def revoke_user(
 
     async with unit_of_work(runtime.settings, access=Access.WRITE, dry_run=dry_run) as work:
         report = await revoke_for_user(
-            work, user, keep_current=keep_current, keep_newest=keep_newest
+            work, user, keep_current=keep_current or (), keep_newest=keep_newest
         )
     render(runtime, report, output, changed=not dry_run)
     if report.result == REVOKED:
@@ -164,10 +167,7 @@ async def revoke_all(
             autocompletion=complete_emails,
         ),
     ] = None,
-    keep_current: Annotated[
-        Optional[str],
-        typer.Option("--keep-current", metavar="ID", help="Keep the session with this id too."),
-    ] = None,
+    keep_current: KeepCurrent = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Output = None,
@@ -184,11 +184,11 @@ async def revoke_all(
     from clarinet_cli.services.sessions import revoke_all as operation
     from clarinet_cli.services.unit_of_work import open_database, unit_of_work
 
-    users = excluded or []
+    users, kept_ids = excluded or [], keep_current or []
     async with open_database(runtime.settings, writes=True) as database:
         if dry_run or not yes:
             async with unit_of_work(database) as work:
-                report = await operation.count_to_revoke(work, users, keep_current=keep_current)
+                report = await operation.count_to_revoke(work, users, keep_current=kept_ids)
         if not dry_run:
             if not yes:
                 await database.disconnect()
@@ -200,7 +200,7 @@ async def revoke_all(
                 report = await operation.revoke_all(
                     database,
                     users,
-                    keep_current=keep_current,
+                    keep_current=kept_ids,
                     progress=update,
                     stopped=lambda: stop.requested,
                 )

@@ -5,7 +5,7 @@ The server may accept a revoked token until its cache entry expires
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Optional
 from uuid import UUID
@@ -41,7 +41,7 @@ async def revoke_for_user(
     work: UnitOfWork,
     identifier: str,
     *,
-    keep_current: Optional[str] = None,
+    keep_current: Collection[str] = (),
     keep_newest: int = 0,
 ) -> RevokeReport:
     """Revoke a user's sessions.
@@ -49,7 +49,7 @@ async def revoke_for_user(
     Args:
         work: A unit of work for writing.
         identifier: The user, as ``resolve_user`` reads it.
-        keep_current: The id of a session to keep.
+        keep_current: The ids of sessions to keep.
         keep_newest: How many of the newest to keep.
 
     Raises:
@@ -60,8 +60,8 @@ async def revoke_for_user(
     repository = SessionRepository(work.session)
     own = await repository.for_user(user.id)
     keep = set(own[:keep_newest])
-    if keep_current is not None:
-        current = await one_session(repository, keep_current, user_id=user.id)
+    for session_id in keep_current:
+        current = await one_session(repository, session_id, user_id=user.id)
         keep.add(OwnSession(current.token, current.created_at))
     revoked = await RevocationRepository(work.session).revoke_of_user(user.id, keep=list(keep))
     result = REVOKED if revoked else UNCHANGED

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from typing import Optional
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,21 +24,21 @@ from clarinet_cli.utils.logger import logger
 
 
 async def count_to_revoke(
-    work: UnitOfWork, excluded: Sequence[str], *, keep_current: Optional[str] = None
+    work: UnitOfWork, excluded: Sequence[str], *, keep_current: Collection[str] = ()
 ) -> RevokeAllReport:
     """Return what ``revoke_all`` would do.
 
     Args:
         work: A unit of work.
         excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
-        keep_current: The id of another session to keep.
+        keep_current: The ids of other sessions to keep.
 
     Raises:
         NotFoundError: The user or session does not exist.
         RefusedError: Several match.
     """
     users = await _resolve_user_ids(work.session, excluded)
-    keep = await _resolve_token(work.session, keep_current)
+    keep = await _resolve_tokens(work.session, keep_current)
     repository = RevocationRepository(work.session)
     to_revoke = await repository.count_others(users, keep)
     kept = await repository.count() - to_revoke
@@ -51,7 +50,7 @@ async def revoke_all(
     database: Database,
     excluded: Sequence[str],
     *,
-    keep_current: Optional[str] = None,
+    keep_current: Collection[str] = (),
     progress: ProgressCallback = lambda done, total: None,
     stopped: Callable[[], bool] = bool,
 ) -> RevokeAllReport:
@@ -64,7 +63,7 @@ async def revoke_all(
     Args:
         database: The database to change.
         excluded: The users whose sessions are kept, as ``resolve_user`` reads them.
-        keep_current: The id of another session to keep.
+        keep_current: The ids of other sessions to keep.
         progress: Called after each batch.
         stopped: Called between two batches; returns whether to stop.
 
@@ -75,7 +74,7 @@ async def revoke_all(
     async with audited_job(REVOKED, count="sessions_revoked") as record:
         async with unit_of_work(database) as work:
             excluded_ids = await _resolve_user_ids(work.session, excluded)
-            keep = await _resolve_token(work.session, keep_current)
+            keep = await _resolve_tokens(work.session, keep_current)
             to_revoke = await RevocationRepository(work.session).count_others(excluded_ids, keep)
         try:
             async for done in _revoke_batches(database, excluded_ids, keep, record, stopped):
@@ -94,7 +93,7 @@ async def revoke_all(
 async def _revoke_batches(
     database: Database,
     excluded: Collection[UUID],
-    keep: Optional[str],
+    keep: Collection[str],
     record: JobRecord,
     stopped: Callable[[], bool],
 ) -> AsyncGenerator[int, None]:
@@ -123,6 +122,7 @@ async def _resolve_user_ids(session: AsyncSession, users: Sequence[str]) -> set[
     return {(await resolve_user(repository, identifier)).id for identifier in users}
 
 
-async def _resolve_token(session: AsyncSession, session_id: Optional[str]) -> Optional[str]:
-    """Return the token of the session to keep, if there is one to keep."""
-    return session_id and (await one_session(SessionRepository(session), session_id)).token
+async def _resolve_tokens(session: AsyncSession, ids: Collection[str]) -> set[str]:
+    """Return the tokens of the sessions with these ids."""
+    repository = SessionRepository(session)
+    return {(await one_session(repository, session_id)).token for session_id in ids}
