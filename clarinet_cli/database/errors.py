@@ -12,6 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from clarinet_cli.database.password_guard import CLEAR_TEXT, ReadablePasswordError
 from clarinet_cli.database.servers import NoServerError, WrongServerError
 from clarinet_cli.database.sqlite_errors import (
+    Explanation,
     explain_sqlite_error,
     missing_value,
     with_constraint,
@@ -68,7 +69,7 @@ LOGIN_HINT = "check database_username and database_password (or database_url)"
 
 NOT_NULL = "23502"
 # SQLSTATE codes (PostgreSQL's manual, appendix A); the first two characters are the class.
-_POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+_POSTGRESQL: dict[str, Explanation] = {
     "28P01": (LOGIN_REFUSED, "refuses the log-in: wrong user name or password", LOGIN_HINT),
     "28000": (LOGIN_REFUSED, "refuses the log-in", LOGIN_HINT),
     "3D000": (UNKNOWN_DATABASE, "the database does not exist", INIT_HINT),
@@ -102,7 +103,7 @@ _POSTGRESQL: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
     "42P04": (CONFLICT, "the database already exists", None),
     "53100": (NO_SPACE, "the server's disk is full", None),
 }
-_POSTGRESQL_CLASSES: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+_POSTGRESQL_CLASSES: dict[str, Explanation] = {
     "08": (UNREACHABLE, "the connection was lost", SERVER_HINT),
     "57": (UNREACHABLE, "the server ended the connection", None),
     "53": (FAILURE, "the server is out of resources", None),
@@ -265,7 +266,7 @@ def _explain_network(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
-def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+def _explain_names(original: object) -> Optional[Explanation]:
     """Return the error for a part of the schema that is missing or a duplicate."""
     state = getattr(original, "sqlstate", None)
     if state not in _NAMES_STATES and not isinstance(original, sqlite3.OperationalError):
@@ -277,7 +278,7 @@ def _explain_names(original: object) -> Optional[tuple[ClarinetError, str, Optio
     return None
 
 
-def _explain_postgresql(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+def _explain_postgresql(error: DBAPIError) -> Explanation:
     state = str(getattr(error.orig, "sqlstate", "") or "")
     original = driver_exception(error)
     if getattr(original, "server_source_function", None) == ROW_SECURITY:

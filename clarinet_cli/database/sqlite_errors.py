@@ -22,7 +22,9 @@ MALFORMED = re.compile(r"malformed database schema \((.*?)\) - (.*)")
 APPLICATION_ONLY = re.compile(
     r"(?:no such (collation) sequence|(?:unknown|no such) function): (.+)"
 )
-_SQLITE: dict[str, tuple[ClarinetError, str, Optional[str]]] = {
+Explanation = tuple[ClarinetError, str, Optional[str]]
+"""The template of an error, the reason, and the hint."""
+_SQLITE: dict[str, Explanation] = {
     "SQLITE_BUSY": (BUSY, "locked by another process", None),
     "SQLITE_LOCKED": (BUSY, "locked by another process", None),
     "SQLITE_CANTOPEN": (UNREACHABLE, "the file cannot be opened", "check path and permissions"),
@@ -60,7 +62,7 @@ _SQLITE_TEXTS: tuple[tuple[re.Pattern[str], str, Optional[str]], ...] = (
 )
 
 
-def explain_sqlite_error(error: DBAPIError) -> tuple[ClarinetError, str, Optional[str]]:
+def explain_sqlite_error(error: DBAPIError) -> Explanation:
     """Return the template, the reason and the hint for an error of SQLite.
 
     Args:
@@ -86,7 +88,7 @@ def explain_sqlite_error(error: DBAPIError) -> tuple[ClarinetError, str, Optiona
     return FAILURE, f"SQLite failed: {name or type(original).__name__}", None
 
 
-def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Optional[str]]]:
+def _explain_sqlite_schema(text: str) -> Optional[Explanation]:
     """Return the error for a schema that this SQLite version or build cannot read."""
     if match := MALFORMED.match(text):
         reason = f"SQLite {sqlite3.sqlite_version} cannot read the schema: {match[1]}: {match[2]}"
@@ -102,22 +104,20 @@ def _explain_sqlite_schema(text: str) -> Optional[tuple[ClarinetError, str, Opti
     return None
 
 
-def missing_value(place: str) -> tuple[ClarinetError, str, Optional[str]]:
+def missing_value(column: str) -> Explanation:
     """Return the error for a column that got no value.
 
     Args:
-        place: The column with its table.
+        column: The column with its table.
     """
-    return CONFLICT, f"{place} requires a value", DEFAULT_HINT
+    return CONFLICT, f"{column} requires a value", DEFAULT_HINT
 
 
-def with_constraint(
-    found: tuple[ClarinetError, str, Optional[str]], name: Optional[str]
-) -> tuple[ClarinetError, str, Optional[str]]:
+def with_constraint(found: Explanation, name: Optional[str]) -> Explanation:
     """Return the error with the name of the violated constraint, if it is known.
 
     Args:
-        found: The template, the reason and the hint.
+        found: The explanation without it.
         name: The constraint; None: not known.
     """
     template, reason, hint = found

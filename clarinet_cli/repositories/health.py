@@ -1,7 +1,6 @@
 """Queries about the state of a database that read few rows, or only an index."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple, Optional
@@ -102,6 +101,20 @@ class LimitViolations(NamedTuple):
     users_over_limit: int
 
 
+class AccountHash(NamedTuple):
+    """The password hash of an account.
+
+    Attributes:
+        email: The address.
+        stored: The hash as it is stored, which may be of any type.
+        is_superuser: The flag of the account.
+    """
+
+    email: str
+    stored: object
+    is_superuser: bool
+
+
 class HealthRepository:
     """Queries whose duration does not grow with the number of sessions.
 
@@ -166,15 +179,15 @@ class HealthRepository:
             crowded = int(await self.session.scalar(query_users) or 0)
         return LimitViolations(int(examined), int(too_old), crowded)
 
-    async def hashes(self) -> Sequence[tuple[str, object, bool]]:
-        """Return address, hash and whether it is a superuser of active accounts.
+    async def hashes(self) -> list[AccountHash]:
+        """Return the password hashes of active accounts.
 
         Superusers come first; at most ``MAX_EXAMINED`` in all.
         """
         superuser = col(User.is_superuser)
         query = select(EMAIL, HASH, superuser).where(col(User.is_active))
         rows = await self.session.execute(query.order_by(superuser.desc()).limit(MAX_EXAMINED))
-        return [(str(email), stored, bool(flag)) for email, stored, flag in rows]
+        return [AccountHash(str(email), stored, bool(flag)) for email, stored, flag in rows]
 
     async def unverified(self, limit: int) -> tuple[int, list[str]]:
         """Return the number of active accounts that are not verified, and the first addresses.

@@ -66,7 +66,7 @@ async def initialise_database(
     *,
     dry_run: bool = False,
     schema_anyway: bool = False,
-    progress: Optional[list[Step]] = None,
+    on_step: Callable[[Step], None] = lambda step: None,
     on_password: Optional[Callable[[list[Step]], None]] = None,
 ) -> list[Step]:
     """Initialise the database: create it, migrate it, add roles and the first superuser.
@@ -81,7 +81,7 @@ async def initialise_database(
         dry_run: Change nothing, report what would be done.
         schema_anyway: Create the Clarinet tables also in the empty database of a project with
             migrations of another program.
-        progress: Gets the steps that are done, to be reported after an interruption.
+        on_step: Called with each step that is done, to be reported after an interruption.
         on_password: Shows the steps with a generated password before the last commit.
 
     Returns:
@@ -96,14 +96,38 @@ async def initialise_database(
             first, or the project's own would not be run; nothing was created.
     """
     settings = database.settings
-    steps = [] if progress is None else progress
+    steps: list[Step] = []
+
+    def add(step: Step) -> None:
+        steps.append(step)
+        on_step(step)
 
     def show(change: AccountChange) -> None:
         if on_password is not None:
             on_password([*steps, _to_step(change)])
 
+    await _require_creatable(settings, password, dry_run=dry_run, schema_anyway=schema_anyway)
+    add(await ensure_database(settings, dry_run=dry_run))
+    SIGNALS.check_interrupted()
+    if dry_run and steps[0].result != UNCHANGED:
+        return steps + _steps_when_empty(settings)
+    add(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
+    SIGNALS.check_interrupted()
+    if dry_run and steps[1].result == planned_result("created"):
+        return steps + _steps_when_empty(settings)[1:]
+    add(await ensure_roles(database, dry_run=dry_run))
+    SIGNALS.check_interrupted()
+    add(await _superuser(database, password, show, dry_run=dry_run))
+    for step in steps:
+        logger.info(f"db init: {step.step}: {step.result}")
+    return steps
+
+
+async def _require_creatable(
+    settings: Settings, password: Optional[NewPassword], *, dry_run: bool, schema_anyway: bool
+) -> None:
+    """Refuse what a later step would refuse, before anything is created."""
     require_own_schema(settings)
-    # What a later step would refuse is refused before anything is created.
     refuse_accidental_sqlite(settings)
     required_roles(settings)
     if settings.admin_auto_create:
@@ -114,20 +138,6 @@ async def initialise_database(
         await require_schema_order(settings, creates=True)
     if not dry_run:
         await require_runnable(settings)
-    steps.append(await ensure_database(settings, dry_run=dry_run))
-    SIGNALS.check_interrupted()
-    if dry_run and steps[0].result != UNCHANGED:
-        return steps + _steps_when_empty(settings)
-    steps.append(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
-    SIGNALS.check_interrupted()
-    if dry_run and steps[1].result == planned_result("created"):
-        return steps + _steps_when_empty(settings)[1:]
-    steps.append(await ensure_roles(database, dry_run=dry_run))
-    SIGNALS.check_interrupted()
-    steps.append(await _superuser(database, password, show, dry_run=dry_run))
-    for step in steps:
-        logger.info(f"db init: {step.step}: {step.result}")
-    return steps
 
 
 async def initialise_superuser(

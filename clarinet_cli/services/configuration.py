@@ -187,9 +187,9 @@ def check_settings(project: Path) -> list[Finding]:
 
 
 def _unknown_keys(project: Path) -> Iterator[Finding]:
-    for where, written, meant in misspelled_keys(project):
-        names = " or ".join(meant)
-        yield _error("keys", f"{where}: unknown key {written} has no effect", f"write {names}")
+    for key in misspelled_keys(project):
+        text = f"{key.source}: unknown key {key.written} has no effect"
+        yield _error("keys", text, f"write {' or '.join(key.intended)}")
 
 
 def _contradictions(usable: dict[str, Any], project: Path) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ A misspelled key is ignored like the server's other keys, and the default is use
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from sqlalchemy import URL
 
@@ -31,14 +31,28 @@ def settings_warnings(settings: Settings) -> list[str]:
         settings: The project's settings.
     """
     found = [
-        f"{where}: unknown key {written} (did you mean {' or '.join(meant)}?)"
-        for where, written, meant in misspelled_keys(settings.project_dir)
+        f"{key.source}: unknown key {key.written} (did you mean {' or '.join(key.intended)}?)"
+        for key in misspelled_keys(settings.project_dir)
     ]
     return [*found, *unused_server_settings(settings), *another_database(settings)]
 
 
-def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
-    """Return the keys that resemble a known one: source, key, and the keys it may stand for.
+class MisspelledKey(NamedTuple):
+    """An unknown key that resembles known ones.
+
+    Attributes:
+        source: The file or the environment, for messages.
+        written: The key as written.
+        intended: The known keys that it may be a misspelling of.
+    """
+
+    source: str
+    written: str
+    intended: list[str]
+
+
+def misspelled_keys(project: Path) -> list[MisspelledKey]:
+    """Return the unknown keys that resemble a known one.
 
     Args:
         project: The directory of the settings files; unreadable files are skipped.
@@ -46,13 +60,13 @@ def misspelled_keys(project: Path) -> list[tuple[str, str, list[str]]]:
     keys = sorted(set(Settings.model_fields) - {"project_dir"})
     found = []
     for where, written, key in written_keys(Settings, project):
-        meant = (
+        intended = (
             _with_misspelled_prefix(written, keys)
             if key is None
             else list(_intended_keys(key, tuple(keys)))
         )
-        if meant:
-            found.append((where, written, meant))
+        if intended:
+            found.append(MisspelledKey(where, written, intended))
     return found
 
 
@@ -68,14 +82,17 @@ def refuse_accidental_sqlite(settings: Settings) -> None:
     if "database_driver" in settings.model_fields_set or settings.database_url is not None:
         return
     keys = misspelled_keys(settings.project_dir)
-    misspelled = [item for item in keys if "database_driver" in item[2]]
+    misspelled = next((key for key in keys if "database_driver" in key.intended), None)
     if not misspelled and "database_host" not in settings.model_fields_set:
         return
     file = sqlite_file(database_url(settings))
     if file is None or file.exists():
         return
-    where, written, _ = misspelled[0] if misspelled else ("", "", [])
-    reason = f"{where}: unknown key {written}" if misspelled else "database_host is set"
+    reason = (
+        f"{misspelled.source}: unknown key {misspelled.written}"
+        if misspelled
+        else "database_host is set"
+    )
     raise CONFIGURATION.with_context(
         f"{reason}, but without database_driver the new database would be the file {file}",
         hint="set database_driver to postgresql or sqlite",

@@ -98,7 +98,7 @@ async def init(
                         password,
                         dry_run=dry_run,
                         schema_anyway=schema_anyway,
-                        progress=done,
+                        on_step=done.append,
                         on_password=display,
                     )
     except (asyncio.CancelledError, Interrupted):

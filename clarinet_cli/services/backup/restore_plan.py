@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from clarinet_cli.database.sqlite import missing_file
 from clarinet_cli.database.sqlite_files import in_thread
@@ -99,6 +99,22 @@ class PreparedRestore:
         )
 
 
+class _Target(NamedTuple):
+    """The database that a restore would replace.
+
+    Attributes:
+        exists: Whether there is one.
+        size: Bytes of the file, or the number of tables, views and sequences on a server.
+        rows: The number of rows of each Clarinet table.
+        revision: The Alembic revision.
+    """
+
+    exists: bool
+    size: int
+    rows: dict[str, int]
+    revision: Optional[str]
+
+
 async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> PreparedRestore:
     """Verify a backup and examine what it would replace; nothing is changed.
 
@@ -125,17 +141,17 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         if not (exists or plan.create):
             missing = missing_file(file, settings.project_dir)
             raise missing.with_context(missing.message, hint=CREATE_HINT)
-        rows, revision = (
-            await in_thread(partial(read_live, file, lock_timeout=plan.lock_timeout, tables=tables))
-            if exists
-            else ({}, None)
-        )
-        objects = file_size(file)
+        live: tuple[dict[str, int], Optional[str]] = ({}, None)
+        if exists:
+            live = await in_thread(
+                partial(read_live, file, lock_timeout=plan.lock_timeout, tables=tables)
+            )
+        target = _Target(exists, file_size(file), *live)
     else:
-        exists, objects, rows, revision = await _server_state(settings, plan)
-        if objects and not (plan.clean or accounts_only):
+        target = await _target_on_server(settings, plan)
+        if target.size and not (plan.clean or accounts_only):
             raise CONFLICT.with_context(
-                f"{display_url(url)} already has {objects} tables, views and sequences",
+                f"{display_url(url)} already has {target.size} tables, views and sequences",
                 hint="--clean replaces those in the backup"
                 + ("; --accounts-only replaces the Clarinet tables only" if tables.own else ""),
             )
@@ -143,26 +159,25 @@ async def prepare_restore(settings: Settings, path: Path, plan: RestorePlan) -> 
         backup,
         accounts_only,
         display_url(url),
-        rows,
-        revision,
-        exists,
-        empty=not objects,
+        target.rows,
+        target.revision,
+        target.exists,
+        empty=not target.size,
         sessions=tables.sessions and tables.fullname(SESSIONS),
     )
 
 
-async def _server_state(
-    settings: Settings, plan: RestorePlan
-) -> tuple[bool, int, dict[str, int], Optional[str]]:
+async def _target_on_server(settings: Settings, plan: RestorePlan) -> _Target:
     try:
         async with snapshot_session(
             settings, lock_timeout=plan.lock_timeout, writes=True
         ) as session:
             objects = await postgresql_queries.count_objects(session)
             rows = await ServerRepository(session).row_counts()
-            return True, objects, rows, await stored_revision(session)
+            revision = await stored_revision(session)
+            return _Target(exists=True, size=objects, rows=rows, revision=revision)
     except UnknownDatabaseError as error:
         logger.debug(error.message)
         if not plan.create:
             raise error.with_context(error.message, hint=CREATE_HINT) from error
-        return False, 0, {}, None
+        return _Target(exists=False, size=0, rows={}, revision=None)

@@ -26,7 +26,7 @@ async def check_superuser(context: DoctorContext) -> list[Problem]:
     """Check that a superuser can log in."""
     async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
-    superusers = [stored for _, stored, is_superuser in accounts if is_superuser]
+    superusers = [account.stored for account in accounts if account.is_superuser]
     able = [stored for stored in superusers if can_log_in(stored, context.settings)]
     if able:
         return [Problem("ok", f"{pluralize(len(able), 'active superuser')} can log in")]
@@ -82,7 +82,7 @@ async def check_hashes(context: DoctorContext) -> list[Problem]:
     async with context.session() as session:
         accounts = await HealthRepository(session).hashes()
     # Accounts of an application that log in by OAuth have no hash.
-    accounts = [item for item in accounts if item[1] is not None]
+    accounts = [account for account in accounts if account.stored is not None]
     unusable = [email for email, stored, _ in accounts if not can_log_in(stored, settings)]
     infos = [(email, inspect_hash(stored, settings)) for email, stored, _ in accounts]
     old = [
