@@ -79,11 +79,11 @@ class Runtime:
     def fitting_hint(self, hint: Optional[str]) -> Optional[str]:
         """Return the hint of an error, adapted to the mapping if the settings were read."""
         settings: Optional[Settings] = self.__dict__.get("settings")
-        if settings is None or settings.capabilities.own_schema:
+        if settings is None:
             return hint
         from clarinet_cli.services.mapped import application_hint
 
-        return application_hint(settings, hint)
+        return application_hint(settings, hint, self.command)
 
     @property
     def project_directory(self) -> Path:

@@ -23,6 +23,7 @@ SQLITE_READABLE = (
     "{0} GLOB '[0-9]???-??-?? ??:??:??*' AND (substr({0}, 20) NOT GLOB '*[^.0-9]*'"
     " OR {0} GLOB '*+00:00' OR {0} GLOB '*Z')"
 )
+VIEW_HINT = "name the table that the view reads instead"
 INSPECT_HINT = "'clarinet db inspect' proposes a mapping"
 TEXT_HINT = "'[mapping] id_form = \"text\"' accepts ids of any form"
 KEYS = {USERS: "users", SESSIONS: "tokens"}
@@ -226,7 +227,8 @@ async def _require_ordinary(session: AsyncSession, tables: MappedTables, table: 
     else:
         kind = await session.scalar(POSTGRESQL_KIND, {"name": tables.qualified_name(name)})
     if kind is not None and (table == SESSIONS or kind != "WITHOUT ROWID"):
-        raise _mismatch(KEYS[table], f"an ordinary table {tables.qualified_name(name)}", kind)
+        expected = f"an ordinary table {tables.qualified_name(name)}"
+        raise _mismatch(KEYS[table], expected, kind, hint=VIEW_HINT if "view" in kind else None)
 
 
 def _require_columns(tables: MappedTables, table: str, found: dict[str, str]) -> None:
@@ -328,7 +330,7 @@ def _stored(tables: MappedTables, table: str, key: str, *criteria: Any) -> Any:
 
 
 def _mismatch(
-    key: str, expected: str, found: Optional[str], *, hint: str = INSPECT_HINT
+    key: str, expected: str, found: Optional[str], *, hint: Optional[str] = INSPECT_HINT
 ) -> ConfigurationError:
     return CONFIGURATION.with_context(
         f"mapping.{key}: expected {expected}, found {found}", hint=hint

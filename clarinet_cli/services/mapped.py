@@ -15,6 +15,10 @@ WHERE_HINT = "'clarinet config show mapping' shows where the mapping is set"
 APPLICATION_HINT = (
     "the application creates its database and tables; 'clarinet db inspect' proposes a mapping"
 )
+DATABASE_HINT = (
+    "set database_url, or database_driver and database_name, in settings.toml to the "
+    "application's database"
+)
 OWN_SCHEMA_HINTS = (errors.INIT_HINT, errors.TABLE_HINT, errors.SCHEMA_HINT, MISSING_HINT)
 SCHEMA_HINT = (
     "run the application's migrations; 'clarinet db init --admin-only' creates the first superuser"
@@ -148,16 +152,19 @@ def stored_tables_of(settings: Settings) -> StoredTables:
     return stored_tables(settings.table_mapping, settings.capabilities)
 
 
-def application_hint(settings: Settings, hint: Optional[str]) -> Optional[str]:
+def application_hint(settings: Settings, hint: Optional[str], command: str = "") -> Optional[str]:
     """Return a hint that fits an application, whose tables this tool does not create.
 
     Args:
         settings: The project's settings.
         hint: As for the Clarinet tables.
+        command: The words of the command.
     """
-    if hint is None or settings.capabilities.own_schema:
+    is_inspection = command == "db inspect"
+    if hint is None or (settings.capabilities.own_schema and not is_inspection):
         return hint
-    return APPLICATION_HINT if any(own in hint for own in OWN_SCHEMA_HINTS) else hint
+    fitting = DATABASE_HINT if is_inspection else APPLICATION_HINT
+    return fitting if any(own in hint for own in OWN_SCHEMA_HINTS) else hint
 
 
 def require_accounts_copy(settings: Settings) -> None:

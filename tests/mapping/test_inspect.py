@@ -217,6 +217,13 @@ def test_an_invalid_mapping_is_refused(app: Project, lines: str, reason: str) ->
     assert "settings.toml" in result.stderr
 
 
+def test_a_database_that_does_not_exist_is_not_to_be_created(empty_project: Project) -> None:
+    """The hint is to name the application's database, not to make one of this tool."""
+    result = empty_project.run("db", "inspect")
+    assert result.code == ExitCode.UNREACHABLE
+    assert "hint: set database_url, or database_driver and database_name" in result.stderr
+
+
 def test_other_commands_are_refused_rather_than_wrong(app: Project) -> None:
     """A command that does not support the mapping reads nothing: exit 5."""
     mapped(app)

@@ -303,6 +303,7 @@ def test_views_are_refused(made: Made) -> None:
             assert refused.code == ExitCode.CONFIGURATION, refused
             assert f"mapping.{key}: expected an ordinary table" in refused.stderr
             assert "found view" in refused.stderr
+            assert "hint: name the table that the view reads" in refused.stderr
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
@@ -1074,3 +1075,30 @@ def test_a_violated_check_is_a_conflict_with_its_name(made: Made) -> None:
     failed = project.run("admin", "create", ADA, "--generate-password")
     assert failed.code == ExitCode.CONFLICT
     assert "a value violates a check of the database (constraint plain)" in failed.stderr
+
+
+def test_an_address_of_several_accounts_means_none_of_them(made: Made) -> None:
+    """Neither a command nor a file changes one of them; the id says which one is meant."""
+    project = made(
+        "CREATE TABLE users (id integer PRIMARY KEY, email varchar(320) NOT NULL,"
+        f" hashed_password varchar(1024) NOT NULL, {FLAGS})",
+        "CREATE TABLE access_tokens ({token} REFERENCES users(id))",
+        id="integer",
+    )
+    mapped(project)
+    add_users(project, (1, 2))
+    project.rows(
+        "INSERT INTO users (id, email, hashed_password, is_active, is_superuser, is_verified)"
+        f" VALUES (3, '{BOB}', '{HASH}', true, false, true)"
+    )
+    refused = project.run("admin", "promote", BOB)
+    assert refused.code == ExitCode.REFUSED
+    assert refused.stderr.endswith("hint: give the id\n")
+    accounts = project.directory / "accounts.json"
+    accounts.write_text(f'[{{"email": "{BOB}", "is_superuser": true}}]', "utf-8")
+    refused = project.run("admin", "apply", str(accounts))
+    assert refused.code == ExitCode.REFUSED
+    assert f"'{BOB}' is ambiguous: {BOB} (2), {BOB} (3)" in refused.stderr
+    assert project.run("admin", "promote", "3").code == 0
+    rows = project.rows("SELECT id, is_superuser FROM users ORDER BY id")
+    assert [(key, bool(flag)) for key, flag in rows] == [(1, True), (2, False), (3, True)]

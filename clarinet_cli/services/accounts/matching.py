@@ -79,7 +79,7 @@ def match_rows(
     active: dict[UUID, AccountState] = {}
     for state in states:
         if state.email in spellings:
-            exact[state.email] = [state]
+            exact.setdefault(state.email, []).append(state)
         if (key := fold_case(state.email)) in wanted:
             by_folded.setdefault(key, []).append(state)
         if state.is_active:

@@ -79,8 +79,10 @@ async def require_one(session: AsyncSession, found: Sequence[User], identifier: 
     """
     if len(found) > 1:
         matches = ", ".join(f"{user.email} ({user.id})" for user in found)
+        has_uuids = UserRepository(session).id_form not in OPAQUE_FORMS
         raise REFUSED.with_context(
-            f"{identifier!r} is ambiguous: {matches}", hint="give the whole UUID"
+            f"{identifier!r} is ambiguous: {matches}",
+            hint=f"give the {'whole UUID' if has_uuids else 'id'}",
         )
     await require_consistent_id(session, found[0])
     return found[0]

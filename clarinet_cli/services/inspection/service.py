@@ -39,6 +39,10 @@ from clarinet_cli.utils.logger import logger
 OWN = 'mapping = "clarinet"'
 ANSWERS_HINT = "in scripts set CLARINET_SESSION_STRATEGY and CLARINET_SESSION_LIFETIME_SECONDS"
 TABLE_HINT = "write the table [mapping] into settings.toml; the documentation lists its keys"
+COMPLETE_HINT = (
+    "complete the [mapping] that 'clarinet db inspect' prints, and write it into settings.toml; "
+    "the documentation lists its keys"
+)
 KEY = "mapping"
 NEW_MODE = 0o644
 
@@ -114,9 +118,10 @@ async def write_proposal(settings: Settings, proposal: Proposal, *, force: bool)
     """
     if proposal.unknown:
         is_asked = proposal.lacks_strategy or proposal.lacks_lifetime
+        other_hint = COMPLETE_HINT if proposal.values else TABLE_HINT
         raise REFUSED.with_context(
             f"nothing was written, since values are unknown: {'; '.join(proposal.unknown)}",
-            hint=ANSWERS_HINT if is_asked else TABLE_HINT,
+            hint=ANSWERS_HINT if is_asked else other_hint,
         )
     if not proposal.own:
         await _require_fitting_rows(settings, proposal)
