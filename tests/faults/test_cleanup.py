@@ -1,15 +1,19 @@
 """The clean-up among others: locks that stay, servers that go, supervisors that listen."""
 
+import contextlib
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from clarinet_cli.services.session_cleanup.transaction import LOCK_SECONDS
 from tests.faults.processes import (
     dead_and_live,
     end_of,
@@ -37,6 +41,7 @@ LOCK_CONNECTION = (
     "SELECT a.backend_xmin, a.backend_xid, a.state FROM pg_stat_activity a JOIN pg_locks l"
     " ON l.pid = a.pid WHERE l.locktype = 'advisory' AND a.datname = $1"
 )
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
 
@@ -66,6 +71,46 @@ def test_signal_ends_the_scan(project: Project, number: signal.Signals) -> None:
     report = result.json
     assert (report["deleted"], report["batches"], report["complete"]) == (0, 0, False)
     assert project.tokens() == before
+
+
+@contextlib.contextmanager
+def held_file(project: Project) -> Iterator[None]:
+    """Keep others from reading a SQLite file."""
+    project.rows("PRAGMA journal_mode=DELETE")
+    with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@on_sqlite
+def test_a_file_that_is_held_for_a_while_is_waited_for(project: Project) -> None:
+    """As other commands wait: longer than one attempt to connect."""
+    live = dead_and_live(project, 30, LIVE)[1]
+    with contextlib.ExitStack() as stack:
+        with held_file(project):
+            process = stack.enter_context(running(project, "session", "cleanup", "-o", "json"))
+            eventually(lambda: waits_for_lock(project, process), process)
+            time.sleep(LOCK_SECONDS * 1.5)
+            assert process.poll() is None
+        result = end_of(process)
+    assert (result.code, result.json["deleted"]) == (0, 30), result
+    assert project.tokens() == set(live)
+
+
+@on_sqlite
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_signal_ends_the_wait_for_a_file(project: Project, words: tuple[str, ...]) -> None:
+    """With a report of zeros."""
+    dead_and_live(project, 30, LIVE)
+    with (
+        held_file(project),
+        running(project, "session", "cleanup", *words, "-o", "json") as process,
+    ):
+        eventually(lambda: waits_for_lock(project, process), process)
+        process.send_signal(signal.SIGTERM)
+        result = end_of(process)
+    assert (result.code, result.stderr) == (143, ""), result
+    assert (result.json["deleted"], result.json["complete"]) == (0, False)
 
 
 def exclusively(project: Project) -> tuple[str, ...]:

@@ -186,10 +186,8 @@ def _show(
     if report.cascaded:
         counts = format_row_counts(report.cascaded)
         runtime.writer.note(f"rows of other tables deleted by cascade: {counts}")
-    if dry_run:
-        by_reason = (
-            f"{count} {name}" for name, count in (report.matched_by or {}).items() if count
-        )
+    if dry_run and report.matched_by is not None:  # None: stopped before anything was counted
+        by_reason = (f"{count} {name}" for name, count in report.matched_by.items() if count)
         counts = f"{pluralize(report.matched, 'session')} would be deleted"
         runtime.writer.note(": ".join(filter(None, (f"dry run: {counts}", ", ".join(by_reason)))))
 

@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Optional
+from typing import Any, Optional
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.engine import Access
 from clarinet_cli.database.session import open_pinned_session
 from clarinet_cli.database.url import database_url, require_sqlite_file
-from clarinet_cli.exceptions import UnreachableError
+from clarinet_cli.exceptions import BusyError, UnreachableError
 from clarinet_cli.models.stored_tables import SESSIONS
 from clarinet_cli.repositories.base import tables_of
 from clarinet_cli.repositories.purge import PurgeStrategy
@@ -36,6 +36,8 @@ from clarinet_cli.services.session_cleanup.selection import (
 )
 from clarinet_cli.services.session_cleanup.transaction import (
     LOCK_SECONDS,
+    RETRY_INTERVAL_SECONDS,
+    RETRY_SECONDS,
     BatchSizer,
     CleanupStopped,
     TransactionRunner,
@@ -80,17 +82,25 @@ async def clean_up(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
+    stop = stop or StopRequest()
     run_transactions = partial(
         TransactionRunner,
         url=database_url(settings),
-        stop=stop or StopRequest(),
+        stop=stop,
         deadline=None if plan.max_time is None else started + plan.max_time,
     )
     async with (
         _report_on_disconnect(started) as runs,
         audited_job("deleted", count="deleted", dry_run=plan.dry_run) as record,
-        _open_sessions(settings, dry_run=plan.dry_run) as (session, extra_sessions, check_lock),
+        AsyncExitStack() as stack,
     ):
+        try:
+            opened = await stack.enter_async_context(
+                _open_sessions(settings, stop, dry_run=plan.dry_run)
+            )
+        except CleanupStopped:
+            return _report_without_run(started, dry_run=plan.dry_run)
+        session, extra_sessions, check_lock = opened
         transactions = run_transactions(session)
 
         async def prepare() -> tuple[Selection, PurgeStrategy, float]:
@@ -103,18 +113,7 @@ async def clean_up(
         try:
             selection, strategy, pause = await transactions.run_with_retry(Access.READ, prepare)
         except CleanupStopped:
-            logger.debug("clean-up: stopped before its start")
-            return CleanupReport(
-                matched=0,
-                deleted=0,
-                remaining=0,
-                protected=0,
-                batches=0,
-                seconds=round(clock() - started, 3),
-                complete=False,
-                dry_run=plan.dry_run,
-                clock_difference_seconds=0.0,
-            )
+            return _report_without_run(started, dry_run=plan.dry_run)
         transactions.parameters = strategy.parameters
         scanning = transactions
         if strategy.scans_concurrently and extra_sessions:
@@ -161,34 +160,78 @@ async def _report_on_disconnect(started: float) -> AsyncIterator[list[CleanupRun
 
 @asynccontextmanager
 async def _open_sessions(
-    settings: Settings, *, dry_run: bool
+    settings: Settings, stop: StopRequest, *, dry_run: bool
 ) -> AsyncIterator[tuple[AsyncSession, Sequence[AsyncSession], CheckLock]]:
     """Open a session for the deletes, and take the lock of clean-ups.
 
     Further sessions, each on a connection of its own, are for the strategy: on PostgreSQL one
     for a scan while batches are deleted, on SQLite two for checkpoints. A dry run needs neither
     them nor the lock.
+
+    Raises:
+        BusyError: Another process held the SQLite file for ``RETRY_SECONDS``.
+        CleanupStopped: A stop was requested meanwhile.
     """
-    if dry_run:
-        async with open_pinned_session(settings, busy_timeout=LOCK_SECONDS) as session:
-            yield session, (), ServerRepository(session).ping
-        return
-    url = database_url(settings)
-    require_sqlite_file(url, settings.project_dir)  # before a lock file is created
     async with AsyncExitStack() as stack:
+        connect = partial(_connect, stack, settings, stop)
+        if dry_run:
+            session = await connect()
+            yield session, (), ServerRepository(session).ping
+            return
+        url = database_url(settings)
+        require_sqlite_file(url, settings.project_dir)  # before a lock file is created
         check_lock = await stack.enter_async_context(job_lock(settings, Job.CLEANUP, timeout=0))
         # After a power failure the last batches may need to be deleted again.
-        writing = open_pinned_session(
-            settings, access=Access.WRITE, busy_timeout=LOCK_SECONDS, durable=False
-        )
-        session = await stack.enter_async_context(writing)
-        extra_sessions = [
-            await stack.enter_async_context(
-                open_pinned_session(settings, busy_timeout=LOCK_SECONDS)
-            )
-            for _ in range(2 if url.get_backend_name() == "sqlite" else 1)
-        ]
+        session = await connect(access=Access.WRITE, durable=False)
+        number = 2 if url.get_backend_name() == "sqlite" else 1
+        extra_sessions = [await connect() for _ in range(number)]
         yield session, extra_sessions, check_lock
+
+
+async def _connect(
+    stack: AsyncExitStack, settings: Settings, stop: StopRequest, **options: Any
+) -> AsyncSession:
+    """Open a session; as long as another process holds the SQLite file, retry.
+
+    Args:
+        stack: Closes the session.
+        settings: The settings, which name the database.
+        stop: A request to stop.
+        **options: Passed on to ``open_pinned_session``.
+
+    Raises:
+        BusyError: The file was held for ``RETRY_SECONDS``.
+        CleanupStopped: A stop was requested meanwhile.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + RETRY_SECONDS
+    while True:
+        opening = open_pinned_session(settings, busy_timeout=LOCK_SECONDS, **options)
+        try:
+            return await stack.enter_async_context(opening)
+        except BusyError as error:
+            logger.debug(f"clean-up: {error.message}")
+            if stop.requested:
+                raise CleanupStopped from error
+            if clock() >= give_up:
+                raise
+        await stop.sleep(RETRY_INTERVAL_SECONDS)
+
+
+def _report_without_run(started: float, *, dry_run: bool) -> CleanupReport:
+    """Return the report of a clean-up that was stopped before it began."""
+    logger.debug("clean-up: stopped before its start")
+    return CleanupReport(
+        matched=0,
+        deleted=0,
+        remaining=0,
+        protected=0,
+        batches=0,
+        seconds=round(asyncio.get_running_loop().time() - started, 3),
+        complete=False,
+        dry_run=dry_run,
+        clock_difference_seconds=0.0,
+    )
 
 
 async def make_report(run: CleanupRun, started: float) -> CleanupReport:
