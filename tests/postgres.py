@@ -22,7 +22,7 @@ LOCKED_ROLE = "locked"
 LOCKED_PASSWORD = "p@ss/w:rd %42?"
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 ROOM_BYTES = 2 * 1024**3
-# Nothing of the server of a test run lasts, and nobody but the tests is at it.
+# The server exists only during a test run, and only the tests use it.
 FLEETING = {
     "fsync": "off",
     "full_page_writes": "off",

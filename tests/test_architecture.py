@@ -305,7 +305,7 @@ def test_the_package_itself_imports_nothing() -> None:
     assert list(imports(PACKAGE / "__init__.py")) == []
 
 
-# --- What nobody writes --------------------------------------------------------------------
+# --- Forbidden constructs ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", ["repositories/", "services/", "models/"])

@@ -18,7 +18,7 @@ SLIPS = {
     "role_capabilities": "role_capabilites roles_capabilities",
     "log_level": "log_levl LOG_LEVEL",
 }
-# Keys of a server's file, and such as a server may get: none of them is a slip of ours.
+# Keys of a server's file, and such as a server may get: none of them is a misspelling.
 OF_A_SERVER = """
 host port root_url api_base_url secret_key internal_service_token storage_path_client
 anon_id_prefix anon_uid_salt disk_path_template frontend_enabled slicer_port slicer_timeout

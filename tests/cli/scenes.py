@@ -6,7 +6,7 @@ import importlib
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Optional
@@ -27,7 +27,7 @@ ADMIN = "admin@clarinet.ru"
 ADA = "ada@example.org"
 FORMATS = ("table", "json", "jsonl", "csv", "plain")
 EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 75, 78, 129, 130, 131, 143}
-OUR_TABLES = ("user", "userrole", "userroleslink", "access_token")
+CLARINET_TABLES = ("user", "userrole", "userroleslink", "access_token")
 
 Dump = Optional[dict[str, list[str]]]
 
@@ -156,16 +156,25 @@ def make_tables_missing(project: Project) -> None:
         project.server.create(project.database)
 
 
+def nothing(_: Project) -> None:
+    """Leave the project as it is."""
+
+
+def environment(project: Project) -> None:
+    """Give the project a migration environment of its own."""
+    assert project.run("migrate", "init").code == 0
+
+
+def back_to_nothing(project: Project) -> None:
+    """Downgrade the schema to base."""
+    assert project.run("migrate", "downgrade", "base", "--yes").code == 0
+
+
 @contextlib.contextmanager
-def job_running(project: Project, job: Job) -> Iterator[None]:
-    """Be another process that does *job* on this database."""
-    running, ended = threading.Event(), threading.Event()
-
-    async def hold() -> None:
-        async with job_lock(project.settings, job):
-            running.set()
-            await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
-
+def _in_thread(
+    hold: Callable[[], Coroutine[Any, Any, None]], running: threading.Event, ended: threading.Event
+) -> Iterator[None]:
+    """Run a coroutine in a thread, from its event *running* to the end of the block."""
     thread = threading.Thread(target=asyncio.run, args=(hold(),))
     thread.start()
     try:
@@ -177,8 +186,22 @@ def job_running(project: Project, job: Job) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def job_running(project: Project, job: Job) -> Iterator[None]:
+    """Hold the lock of a job, as another process would."""
+    running, ended = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with job_lock(project.settings, job):
+            running.set()
+            await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
+
+    with _in_thread(hold, running, ended):
+        yield
+
+
+@contextlib.contextmanager
 def database_locked(project: Project) -> Iterator[None]:
-    """Be another process that keeps all four tables to itself."""
+    """Lock all four tables exclusively, as another process would."""
     if project.server is None:
         with contextlib.closing(sqlite3.connect(project.file)) as connection:
             connection.isolation_level = None
@@ -193,21 +216,15 @@ def database_locked(project: Project) -> Iterator[None]:
         connection = await server.connect(database)
         try:
             async with connection.transaction():
-                names = ", ".join(f'"{name}"' for name in OUR_TABLES)
+                names = ", ".join(f'"{name}"' for name in CLARINET_TABLES)
                 await connection.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
                 running.set()
                 await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
         finally:
             await connection.close()
 
-    thread = threading.Thread(target=asyncio.run, args=(hold(),))
-    thread.start()
-    try:
-        assert running.wait(PATIENCE_SECONDS)
+    with _in_thread(hold, running, ended):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def secret_file(

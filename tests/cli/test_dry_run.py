@@ -11,7 +11,9 @@ from tests.cli.scenes import (
     all_commands,
     assert_failed,
     back_up,
+    environment,
     everything,
+    nothing,
     options_of,
     populate,
     run_line,
@@ -44,10 +46,6 @@ CHANGING = {
 }
 
 Prepare = Callable[[Project], object]
-
-
-def nothing(_: Project) -> None:
-    """Leave the project as it is."""
 
 
 def sessions(project: Project) -> None:
@@ -88,11 +86,6 @@ def no_roles(project: Project) -> None:
 def no_schema(project: Project) -> None:
     """Take the schema back to nothing."""
     assert project.run("migrate", "downgrade", "base", "--yes").code == 0
-
-
-def environment(project: Project) -> None:
-    """Give the project a migration environment of its own."""
-    assert project.run("migrate", "init").code == 0
 
 
 def stamped_at_base(project: Project) -> None:

@@ -15,11 +15,14 @@ from tests.cli.scenes import (
     EXIT_CODES,
     Dump,
     assert_failed,
+    back_to_nothing,
     back_up,
     database_locked,
+    environment,
     everything,
     job_running,
     make_tables_missing,
+    nothing,
     populate,
     run_line,
 )
@@ -83,14 +86,10 @@ USER_COMMANDS = ["show", "promote", "demote", "activate", "deactivate", "delete 
 # The same with less patience, for a database that never comes.
 IMPATIENT_LINES = LINES | {"db wait": "db wait --timeout 0.2s"}
 NAMED = (ADA, "44444444")  # what 'populate' makes
-# Findings are data, whatever the exit code.
+# Findings are data, with any exit code.
 FINDINGS = ("migrate status --check", "migrate check", "db check", "config check", "doctor")
 WITHOUT_DATABASE = ["migrate init", "init-migrations"]
 Prepare = Callable[[Project], object]
-
-
-def nothing(_: Project) -> None:
-    """Leave the project as it is."""
 
 
 def ambiguous(project: Project) -> None:
@@ -110,11 +109,6 @@ def referred(project: Project) -> None:
     project.rows("INSERT INTO notes (author) VALUES (?)", ada)
 
 
-def environment(project: Project) -> None:
-    """Give the project a migration environment of its own."""
-    assert project.run("migrate", "init").code == 0
-
-
 def environment_not_at_head(project: Project) -> None:
     """Give it one, and take the schema back."""
     environment(project)
@@ -132,11 +126,6 @@ def half_a_schema(project: Project) -> None:
     project.rows("DELETE FROM alembic_version")
     project.rows("DROP TABLE access_token")
     project.rows("DROP TABLE userroleslink")
-
-
-def back_to_nothing(project: Project) -> None:
-    """Take the schema back."""
-    assert project.run("migrate", "downgrade", "base", "--yes").code == 0
 
 
 def no_superuser(project: Project) -> None:
@@ -413,7 +402,9 @@ def test_a_missing_database(empty_project: Project) -> None:
         result = run_line(empty_project, line)
         assert_failed(result, 7)
         assert empty_project.database in result.stderr, name
-        if name != "db wait":
+        if name == "db inspect":  # it is for an application's existing database
+            assert "settings.toml" in result.stderr
+        elif name != "db wait":
             assert "clarinet db init" in result.stderr, name
     assert without_locks(empty_project) == before
     assert before[0] is None

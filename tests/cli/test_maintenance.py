@@ -14,8 +14,8 @@ import pytest
 
 from clarinet_cli.services.locks import Job
 from tests.cli.scenes import (
+    CLARINET_TABLES,
     FORMATS,
-    OUR_TABLES,
     database_locked,
     dump,
     everything,
@@ -220,7 +220,7 @@ def arguments(project: Project, *options: str) -> tuple[list[str], dict[str, str
     """Return the program that would be run, and its environment."""
     with patch("os.execve", side_effect=SystemExit(0)) as run:
         project.run("db", "shell", *options)
-    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN  # as before: this process goes on
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN  # as before: it continues
     program, words, variables = run.call_args.args
     assert words[0] == program
     return words, variables
@@ -295,7 +295,7 @@ def test_reset_recreates_the_tables(project: Project, output: str, tmp_path: Pat
     assert "deleted" in result.stdout
     assert "db init" in result.stderr
     assert schema(project) == before
-    assert [project.count(name) for name in OUR_TABLES] == [0, 0, 0, 0]
+    assert [project.count(name) for name in CLARINET_TABLES] == [0, 0, 0, 0]
     assert len(versions(project)) == 1
     record = json.loads(log.read_text())
     assert (record["command"], record["result"]) == ("db reset", "deleted")

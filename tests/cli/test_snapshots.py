@@ -6,25 +6,19 @@ from collections.abc import Callable
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from tests.cli.scenes import ADA, ADMIN, make_tables_missing, populate
+from tests.cli.scenes import (
+    ADA,
+    ADMIN,
+    back_to_nothing,
+    environment,
+    make_tables_missing,
+    nothing,
+    populate,
+)
 from tests.cli.shown import INSTANT, UUID, filtered, shown_in_turn
 from tests.support import Project
 
 Prepare = Callable[[Project], object]
-
-
-def nothing(_: Project) -> None:
-    """Leave the project as it is."""
-
-
-def environment(project: Project) -> None:
-    """Give the project a migration environment of its own."""
-    assert project.run("migrate", "init").code == 0
-
-
-def back_to_nothing(project: Project) -> None:
-    """Take the schema back."""
-    assert project.run("migrate", "downgrade", "base", "--yes").code == 0
 
 
 def other_files(project: Project) -> None:

@@ -59,7 +59,7 @@ class Listener:
             if first == SSL_REQUEST:
                 client.sendall(b"N")
                 first = client.recv(8)
-            if not first:  # whoever wants TLS goes away
+            if not first:  # a client that requires TLS disconnects
                 return
             self.log_ins += 1
             begin = first + client.recv(65536)

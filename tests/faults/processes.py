@@ -26,7 +26,7 @@ from tests.support import Project, Result, process_environment
 # variable, look for the moment at which it does not.
 RUNS = int(os.environ.get("CLARINET_FAULT_RUNS", "2"))
 POLL_SECONDS = 0.01
-# A port that the kernel gives to nobody who asks for any.
+# A port that the kernel never assigns by itself.
 CLOSED_PORT = 1
 TABLES = {"user", "userrole", "userroleslink", "access_token"}
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.cli.scenes import OUR_TABLES, dump
+from tests.cli.scenes import CLARINET_TABLES, dump
 from tests.faults.processes import (
     RUNS,
     add_sessions,
@@ -18,7 +18,7 @@ from tests.support import Project
 def test_killed_db_reset(project: Project) -> None:
     """Whenever 'db reset' is killed, every row is there, or the tables are new and empty."""
     project.add_user("ada@example.org")
-    full, tables = {name: project.count(name) for name in OUR_TABLES}, schema(project)
+    full, tables = {name: project.count(name) for name in CLARINET_TABLES}, schema(project)
     usual = seconds_of(lambda: run_alone(project, "db", "reset", "--yes"))
     for _ in range(RUNS):
         if not project.count("userrole"):
@@ -26,8 +26,8 @@ def test_killed_db_reset(project: Project) -> None:
             assert init.code == 0, init
             project.add_user("ada@example.org")
         kill_at_random(project, "db", "reset", "--yes", usual_seconds=usual)
-        rows = {name: project.count(name) for name in OUR_TABLES}
-        assert rows in (full, dict.fromkeys(OUR_TABLES, 0))
+        rows = {name: project.count(name) for name in CLARINET_TABLES}
+        assert rows in (full, dict.fromkeys(CLARINET_TABLES, 0))
         assert schema(project) == tables
         assert len(versions(project)) == 1
 

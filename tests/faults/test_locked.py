@@ -29,7 +29,7 @@ from tests.support import PASSWORD, Project
 
 HELD_SECONDS = 3.0
 SHORTER_SECONDS = 1.0
-# What changes rows, and so has to wait for whoever is changing them.
+# Commands that change rows, and so must wait for other writers.
 WRITERS = {
     "create": ("admin", "create", "--email", "late@example.org", "--password-stdin"),
     "reset": ("admin", "reset-password", "ada@example.org", "--password-stdin", "--any-user"),

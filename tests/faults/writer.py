@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 
 PAUSE_SECONDS = 0.01
-# What a server's driver waits for a lock unless told otherwise.
+# The default time for which a server's driver waits for a lock.
 SQLITE_TIMEOUT_SECONDS = 5.0
 INSERT = (
     "INSERT INTO access_token (token, user_id, created_at, expires_at, last_accessed)"

@@ -236,7 +236,7 @@ def test_a_clean_up_never_removes_what_the_server_accepts(
         return tokens(project)
 
     accepted = {token for token in plant() if server.accepts(token)}
-    everything = plant()  # anew, since being accepted is a use, which moves a session's times
+    everything = plant()  # again, since being accepted is a use, which moves a session's times
     plan = CleanupPlan(batch_size=2)
     report = asyncio.run(clean_up(project.settings, plan, now=FIXTURE_NOW))
     assert tokens(project) == accepted

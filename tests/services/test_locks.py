@@ -17,7 +17,7 @@ from clarinet_cli.settings import load_settings
 from tests.patience import PATIENCE_SECONDS
 from tests.support import Project, process_environment
 
-# A process that takes a lock, says so, and keeps it until somebody ends the process.
+# A process that takes a lock, reports it, and keeps it until the process is ended.
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
