@@ -1007,6 +1007,15 @@ def test_a_flag_that_the_database_generates_is_not_set(made: Made) -> None:
     assert project.run("admin", "promote", BOB).code == 0
 
 
+def test_a_generated_column_requires_no_value(made: Made) -> None:
+    """No value is proposed for it, and accounts can be created."""
+    length = "email_length integer NOT NULL GENERATED ALWAYS AS (length(email)) STORED"
+    project = made(*tables(f", {length}"))
+    assert "create_values" not in mapping_of(project)
+    assert project.run("admin", "create", ADA, "--generate-password").code == 0
+    assert project.rows("SELECT email_length FROM users") == [(len(ADA),)]
+
+
 def test_further_columns_may_have_any_name(made: Made) -> None:
     """A percent sign or a colon in it is no part of the statement."""
     project = made(
