@@ -1111,3 +1111,63 @@ def test_an_address_of_several_accounts_means_none_of_them(made: Made) -> None:
     assert project.run("admin", "promote", "3").code == 0
     rows = project.rows("SELECT id, is_superuser FROM users ORDER BY id")
     assert [(key, bool(flag)) for key, flag in rows] == [(1, True), (2, False), (3, True)]
+
+
+def test_an_expiry_that_is_no_timestamp_is_uncertain(made: Made) -> None:
+    """Sessions expire by the lifetime then, which has to be said."""
+    project = made(*tables("", ", expires_at bigint"))
+    assert uncertain(project) == {
+        "token_columns.expires_at": "access_tokens.expires_at is of the type bigint, which is not "
+        "read as a timestamp"
+    }
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_partitions_are_restored_into_a_new_database(made: Made) -> None:
+    """pg_restore cannot drop them: the hint says what to do, and that works."""
+    project = made(
+        "CREATE TABLE users (id {id} PRIMARY KEY, {account})",
+        "CREATE TABLE access_tokens (token varchar(43) NOT NULL, created_at {instant} NOT NULL,"
+        " user_id {id} NOT NULL REFERENCES users(id), PRIMARY KEY (token, created_at))"
+        " PARTITION BY RANGE (created_at)",
+        "CREATE TABLE recent PARTITION OF access_tokens FOR VALUES FROM ('2000-01-01') TO"
+        " (MAXVALUE)",
+    )
+    mapped(project)
+    add_users(project)
+    file = str(project.directory / "all.dump")
+    assert project.run("db", "backup", file).code == 0
+    failed = project.run("db", "restore", file, "--clean", "--yes")
+    assert failed.code == ExitCode.FAILURE
+    assert "set another database_name, and --create restores into a new database" in failed.stderr
+    settings = project.directory / "settings.toml"
+    other = f"{project.database}_new"
+    settings.write_text(settings.read_text().replace(project.database, other))
+    try:
+        assert project.run("db", "restore", file, "--create", "--yes").code == 0
+        assert emails(project) == {ADA, BOB}
+    finally:
+        assert project.server is not None
+        project.server.drop(other)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+@pytest.mark.parametrize("has_table", [False, True])
+def test_names_of_linked_roles_may_be_an_enumeration(made: Made, has_table: bool) -> None:
+    """Whether the link has the name itself or refers to a table of roles."""
+    column = "role_id integer NOT NULL REFERENCES roles(id)" if has_table else "role kind NOT NULL"
+    project = made(
+        "CREATE TYPE kind AS ENUM ('editor', 'admin')",
+        *tables(),
+        "CREATE TABLE roles (id integer PRIMARY KEY, name kind NOT NULL UNIQUE)",
+        "INSERT INTO roles VALUES (1, 'editor'), (2, 'admin')",
+        f"CREATE TABLE user_roles (id serial PRIMARY KEY, user_id {{id}} NOT NULL"
+        f" REFERENCES users(id), {column}, UNIQUE (user_id, {column.split()[0]}))",
+    )
+    assert mapping_of(project)["role_link"]["table"] == "user_roles"
+    add_users(project)
+    assert project.run("admin", "grant-role", BOB, "admin").code == 0
+    assert project.json("admin", "show", BOB)["roles"] == ["admin"]
+    assert project.run("admin", "grant-role", BOB, "nobody").code != 0
+    assert project.run("admin", "revoke-role", BOB, "admin").code == 0
+    assert project.rows("SELECT * FROM user_roles") == []

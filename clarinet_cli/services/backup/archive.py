@@ -34,8 +34,8 @@ ESCAPES = re.compile(r"\\(.)", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 INHERITED = b"cannot drop inherited"
 PARTITIONS_HINT = (
-    "--clean of pg_restore cannot drop partitions: restore into a new database instead, "
-    "which database_name names"
+    "pg_restore cannot drop partitions: set another database_name, and --create restores into a "
+    "new database"
 )
 NEWER = b"unsupported version"
 HEADER_BYTES = 4096

@@ -155,6 +155,12 @@ class _ProposalBuilder:
         }
         columns = {name: shapes.find_column(table, *how) or "" for name, how in wanted.items()}
         columns["user_id"] = owner
+        expiry = shapes.find_column(table, shapes.EXPIRES)
+        if expiry and not columns["expires_at"]:
+            self.doubts.append(
+                f"token_columns.expires_at: {table.fullname}.{expiry} is of the type "
+                f"{table.columns[expiry].kind}, which is not read as a timestamp"
+            )
         self.values |= {"tokens": table.name, "token_columns": columns}
         timestamps = ("created_at", "expires_at", "last_accessed")
         naive = [columns[key] for key in timestamps if columns[key]]

@@ -260,8 +260,9 @@ def _role_link(
             continue
         same = [item for item in tables if item.schema == table.schema]
         roles = next((item for item in same if (item.schema, item.name) == key.table), None)
-        name = find_column(roles, ROLE_NAMES, TEXTS) if roles else None
+        name = find_column(roles, ROLE_NAMES, ROLE_KINDS) if roles else None
         if roles is not None and name is not None:
             return RoleLink(table, user_id, role, roles, key.referred[0], name)
         return None
-    return RoleLink(table, user_id, role, None, "", "") if is_text(table.columns[role]) else None
+    is_name = table.columns[role].kind.startswith(ROLE_KINDS)
+    return RoleLink(table, user_id, role, None, "", "") if is_name else None
