@@ -193,7 +193,7 @@ def test_only_jobs_open_transactions() -> None:
 
 @pytest.mark.parametrize("module", ["clarinet_cli.services", "clarinet_cli.cli", "typer", "rich"])
 def test_repositories_know_only_the_models(module: str) -> None:
-    """Queries know neither rules nor words."""
+    """Queries use neither services nor the command line."""
     assert offences("repositories/", module) == []
 
 
@@ -363,7 +363,7 @@ def test_no_module_prints() -> None:
 
 
 def test_a_try_is_short() -> None:
-    """Two calls at most: one knows which of them failed."""
+    """Two calls at most, so that it is clear which of them failed."""
     found = [
         f"{place}: {len(node.body)} statements"
         for place, node in places(ast.Try)

@@ -145,7 +145,7 @@ def test_context_keeps_the_hint_unless_it_brings_one() -> None:
 
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_a_template_has_words_for_people(name: str) -> None:
-    """Raised without context by mistake it still says something, in one line."""
+    """Raised without context by mistake it still has a message of one line."""
     text = str(constant(name))
     assert text
     assert len(text.splitlines()) == 1

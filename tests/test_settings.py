@@ -678,7 +678,7 @@ def test_a_line_end_in_a_number_is_named(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize("key", TEXT_KEYS)
 @pytest.mark.parametrize("letter", ["\0", "\x1b", "\n", "\x7f", "\x85"])
 def test_a_control_character_in_a_value_is_refused(tmp_path: Path, key: str, letter: str) -> None:
-    """What no terminal should show is no part of a name."""
+    """Names cannot contain characters that a terminal would interpret."""
     write(tmp_path, toml=f'{key} = "a\\u{ord(letter):04x}b"')
     assert f"{tmp_path}/settings.toml: {key}: contains a" in refused(tmp_path)
 

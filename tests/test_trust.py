@@ -237,7 +237,7 @@ def test_module_of_the_current_directory_is_not_imported(tmp_path: Path, module:
 
 
 class TestSettingsFiles:
-    """The files that say where the database is and where passwords go."""
+    """The files that name the database and where passwords are sent."""
 
     @pytest.mark.parametrize("name", ["settings.toml", "settings.custom.toml", ".env"])
     def test_file_of_a_third_user_is_refused(self, own: Project, name: str) -> None:
@@ -279,7 +279,7 @@ class TestSettingsFiles:
 
 
 class TestLogs:
-    """What root writes because the settings of another user say so."""
+    """Logs that root writes because of another user's settings."""
 
     @pytest.mark.parametrize(
         "lines",

@@ -146,7 +146,7 @@ def test_a_dry_run_changes_nothing(project: Project) -> None:
 
 
 def test_the_table_of_a_dry_run_says_would_revoke(project: Project) -> None:
-    """As the other commands do; of a change it says 'sessions revoked'."""
+    """As with the other commands; the table of a real run has 'sessions revoked'."""
     populate(project)
     path = file_of(project, [{"email": ADA, "is_active": False}])
     for options, title in ((("--dry-run",), "would revoke"), ((), "sessions revoked")):
@@ -209,7 +209,7 @@ def test_what_can_not_be_applied_changes_nothing(
 
 
 def test_every_bad_row_is_reported_in_the_order_of_the_file(project: Project) -> None:
-    """What the file itself says wrong, and what only the database knows, in one list."""
+    """Errors of the file itself and those found in the database, in one list."""
     populate(project)
     for email in ("Grace@example.org", "GRACE@example.org"):
         project.add_user(email)
@@ -337,7 +337,7 @@ def test_each_change_has_a_record(project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_hashing_shows_a_bar_on_a_terminal(project: Project) -> None:
-    """Twenty hashes take a while: the terminal says how many are done."""
+    """A progress bar counts the hashes."""
     project.write_settings()
     text = project.database_settings + "argon2_time_cost = 2\nargon2_memory_cost = 19456\n"
     (project.directory / "settings.toml").write_text(text)

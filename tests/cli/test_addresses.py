@@ -64,7 +64,7 @@ class TestSetEmail:
         assert oracle.snapshot(ada) == before
 
     def test_only_the_case_can_be_changed(self, ada: Project) -> None:
-        """The account itself is no conflict."""
+        """The account does not conflict with itself."""
         user_id = oracle.user_id_of(ada, ADA)
         assert ada.json("admin", "set-email", ADA, "ADA@example.org", *NO_WAIT)["result"] == (
             "updated"
@@ -103,7 +103,7 @@ class TestVerify:
     """``admin verify USER`` and ``unverify USER``."""
 
     def test_the_flag_is_cleared_and_set(self, ada: Project) -> None:
-        """That of this account alone; its sessions stay."""
+        """Only the flag of this account changes; its sessions stay."""
         before = oracle.snapshot(ada)
         assert ada.json("admin", "unverify", ADA)["result"] == "updated"
         assert ada.json("admin", "show", ADA)["is_verified"] is False

@@ -197,7 +197,7 @@ def test_a_session_of_the_future_is_no_gap() -> None:
 
 @pytest.mark.parametrize("key", ["0001-01-01", "9999-12-31", "10000-01-01", "", "garbage"])
 def test_any_key_can_be_drawn(key: str) -> None:
-    """The first and last day there is, and what is no day."""
+    """The first and the last possible day, and keys that are not days."""
     found = keys(with_empty_periods([group(key)], GroupBy.DAY, NOW))
     assert key in found
     assert len(found) <= 2

@@ -263,7 +263,7 @@ def test_a_terminal_gets_thousands_of_rows_in_lines(project: Project) -> None:
 
 @on_sqlite
 def test_generated_passwords_have_lines_of_their_own(project: Project) -> None:
-    """At 80 columns the passwords of new accounts are whole, each alone on a line."""
+    """At 80 columns each password of a new account is uncut, on its own line."""
     emails = [f"{'a.rather.long.name' * 3}{number}@example.org" for number in range(3)]
     file = project.directory / "accounts.json"
     file.write_text(json.dumps([{"email": email, "password": "generate"} for email in emails]))
@@ -278,7 +278,7 @@ def test_generated_passwords_have_lines_of_their_own(project: Project) -> None:
 def test_the_generated_password_of_one_account_has_a_line_of_its_own(
     project: Project, width: int
 ) -> None:
-    """Alone, whole, below the other fields; a password that was typed is none of them."""
+    """Uncut, below the other fields; a typed password is not shown."""
     for line in (f"create {ADA}", f"reset-password {ADA}"):
         shown = screen_of(project, f"admin {line} --generate-password", width)
         lines = shown.splitlines()

@@ -59,7 +59,7 @@ def test_emails_and_roles_come_from_the_database(shell: str, server_project: Pro
 def test_without_a_database_nothing_is_completed_or_printed(
     empty_project: Project,
 ) -> None:
-    """An unreachable database is no reason to disturb a prompt."""
+    """An unreachable database gives no completions and no message."""
     words = f"clarinet -C {empty_project.directory} session list-user a"
     done = complete("bash", words, {})
     assert (done.stdout.strip(), done.stderr) == ("values", "")

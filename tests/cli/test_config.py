@@ -31,7 +31,7 @@ def broken(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("output", FORMATS)
 @pytest.mark.parametrize(("command", "code"), [("show", 0), ("check", 6), ("path", 0)])
 def test_each_format_of_broken_settings(broken: Path, command: str, code: int, output: str) -> None:
-    """Data alone on standard output, in every format, and never a secret."""
+    """Only data on standard output, in every format, and never a secret."""
     assert run(broken, "db", "status").code == 78
     result = run(broken, "config", command, "-o", output)
     assert result.code == code, result
@@ -72,14 +72,14 @@ def test_show_of_an_unknown_key_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_check_of_sound_settings(tmp_path: Path) -> None:
-    """Exit 0, and each check says that it passed."""
+    """Exit 0, and each check has passed."""
     result = run(tmp_path, "config", "check", "-o", "json")
     assert result.code == 0
     assert {row["status"] for row in result.json} == {"ok"}
 
 
 def test_warnings_count_with_strict(tmp_path: Path) -> None:
-    """An overridden value is what settings.custom.toml is for: 6 only when one asks for it."""
+    """An overridden value is intended in settings.custom.toml: 6 only with --strict."""
     (tmp_path / "settings.toml").write_text('cookie_name = "a"\n')
     variables = {"CLARINET_COOKIE_NAME": "b"}
     assert run(tmp_path, "config", "check", **variables).code == 0

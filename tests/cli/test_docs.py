@@ -82,7 +82,7 @@ def test_the_readme_leads_to_each_page() -> None:
 def test_each_command_of_a_page_runs(
     page: Path, block: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commands of a block do what they say, one after the other."""
+    """The commands of a block succeed, one after the other."""
     if page.name == "applications.md":
         project = official_application(tmp_path)
     else:

@@ -177,7 +177,7 @@ def results_of(document: Any) -> set[str]:
 
 @pytest.mark.parametrize("prepare", dict.fromkeys(prepare for prepare, _, _ in CASES))
 def test_nothing_is_changed_or_asked(project: Project, prepare: Prepare) -> None:
-    """It succeeds without a password or a yes, says would_…, and all rows and files stay."""
+    """It succeeds without a password or --yes, reports would_…, and all rows and files stay."""
     prepare(project)
     before = everything(project)
     wrong = {}
@@ -226,7 +226,7 @@ def test_a_servers_database_is_not_touched(server_project: Project, line: str) -
 
 
 def test_a_restore_announces_what_it_does(project: Project) -> None:
-    """The rows that come back, those that they replace, and the sessions that are left out."""
+    """The rows to restore, those that they replace, and the omitted sessions."""
     back_up(project)
     project.rows("DELETE FROM access_token")
     line = "db restore DIR/saved --clean --no-safety-copy"

@@ -572,7 +572,7 @@ def test_a_broken_configuration(project: Project, kind: str) -> None:
 def test_an_administrator_of_the_settings_without_a_usable_address(
     project: Project, line: str
 ) -> None:
-    """admin_email that is no address: 78 with the key, where it is needed."""
+    """An invalid admin_email: 78 with the key, where it is needed."""
     project.rows('UPDATE "user" SET is_superuser = false')
     project.write_settings('admin_email = "nobody"\n')
     before = everything(project)
@@ -618,7 +618,7 @@ def test_an_unknown_user_is_no_success(project: Project, line: str) -> None:
 
 
 def test_admin_create_runs_without_auto_create(project: Project) -> None:
-    """admin_auto_create is for db init; an explicit command does what it says."""
+    """admin_auto_create affects only db init."""
     project.write_settings("admin_auto_create = false\n")
     assert project.json(*NEW.split())["result"] == "created"
     rows = project.rows(
@@ -628,7 +628,7 @@ def test_admin_create_runs_without_auto_create(project: Project) -> None:
 
 
 def test_db_init_without_auto_create_needs_no_password(empty_project: Project) -> None:
-    """With admin_auto_create off there is no account, no password, and no question."""
+    """With admin_auto_create off there is no account, no password and no prompt."""
     empty_project.write_settings("admin_auto_create = false\n")
     assert empty_project.run("db", "init").code == 0
     assert empty_project.count("user") == 0

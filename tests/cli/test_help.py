@@ -138,7 +138,7 @@ RUNS = [
 
 @pytest.mark.parametrize(("example", "backend"), RUNS)
 def test_each_example_runs(example: str, project: Project) -> None:
-    """An example of the help does what it says on a database that is ready."""
+    """The examples of the help succeed on an initialised database."""
     words = shlex.split(example)[1:]
     if ADA in words and "create" not in words:
         make_ada(project)

@@ -16,7 +16,7 @@ ROWS = st.lists(st.tuples(PLAIN_TEXT, HOSTILE_TEXT, st.none() | PLAIN_TEXT), max
 
 @given(ROWS)
 def test_a_line_is_the_document_of_its_row(rows: list[tuple[str, str, Optional[str]]]) -> None:
-    """Whether a column needs escapes or not, the line is the same as for the row alone."""
+    """With and without escapes the line equals the document of a single row."""
     expected = [formats.as_json(dict(zip(NAMES, row, strict=True)), pretty=False) for row in rows]
     columns = tuple(zip(*rows, strict=True)) or ((), (), ())
     assert columns_as_jsonl(NAMES, columns) == "".join(expected)

@@ -69,7 +69,7 @@ def test_sessions_are_those_that_the_server_accepts(crowd: Project) -> None:
 
 
 def test_a_role_that_does_not_exist_is_not_found(crowd: Project) -> None:
-    """A slip is no empty list; what no database can hold is no text to search for."""
+    """An unknown role is an error, not an empty list; so is text that no database can store."""
     assert_failed(crowd.run("admin", "list", "--role", "docter"), 3)
     assert_failed(crowd.run("admin", "list", "--role", "doc\0tor"), 3)
     for text in ("a\0b", "\udcff"):

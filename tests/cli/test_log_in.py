@@ -1,4 +1,4 @@
-"""Superusers who cannot log in: what the commands that are meant to help say of them."""
+"""Superusers who cannot log in: the warnings of the commands that create or change them."""
 
 import pytest
 

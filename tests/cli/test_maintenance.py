@@ -86,7 +86,7 @@ def test_vacuum_in_each_format(server_project: Project, output: str) -> None:
 
 @on_sqlite
 def test_a_reader_of_the_old_pages_is_reported(project: Project) -> None:
-    """In WAL mode it is not in the way; the space comes back after it."""
+    """In WAL mode it does not block; the space is reclaimed after it."""
     with contextlib.closing(sqlite3.connect(project.file, isolation_level=None)) as connection:
         connection.execute(WAL)
         fill(project)
@@ -117,7 +117,7 @@ def test_a_signal_ends_a_vacuum(project: Project) -> None:
 
 @on_postgresql
 def test_a_plain_vacuum_analyzes(project: Project) -> None:
-    """The tables stay where they are, and the planner knows them afterwards."""
+    """The tables are not rewritten, and the planner has new statistics."""
     fill(project, bloat=False)
     assert project.json("db", "vacuum")["full"] is False
     query = "SELECT reltuples::int FROM pg_class WHERE relname = 'access_token'"
@@ -228,7 +228,7 @@ def arguments(project: Project, *options: str) -> tuple[list[str], dict[str, str
 
 @on_postgresql
 def test_options_of_the_url_reach_psql(project: Project) -> None:
-    """The socket's directory, user, database and what a URL says besides; nothing by argument."""
+    """The socket's directory, user, database and options of the URL, by the environment."""
     server = project.server
     assert server is not None
     project.environment["CLARINET_DATABASE_URL"] = (

@@ -45,7 +45,7 @@ def test_metrics_have_the_numbers_of_the_json(server_project: Project) -> None:
 
 
 def test_metrics_of_an_empty_database_leave_out_what_is_unknown(project: Project) -> None:
-    """Without sessions there is no average life and no next expiry, and the counts are 0."""
+    """Without sessions no average lifetime and no next expiry, and the counts are 0."""
     found = samples(project.run("session", "stats", "-o", "prometheus").stdout)
     assert found['clarinet_sessions{state="active"}'] == 0
     assert not [name for name in found if "life" in name or "expiry" in name]
@@ -127,7 +127,7 @@ def test_a_failure_is_written(project: Project) -> None:
 def test_a_locked_database_is_not_skipped(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another program that holds the database is no clean-up: 75, and a failure."""
+    """A lock of another program is not a running clean-up: 75, and a failure."""
     monkeypatch.setattr(transaction, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(transaction, "LOCK_SECONDS", 0.1)
     populate(project)

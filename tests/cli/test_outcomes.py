@@ -39,7 +39,7 @@ def test_changes_say_what_happened(project: Project) -> None:
 
 @on_sqlite
 def test_a_dry_run_would_revoke(project: Project) -> None:
-    """The number of sessions in a sentence that does not say that they are gone."""
+    """The number of sessions in a conditional sentence."""
     populate(project)
     for line in (f"session revoke-user {ADA}", "session revoke-all", f"admin deactivate {ADA}"):
         shown = lines_of(project, f"{line} --dry-run")

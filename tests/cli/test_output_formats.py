@@ -205,7 +205,7 @@ def test_every_format_has_the_same_values(populated: Project, group: str) -> Non
 @GROUPS
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_postgresql_gives_the_same_fields(populated: Project, group: str) -> None:
-    """Each command has one JSON document there too, with every field; formats know no backend."""
+    """Each command has one JSON document there too, with every field."""
     for case in COMMANDS:
         if case.line.split()[0] == group:
             document = run_line(populated, case.line, "-o", "json").json

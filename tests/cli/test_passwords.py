@@ -233,7 +233,7 @@ def test_two_sources_exclude_each_other(
 
 
 def test_the_settings_give_the_password_of_their_administrator(empty_project: Project) -> None:
-    """admin_password serves the account of the settings, and a note says where it is from."""
+    """admin_password is used for the account of the settings, with a note."""
     empty_project.write_settings('admin_password = "from the settings"\n')
     result = empty_project.run("db", "init", "-o", "json")
     assert result.code == 0, result
@@ -245,7 +245,7 @@ def test_the_settings_give_the_password_of_their_administrator(empty_project: Pr
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_the_settings_give_no_password_to_others(project: Project) -> None:
-    """admin_password is no password for another account: exit 2, nothing written."""
+    """admin_password is not used for another account: exit 2, nothing written."""
     project.add_user(ADA, superuser=True)
     project.write_settings('admin_password = "from the settings"\n')
     before = everything(project)
@@ -277,7 +277,7 @@ def test_a_reset_takes_the_settings_password_for_their_administrator(project: Pr
 def test_a_script_without_a_password_gets_a_hint_to_the_options(
     project: Project, words: tuple[str, ...]
 ) -> None:
-    """Exit 2 names all options that give one; there is no default."""
+    """Exit 2 names all password options; there is no default."""
     before = everything(project)
     result = project.run(*words)
     assert_failed(result, 2)

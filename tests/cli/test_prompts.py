@@ -30,7 +30,7 @@ def stored_hash(project: Project, email: str) -> str:
 
 
 def test_the_password_is_asked_twice_without_echo(project: Project, tmp_path: Path) -> None:
-    """Two prompts, nothing of the password on the terminal, the data alone on stdout."""
+    """Two prompts, no echo of the password, only data on standard output."""
     data = tmp_path / "data"
     with terminal(project, *CREATE, "-o", "json", stdout=data) as shown:
         shown.answer(FIRST, PASSWORD)
@@ -46,7 +46,7 @@ def test_the_password_is_asked_twice_without_echo(project: Project, tmp_path: Pa
 
 @on_sqlite
 def test_two_different_entries_are_asked_again(project: Project) -> None:
-    """A slip of the finger costs one more pair of prompts, not the command."""
+    """Two different entries lead to another pair of prompts."""
     with terminal(project, *CREATE) as shown:
         shown.answer(FIRST, "first entry, wrong")
         shown.answer(SECOND, "second entry, wrong")
@@ -171,7 +171,7 @@ def test_reset_password_asks_for_the_new_one(project: Project) -> None:
 
 @on_sqlite
 def test_db_init_asks_for_the_first_password(empty_project: Project) -> None:
-    """On a terminal the first password comes from a prompt; there is no default."""
+    """On a terminal it prompts for the first password; there is no default."""
     with terminal(empty_project, "db", "init") as shown:
         shown.answer(f"New password for {ADMIN}: ", PASSWORD)
         shown.answer(SECOND, PASSWORD)

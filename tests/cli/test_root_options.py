@@ -639,7 +639,7 @@ def test_without_standard_input_commands_work(project: Project) -> None:
 def test_without_standard_input_there_is_no_prompt(
     project: Project, words: tuple[str, ...], code: int
 ) -> None:
-    """A closed standard input is no terminal and has no password; nothing is written."""
+    """A closed standard input is not a terminal and has no password; nothing is written."""
     before = everything(project)
     assert_failed(project.run_process(*words, redirections="<&-"), code)
     assert everything(project) == before

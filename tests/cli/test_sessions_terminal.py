@@ -52,7 +52,7 @@ def test_revoke_all_prompts_first(project: Project, answer: str, code: int, left
 
 @on_sqlite
 def test_the_prompt_has_the_number_of_kept_sessions(project: Project) -> None:
-    """With --except it says how many are kept; nothing to end is no question."""
+    """With --except it has the number of kept ones; without sessions there is no prompt."""
     populate(project)
     with terminal(project, "session", "revoke-all", "--except", ADA, columns=200) as shown:
         shown.answer("[y/n]", "y")

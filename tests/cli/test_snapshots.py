@@ -224,7 +224,7 @@ def test_missing_tables(empty_project: Project, snapshot: SnapshotAssertion) -> 
 
 
 def test_a_servers_database(server_project: Project, snapshot: SnapshotAssertion) -> None:
-    """Beside a real server: its schema was not changed, and the messages say so."""
+    """In a server's database the schema is not changed, and the messages report it."""
     lines = [
         "db init --generate-password",
         "migrate status",

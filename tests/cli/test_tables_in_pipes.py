@@ -111,7 +111,7 @@ def test_quiet_shows_no_long_table(project: Project) -> None:
 
 @on_sqlite
 def test_a_limit_of_ones_own_holds_on_a_terminal(project: Project) -> None:
-    """--limit 2000 shows 2000 sessions, one line each, and says nothing."""
+    """--limit 2000 shows 2000 sessions, one line each, without a note."""
     many_sessions(project, 2000)
     with terminal(project, "session", "list", "--limit", "2000") as shown:
         assert shown.end() == 0
@@ -132,7 +132,7 @@ def test_a_long_table_on_a_terminal_says_that_it_stops(project: Project) -> None
 @on_sqlite
 @pytest.mark.parametrize("columns", ["0", "-1", "wide", "999999999999"])
 def test_a_terminal_of_no_size_still_shows_a_table(project: Project, columns: str) -> None:
-    """What cannot be a width is no width: the terminal's own counts."""
+    """An invalid COLUMNS is ignored: the terminal's own width is used."""
     with terminal(project, "admin", "list", env={"COLUMNS": columns, "LINES": "0"}) as shown:
         assert shown.end() == 0
     assert any("admin@clarinet.ru" in line for line in shown.lines)

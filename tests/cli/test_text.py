@@ -91,7 +91,7 @@ def test_no_control_character_reaches_a_text_format(project: Project, form: str)
 
 @pytest.mark.parametrize("form", ["table", "csv", "plain"])
 def test_a_hostile_address_is_shown_escaped(project: Project, form: str) -> None:
-    """The e-mail of an account is no less strange than a user agent."""
+    """E-mail addresses are escaped like user agents."""
     add_hostile_user(project)
     result = project.run("admin", "list", "-o", form)
     assert result.code == 0

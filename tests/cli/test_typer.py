@@ -39,7 +39,7 @@ def test_the_named_command_is_kept_in_the_context() -> None:
 
 
 def test_completion_finds_the_command_and_the_parameter_of_a_word() -> None:
-    """Two private functions of Typer say what is completed, and two parts of it install scripts."""
+    """The private functions of Typer that completion and its installation use."""
     group = root_command()
     words = ["session", "list", "-o"]
     context = shell_completion._resolve_context(group, {}, "clarinet", words)

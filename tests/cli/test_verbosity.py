@@ -1,4 +1,4 @@
-"""What ``-v`` and ``-vv`` say on standard error."""
+"""The log of ``-v`` and ``-vv`` on standard error."""
 
 import re
 

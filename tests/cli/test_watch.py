@@ -188,7 +188,7 @@ def test_a_stopped_command_gives_the_terminal_back(project: Project, ada: UUID) 
 
 @on_sqlite
 def test_the_first_failure_is_that_of_the_command(project: Project) -> None:
-    """A database that is not there is no picture."""
+    """A missing database is an error, not a frame."""
     project.file.unlink()
     with watching(project, "session list") as shown:
         assert shown.end() == 7
@@ -261,7 +261,7 @@ def test_tables_of_a_locale_without_lines_are_those_of_the_listing(
 
 @on_sqlite
 def test_without_a_keyboard_no_key_is_promised(project: Project, ada: UUID) -> None:
-    """Standard input that is no terminal is not read."""
+    """Standard input that is not a terminal is not read."""
     with terminal(project, "session", "stats", "--watch", FAST, stdin=Path("/dev/null")) as shown:
         shown.expect("next expiry")
         shown.process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Only the settings say where the database is: variables, home and user of the caller do not."""
+"""Only the settings name the database: the caller's variables, home and user do not."""
 
 import json
 import os

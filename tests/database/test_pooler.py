@@ -40,7 +40,7 @@ LINES = [
 
 @pytest.fixture
 def backend() -> str:
-    """A pooler is a matter of the server alone."""
+    """Poolers exist only for PostgreSQL."""
     return "postgresql"
 
 
@@ -74,7 +74,7 @@ def test_every_command_works(project: Project, pooler: Pooler) -> None:
 
 
 def test_a_database_is_made_through_it(empty_project: Project, postgres: PostgresServer) -> None:
-    """'db init' makes the database when the pooler says that there is none.
+    """'db init' creates the database when the pooler reports that it does not exist.
 
     pgbouncer 1.18 hides why its server refuses: there the database has to exist.
     """

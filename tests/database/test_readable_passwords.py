@@ -108,7 +108,7 @@ def test_clear_text_is_not_answered_by_any_command(
 def test_no_order_of_messages_gets_the_password(
     empty_project: Project, listener: LISTENERS, answers: tuple[bytes, ...], mode: str
 ) -> None:
-    """Asked again after being let in, in pieces, or between what is no message at all."""
+    """A second request after the log-in, in pieces, or between invalid messages."""
     hostile = listener(*answers)
     write(empty_project, hostile, database_sslmode=mode)
     run(empty_project, ("db", "status"))

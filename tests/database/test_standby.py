@@ -82,7 +82,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReplicaPair
 
 @pytest.fixture
 def standby(pair: tuple[ReplicaPair, Path], monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project whose settings name the standby alone."""
+    """A project whose settings name only the standby."""
     replicas, directory = pair
     monkeypatch.chdir(directory)
     return project_on(directory, replicas.standby, replicas.url("clarinet", replicas.standby))
@@ -127,7 +127,7 @@ def test_nothing_is_prompted_for(standby: Project, line: str) -> None:
 
 
 def test_a_new_database_is_refused_too(standby: Project, pair: tuple[ReplicaPair, Path]) -> None:
-    """'db init' says the same where the database does not exist."""
+    """'db init' reports the same if the database does not exist."""
     replicas, directory = pair
     project = project_on(directory, replicas.standby, replicas.url("nosuch", replicas.standby))
     result = project.run("db", "init", "--password-stdin", stdin=PASSWORD)

@@ -36,7 +36,7 @@ def scene(tmp_path: Path, postgres: PostgresServer) -> Iterator[Scene]:
 
 @pytest.fixture
 def backend() -> str:
-    """TLS is a matter of the server alone."""
+    """Only PostgreSQL has TLS."""
     return "postgresql"
 
 

@@ -174,7 +174,7 @@ def test_the_hint_names_the_remedy(empty_project: Project, front: TlsFront, quer
 def test_a_verified_server_needs_no_channel_binding(
     project: Project, postgres: PostgresServer
 ) -> None:
-    """Neon's own URL with sslmode=verify-full: who the server is, the certificate says."""
+    """Neon's own URL with sslmode=verify-full: the certificate identifies the server."""
     authority = Authority(project.directory)
     front = TlsFront(postgres, authority.issue("server", "127.0.0.1"))
     write(project, front, "sslmode=verify-full&sslrootcert=ca.pem&channel_binding=require")

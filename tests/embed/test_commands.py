@@ -38,7 +38,7 @@ def log_in(browser: Browser, email: str) -> httpx.Response:
 
 
 def test_an_account_of_the_mounted_command_logs_in_until_it_is_revoked(app: Application) -> None:
-    """What the program's own command creates is let in, and what it takes away is not."""
+    """Accounts that the program's command creates can log in until it revokes them."""
     host, browser = host_of(settings_of(app.project)), browser_of(app.project)
     created = run(host, "users", "create", ADA, "--password-stdin", "-o", "json", stdin=PASSWORD)
     assert created.code == 0, created
@@ -174,7 +174,7 @@ def test_formats_are_those_of_the_tool(shop: Application, form: str) -> None:
 
 
 def test_quiet_and_verbose_stand_before_the_command(shop: Application) -> None:
-    """The verbosity is the group's own; by default there are no records of the log."""
+    """The verbosity is the group's own; by default nothing is logged."""
     host = host_of(settings_of(shop.project))
     assert run(host, "users", "-q", "promote", BOB).stdout == ""
     silent = run(host, "users", "-q", "show", "nobody@example.org")
@@ -298,7 +298,7 @@ def test_ctrl_c_at_a_prompt_changes_nothing(shop: Application) -> None:
 
 
 def test_a_closed_pipe_is_no_error(shop: Application) -> None:
-    """A reader that wants one line only ends the command quietly."""
+    """A reader that closes the pipe after one line ends the command without an error."""
     program = write_program(shop.project)
     for words in ("users list --all -o csv", "users --help"):
         reader, writer = os.pipe()

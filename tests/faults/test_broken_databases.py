@@ -1,4 +1,4 @@
-"""Databases that are away, refuse, or are no databases: one clear line each, nothing changed."""
+"""Unreachable, refusing and invalid databases: one error line each, nothing changed."""
 
 import contextlib
 import os
@@ -64,7 +64,7 @@ EIGHT = 8
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """SQLite, unless a test says otherwise."""
+    """SQLite, unless a test chooses another one."""
     return str(getattr(request, "param", "sqlite"))
 
 
@@ -120,7 +120,7 @@ def test_file_is_no_usable_database(project: Project, kind: str) -> None:
     + [(kind, "schema") for kind in DAMAGE],
 )
 def test_file_is_never_ready(project: Project, kind: str, readiness: str) -> None:
-    """'db wait' does not call a file ready that is no usable database."""
+    """'db wait' never reports an unusable file as ready."""
     content = DAMAGE[kind](project.file.read_bytes())
     project.file.write_bytes(content)
     result = project.run("db", "wait", "--for", readiness, "--timeout", "200ms")
@@ -172,7 +172,7 @@ def test_directory_instead_of_a_file(project: Project) -> None:
 
 
 def test_missing_file(project: Project) -> None:
-    """Commands that do not make a database say that there is none, and make none."""
+    """Commands that do not create a database report that there is none."""
     project.file.unlink()
     for name in COMMANDS.keys() - {"init", "upgrade", "ensure"}:
         result = project.run(*COMMANDS[name], stdin=PASSWORD)
@@ -239,7 +239,7 @@ def test_unreadable_file(project: Project) -> None:
 
 @contextlib.contextmanager
 def small_disk(directory: Path, size: int) -> Iterator[bool]:
-    """Mount a small file system on *directory*, where that is permitted; say whether it was."""
+    """Mount a small file system on *directory* if permitted; return whether it was."""
     mount, umount = (shutil.which(name) or "/bin/false" for name in ("mount", "umount"))
     command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
     mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0

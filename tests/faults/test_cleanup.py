@@ -158,7 +158,7 @@ def test_the_lock_holds_nothing_back(project: Project) -> None:
 
 @pytest.mark.parametrize("ending", ["whole", "signal", "cut"])
 def test_every_run_that_deleted_is_on_record(project: Project, tmp_path: Path, ending: str) -> None:
-    """The record says how many rows went, also when a signal or the server ended the run."""
+    """The record has the number of rows, also after a signal or a lost server."""
     _, live = dead_and_live(project, DEAD, LIVE)
     log = tmp_path / "audit.jsonl"
     speed = () if ending == "whole" else SLOW

@@ -1,4 +1,4 @@
-"""A wrong clock of the database's host, or of this machine, costs no live session."""
+"""A wrong clock of the database's host, or of this machine, removes no live session."""
 
 import re
 from collections.abc import Callable
@@ -174,7 +174,7 @@ def test_a_small_difference_is_only_a_field(four: Project) -> None:
 
 
 def test_clocks_that_agree(four: Project) -> None:
-    """The time between question and answer is no difference."""
+    """The duration of the query is not reported as a difference."""
     result = four.run("session", "cleanup", "-o", "json")
     assert (result.code, result.stderr) == (0, ""), result
     assert result.json["clock_difference_seconds"] == 0

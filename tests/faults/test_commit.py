@@ -179,7 +179,7 @@ class TestCommitThatWaits:
 
     @on_sqlite
     def test_a_reader_that_never_ends_is_a_failure(self, project: Project, log: Path) -> None:
-        """The wait is bounded; the roll-back is certain, so the record says 'failed'."""
+        """The wait is bounded; the roll-back is certain, so the record has 'failed'."""
         populate(project)
         with (
             commits_wait(project),

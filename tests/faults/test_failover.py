@@ -104,7 +104,7 @@ def test_the_service_continues_on_the_new_primary(pair: ReplicaPair, project: Pr
 
 
 def test_the_service_waits_for_a_promotion(pair: ReplicaPair, project: Project) -> None:
-    """A standby alone does not end it: it may be promoted."""
+    """The service continues while there is only a standby: it may be promoted."""
     new = project_on(
         project.directory, pair.standby, pair.url("clarinet", pair.standby, pair.primary)
     )

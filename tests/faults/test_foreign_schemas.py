@@ -1,4 +1,4 @@
-"""Schemas with parts that only the application knows: a sound file is never called damaged."""
+"""Schemas with functions and collations of the application: never reported as damaged."""
 
 import contextlib
 import sqlite3
@@ -28,7 +28,7 @@ READ_AND_WRITE = [
 
 @pytest.fixture(params=["sqlite"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """SQLite alone: PostgreSQL keeps functions in the database."""
+    """Only SQLite: PostgreSQL keeps functions in the database."""
     return str(request.param)
 
 
@@ -60,7 +60,7 @@ def test_a_function_of_the_application_is_named(project: Project) -> None:
 
 
 def test_a_collation_of_the_application_is_named(project: Project) -> None:
-    """An index in an order that only the application knows is named by that order."""
+    """The error names the collation of an index that only the application has."""
     with contextlib.closing(sqlite3.connect(project.file)) as connection, connection:
         connection.create_collation("NOCASE_DE", lambda one, two: (one > two) - (one < two))
         connection.execute('CREATE INDEX by_order ON "user" (email COLLATE NOCASE_DE)')

@@ -141,6 +141,6 @@ def test_a_stopped_restore(filled: Project, tmp_path: Path, number: signal.Signa
 
 
 def state(project: Project) -> tuple[int, int, bool]:
-    """Return the numbers of sessions and accounts, and whether the database is sound."""
+    """Return the numbers of sessions and accounts, and whether the database is intact."""
     sound = project.server is not None or project.rows("PRAGMA integrity_check") == [("ok",)]
     return project.count("access_token"), project.count("user"), sound

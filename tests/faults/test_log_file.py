@@ -94,7 +94,7 @@ def logged(directory: Path) -> list[int]:
 def test_a_full_disk_costs_one_line(
     project: Project, options: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    """The command's own work is done and ends with 0; also with '-q' one line says what is lost."""
+    """The command ends with 0; also with '-q' one line reports the lost records."""
     project.write_settings(PLAIN)
     logs = project.directory / "logs"
     logs.mkdir()
@@ -241,7 +241,7 @@ def test_a_log_that_can_not_be_opened(
 
 
 def test_no_byte_of_a_path_breaks_the_log(tmp_path: Path) -> None:
-    """A name that is no UTF-8 is in the record as JSON escapes it."""
+    """A name that is not UTF-8 is in the record as JSON escapes it."""
     directory = tmp_path / os.fsdecode(b"caf\xe9")
     directory.mkdir()
     project = Project(directory, "sqlite", "clarinet")

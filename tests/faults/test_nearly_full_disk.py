@@ -138,7 +138,7 @@ def test_a_full_disk_ends_with_the_report(
 
 @MODES
 def test_where_not_one_session_fits_nothing_is_lost(project: Project, mode: str) -> None:
-    """One line says that the disk is full, and every session is still there."""
+    """One line reports that the disk is full, and every session still exists."""
     fill(project, mode)
     before = project.tokens()
     with nearly_full(project, 40_960 if mode == "WAL" else 4096):

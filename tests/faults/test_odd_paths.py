@@ -157,7 +157,7 @@ LINE = {
 @pytest.mark.parametrize("words", LINE.values(), ids=list(LINE))
 @pytest.mark.parametrize("kind", ["dangling", "no-directory", "itself", "circle"])
 def test_a_link_that_leads_nowhere(tmp_path: Path, kind: str, words: tuple[str, ...]) -> None:
-    """7 in one line that says that it is a link and where to; nothing is made there."""
+    """7 in one line that names the link and its target; nothing is created there."""
     directory, other = tmp_path / "project", tmp_path / "other"
     directory.mkdir()
     other.mkdir()

@@ -110,7 +110,7 @@ def stored(value: Any) -> Any:
 
 
 def add_session(project: Project, token: str, user_id: Any, **odd: Any) -> None:
-    """Insert a session, sound but for some values."""
+    """Insert a session, valid but for some values."""
     insert(project, "access_token", **{"token": token, "user_id": user_id, **SOUND, **odd})
 
 
@@ -262,7 +262,7 @@ def test_a_revision_that_is_no_text_is_shown(project: Project, value: Any) -> No
     ],
 )
 def test_a_relative_revision_without_an_answer_is_not_found(project: Project, words: str) -> None:
-    """There is no such revision, which is nothing unexpected."""
+    """The revision does not exist, which is not an unexpected error."""
     assert_failed(project.run(*words.split()), 3)
 
 

@@ -40,7 +40,7 @@ LOGGING = 'log_to_file = true\nlog_level = "DEBUG"\naudit_log = "audit/audit.jso
 
 @pytest.fixture
 def shared(service_directory: Path, ready_templates: dict[str, str]) -> Project:
-    """A project of the service's user, its database with dead and live sessions."""
+    """A project of the service's user, its database with stale and live sessions."""
     project = Project(service_directory, "sqlite", "clarinet")
     project.write_settings(LOGGING)
     shutil.copyfile(ready_templates["sqlite"], project.file)

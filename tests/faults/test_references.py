@@ -112,7 +112,7 @@ class TestCleanup:
     def test_a_table_that_can_not_be_read_protects_too(
         self, ada: Project, options: tuple[str, ...]
     ) -> None:
-        """Only the server knows its rows: these sessions stay, the others go, with its name."""
+        """Its rows are unknown: the sessions they may refer to are kept, and the table is named."""
         create(ada, "audit_entry")
         first, second, *_ = dead_of(ada)
         refer(ada, "audit_entry", first, second)

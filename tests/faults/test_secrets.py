@@ -42,7 +42,7 @@ def settings_text(project: Project) -> str:
 
 @pytest.fixture
 def secretive(project: Project) -> Project:
-    """A ready project full of secrets, with dead and live sessions of the administrator."""
+    """A ready project full of secrets, with stale and live sessions of the administrator."""
     project.write_settings()
     file = project.directory / "settings.toml"
     cost = file.read_text().removeprefix(project.database_settings)
@@ -288,7 +288,7 @@ def test_nothing_is_shown_of_short_ids(secretive: Project) -> None:
 
 
 def test_nothing_is_shown_of_protected_sessions(secretive: Project) -> None:
-    """Sessions that other rows refer to stay, expired, and are shown by the table's name alone."""
+    """Sessions that other rows refer to stay, expired; only the table's name is shown."""
     project = secretive
     project.rows("CREATE TABLE audit (token varchar NOT NULL REFERENCES access_token (token))")
     for token in TOKENS:

@@ -32,7 +32,7 @@ def mortal(tmp_path: Path) -> Iterator[tuple[Project, Path]]:
 def test_is_one_error_and_one_hint(
     mortal: tuple[Project, Path], number: signal.Signals, verbose: list[str]
 ) -> None:
-    """7 and one line of error, without what asyncio has to say about it."""
+    """7 and one error line, without messages of asyncio."""
     project, process_id = mortal
     server = project.server
     assert server is not None

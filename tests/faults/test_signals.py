@@ -108,7 +108,7 @@ def test_signal_ends_a_service_in_its_batch(project: Project, number: signal.Sig
 
 
 def assert_stopped(process: Process, number: signal.Signals) -> None:
-    """It ends by the signal, with at most one line, which is no traceback."""
+    """Check that the signal ends it, with at most one line and no traceback."""
     process.send_signal(number)
     result = end_of(process)
     # A process that leaves the signal to the kernel shows the same code in a shell.

@@ -177,7 +177,7 @@ def test_a_password_that_cannot_be_shown_is_not_set(
 def test_the_first_superuser_is_not_created_with_a_password_that_cannot_be_shown(
     empty_project: Project, run: Callable[..., Result]
 ) -> None:
-    """'db init', whose other steps are done, and 'admin ensure': 1, no account, and so said."""
+    """'db init' after its other steps, and 'admin ensure': 1, no account, one error."""
     hints = {
         ("db", "init"): "the superuser was not created",
         ("admin", "ensure"): "nothing was changed",
@@ -193,7 +193,7 @@ def test_the_first_superuser_is_not_created_with_a_password_that_cannot_be_shown
 
 
 def test_a_password_of_a_change_that_failed_is_called_so(peopled: Project, tmp_path: Path) -> None:
-    """The record cannot be written after it was shown: standard error says that it is void."""
+    """The record cannot be written after it was shown: an error says that it is not valid."""
     words = ("admin", "reset-password", GRACE, "--generate-password", "-o", "json")
     before = dump(peopled)
     result = peopled.run("--audit-log", "/dev/full", *words)

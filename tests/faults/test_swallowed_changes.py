@@ -38,7 +38,7 @@ def swallow(project: Project, event: str, table: str, *, when: str = "") -> None
 
 @pytest.fixture
 def peopled(project: Project) -> Project:
-    """A project with a second superuser, who has a role and three sessions, two of them dead."""
+    """A project with a second superuser, who has a role and three sessions, two of them stale."""
     ada = project.add_user(ADA, superuser=True, hashed_password="?")
     project.rows("INSERT INTO userroleslink (user_id, role_name) VALUES (?, ?)", ada, "doctor")
     project.add_session(ada, token="live-" + "a" * 30)
@@ -47,7 +47,7 @@ def peopled(project: Project) -> Project:
 
 
 def assert_prevented(result: Result, table: str) -> None:
-    """The command failed in one line that names the table, and said that nothing is changed."""
+    """Check for one error line that names the table, and that nothing is changed."""
     assert (result.code, result.stdout) == (1, ""), result
     lines = result.stderr.splitlines()
     assert lines[0] == f"error: a trigger or rule on {table} prevented the change"
@@ -96,7 +96,7 @@ CHANGES = {
 @pytest.mark.parametrize("case", CHANGES)
 @pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
 def test_a_swallowed_change_is_an_error(peopled: Project, case: str, dry: bool) -> None:
-    """No command says 'created', 'updated', 'deleted' or 'revoked' of what did not happen."""
+    """No command reports 'created', 'updated', 'deleted' or 'revoked' for it."""
     event, table, words = CHANGES[case]
     swallow(peopled, event, table)
     before = oracle.snapshot(peopled)

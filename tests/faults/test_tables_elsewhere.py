@@ -229,7 +229,7 @@ def by_month(project: Project) -> None:
 
 
 def partitions(project: Project) -> dict[str, Any]:
-    """Return what the doctor says of partitions."""
+    """Return the findings of the doctor about partitions."""
     result = project.run("doctor", "--only", "sessions", "-o", "json")
     (row,) = [row for row in result.json if row["check"] == "partitions"]
     return dict(row)
@@ -262,7 +262,7 @@ def test_the_clean_up_drops_no_partition(many: Project) -> None:
 
 @pytest.mark.parametrize("kind", [as_partitions_by_expiry, as_half_a_parent], ids=["parts", "heir"])
 def test_sessions_of_all_parts_are_restored_with_the_accounts(many: Project, kind: Any) -> None:
-    """A restoration of the accounts alone brings each session, or none."""
+    """With --accounts-only each session is restored, or none."""
     kind(many)
     copy = str(many.directory / "copy.dump")
     assert many.run("db", "backup", copy).code == 0

@@ -1,4 +1,4 @@
-"""fastapi-users' own adapter of SQLAlchemy, where it is installed: it wants SQLAlchemy 2.0."""
+"""fastapi-users' own adapter of SQLAlchemy, if it is installed: it requires SQLAlchemy 2.0."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any

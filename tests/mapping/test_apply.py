@@ -32,7 +32,7 @@ OF_BOB, OF_EVE = {token_of("bob-live-1")}, {token_of("eve-live-1")}
 def any_shop(
     request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer
 ) -> Iterator[Application]:
-    """An application of each schema, also of those whose sessions are no rows."""
+    """An application of each schema, also of those whose sessions are not rows."""
     with application(request.param, tmp_path / "shop", postgres) as project:
         yield populated(project, request.param)
 
@@ -92,7 +92,7 @@ def test_a_dry_run_changes_nothing(any_shop: Application) -> None:
 
 
 def test_rights_are_taken_with_the_sessions(shop: Application) -> None:
-    """Of the account of that row alone, and of those that are pruned."""
+    """Only of the account of that row, and of those that are pruned."""
     before = shop.users()
     rows: list[dict[str, Any]] = [{"email": ADA}, {"email": BOB, "is_active": False}]
     result = apply(shop, rows)

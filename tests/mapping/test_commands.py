@@ -53,7 +53,7 @@ def test_accounts_are_exported(shop: Application) -> None:
 
 
 def test_the_statistics_count_each_state(shop: Application) -> None:
-    """A session expires so long after its creation; there is no idle one."""
+    """A session expires a fixed time after its creation; none is idle."""
     stats = shop.project.json("session", "stats")
     counts = {key: stats[key] for key in ("total", "active", "idle", "expired", "blocked", "users")}
     assert counts == {
@@ -101,7 +101,7 @@ def test_a_session_is_shown(shop: Application) -> None:
 
 
 def test_one_session_is_revoked(shop: Application) -> None:
-    """Its row alone is gone."""
+    """Only its row is deleted."""
     changes = shop.project.json("session", "revoke", "bob-live")
     assert [change["result"] for change in changes] == ["revoked"]
     assert shop.tokens() == LIVE | DEAD | OTHERS - {token_of("bob-live-1")}
@@ -185,7 +185,7 @@ def test_sessions_without_a_lifetime_never_expire(shop: Application) -> None:
 
 
 def test_flags_are_changed(shop: Application) -> None:
-    """Promote, activate, demote and deactivate change the flags of that account alone."""
+    """Promote, activate, demote and deactivate change only the flags of that account."""
     before = shop.users()
     assert shop.project.json("admin", "promote", BOB)["result"] == "updated"
     assert shop.project.json("admin", "promote", BOB)["result"] == "unchanged"
@@ -221,7 +221,7 @@ def test_an_address_is_changed(shop: Application) -> None:
 
 
 def test_an_address_is_verified(shop: Application) -> None:
-    """The flag of that account alone is changed."""
+    """Only the flag of that account is changed."""
     before = shop.users()
     assert shop.project.json("admin", "unverify", BOB)["result"] == "updated"
     assert shop.users() == {**before, BOB: (*before[BOB][:4], False)}

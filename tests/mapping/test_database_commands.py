@@ -34,7 +34,7 @@ def has_no_advice_for_own_tables(text: str) -> bool:
 
 
 def test_the_status_counts_the_mapped_tables(shop: Application) -> None:
-    """By their own names; the schema is the application's, so there is no newest revision."""
+    """By their own names; the schema is the application's, so there is no head revision."""
     status = shop.project.json("db", "status")
     users, tokens = names_of(shop)
     assert status["tables"] == {users: 3, tokens: 5}
@@ -43,7 +43,7 @@ def test_the_status_counts_the_mapped_tables(shop: Application) -> None:
 
 
 def test_the_check_reads_the_mapped_tables(shop: Application) -> None:
-    """Sound rows pass each check."""
+    """Valid rows pass each check."""
     result = shop.project.run("db", "check", "-o", "json")
     assert result.code == 0, result
     assert {row["status"] for row in result.json} == {"ok"}
@@ -98,7 +98,7 @@ def test_a_mapping_that_does_not_fit_is_refused(
 
 
 def test_the_database_is_backed_up_and_restored(shop: Application, tmp_path: Path) -> None:
-    """All rows come back but for sessions, which are revoked unless they are kept."""
+    """All rows are restored but sessions, which are revoked unless they are kept."""
     users, tokens = names_of(shop)
     before, sessions = shop.users(), shop.tokens()
     backup = str(tmp_path / "a.backup")
@@ -160,7 +160,7 @@ def test_accounts_that_are_marked_as_deleted_are_sound(shop: Application) -> Non
 def test_an_archive_without_the_tables_is_refused(
     shop: Application, tmp_path: Path, created: Project
 ) -> None:
-    """A backup of another program is no backup of this application."""
+    """A backup of another program cannot be restored."""
     backup = tmp_path / "other.backup"
     assert created.run("db", "backup", str(backup)).code == 0
     before = shop.users()
@@ -192,7 +192,7 @@ def test_space_is_given_back(shop: Application) -> None:
     ],
 )
 def test_the_schema_is_not_changed(app: Project, words: tuple[str, ...]) -> None:
-    """Exit 5 says whose schema it is, and which command makes the first superuser."""
+    """Exit 5 names the owner of the schema, and the command that creates the first superuser."""
     mapped(app)
     result = app.run(*words)
     assert result.code == ExitCode.REFUSED, result
@@ -295,7 +295,7 @@ def test_the_doctor_finds_a_backlog_and_removes_it(shop: Application) -> None:
 
 
 def test_a_mapping_that_does_not_fit_ends_the_checks(shop: Application) -> None:
-    """The finding has the key, and says how many checks were skipped."""
+    """The finding has the key, and the number of skipped checks."""
     file = shop.project.directory / "settings.toml"
     file.write_text(file.read_text().replace("[mapping]", '[mapping]\nlogin = "nickname"'))
     found = doctor(shop.project)

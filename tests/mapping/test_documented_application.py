@@ -29,7 +29,7 @@ def log_in(client: Browser) -> int:
 def test_an_account_logs_in_until_it_is_revoked_expired_or_deactivated(
     app: Project, client: Browser
 ) -> None:
-    """What the tool creates is let in, and what it takes away is not."""
+    """Accounts of the tool can log in until it revokes, expires or deactivates them."""
     mapped(app)
     assert log_in(client) == 400
     app.json("admin", "create", "--email", ADA, "--password-stdin", stdin=PASSWORD)

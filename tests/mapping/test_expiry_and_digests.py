@@ -87,7 +87,7 @@ def test_the_limit_of_the_expiry_is_the_same_by_both_ways(shop: Application) -> 
 
 
 def use_digests(shop: Application, name: str) -> None:
-    """Store digests of the tokens, and say so in the mapping."""
+    """Store digests of the tokens, and set token_digest in the mapping."""
     if shop.project.server is not None:
         shop.project.rows(f"ALTER TABLE {shop.layout.tokens} ALTER token TYPE varchar(64)")
     shop.add_session(BOB, hashlib.sha256(SECRET.encode()).hexdigest(), timedelta(minutes=2))
@@ -98,7 +98,7 @@ def use_digests(shop: Application, name: str) -> None:
 
 @pytest.mark.parametrize("session_name", ["plural-int-pg", "official-sqlite"])
 def test_a_session_is_found_by_its_token_though_a_digest_is_stored(shop: Application) -> None:
-    """Its id is that of the digest, which a note says."""
+    """Its id is that of the digest, which a note explains."""
     use_digests(shop, "sha256")
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     shown = shop.project.run("session", "show", SECRET, "-o", "json")

@@ -97,7 +97,7 @@ def test_one_answer_is_not_enough(app: Project, missing: str) -> None:
 
 @pytest.mark.parametrize("name", ["composite-pk-jwt-pg"])
 def test_sessions_outside_of_the_database_need_no_lifetime(app: Project) -> None:
-    """With JWT the unused table of sessions is no obstacle."""
+    """With JWT the unused table of sessions does not prevent the mapping."""
     env = {"CLARINET_SESSION_STRATEGY": "jwt"}
     result = app.run("--no-input", "db", "inspect", "--write", env=env)
     assert result.code == 0, result

@@ -133,7 +133,7 @@ def test_names_in_camel_case_are_recognised(made: Made) -> None:
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_further_values_may_be_json_and_arrays(made: Made) -> None:
-    """Braces without a name are no placeholder."""
+    """Braces without a name are not a placeholder."""
     project = made(
         *tables(", tags jsonb NOT NULL, options text[] NOT NULL, birthday date NOT NULL")
     )
@@ -149,7 +149,7 @@ def test_further_values_may_be_json_and_arrays(made: Made) -> None:
 
 @pytest.mark.parametrize("name", ["password_reset_tokens", "refresh_token", "api_keys"])
 def test_tokens_of_another_purpose_are_not_taken_for_sessions(made: Made, name: str) -> None:
-    """The only table with tokens is uncertain if its name says something else: exit 5."""
+    """The only table with tokens is uncertain if its name has another meaning: exit 5."""
     project = made(tables()[0], f"CREATE TABLE {name} ({{token}} REFERENCES users(id))")
     refused = project.run("--no-input", "db", "inspect", "--write", env=ANSWERS)
     assert refused.code == ExitCode.REFUSED
@@ -173,7 +173,7 @@ def test_a_role_that_is_no_name_is_not_mapped(made: Made, kind: str) -> None:
 
 
 def test_roles_in_an_array_are_not_mapped(tmp_path: Path, postgres: PostgresServer) -> None:
-    """An array of PostgreSQL is no role either."""
+    """Nor is an array of PostgreSQL."""
     script = ";".join(tables(", role text[]"))
     for name, value in {"{account}": ACCOUNT, "{token}": TOKEN, "{instant}": "timestamptz"}.items():
         script = script.replace(name, value)
@@ -503,7 +503,7 @@ def test_a_swallowed_change_is_reported_with_the_applications_table(
 def test_a_backup_whose_sessions_a_trigger_keeps_is_not_restored(
     made: Made, action: str, code: ExitCode, reason: str
 ) -> None:
-    """No report says that sessions were revoked that are live after the restoration."""
+    """Sessions that are live after the restore are never reported as revoked."""
     project = made(*tables())
     mapped(project)
     add_users(project)
@@ -545,7 +545,7 @@ def test_names_stay_as_they_are_in_tables_and_statements(made: Made) -> None:
 def test_a_change_that_a_trigger_puts_back_is_an_error(
     made: Made, backend: str, roles: str
 ) -> None:
-    """A role that was not granted and an account that was not deleted are no successes."""
+    """A role that was not granted and an account that was not deleted are errors."""
     column = ", deleted_at {instant}" + (", role varchar(20)" if roles == "column" else "")
     links = (
         "CREATE TABLE user_roles (user_id {id} NOT NULL REFERENCES users(id),"
@@ -606,7 +606,7 @@ def test_hashes_of_other_tables_are_not_those_of_accounts(made: Made) -> None:
 
 @pytest.mark.parametrize("session", ["varchar(43) PRIMARY KEY", "varchar(43) UNIQUE"])
 def test_sessions_are_distinguished_from_tokens_of_other_purposes(made: Made, session: str) -> None:
-    """API keys and refresh tokens are named as uncertain; a clean-up deletes sessions alone."""
+    """API keys and refresh tokens are uncertain; a clean-up deletes only sessions."""
     columns = "token varchar(64) UNIQUE, created_at {instant}, user_id {id} REFERENCES users(id)"
     project = made(
         *tables(),
@@ -633,7 +633,7 @@ def test_the_table_of_fastapi_users_is_likelier_than_others(made: Made) -> None:
 
 
 def test_two_tables_without_a_sign_of_sessions_stay_uncertain(made: Made) -> None:
-    """A key of another length is no sign of a session: exit 5 instead of a guess."""
+    """A key of another length does not identify sessions: exit 5 instead of a guess."""
     project = made(
         tables()[0],
         *(f"CREATE TABLE {name} ({{token}} REFERENCES users(id))" for name in ("pushes", "shares")),
@@ -1017,7 +1017,7 @@ def test_a_generated_column_requires_no_value(made: Made) -> None:
 
 
 def test_further_columns_may_have_any_name(made: Made) -> None:
-    """A percent sign or a colon in it is no part of the statement."""
+    """A percent sign or a colon in it is not interpreted."""
     project = made(
         *tables(', "100% name" text NOT NULL, "a:b" text NOT NULL, "displayName" text NOT NULL')
     )
@@ -1057,7 +1057,7 @@ def test_an_application_with_bcrypt_only_is_warned_of_argon2(made: Made) -> None
 
 
 def test_the_row_that_an_account_extends_is_left(made: Made) -> None:
-    """Only the account of an inherited class is deleted, which a warning says."""
+    """Only the account of an inherited class is deleted, with a warning."""
     project = made(
         "CREATE TABLE party (id integer PRIMARY KEY, kind text NOT NULL)",
         "CREATE TABLE users (id integer PRIMARY KEY REFERENCES party(id), {account})",
@@ -1078,7 +1078,7 @@ def test_the_row_that_an_account_extends_is_left(made: Made) -> None:
 
 
 def test_a_violated_check_is_a_conflict_with_its_name(made: Made) -> None:
-    """A value of ``create_values`` that the database refuses is no duplicate."""
+    """A refused value of ``create_values`` is not reported as a duplicate."""
     project = made(*tables(", username text NOT NULL CONSTRAINT plain CHECK (username = 'x')"))
     mapped(project)
     failed = project.run("admin", "create", ADA, "--generate-password")
@@ -1087,7 +1087,7 @@ def test_a_violated_check_is_a_conflict_with_its_name(made: Made) -> None:
 
 
 def test_an_address_of_several_accounts_means_none_of_them(made: Made) -> None:
-    """Neither a command nor a file changes one of them; the id says which one is meant."""
+    """Neither a command nor a file changes one of them; an id selects one."""
     project = made(
         "CREATE TABLE users (id integer PRIMARY KEY, email varchar(320) NOT NULL,"
         f" hashed_password varchar(1024) NOT NULL, {FLAGS})",

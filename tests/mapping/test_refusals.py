@@ -173,7 +173,7 @@ def with_jwt(project: Project, *words: str, **options: Any) -> Any:
 
 
 def test_accounts_with_tokens_elsewhere_are_changed(jwt: Application) -> None:
-    """Account changes work, and say what stays valid."""
+    """Account changes succeed, with a warning that sessions remain valid."""
     demoted = with_jwt(jwt.project, "admin", "promote", BOB)
     assert demoted.json["result"] == "updated"
     result = with_jwt(jwt.project, "admin", "deactivate", BOB)

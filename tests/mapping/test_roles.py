@@ -65,7 +65,7 @@ def test_roles_of_a_link_table_are_granted_and_revoked(jwt: Application) -> None
 
 
 def test_a_superuser_of_an_application_needs_no_role(jwt: Application) -> None:
-    """Promoting and demoting change the flag alone, also where a role is called admin."""
+    """Promoting and demoting change only the flag, also if there is a role named admin."""
     assert jwt.project.json("admin", "promote", BOB)["roles"] == []
     assert jwt.project.json("admin", "grant-role", BOB, "admin")["roles"] == ["admin"]
     assert jwt.project.json("admin", "demote", BOB)["roles"] == ["admin"]
@@ -151,7 +151,7 @@ def test_a_new_account_has_the_role_of_the_columns_default(
 def test_a_declared_account_has_the_declared_role_and_no_other(
     shop: Application, declared: Optional[list[str]]
 ) -> None:
-    """A column's default counts where the file says nothing; the same file changes nothing more."""
+    """A column's default applies if the file has no role; a second run changes nothing."""
     users = shop.layout.users
     shop.project.rows(f"ALTER TABLE {users} ADD COLUMN role varchar(20) DEFAULT 'reader'")
     add_to_mapping(shop, 'roles = "column"', 'role_column = "role"')
@@ -223,7 +223,7 @@ def test_a_check_on_the_role_is_a_conflict(shop: Application) -> None:
     "command", [("roles",), ("grant-role", BOB, "x"), ("revoke-role", BOB, "x")]
 )
 def test_accounts_without_roles_get_none(shop: Application, command: tuple[str, ...]) -> None:
-    """Exit 5 says that the mapping has no roles."""
+    """Exit 5: the mapping has no roles."""
     result = shop.project.run("admin", *command)
     assert result.code == ExitCode.REFUSED
     assert 'roles = "none"' in result.stderr

@@ -94,7 +94,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def versions(project: Project) -> list[str]:
-    """Return the revisions that the database says it is at."""
+    """Return the revisions recorded in the database."""
     return [row[0] for row in project.rows("SELECT version_num FROM alembic_version")]
 
 

@@ -37,7 +37,7 @@ def test_stamp_records_head(project: Project) -> None:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_a_dry_run_records_nothing(project: Project, output: str, tmp_path: Path) -> None:
-    """Every format says what would be; no audit record."""
+    """Every format has the planned result; no audit record."""
     forget(project)
     log = tmp_path / "audit.log"
     words = ("--audit-log", str(log), "migrate", "stamp", "head", "--dry-run", "-o", output)

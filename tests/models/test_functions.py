@@ -53,7 +53,7 @@ def judged() -> list[tuple[str, int, int]]:
 
 
 def test_what_can_be_read_is_a_timestamp(judged: list[tuple[str, int, int]]) -> None:
-    """Each day of each kind of year, each kind of hour, and what is no day, hour or fraction."""
+    """Each day of each kind of year, each kind of hour, and invalid days, hours and fractions."""
     wrong = [text for text, readable, _ in judged if bool(readable) != is_timestamp(text)]
     assert wrong == []
     assert {readable for _, readable, _ in judged} == {0, 1}

@@ -35,7 +35,7 @@ def encoding(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def plain_project(encoding: str, tmp_path: Path, postgres: PostgresServer) -> Iterator[Project]:
-    """A ready project on a database whose lower() knows the letters of ASCII alone."""
+    """A ready project on a database whose lower() folds ASCII only."""
     name = f"test_{uuid4().hex}"
     postgres.rows(
         "postgres",
@@ -54,7 +54,7 @@ def plain_project(encoding: str, tmp_path: Path, postgres: PostgresServer) -> It
 def test_case_counts_for_nothing_under_the_language_c(
     plain_project: Project, stored: str, typed: str
 ) -> None:
-    """One account for all spellings: found, searched for, and in the way of a second one."""
+    """One account for all spellings: found, searched for, and in conflict with a second one."""
     user_id = str(plain_project.add_user(stored, superuser=True))
     assert plain_project.json("admin", "show", typed)["id"] == user_id
     searched = plain_project.json("admin", "list", "--search", typed.partition("@")[0])

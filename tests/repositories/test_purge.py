@@ -228,7 +228,7 @@ async def test_locked_rows_are_skipped(project: Project, make: Maker) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_any_rowid(project: Project) -> None:
-    """Negative rowids, and large gaps, are no obstacle."""
+    """With negative rowids and large gaps."""
     oracle.add_sessions(project, user(project), 5, now=FIXTURE_NOW, dead=True)
     places = (-(2**63) + 1, -1, 0, 2**40, 2**63 - 1)
     for old, new in enumerate(places, start=1):
@@ -273,7 +273,7 @@ async def test_each_engine_has_its_strategy(project: Project) -> None:
 async def test_few_expired_sessions_are_found_by_the_index(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By expiry alone the keys of few stale ones are listed; otherwise blocks are read."""
+    """With --expired-only the keys of few stale ones are listed; otherwise blocks are read."""
     monkeypatch.setattr("clarinet_cli.repositories.purge.postgresql.MAX_LISTED_KEYS", 3)
     oracle.add_sessions(project, user(project), 3, now=FIXTURE_NOW, dead=True)
     assert isinstance(await chosen(project, by_expiry=True), KeyListPurge)

@@ -40,7 +40,7 @@ async def test_missing_roles_are_added_and_others_left(project: Project) -> None
 
 
 async def test_adding_no_role_changes_nothing(project: Project) -> None:
-    """Nothing missing is no error."""
+    """An empty list is accepted."""
     before = oracle.snapshot(project)
     async with oracle.writing(project) as session:
         await RoleRepository(session).add_missing([])

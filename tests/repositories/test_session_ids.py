@@ -113,7 +113,7 @@ async def test_no_server_made_such_a_token(project: Project, start: str) -> None
 
 
 async def test_the_index_is_used(project: Project) -> None:
-    """Neither engine reads the table to find a session by its id, and both say so."""
+    """The query plans of both engines use the index to find a session by its id."""
     tokens = {f"{number:08d}-{uuid4()}" for number in range(5000)}
     oracle.apart(lambda: add_all(project, tokens))
     oracle.apart(lambda: project.rows("ANALYZE"))

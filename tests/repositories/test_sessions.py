@@ -92,7 +92,7 @@ def one_of_each_state(project: Project) -> None:
 def expected_states(
     sessions: list[RawSession], now: datetime, idle: Optional[timedelta]
 ) -> dict[str, str]:
-    """Judge sessions by the rules, in plain Python."""
+    """Return the states by the rules, in plain Python."""
     return {item.id: item.state(now, idle) for item in sessions}
 
 

@@ -144,7 +144,7 @@ async def test_rows_have_roles_live_sessions_and_last_access(server_project: Pro
 
 
 async def test_rows_have_the_flags_of_each_account(server_project: Project) -> None:
-    """Active, superuser and verified are what the database says, as booleans."""
+    """Active, superuser and verified are those of the database, as booleans."""
     oracle.deactivate(server_project, "ada@clarinet.example")
     for row in await user_rows(server_project):
         expected = oracle.account(server_project, row.email)[:3]

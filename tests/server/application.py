@@ -31,7 +31,7 @@ class UserManager(UUIDIDMixin, BaseUserManager[Account, UUID]):
 
 
 class SessionStrategy(DatabaseStrategy[Account, UUID, Session]):
-    """Which cookies are let in, and what a log-in and a request write.
+    """Which cookies are accepted, and what a log-in and a request write.
 
     Args:
         database: Where the sessions are.

@@ -53,7 +53,7 @@ SESSIONS = Table(
 
 @dataclass
 class Account:
-    """A row of ``user``, as fastapi-users wants it."""
+    """A row of ``user``, in the form that fastapi-users requires."""
 
     id: UUID
     email: str

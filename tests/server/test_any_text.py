@@ -105,7 +105,7 @@ def test_any_password_that_is_accepted_logs_in(project: Project, password: str) 
     )
 )
 def test_a_password_that_is_refused_changes_nothing(project: Project, password: str) -> None:
-    """No row differs afterwards, and the exit code says that the value was wrong."""
+    """No row differs afterwards, and the exit code is that of an invalid value."""
     before = snapshot(project)
     done = project.run("admin", "reset-password", "--password-stdin", stdin=as_piped(password))
     assert (done.code, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The application in the tests keeps the rules of the server, so that it can be a judge."""
+"""The application in the tests has the rules of the server, so that it is a reference."""
 
 from datetime import timedelta
 from typing import Any
@@ -87,7 +87,7 @@ def test_a_use_moves_the_end_when_half_the_life_is_over(
 
 
 def test_a_refused_request_writes_nothing(project: Project) -> None:
-    """An idle session does not come back to life by being asked about."""
+    """A request does not make an idle session live again."""
     token = project.add_session(user_id_of(project, ADMIN), now=FIXTURE_NOW, used=2 * HOUR)
     before = sessions_of(project, ADMIN)
     assert not Server(project, now=FIXTURE_NOW).accepts(token)

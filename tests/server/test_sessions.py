@@ -1,4 +1,4 @@
-"""What the tool says of a session and does to it, and what the server does with its cookie."""
+"""The tool's states and changes of sessions, and the server's acceptance of their cookies."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

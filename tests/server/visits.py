@@ -69,7 +69,7 @@ class Server:
         return found
 
     def accepts(self, cookie: str, *, address: str = HERE) -> bool:
-        """Return whether a request with this cookie is let in; a use of the session."""
+        """Return whether a request with this cookie is accepted; a use of the session."""
         return self.who_is(cookie, address=address) is not None
 
     def log_out(self, cookie: str) -> None:

@@ -1,4 +1,4 @@
-"""Applying a file of accounts: what it changes, what it refuses, and what it leaves alone."""
+"""Applying a file of accounts: what it changes, what it refuses, and what it does not touch."""
 
 import json
 import os
@@ -108,7 +108,7 @@ async def test_what_was_exported_changes_nothing(server_project: Project) -> Non
 
 
 async def test_what_is_not_mentioned_is_kept(server_project: Project, superuser: str) -> None:
-    """A row with an address alone leaves flags, roles, password and sessions."""
+    """A row with only an address keeps flags, roles, password and sessions."""
     before = oracle.snapshot(server_project)
     reports = await apply(server_project, row(DMITRI), row(superuser.upper()))
     assert [report.email for report in reports] == [DMITRI, superuser]
@@ -399,7 +399,7 @@ async def test_an_account_created_during_the_run_is_updated(
 async def test_an_account_deleted_during_the_run_stops_everything(
     server_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no password for it: nothing is changed, and trying again helps."""
+    """It has no password source: nothing is changed, and a second run succeeds."""
     oracle.add_user(server_project, "gone@clarinet.example")
     rows = (row(NEW, password="generate"), row("gone@clarinet.example", is_verified=True))
 

@@ -1,4 +1,4 @@
-"""Files that declare accounts: what they say, and where they are wrong."""
+"""Files that declare accounts: their values, and the positions of errors."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def declared(text: str) -> list[AccountEntry]:
 
 
 def said(row: AccountEntry) -> dict[str, Any]:
-    """Return what a row says, as one table."""
+    """Return the values of a row as one table."""
     roles = {} if row.roles is None else {"roles": list(row.roles)}
     password = {} if row.password is None else {"password": row.password}
     return {"email": row.email, **row.flags, **roles, **password}
@@ -85,7 +85,7 @@ def test_a_role_named_twice_counts_once() -> None:
 
 @pytest.mark.parametrize("text", ["[]", "[ \n]", "email,roles\n", "\ufeffemail\r\n\r\n"])
 def test_a_list_without_accounts_is_a_list(text: str) -> None:
-    """No accounts is something that a file may say."""
+    """An empty list is valid."""
     assert declared(text) == []
 
 
@@ -101,7 +101,7 @@ accounts = st.builds(
 
 @given(st.lists(accounts, max_size=4))
 def test_what_is_written_as_json_is_read_as_it_was(rows: list[DeclaredAccount]) -> None:
-    """Any text comes back, hostile characters, quotes and formulas included."""
+    """Any text round-trips, control characters, quotes and formulas included."""
     for output in (OutputFormat.JSON, OutputFormat.JSONL):
         text = written(rows, output)
         if text.strip():
@@ -127,7 +127,7 @@ PRINTABLE = TEXT.filter(lambda text: text.isprintable() and not text.startswith(
     )
 )
 def test_what_is_written_as_csv_is_read_as_it_was(rows: list[DeclaredAccount]) -> None:
-    """Commas, quotes, and what was quoted so that no spreadsheet runs it, come back."""
+    """Commas, quotes, and escaped formulas round-trip."""
     text = written(rows, OutputFormat.CSV)
     assert list(map(said, declared(text))) == list(map(as_declared, rows))
 
@@ -140,7 +140,7 @@ def written(rows: list[DeclaredAccount], output: OutputFormat) -> str:
 
 
 def as_declared(row: DeclaredAccount) -> dict[str, Any]:
-    """Return what a row of the file says when it is read."""
+    """Return the values of a row of the file after reading it."""
     return {name: getattr(row, name) for name in FIELDS} | {"roles": list(row.roles)}
 
 
@@ -184,7 +184,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_file_is_refused_with_line_and_column(name: str) -> None:
-    """The message says where and why."""
+    """The message has position and reason."""
     content, expected = WRONG[name]
     message = refusal(content)
     assert message.startswith("file: ")
@@ -229,7 +229,7 @@ def test_any_content_is_read_or_refused(content: str | bytes) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_any_json_is_read_or_refused(value: object) -> None:
-    """A value of any type, at any place, is no accident."""
+    """A value of any type, at any position, is handled."""
     for document in (value, [value], [{"email": value}], [{"email": "a@b.de", "roles": value}]):
         rows_or_none(json.dumps(document).encode())
 

@@ -235,7 +235,7 @@ class TestLastSuperuser:
         assert oracle.snapshot(server_project) == before
 
     async def test_inactive_superuser_does_not_count(self, crowd: Project, name: str) -> None:
-        """Another superuser who cannot log in is no other superuser."""
+        """A superuser who cannot log in is not counted."""
         oracle.deactivate(crowd, BOTH)
         before = oracle.snapshot(crowd)
         with pytest.raises(RefusedError, match="last active superuser"):
@@ -397,7 +397,7 @@ class TestReferences:
 
     @pytest.mark.parametrize("action", ["", "ON DELETE RESTRICT", "ON DELETE SET NULL"])
     async def test_table_and_count_are_named(self, crowd: Project, action: str) -> None:
-        """Where the rows would stay: a conflict that says where and how many."""
+        """If the rows would remain: a conflict with table and count."""
         referring(crowd, action)
         user_id = oracle.user_id_of(crowd, BOTH)
         for number in range(3):

@@ -579,7 +579,7 @@ class TestEnsure:
         assert oracle.snapshot(project) == before
 
     async def test_creating_needs_a_password(self, project: Project) -> None:
-        """There is no default password, ever."""
+        """There is no default password."""
         oracle.remove_accounts(project)
         before = oracle.snapshot(project)
         with pytest.raises(InvalidInputError, match="password"):

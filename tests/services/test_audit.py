@@ -282,7 +282,7 @@ class TestUnwritable:
             assert dump(peopled) == before, line
 
     def test_a_process_of_its_own_ends_as_cleanly(self, peopled: Project) -> None:
-        """At the end of the process nothing is tried or said again."""
+        """At the end of the process nothing is retried or reported again."""
         before = dump(peopled)
         result = run_alone(peopled, "--audit-log", "/dev/full", "admin", "demote", GRACE)
         assert_failed(result, 1)

@@ -1,4 +1,4 @@
-"""The file of the audit log: whole lines, on the disk, where its name says."""
+"""The file of the audit log: whole lines, synced, at the configured path."""
 
 import asyncio
 import json

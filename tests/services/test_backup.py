@@ -231,7 +231,7 @@ def test_a_backup_waits_for_a_lock(populated: Project, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_damaged_database_makes_no_backup(populated: Project, tmp_path: Path) -> None:
-    """What is not sound gets no name, and the message names no temporary file."""
+    """A damaged copy is not published, and the message has no temporary name."""
     content = populated.file.read_bytes()
     size = len(content)
     for place in range(4096, size - 4096, 4096):

@@ -35,7 +35,7 @@ def install(directory: Path, version: str) -> Path:
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in which alone programs are looked for, in any ``*/bin`` and in ``path``."""
+    """The only directory in which programs are searched for, in any ``*/bin`` and in ``path``."""
     monkeypatch.setattr(postgresql, "SEARCH_PATHS", (f"{tmp_path}/*/bin",))
     monkeypatch.setenv("PATH", f"{tmp_path}/path:relative")
     return tmp_path

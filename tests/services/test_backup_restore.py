@@ -70,7 +70,7 @@ def test_a_restore_brings_back_what_was(project: Project, saved: Path) -> None:
 
 
 def test_sessions_of_the_backup_end_by_default(project: Project, saved: Path) -> None:
-    """With --yes a session that may have been revoked since does not come back."""
+    """With --yes a session that may have been revoked since is not restored."""
     report = project.json(*restore_words(project, saved))
     assert (report["sessions_revoked"], report["rows"]["access_token"]) == (4, 0)
     assert project.tokens() == set()
@@ -185,7 +185,7 @@ def test_a_missing_database_is_named_with_the_option_that_makes_it(
 
 
 def test_a_newer_revision_is_refused(project: Project, tmp_path: Path) -> None:
-    """What this version does not know is not restored."""
+    """A revision that this version does not know is not restored."""
     project.rows("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     file = tmp_path / "newer"
     assert project.run("db", "backup", str(file)).code == 0

@@ -427,7 +427,7 @@ class TestDatabase:
 
     @pytest.mark.parametrize("backend", ["postgresql"])
     def test_name_with_quotes(self, empty_project: Project) -> None:
-        """The name of a PostgreSQL database may have any characters: it is no SQL."""
+        """The name of a PostgreSQL database may have any characters."""
         assert empty_project.server is not None
         empty_project.database += "; drop 'x' %s"
         empty_project.write_settings()

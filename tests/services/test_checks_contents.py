@@ -26,7 +26,7 @@ ORPHAN = uuid4()
 
 
 def check(project: Project) -> list[Finding]:
-    """Return all that the check says."""
+    """Return all findings of the check."""
     return asyncio.run(check_database(project.settings))
 
 
@@ -62,7 +62,7 @@ def loosen(project: Project, table: str) -> None:
 
 
 def test_a_database_of_a_server_is_sound(server_project: Project) -> None:
-    """The server's own tables and additions are no findings, and each check has a line."""
+    """The server's own tables and additions are accepted, and each check has a line."""
     found = check(server_project)
     assert [item for item in found if item.status != "ok"] == []
     assert [item.check for item in found][:4] == NAMES
@@ -228,7 +228,7 @@ def test_a_damaged_page_is_an_error(server_project: Project) -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_what_is_no_database_is_a_finding(server_project: Project) -> None:
-    """Each check says that it was not made."""
+    """Each check reports that it was not made."""
     server_project.file.write_text("no database at all, and long enough to be none" * 9)
     found = check(server_project)
     assert {item.status for item in found} == {"error"}

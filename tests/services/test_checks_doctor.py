@@ -31,13 +31,13 @@ DAY = timedelta(days=1)
 def findings(
     project: Project, only: Sequence[CheckGroup] = (), skip: Sequence[str] = ()
 ) -> list[Finding]:
-    """Return all that the checks say."""
+    """Return all findings of the checks."""
     with replaced_environment(project.environment):
         return asyncio.run(run_checks(project.directory, selected_checks(only, skip)))
 
 
 def finding(project: Project, name: str) -> Finding:
-    """Return what one check says."""
+    """Return the finding of one check."""
     (found,) = [item for item in findings(project) if item.check == name]
     return found
 
@@ -287,7 +287,7 @@ def test_a_schema_that_is_behind(empty_project: Project) -> None:
 
 
 def test_a_missing_index_of_a_server(server_project: Project) -> None:
-    """What it costs, and that its own migrations make it."""
+    """The consequence, and that the server's own migrations create it."""
     server_project.rows("DROP INDEX ix_access_token_expires_at")
     found = finding(server_project, "indexes")
     assert found.status == "warning"

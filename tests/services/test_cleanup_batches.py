@@ -96,7 +96,7 @@ class Runs:
         self.outcomes = outcomes
 
     async def clean_up(self, *_: Any, **__: Any) -> CleanupReport:
-        """Do what the next outcome says; ask to stop with the last one."""
+        """Have the next outcome; request the end with the last one."""
         outcome = self.outcomes.pop(0)
         if not self.outcomes:
             self.stop.request(signal.SIGTERM)

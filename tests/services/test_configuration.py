@@ -109,7 +109,7 @@ def test_an_empty_variable_is_no_source(tmp_path: Path) -> None:
 
 
 def test_changed_leaves_out_what_is_the_default(tmp_path: Path) -> None:
-    """Also where a source says the default once more."""
+    """Also if a source repeats the default."""
     write(tmp_path, 'database_port = 5432\ncookie_name = "mine"\n')
     assert [item.key for item in show_settings(tmp_path, changed=True)] == ["cookie_name"]
 

@@ -174,7 +174,7 @@ class TestWait:
 
     @pytest.mark.parametrize("readiness", Readiness)
     def test_ready_at_once(self, project: Project, readiness: Readiness) -> None:
-        """One try, and it says where."""
+        """One try, and the report names the database."""
         report = wait(project, readiness)
         assert (report.ready, report.attempts) == (readiness.value, 1)
         assert report.seconds >= 0
@@ -255,7 +255,7 @@ class TestWait:
     def test_wrong_password_fails_at_once(
         self, project: Project, retries: list[str], readiness: Readiness
     ) -> None:
-        """A refused log-in is no reason to wait; the password is not in the message."""
+        """A refused log-in is not retried; the password is not in the message."""
         override(project, database_username=LOCKED_ROLE, database_password="canary")
         with pytest.raises(LoginRefusedError) as caught:
             wait(project, readiness)

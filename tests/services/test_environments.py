@@ -61,7 +61,7 @@ def test_project_without_environment_uses_the_packaged_one(directory: Path) -> N
 
 
 def test_pyproject_without_alembic_is_no_environment(directory: Path) -> None:
-    """A pyproject.toml that says nothing of Alembic changes nothing."""
+    """A pyproject.toml without a section of Alembic changes nothing."""
     (directory / "pyproject.toml").write_text('[project]\nname = "app"\n')
     assert find_environment(directory).packaged
 
@@ -174,7 +174,7 @@ def test_broken_file_is_a_configuration_error(directory: Path, name: str, text: 
 
 
 def test_pyproject_that_is_not_utf8_is_a_configuration_error(directory: Path) -> None:
-    """Bytes that are no UTF-8 are a broken file too."""
+    """Bytes that are not UTF-8 make the file invalid too."""
     (directory / "pyproject.toml").write_bytes(b'[project]\nname = "\xff"\n')
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml"):
         find_environment(directory)

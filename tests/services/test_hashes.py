@@ -153,7 +153,7 @@ def test_argon2_that_would_stop_the_server_is_a_problem(
 @pytest.mark.parametrize("cost", ["m=8,t=1,p=1", "m=1048576,t=1,p=4", "m=102400,t=2,p=8"])
 @pytest.mark.parametrize("kind", ["argon2id", "argon2i", "argon2d"])
 def test_argon2_within_the_bounds_is_no_problem(cheap: Settings, kind: str, cost: str) -> None:
-    """From the least that the algorithm knows to one second of work, of each kind."""
+    """From the minimum of the algorithm to one second of work, of each kind."""
     assert hash_problem(f"${kind}$v=19${cost}{SALTED}", cheap) is None
 
 

@@ -96,7 +96,7 @@ class TestUpgrade:
     """From a revision to a later one."""
 
     def test_from_nothing(self, created: Project) -> None:
-        """An empty database gets all revisions; the report says from where to where."""
+        """An empty database gets all revisions; the report has both revisions."""
         run = asyncio.run(upgrade(created.settings))
         assert run == MigrationRun("updated", None, BASE_REVISION, (BASE_REVISION,))
         assert table_names(created) == OURS
@@ -696,7 +696,7 @@ class TestCreateRevision:
 
     @pytest.mark.parametrize("dry_run", [False, True])
     def test_not_at_head(self, behind: Project, dry_run: bool) -> None:
-        """The database must be at head to be compared: the check says no, with what is pending."""
+        """The database must be at head to be compared: the check fails with what is pending."""
         with nothing_changes(behind), pytest.raises(CheckFailedError, match=SECOND) as caught:
             asyncio.run(create_revision(behind.settings, "x", dry_run=dry_run))
         assert "clarinet migrate upgrade" in str(caught.value.hint)
@@ -752,7 +752,7 @@ class TestCreateRevision:
         assert table_names(behind) == tables
 
     def test_empty_dry_run(self, behind: Project) -> None:
-        """It says that a file would be created, and creates none."""
+        """It reports the file that would be created, and creates none."""
         with nothing_changes(behind):
             changes: list[FileChange] = asyncio.run(
                 create_revision(behind.settings, "by hand", empty=True, dry_run=True)

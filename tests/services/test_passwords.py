@@ -218,7 +218,7 @@ def test_a_password_within_the_rules_is_accepted(text: str) -> None:
 )
 @pytest.mark.parametrize("strong", [False, True])
 def test_what_is_easy_to_guess_is_refused(text: str, reason: str, *, strong: bool) -> None:
-    """By length and kinds of characters alone most of these would pass."""
+    """Most of these have the length and kinds of characters."""
     with pytest.raises(InvalidInputError) as caught:
         check_password(
             text, email="ada.lovelace@example.org", strong=strong, words=["hospital_session"]
@@ -232,7 +232,7 @@ def test_what_is_easy_to_guess_is_refused(text: str, reason: str, *, strong: boo
 
 @pytest.mark.parametrize("length", [10, 12, 24, 1024])
 def test_random_passwords_are_accepted(length: int) -> None:
-    """Of small letters and digits alone; drawn with a seed that a failure shows."""
+    """Of small letters and digits only; drawn with a seed that a failure shows."""
     draw = chance()
     refused = 0
     for _ in range(40):
@@ -327,7 +327,7 @@ def test_a_password_is_in_no_representation() -> None:
 def test_a_hash_is_argon2id_at_the_cost_of_the_settings(
     tmp_path: Path, toml: str, cost: tuple[int, int, int]
 ) -> None:
-    """The default is RFC 9106's low-memory profile; the settings may say otherwise."""
+    """The default is RFC 9106's low-memory profile; the settings can change it."""
     hashed = hash_password(NewPassword("correct horse"), configured(tmp_path, toml))
     match = HASH.fullmatch(hashed)
     assert match is not None

@@ -57,7 +57,7 @@ def alembic(project: Project, *words: str) -> None:
 
 
 def follow(project: Project, hint: str) -> None:
-    """Do what a hint says: each quoted command, in order."""
+    """Run the commands that a hint quotes, in order."""
     commands = re.findall(r"'((?:clarinet|alembic) [^']+)'", hint)
     assert commands, hint
     for program, *words in map(str.split, commands):
@@ -313,7 +313,7 @@ class TestOrder:
         assert not exists or table_names(beside) == set()
 
     def test_upgrade_is_refused_too(self, beside: Project) -> None:
-        """'migrate upgrade' says 7 without a database, and 5 on an empty one."""
+        """'migrate upgrade' ends with 7 without a database, and with 5 on an empty one."""
         for words in ([], ["--dry-run"]):
             assert beside.run("migrate", "upgrade", *words).code == 7
         create_empty_database(beside)
@@ -352,7 +352,7 @@ class TestOrder:
     def test_neither_create_nor_init_sends_to_the_other(
         self, beside: Project, words: list[str]
     ) -> None:
-        """Both say whose environment it is, and name its own commands."""
+        """Both name the environment's owner, and its own commands."""
         create_empty_database(beside)
         before = files(beside.directory)
         hint = refused(beside.run("migrate", *words), 5, "another program")

@@ -82,7 +82,7 @@ class TestWhatGoes:
     async def test_exactly_the_stale_ones_of_a_real_database(
         self, server_project: Project, options: dict[str, Any]
     ) -> None:
-        """Expired, idle and old sessions as the plan says; blocked and live ones stay."""
+        """Expired, idle and old sessions by the plan; blocked and live ones stay."""
         oracle.deactivate(server_project, BOB)
         before = oracle.tokens(server_project)
         dead = dead_tokens(server_project, **options)
@@ -447,7 +447,7 @@ class TestForEver:
     """``serve``: the service."""
 
     async def test_cleans_again_and_again(self, project: Project) -> None:
-        """Sessions that die after a run go in a later one; live ones stay."""
+        """Sessions that expire after a run are deleted by a later one; live ones stay."""
         kept = add_session(project, oracle.user_id_of(project, ADMIN), now=datetime.now(UTC))
         async with service(project, interval=0.05) as running:
             for number in (3, 2):
@@ -498,7 +498,7 @@ class TestForEver:
     async def test_ends_on_request_while_the_database_is_unreachable(
         self, project: Project
     ) -> None:
-        """Waiting for the database to come back ends on request, without an error."""
+        """A request ends the wait for the database, without an error."""
         with away(project):
             async with service(project, interval=0.05) as running:
                 await asyncio.sleep(0.3)

@@ -175,14 +175,14 @@ class TestEverybody:
         assert tokens(project) == before
 
     async def test_an_empty_table_is_unchanged(self, project: Project) -> None:
-        """Nothing to end is no change."""
+        """Without sessions the result is 'unchanged'."""
         report = await revoke_all(project.settings, [])
         assert (report.result, report.sessions_revoked, report.sessions_kept) == ("unchanged", 0, 0)
 
     async def test_it_ends_between_two_transactions(
         self, populated: tuple[Project, UUID], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Asked to stop it says what is done; the next run ends the rest."""
+        """After a stop request it reports what is done; the next run revokes the rest."""
         monkeypatch.setattr(all_module, "BATCH_SIZE", 1)
         project, _ = populated
         asked = iter([False, True])
@@ -312,7 +312,7 @@ class TestMatching:
     async def test_a_session_of_another_tables_row_is_expired(
         self, populated: tuple[Project, UUID]
     ) -> None:
-        """It is not deleted, and the next run leaves it alone."""
+        """It is not deleted, and the next run does not change it."""
         project, _ = populated
         apart(
             lambda: project.rows(

@@ -122,7 +122,7 @@ class TestRevokeForUser:
     """``revoke_for_user``."""
 
     async def test_ends_only_the_sessions_of_the_user(self, server_project: Project) -> None:
-        """Dead and live ones go; other users' sessions and all other tables stay."""
+        """Stale and live ones are revoked; other users' sessions and all other tables stay."""
         own, tokens = newest_live(server_project)
         before = oracle.snapshot(server_project)
         report = await revoke_for_user(server_project.settings, ADA)
@@ -145,7 +145,7 @@ class TestRevokeForUser:
     async def test_keeping_as_many_as_there_are_changes_nothing(
         self, server_project: Project, number: int
     ) -> None:
-        """With nothing to revoke the result says unchanged."""
+        """With nothing to revoke the result is 'unchanged'."""
         before = oracle.snapshot(server_project)
         report = await revoke_for_user(server_project.settings, ADA, keep_newest=number)
         assert (report.result, report.sessions_revoked) == ("unchanged", 0)

@@ -266,7 +266,7 @@ def test_init_makes_the_file_of_a_driver_that_is_named(tmp_path: Path, toml: str
 
 @on_sqlite
 def test_init_completes_a_file_that_is_there(project: Project) -> None:
-    """An existing database is no accident: the warning is enough."""
+    """An existing database is intended: the warning suffices."""
     (project.directory / "settings.toml").write_text(TYPICAL)
     result = project.run("db", "init")
     assert result.code == 0, result

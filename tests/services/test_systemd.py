@@ -54,7 +54,7 @@ async def test_a_service_is_ready_and_then_stops(listener: tuple[str, socket.soc
 async def test_the_watchdog_is_notified_twice_an_interval(
     listener: tuple[str, socket.socket],
 ) -> None:
-    """While the loop runs WATCHDOG=1 comes again and again; after the end no more."""
+    """WATCHDOG=1 is sent repeatedly while the loop runs, and not after its end."""
     name, opened = listener
     environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "40000"}
     async with Notifier.from_environment(environment).running():

@@ -41,7 +41,7 @@ def named(project: Project) -> Project:
 
 @pytest.mark.parametrize("name", SPELLINGS)
 async def test_a_spelling_means_the_account(named: Project, name: str) -> None:
-    """It is found, and it alone is changed."""
+    """It is found, and only it is changed."""
     assert (await account_detail(named.settings, SPELLINGS[name])).id == ID
     change = await change_account(named.settings, SPELLINGS[name], changes.promote)
     assert (change.id, change.email, change.result) == (ID, STORED, "updated")

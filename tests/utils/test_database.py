@@ -103,7 +103,7 @@ def stats(settings: Settings, *options: str) -> Result:
 
 
 def assert_clear(result: Result, code: int) -> None:
-    """Check that a command failed with this code, in one error line and perhaps a hint."""
+    """Check that a command failed with this code, in one error line, with or without a hint."""
     assert (result.code, result.stdout) == (code, "")
     first, *rest = result.stderr.splitlines()
     assert first.startswith("error: ")
@@ -281,7 +281,7 @@ def test_the_setting_that_the_hint_names_opens_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["::1", "[::1]", "[fe80::1%eth0]", "fe80::1%eth0"])
 @pytest.mark.parametrize("form", ["parts", "option"])
 def test_an_ipv6_host_may_have_brackets(tmp_path: Path, host: str, form: str) -> None:
-    """The server takes [::1] alone, the resolver ::1 alone; people see brackets."""
+    """The server accepts only [::1], the resolver only ::1; both are accepted."""
     keys: dict[str, object] = {**SERVER_PARTS, "database_host": host}
     if form == "option":
         keys = {"database_url": f"postgresql://clara@/hospital?host={host.replace('%', '%25')}"}
@@ -669,7 +669,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path, content: 
 
 @ON_SQLITE
 def test_a_truncated_database_is_damaged(server_project: Project) -> None:
-    """Half a file is no surprise to the tool, and stays as it is."""
+    """A truncated file is reported as damaged, and not changed."""
     content = server_project.file.read_bytes()
     server_project.file.write_bytes(content[: len(content) // 2])
     result = stats(server_project.settings)
@@ -736,7 +736,7 @@ def test_a_wrong_password_is_refused(tmp_path: Path, postgres: PostgresServer) -
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path, postgres: PostgresServer) -> None:
-    """A user name that the server does not know is a refused log-in."""
+    """An unknown user of the server is a refused log-in."""
     settings = on_server(tmp_path, postgres, database_username="nobody_like_that")
     assert isinstance(failure(settings), LoginRefusedError)
     assert_clear(stats(settings), 7)

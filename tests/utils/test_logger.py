@@ -100,7 +100,7 @@ def test_verbosity_decides_what_is_shown(
 def test_a_reported_error_is_not_shown_twice(
     capsys: pytest.CaptureFixture[str], verbosity: int, shown: int
 ) -> None:
-    """What the command line says itself, the log says only to those who debug."""
+    """Errors that the command line reports are logged only with -vv."""
     configure_logging(verbosity)
     logger.bind(reported=True).error("the database is away")
     logger.error("something else")
@@ -343,7 +343,7 @@ def test_the_directory_is_the_projects_or_absolute(
 
 @pytest.mark.parametrize("name", ["a b", "a#b%41", "{time}", "{name}", "a{b", "été"])
 def test_odd_directory_names_are_just_names(tmp_path: Path, name: str) -> None:
-    """Braces in a directory's name are no template: the log is where the project is."""
+    """Braces in a directory's name are not a template: the log is in the project."""
     (project := tmp_path / name).mkdir()
     configure_file_log(configured(project))
     logger.info("here")
@@ -486,7 +486,7 @@ def test_a_hosts_own_sinks_are_left_alone() -> None:
 
 @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
 def test_asyncio_is_logged_only_with_vv(capfd: pytest.CaptureFixture[str], verbosity: int) -> None:
-    """What asyncio says of a connection that was cut is no error of the command's own.
+    """Messages of asyncio about a lost connection are not errors of the command.
 
     With -vv its first line is shown; what it shows of the objects may quote a row.
     """
