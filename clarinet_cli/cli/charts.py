@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from clarinet_cli.cli.cells import column_title, format_cell, relative_time
 from clarinet_cli.cli.tables import COLUMN_GAP, rich_table
 from clarinet_cli.cli.text import address_parts, display_width, wrap_words
 from clarinet_cli.results import SessionGroup, SessionStats
 from clarinet_cli.types import GroupBy
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 BLOCKS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")  # 0 to 7 eighths of a column
 FULL_BLOCK = "█"
@@ -78,7 +81,7 @@ class Canvas:
 
 def stats_chart(
     stats: SessionStats, canvas: Canvas, changes: Optional[Mapping[str, str]] = None
-) -> Any:
+) -> "RenderableType":
     """Return the statistics of all sessions as a chart.
 
     Args:
@@ -134,7 +137,7 @@ def _bars(
     label: int,
     canvas: Canvas,
     changes: Optional[Mapping[str, str]],
-) -> Any:
+) -> "RenderableType":
     """Return lines of a label, a number, its share of the total, and a bar."""
     from rich.table import Table
     from rich.text import Text
@@ -158,7 +161,9 @@ def _bars(
     return table
 
 
-def _facts(stats: SessionStats, canvas: Canvas, changes: Optional[Mapping[str, str]]) -> Any:
+def _facts(
+    stats: SessionStats, canvas: Canvas, changes: Optional[Mapping[str, str]]
+) -> "RenderableType":
     """Return the statistics that are not counts of sessions, one per line."""
     from rich.table import Table
     from rich.text import Text
@@ -184,7 +189,7 @@ def group_chart(
     by: GroupBy,
     canvas: Canvas,
     changes: Optional[Mapping[Optional[str], str]] = None,
-) -> Any:
+) -> "RenderableType":
     """Return groups of sessions as a table with a bar for each.
 
     States are omitted if the terminal is too narrow for their columns.

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Optional, Protocol
+from typing import TYPE_CHECKING, Optional, Protocol
 
 from clarinet_cli.cli import formats, tables
 from clarinet_cli.cli.formats import Document, Fields, RowChunk
@@ -12,6 +12,8 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.types import OutputFormat
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from clarinet_cli.cli.presentation import Presentation
 
 WHOLE_TABLE_ROWS = 500  # these determine the widths of the columns
@@ -179,7 +181,7 @@ def _password_lines(row: Fields, width: Optional[int]) -> list[str]:
     return ["\n", *(f"{line}\n" for line in heading), f"{row['password']}\n"]
 
 
-def write_rich(writer: Writer, table: Any) -> None:
+def write_rich(writer: Writer, table: "RenderableType") -> None:
     """Write a Rich table; Rich itself never writes to standard output, where it could fail."""
     from rich.console import Console
 

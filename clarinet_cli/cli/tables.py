@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Optional
 from uuid import UUID
 
 from clarinet_cli.cli.cells import (
@@ -24,6 +24,10 @@ from clarinet_cli.cli.text import (
     wrap_words,
 )
 from clarinet_cli.timefmt import machine_now
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 COLUMN_GAP = "  "
 UNBROKEN = ("id", "email", "ip_address", "user_agent")
@@ -249,7 +253,7 @@ def aligned_record(
             before = " " * indent
 
 
-def rich_table() -> Any:
+def rich_table() -> "Table":
     """Return a Rich table without columns, in the style of all tables with a header."""
     from rich import box
     from rich.table import Table
@@ -269,7 +273,7 @@ def rich_rows(
     screen_width: int,
     marks: Sequence[str],
     kept: Optional[int] = None,
-) -> Any:
+) -> "Text":
     """Return rows as a Rich text with a header, for a display that is refreshed.
 
     Args:
@@ -295,7 +299,7 @@ def rich_rows(
     return shown
 
 
-def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> Any:
+def rich_record(record: Fields, changes: Optional[Mapping[str, str]] = None) -> "Table":
     """Return a Rich table with a line for each field.
 
     Args:

@@ -5,12 +5,14 @@ Not in ``watch``, which few runs import.
 
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Optional, Protocol, TypeVar
 
 from clarinet_cli.cli.cells import format_cell
 from clarinet_cli.cli.formats import Fields, flatten
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.services.unit_of_work import Database
 
@@ -42,7 +44,7 @@ class LiveView(Generic[ResultT]):
     """
 
     read: ReadResult[ResultT]
-    draw: Callable[[ResultT, Optional[ResultT], "Canvas"], Any]
+    draw: Callable[[ResultT, Optional[ResultT], "Canvas"], "RenderableType"]
     columns: Sequence[str] = ()
     limit: Optional[int] = None
 

@@ -10,7 +10,7 @@ import tty
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Optional, Self, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Optional, Self, TextIO, TypeVar, cast
 
 from clarinet_cli.cli import formats
 from clarinet_cli.cli.cells import format_duration
@@ -23,6 +23,9 @@ from clarinet_cli.cli.writer import Writer
 from clarinet_cli.exceptions import INVALID, ClarinetError
 from clarinet_cli.timefmt import iso_text, machine_now
 from clarinet_cli.utils.logger import logger
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 ResultT = TypeVar("ResultT")
 JSON_FORMATS = ("json", "jsonl")
@@ -210,11 +213,11 @@ class Screen:
         """The terminal as it is now."""
         return Canvas.of(self._console.width, sys.stdout.encoding, machine_now())
 
-    def show(self, frame: Any) -> None:
+    def show(self, frame: "RenderableType") -> None:
         """Replace the frame.
 
         Args:
-            frame: A Rich renderable.
+            frame: The frame.
         """
         from rich.live import Live
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple, Optional
 
 from sqlalchemy import (
     Boolean,
+    Column,
     ColumnElement,
     Connection,
     Integer,
@@ -66,7 +67,7 @@ class RowFlaw(NamedTuple):
     """
 
     kind: FlawKind
-    column: Any
+    column: Column[Any]
     condition: ColumnElement[bool]
 
 
@@ -225,7 +226,7 @@ class RowFlawRepository:
                 _if_not_null(column, not_(self._referred_row_exists(column, other))),
             )
 
-    def _referred_row_exists(self, column: Any, other: Any) -> ColumnElement[bool]:
+    def _referred_row_exists(self, column: Column[Any], other: Column[Any]) -> ColumnElement[bool]:
         """Return whether the row exists that a column refers to, deleted accounts included."""
         if self._mapped is None or column.table is not SESSIONS:
             return _row_exists(column, other)
@@ -273,10 +274,10 @@ def _required_additions(connection: Connection) -> list[str]:
     ]
 
 
-def _if_not_null(column: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def _if_not_null(column: Column[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(column.is_not(None), condition)
 
 
-def _row_exists(column: Any, other: Any) -> ColumnElement[bool]:
+def _row_exists(column: Column[Any], other: Column[Any]) -> ColumnElement[bool]:
     """Return whether the row exists that a column refers to."""
     return exists(select(literal(1)).where(other == column).correlate(column.table))

@@ -1,7 +1,7 @@
 """Commands that examine the database: status, wait, check and inspect."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -17,6 +17,8 @@ from clarinet_cli.cli.views import field_changes
 from clarinet_cli.types import Readiness
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.mapping import Lifetime, SessionStrategy
     from clarinet_cli.results import DatabaseStatus
@@ -41,7 +43,9 @@ async def status(runtime: Runtime, interval: Watch = None, output: Output = None
     async def read(database: "Database", *, warn: bool) -> "DatabaseStatus":
         return await database_status(database)
 
-    def draw(result: "DatabaseStatus", before: "Optional[DatabaseStatus]", _: "Canvas") -> Any:
+    def draw(
+        result: "DatabaseStatus", before: "Optional[DatabaseStatus]", _: "Canvas"
+    ) -> "RenderableType":
         after = as_fields(result)
         return rich_record(after, field_changes(as_fields(before or result), after))
 

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -34,6 +34,8 @@ from clarinet_cli.cli.views import MARKS, compare_rows
 from clarinet_cli.types import SessionFilter, StateName
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.cli.views import LiveView
     from clarinet_cli.results import SessionRow
@@ -104,7 +106,7 @@ def _list_view(
 
     def draw(
         result: "list[SessionRow]", before: "Optional[list[SessionRow]]", canvas: "Canvas"
-    ) -> Any:
+    ) -> "RenderableType":
         from rich.console import Group
         from rich.text import Text
 

@@ -20,6 +20,8 @@ from clarinet_cli.cli.text import more_rows_note
 from clarinet_cli.types import GroupBy, OutputFormat, StatsFormat
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from clarinet_cli.cli.charts import Canvas
     from clarinet_cli.cli.presentation import Presentation, RowLimit
     from clarinet_cli.cli.views import LiveView
@@ -122,7 +124,9 @@ def _total_view() -> "LiveView[SessionStats]":
         async with unit_of_work(database, access=Access.REPLICA) as work:
             return await session_stats(work, warn=warn)
 
-    def draw(result: "SessionStats", before: "Optional[SessionStats]", canvas: "Canvas") -> Any:
+    def draw(
+        result: "SessionStats", before: "Optional[SessionStats]", canvas: "Canvas"
+    ) -> "RenderableType":
         from clarinet_cli.cli.charts import stats_chart
         from clarinet_cli.cli.formats import as_fields
         from clarinet_cli.cli.views import field_changes
@@ -147,7 +151,7 @@ def _group_view(
 
     def draw(
         result: "list[SessionGroup]", before: "Optional[list[SessionGroup]]", canvas: "Canvas"
-    ) -> Any:
+    ) -> "RenderableType":
         from rich.console import Group
         from rich.text import Text
 
