@@ -113,7 +113,7 @@ async def read_catalogue(session: AsyncSession) -> list[CatalogueTable]:
         session: The session for the queries; no row of a table is read.
     """
     connection = await session.connection()
-    return await connection.run_sync(_tables)
+    return await connection.run_sync(read_tables)
 
 
 async def read_any_id(session: AsyncSession, name: str, key: str) -> Optional[object]:
@@ -128,7 +128,12 @@ async def read_any_id(session: AsyncSession, name: str, key: str) -> Optional[ob
     return await session.scalar(query)
 
 
-def _tables(connection: Connection) -> list[CatalogueTable]:
+def read_tables(connection: Connection) -> list[CatalogueTable]:
+    """Return what ``read_catalogue`` returns.
+
+    Args:
+        connection: The connection for the queries.
+    """
     inspector: Inspector = inspect(connection)
     if connection.dialect.name == "sqlite":
         dialect: Any = inspector.dialect

@@ -362,3 +362,33 @@ def test_rows_that_refer_to_sessions_are_respected(shop: Application) -> None:
     assert shop.tokens() == {token_of("bob-live-1"), token_of("eve-live-1")}
     report = shop.project.json("session", "cleanup", "--days", "0")
     assert report["deleted"] == 0
+
+
+@pytest.mark.parametrize("words", [("db", "init", "--generate-password"), ("migrate", "upgrade")])
+@pytest.mark.parametrize("schema", ["plural-int-pg", "schema-qualified-pg"])
+def test_no_tables_are_created_beside_those_of_an_application(
+    tmp_path: Path, postgres: PostgresServer, schema: str, words: tuple[str, ...]
+) -> None:
+    """Without a mapping the tables of Clarinet are missing, but others are meant."""
+    query = "SELECT relname::text FROM pg_class WHERE relname IN ('user', 'access_token')"
+    with application(schema, tmp_path / "app", postgres) as project:
+        for options in ((), ("--dry-run",)):
+            refused = project.run(*words, *options)
+            assert refused.code == ExitCode.REFUSED
+            assert "the database has the accounts of an application: " in refused.stderr
+            assert "hint: 'clarinet db inspect --write' maps its tables" in refused.stderr
+        assert project.rows(query) == []
+        assert project.run(*words, "--schema-anyway").code == 0
+        assert sorted(project.rows(query)) == [("access_token",), ("user",)]
+
+
+def test_the_migrations_of_an_application_are_not_those_of_a_server(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """The hint names what maps its tables, since they never become those of Clarinet."""
+    with application("plural-int-pg", tmp_path / "app", postgres) as project:
+        project.rows("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        project.rows("INSERT INTO alembic_version VALUES ('453584a0fa73')")
+        refused = project.run("db", "init", "--generate-password")
+        assert refused.code == ExitCode.REFUSED
+        assert "'clarinet db inspect --write' maps its tables" in refused.stderr

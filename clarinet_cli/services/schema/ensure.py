@@ -122,7 +122,8 @@ async def _inspect(settings: Settings) -> _Schema:
         raise REFUSED.with_context(
             f"{FOREIGN} ({join_revisions(status.unknown)}), "
             "but has not created the Clarinet tables yet",
-            hint="run the migrations of the server that owns it",
+            hint="run the migrations of the server that owns it; if another application does, "
+            "'clarinet db inspect --write' maps its tables",
         )
     if status.up_to_date and (parts := missing_parts(found)):
         raise incomplete_error(join_revisions(status.current), parts)

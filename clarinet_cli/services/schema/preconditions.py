@@ -9,6 +9,7 @@ from sqlalchemy import Connection, inspect
 from clarinet_cli.database.errors import DEPENDENTS_HINT
 from clarinet_cli.database.session import database_exists, get_connection
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
+from clarinet_cli.repositories.catalogue import read_tables
 from clarinet_cli.repositories.server import view_dependencies
 from clarinet_cli.results import MigrationStatus
 from clarinet_cli.services.schema.comparison import differences
@@ -22,7 +23,10 @@ REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
 
 async def require_schema_order(settings: Settings, *, creates: bool = False) -> None:
-    """Refuse to create the Clarinet tables where a server's own migrations will create them.
+    """Refuse to create the Clarinet tables in the database of another program.
+
+    That is a server whose own migrations will create them, or an application with accounts of
+    its own.
 
     Args:
         settings: The database and the project directory.
@@ -30,18 +34,30 @@ async def require_schema_order(settings: Settings, *, creates: bool = False) -> 
             database is not checked here.
 
     Raises:
-        RefusedError: The project has another program's environment, and the database is empty.
+        RefusedError: The project has another program's environment, and the database is empty;
+            or it has no Clarinet tables, but a table of accounts.
     """
     foreign = foreign_environment(settings.project_dir)
-    if foreign is None:
-        return
     if await database_exists(settings):
         async with get_connection(settings) as connection:
-            current = await connection.run_sync(current_heads)
-            tables = await connection.run_sync(present_tables)
-        if current or tables:
-            return
+            if await connection.run_sync(current_heads):
+                return
+            if await connection.run_sync(present_tables):
+                return
+            # Imported here: db inspect reads and writes settings files.
+            from clarinet_cli.services.inspection.shapes import account_tables
+
+            accounts = account_tables(await connection.run_sync(read_tables))
+        if accounts:
+            listed = ", ".join(table.fullname for table in accounts)
+            raise REFUSED.with_context(
+                f"the database has the accounts of an application: {listed}",
+                hint="'clarinet db inspect --write' maps its tables; --schema-anyway creates the "
+                "Clarinet tables beside them",
+            )
     elif not creates:
+        return
+    if foreign is None:
         return
     raise REFUSED.with_context(
         f"{foreign} is the migration environment of another program, which has not created the "
