@@ -130,7 +130,8 @@ def _usage_error(error: TyperException, program: str) -> ClarinetError:
         )
     if path == program and option in COMMAND_OPTIONS:
         return INVALID.with_context(message, hint=f"{option} goes after the command")
-    return INVALID.with_context(message, hint=f"'{path} --help' shows the options")
+    shown = "commands" if message.startswith("No such command") else "options"
+    return INVALID.with_context(message, hint=f"'{path} --help' shows the {shown}")
 
 
 def _report_unexpected(error: Exception, runtime: Runtime) -> int:

@@ -95,7 +95,7 @@ class CleanupMetrics:
         else:
             result, report = FAILED if SIGNALS.number is not None else SUCCESS, outcome
         success = now if result == SUCCESS else _previous_success(self.file)
-        seconds = None if self.started is None else now - self.started
+        seconds = None if self.started is None else round(now - self.started, 3)
         if report is not None:
             seconds = report.seconds
         lines = cleanup_metrics(result, report, seconds=seconds, ended=now)

@@ -480,6 +480,25 @@ def test_a_misspelled_command_is_suggested(
 
 
 @pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("admin", "lock", ADA), "use 'clarinet admin deactivate'"),
+        (("admin", "rename", ADA), "use 'clarinet admin set-email'"),
+        (("session", "ls"), "use 'clarinet session list'"),
+        (("session", "nonsense"), "'clarinet session --help' shows the commands"),
+        (("nonsense",), "'clarinet --help' shows the commands"),
+    ],
+)
+def test_the_name_of_another_tool_has_a_hint(
+    project: Project, words: tuple[str, ...], hint: str
+) -> None:
+    """The command that does it here, else where the commands are listed."""
+    result = project.run(*words)
+    assert_failed(result, 2)
+    assert f"hint: {hint}\n" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "wrong"),
     [
         (("admin", "reactivate"), "deactivate"),
