@@ -1,4 +1,4 @@
-"""Password hashes that cost a thousandth and state the cost that was asked for.
+"""Password hashes at a thousandth of the cost, which state the requested cost.
 
 The tests make thousands of hashes, and the least that the settings allow takes 20 ms. Those made
 here have the form and the parameters of any other, and ``verify`` knows them by their salt. Who
@@ -70,7 +70,7 @@ def use_cheap_hashes() -> None:
 
 @contextmanager
 def real_hashes() -> Iterator[None]:
-    """Hash as ever in the block."""
+    """Compute real hashes in the block."""
     CHEAP.stop()
     try:
         yield

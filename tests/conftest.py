@@ -1,4 +1,4 @@
-"""Fixtures: a project on each backend, empty, ready, or as a real server left it."""
+"""Fixtures: a project on each backend, empty, ready, or with a server's database."""
 
 import gc
 import os
@@ -88,7 +88,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def real_hashes() -> Iterator[None]:
-    """Hash passwords at the cost that the settings ask for."""
+    """Hash passwords at the cost of the settings."""
     with cheap_hashes.real_hashes():
         yield
 
@@ -158,7 +158,7 @@ def project(
 
 @pytest.fixture
 def server_project(empty_project: Project, postgres: PostgresServer) -> Project:
-    """A project with a copy of the database that a real server made."""
+    """A project with a copy of a server's database."""
     if empty_project.server is None:
         shutil.copyfile(SQLITE_FIXTURE, empty_project.file)
     else:

@@ -49,7 +49,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Request(NamedTuple):
-    """What a child is to run, and the descriptors of its standard streams."""
+    """The command of a child, and the descriptors of its standard streams."""
 
     words: dict[str, Any]
     descriptors: list[int]
@@ -62,7 +62,7 @@ class Ending:
         self.code: Optional[int] = None
 
     def __enter__(self) -> None:
-        """Begin what the exit code is of."""
+        """Begin the part that determines the exit code."""
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
         """Keep the exit code; the interpreter itself ends what ended otherwise."""
@@ -116,7 +116,7 @@ def modules_of_package() -> Iterable[str]:
 
 
 def modules_of_commands() -> Iterable[str]:
-    """Return the names of the modules that typical commands have loaded in the end."""
+    """Return the names of the modules that typical commands load."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile("w+") as answer:
         child = os.fork()
         if child == 0:
@@ -189,7 +189,7 @@ def line_from(connection: socket.socket) -> bytes:
 
 
 def report_ends(children: dict[int, socket.socket]) -> None:
-    """Send the wait status of each child that has ended to the one who asked for it."""
+    """Send the wait status of each child that has ended to its requester."""
     while children:
         child, status = os.waitpid(-1, os.WNOHANG)
         if child == 0:
@@ -199,7 +199,7 @@ def report_ends(children: dict[int, socket.socket]) -> None:
 
 
 def run(request: Request) -> None:
-    """In a child: become the process that was asked for, and run the command."""
+    """In a child: become the requested process, and run the command."""
     words = request.words
     prepare = pickle.loads(base64.b64decode(words["prepare"]))  # noqa: S301 - our own
     for target in words["streams"]:

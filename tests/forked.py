@@ -239,7 +239,7 @@ def run(
 
 @contextlib.contextmanager
 def redirected(redirections: str) -> Iterator[dict[str, Stream]]:
-    """Yield the streams that a shell's redirections ask for, by the names of ``start``.
+    """Yield the streams of a shell's redirections, by the names of ``start``.
 
     Args:
         redirections: Some of ``<&-``, ``>&-``, ``2>&-``, ``>/dev/full`` and ``2>/dev/full``.
@@ -308,7 +308,7 @@ class ForkServer:
         return ForkedProcess(request["arguments"], number_from(status), status, ours)
 
     def stop(self) -> None:
-        """End the server; children that still run are not its concern any more."""
+        """End the server, but not children that still run."""
         self._control.close()
         self._server.wait()
 
@@ -330,7 +330,7 @@ def stop_fork_server() -> None:
 
 
 def _written(descriptor: int, data: memoryview) -> int:
-    """Write what fits into a pipe; a reader that has gone takes everything."""
+    """Write what fits into a pipe; if it is closed, everything counts as written."""
     try:
         return os.write(descriptor, data[: select.PIPE_BUF])
     except BrokenPipeError:

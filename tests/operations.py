@@ -58,7 +58,7 @@ async def change_account(
     dry_run: bool = False,
     late: Optional[ConcurrentLogins] = None,
 ) -> AccountChange:
-    """Change one account; *late* gets it when its sessions were revoked."""
+    """Change one account; its id is added to *late* if its sessions were revoked."""
     async with unit_of_work(settings, access=Access.WRITE, dry_run=dry_run) as work:
         change = await changes.change_account(work, identifier, operation)
     _sign_out(work, late)
@@ -108,7 +108,7 @@ async def reset_password(
 async def ensure_superuser(
     settings: Settings, password: NewPassword, *, late: Optional[ConcurrentLogins] = None
 ) -> AccountChange:
-    """Make sure of a superuser."""
+    """Ensure that there is a superuser."""
     async with open_database(settings) as database:
         return await first_superuser.ensure_superuser(database, password, concurrent_logins=late)
 
@@ -213,13 +213,13 @@ async def revoke_all(
 async def initialise_database(
     settings: Settings, password: Optional[NewPassword], *, dry_run: bool = False
 ) -> list[Step]:
-    """Make the database ready."""
+    """Initialise the database."""
     async with open_database(settings) as database:
         return await bootstrap.initialise_database(database, password, dry_run=dry_run)
 
 
 async def superuser_is_missing(settings: Settings) -> bool:
-    """Return whether making the database ready needs a password."""
+    """Return whether initialising the database requires a password."""
     async with open_database(settings) as database:
         return await bootstrap.superuser_is_missing(database)
 

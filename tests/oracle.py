@@ -1,4 +1,4 @@
-"""What the tests expect, worked out in plain Python from raw rows and the server's rules."""
+"""The expected results, computed in plain Python from raw rows and the server's rules."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class RawSession:
-    """A row of ``access_token`` and what is known of its user."""
+    """A row of ``access_token`` and the state of its user."""
 
     token: str
     user_id: UUID
@@ -45,7 +45,7 @@ class RawSession:
 
     @property
     def id(self) -> str:
-        """What may be shown of the token."""
+        """The public part of the token."""
         return self.token[:8]
 
     def state(self, now: datetime, idle: Optional[timedelta] = IDLE_LIMIT) -> str:
@@ -121,7 +121,7 @@ def sessions_of(project: Project, email: str) -> list[RawSession]:
 
 
 def user_id_of(project: Project, email: str) -> UUID:
-    """Return the id of the account with this very address."""
+    """Return the id of the account with exactly this address."""
     return _uuid(rows(project, 'SELECT id FROM "user" WHERE email = ?', email)[0][0])
 
 
@@ -148,7 +148,7 @@ def roles_of(project: Project, email: str) -> set[str]:
 
 
 def remove_accounts(project: Project) -> None:
-    """Leave a database with its schema and roles, and without any account."""
+    """Remove all accounts, but not the schema and the roles."""
     for table in ("access_token", "userroleslink", "user"):
         rows(project, f'DELETE FROM "{table}"')
 
@@ -333,7 +333,7 @@ def by_age(sessions: Iterable[RawSession], now: datetime) -> dict[str, int]:
 
 
 def stats(sessions: list[RawSession], now: datetime) -> SessionStats:
-    """Count sessions one by one, with lives to a hundredth of a second."""
+    """Count sessions one by one, with lifetimes to a hundredth of a second."""
     lives = [(item.expires_at - item.created_at).total_seconds() for item in sessions]
     return SessionStats(
         total=len(sessions),

@@ -42,7 +42,7 @@ SYSTEM_USER = "pgserver"  # pgbouncer does not run as root
 
 
 class Pooler(Protocol):
-    """Something on a port that passes transactions on to the server."""
+    """A process on a port that forwards transactions to the server."""
 
     port: int
 
@@ -51,7 +51,7 @@ class Pooler(Protocol):
 
 
 def pgbouncer() -> Optional[str]:
-    """Return the path of the real one, or None where there is none."""
+    """Return the path of pgbouncer, or None if it is not installed."""
     named = os.environ.get(REAL_POOLER)
     if named is not None:
         return named or None
@@ -154,7 +154,7 @@ class StandIn:
 async def _one_transaction(
     first: bytes, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bool:
-    """Pass messages on until the server is idle; False when the client went away before."""
+    """Forward messages until the server is idle; False if the client disconnected before."""
     link.writer.write(first)
     waiting = first[:1] in (b"Q", b"S")
     answers = asyncio.ensure_future(_read(link.reader))
@@ -187,7 +187,7 @@ async def _one_transaction(
 
 
 class _RefusedError(Exception):
-    """The server does not take the connection."""
+    """The server refuses the connection."""
 
     def __init__(self, message: bytes) -> None:
         super().__init__("refused")
@@ -226,7 +226,7 @@ class _Pool:
         self.opened = 0
 
     async def take(self) -> _Link:
-        """Return the connection that has rested longest, or a new one while there are few."""
+        """Return the connection that was idle longest, or a new one up to a limit."""
         while self.resting and self.opened >= CONNECTIONS:
             link = self.resting.popleft()
             if not link.reader.at_eof():
@@ -252,7 +252,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 async def _startup(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Optional[dict[str, str]]:
-    """Return the parameters of a new client; None when it wanted something else."""
+    """Return the parameters of a new client; None for another request."""
     while True:
         (length,) = struct.unpack("!i", await reader.readexactly(4))
         body = await reader.readexactly(length - 4)
@@ -267,7 +267,7 @@ async def _startup(
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
-    """Return one whole message: its type, its length, its content."""
+    """Return one complete message: its type, its length, its content."""
     head = await reader.readexactly(5)
     (length,) = struct.unpack("!i", head[1:])
     return head + await reader.readexactly(length - 4)

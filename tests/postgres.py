@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one server a run, one database a test."""
+"""A PostgreSQL server for the tests: one server per run, one database per test."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ BINARIES = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
 
 class PostgresServer:
-    """Where the server is, and what a test does with it beside the tool.
+    """The address of the server, and operations without the tool.
 
     Inside a ``with`` block the connections of ``rows`` are kept for the next call.
 
@@ -106,7 +106,7 @@ class PostgresServer:
         self.rows("postgres", f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
     def load_fixture(self) -> None:
-        """Make the template that holds a real server's database."""
+        """Create the template with the database of a server."""
         existing = self.rows(
             "postgres", "SELECT 1 FROM pg_database WHERE datname = $1", FIXTURE_TEMPLATE
         )
@@ -120,7 +120,7 @@ class PostgresServer:
 
 
 def memory_directory() -> Optional[Path]:
-    """Return a directory whose files are in memory, or None where there is little room."""
+    """Return a directory in memory, or None if there is little space."""
     if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
         return None
     return MEMORY
@@ -140,7 +140,7 @@ class OwnServer:
         self.url = str(self.server.get_uri())
 
     def prepare_for_tests(self) -> Self:
-        """Make ``LOCKED_ROLE`` log in with a password, all others be trusted, nothing last."""
+        """Require a password of ``LOCKED_ROLE``, trust all others, and disable durability."""
         rules = self.directory / "data" / "pg_hba.conf"
         rules.write_text(f"local all {LOCKED_ROLE} scram-sha-256\n{rules.read_text()}")
         server = PostgresServer(self.url)

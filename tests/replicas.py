@@ -64,7 +64,7 @@ class ReplicaPair:
         return f"postgresql://postgres@/{database}?host={hosts}{options}"
 
     def kill_primary(self) -> None:
-        """End the primary as a crash does."""
+        """End the primary as in a crash."""
         process_id = Path(self.primary.host, "postmaster.pid").read_text().split()[0]
         os.kill(int(process_id), signal.SIGQUIT)
 
@@ -87,7 +87,7 @@ def project_on(directory: Path, server: PostgresServer, url: str) -> Project:
 
 
 def wait_for(condition: Any) -> None:
-    """Wait until a function returns something true."""
+    """Wait until a function returns a true value."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline

@@ -43,7 +43,7 @@ GET_PATH = functools.cache(sysconfig.get_path)
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     stdout: str
@@ -66,7 +66,7 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
 
     def write_settings(self, extra: str = "") -> None:
-        """Write ``settings.toml``: where the database is, cheap hashing, and *extra*."""
+        """Write ``settings.toml``: the database, cheap hashing, and *extra*."""
         (self.directory / "settings.toml").write_text(
             self.database_settings + CHEAP_ARGON2 + extra, encoding="utf-8"
         )
@@ -124,7 +124,7 @@ class Project:
     def run_process(
         self, *arguments: str, stdin: str = "", redirections: str = "", timeout: float = 120
     ) -> Result:
-        """Run a command in a process of its own, perhaps redirected as a shell does it."""
+        """Run a command in a process of its own, optionally redirected as by a shell."""
         with forked.redirected(redirections) as streams:
             done = forked.run(
                 self.words(*arguments),
@@ -208,7 +208,7 @@ class Project:
 def run_in_process(
     words: list[str], *, stdin: str | bytes = b"", env: Optional[Mapping[str, str]] = None
 ) -> Result:
-    """Run the command line in this process and return how it ended."""
+    """Run the command line in this process and return its result."""
     code, stdout, stderr = run_in_encoding(words, "utf-8", stdin=stdin, env=env)
     return Result(code, stdout.decode(), stderr.decode())
 
@@ -250,7 +250,7 @@ def replaced_environment(extra: Mapping[str, str]) -> Iterator[None]:
 
 
 def _change_environment(present: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """Change only what differs: setting all variables would be a twentieth of a command."""
+    """Change only the differences: setting all variables would take 5 % of a command."""
     for name in present.keys() - wanted.keys():
         del os.environ[name]
     for name, value in wanted.items():

@@ -100,7 +100,7 @@ class Authority:
 
 
 class TlsFront:
-    """A port that speaks TLS as the server does, in front of the real server's socket.
+    """A port with TLS as the server has it, in front of the server's socket.
 
     The server that comes with the tests is built without TLS; what a client does to begin
     it, and what it checks, happens here all the same.
@@ -139,7 +139,7 @@ class TlsFront:
         return f"postgresql://postgres@{host}:{self.port}/postgres?{query}"
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self.listener.close()
 
     def _listen(self) -> None:

@@ -1,4 +1,4 @@
-"""Other users of the machine: what they do runs in a fork of this process.
+"""Other users of the machine, whose actions run in a fork of this process.
 
 The interpreter may lie where only root gets in, so it is not started again. What is imported
 late has to be loaded before, for the same reason: see ``load_everything``.
@@ -67,7 +67,7 @@ def shared_directory(mode: int = 0o755) -> Iterator[Path]:
 
 
 def as_user(user: User, action: Callable[[], Any], *, umask: int = 0o022) -> Any:
-    """Do something as another user and return what it returns, as JSON has it."""
+    """Run a function as another user and return its result, as JSON represents it."""
     load_everything()
     reading, writing = os.pipe()
     child = os.fork()
@@ -117,7 +117,7 @@ def belongs_to(user: User, paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
 
 
 def _finish(user: User, action: Callable[[], Any], umask: int, writing: int) -> None:
-    """In the child: become the user, act, answer, and end without the parent's clean-up."""
+    """In the child: become the user, run, answer, and end without the parent's clean-up."""
     code = 1
     try:
         os.umask(umask)

@@ -1,4 +1,4 @@
-"""Measure, print one table, and write it where it is asked for."""
+"""Run the benchmarks, print one table, and write it to the given file."""
 
 import compileall
 import signal
@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def measured(bench: Bench, names: Sequence[str]) -> list[Figure]:
-    """Return the figures of these rows; each tells on stderr when it is done."""
+    """Return the figures of these rows; a line on standard error reports each."""
     figures = []
     for name in names:
         started = time.monotonic()

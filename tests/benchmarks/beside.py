@@ -1,4 +1,4 @@
-"""The writer beside a clean-up, as the one who measures sees it."""
+"""The writer that runs during a clean-up, and the waits that it measured."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ ALONE_SECONDS = 0.5
 
 @dataclass
 class Waits:
-    """What the writer saw.
+    """The waits of the writer.
 
     Attributes:
         samples: When each of its transactions began, by the monotonic clock, and how many
@@ -29,7 +29,7 @@ class Waits:
     errors: list[str] = field(default_factory=list)
 
     def during(self, run: Run) -> list[float]:
-        """Return the milliseconds of the transactions that met a run."""
+        """Return the milliseconds of the transactions that overlap with a run."""
         return [
             seconds * 1000
             for began, seconds in self.samples
@@ -39,7 +39,7 @@ class Waits:
 
 @contextlib.contextmanager
 def writing(project: Project) -> Iterator[Waits]:
-    """Let a writer work while the block runs; what it saw is there at the end."""
+    """Run a writer during the block; its waits are available at the end."""
     process = subprocess.Popen(
         python("-m", "tests.benchmarks.writer", *where(project)),
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The sessions that are measured: how many, in which order, dead and alive."""
+"""The measured sessions: their number and order, stale and live ones."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ AGENTS = [
 
 
 class Layout(StrEnum):
-    """Where the dead rows are, and how the keys run.
+    """The position of the stale rows, and the order of the keys.
 
     INTERLEAVED: dead and live in turn, random keys. CHRONOLOGICAL: the older half is dead,
     random keys, as a server leaves them. SORTED: the same with keys in the order of creation.
@@ -67,7 +67,7 @@ def user_id(number: int) -> UUID:
 
 
 def rows(number: int, layout: Layout, now: datetime) -> Iterator[Row]:
-    """Yield sessions, half of them dead: 16 of 20 expired, 3 idle, 1 older than 30 days."""
+    """Yield sessions, half of them stale: 16 of 20 expired, 3 idle, 1 older than 30 days."""
     dice = random.Random(number)  # noqa: S311 - the same rows in every run
     half = (number + 1) // 2
     for index in range(number):
@@ -104,7 +104,7 @@ def number_of_stale(number: int) -> int:
 
 
 def fill(project: "Project", number: int, layout: Layout) -> None:
-    """Insert users and sessions into a database that ``db init`` made."""
+    """Insert users and sessions into an initialised database."""
     if project.server is None:
         _fill_sqlite(project, number, layout)
     else:
@@ -112,7 +112,7 @@ def fill(project: "Project", number: int, layout: Layout) -> None:
 
 
 def sqlite_text(moment: datetime) -> str:
-    """Return an instant as the server stores it in SQLite."""
+    """Return a timestamp as the server stores it in SQLite."""
     return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 

@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """What both commands of a pair need when there is nothing to do.
+    """The time of both commands of a pair on an empty database.
 
     Attributes:
         ours: Our command's time on an empty database.
@@ -75,7 +75,7 @@ def ratios(ours: Sequence[float], reference: Sequence[float]) -> list[float]:
 def without_start(
     ours: Sequence[float], reference: Sequence[float], starts: Starts
 ) -> Optional[float]:
-    """Return the median ratio of what is left without the starts; None when nothing is left.
+    """Return the median ratio after the starts are subtracted; None if nothing is left.
 
     A start is measured too: on a busy machine it can come out longer than the whole.
     """
@@ -87,7 +87,7 @@ def without_start(
 
 
 def verdict(value: Optional[float], target: Optional[float]) -> str:
-    """Say whether a figure stays within its target."""
+    """Return whether a figure stays within its target."""
     if target is None or value is None:
         return NO_TARGET
     return MET if value <= target else MISSED
@@ -103,7 +103,7 @@ def compare(
     unit: str = "s",
     note: str = "",
 ) -> Figure:
-    """Make the figure of two commands that ran in turn.
+    """Return the figure of two commands that ran alternately.
 
     Args:
         name: Of the figure.
@@ -143,7 +143,7 @@ def amount(
     samples: int = 0,
     note: str = "",
 ) -> Figure:
-    """Make the figure of something that is no ratio.
+    """Return the figure of an amount that is not a ratio.
 
     Args:
         name: Of the figure.
@@ -165,7 +165,7 @@ def amount(
 
 
 def missing(name: str, note: str) -> Figure:
-    """Make the figure of a command that does not exist."""
+    """Return the figure of a command that does not exist."""
     return Figure(name=name, verdict=MISSING, note=note)
 
 

@@ -1,4 +1,4 @@
-"""What the figures were measured on: nothing that names the machine."""
+"""The machine of the measurements, without its name."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ SETTINGS = ("server_version", "shared_buffers", "fsync", "synchronous_commit", "
 
 
 def described(bench: Bench) -> dict[str, str]:
-    """Return the properties of the machine and the versions that matter."""
+    """Return the properties of the machine and the relevant versions."""
     shown = {name: bench.server.rows("postgres", f"SHOW {name}")[0][0] for name in SETTINGS}
     version = shown.pop("server_version")
     settings = ", ".join(f"{name} {value}" for name, value in shown.items())
@@ -28,7 +28,7 @@ def described(bench: Bench) -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Return the processor's name as the kernel knows it."""
+    """Return the processor's name as reported by the kernel."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""Run a command and write to a file how long it took and how much memory it had.
+"""Run a command and write its duration and peak memory to a file.
 
 A process of its own, started with as little as possible: a child begins with the peak of
 its parent's memory, so a large parent would hide what a small child needs.
@@ -12,7 +12,7 @@ import time
 
 
 def main(result: str, *command: str) -> None:
-    """Run *command* and describe its end in the file *result*."""
+    """Run *command* and write its result to the file *result*."""
     started = time.monotonic()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)

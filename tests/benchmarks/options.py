@@ -1,4 +1,4 @@
-"""The words of the command line of the benchmarks."""
+"""The command line of the benchmarks."""
 
 import argparse
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ FULL = Sizes(
 
 
 def parse(words: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
-    """Read the command line.
+    """Parse the command line.
 
     Args:
         words: Without the program's name.
@@ -73,7 +73,7 @@ def parse(words: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
 
 
 def sizes_of(options: argparse.Namespace) -> Sizes:
-    """Return the sizes that the options ask for."""
+    """Return the sizes that the options select."""
     base = FULL if options.full else QUICK
     return Sizes(
         full=base.full,

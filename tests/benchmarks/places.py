@@ -1,4 +1,4 @@
-"""Databases to measure on: made once, copied for each run."""
+"""Databases to measure on: created once, copied for each run."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ LOG_PREFIX = "%n %p "
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured.
+    """The sizes of the measurements.
 
     Attributes:
         full: Whether these are the sizes that the targets are about.
@@ -48,7 +48,7 @@ class Sizes:
     old_pairs: int
 
     def rows_on(self, backend: str) -> int:
-        """Return how many sessions are measured on a backend."""
+        """Return the number of sessions measured on a backend."""
         return self.rows if backend == "sqlite" else self.server_rows
 
 
@@ -113,7 +113,7 @@ class Bench:
         return self._accounts[number]
 
     def starts(self, name: str, ours: Callable[[], Run], reference: Callable[[], Run]) -> Starts:
-        """Return what both commands need where there is nothing to do, measured once a run."""
+        """Return the time of both commands on an empty database, measured once per run."""
         if name not in self._starts:
             decide = not self.sizes.full
             self._starts[name] = starts_of(ours, reference, decide=decide)
@@ -164,7 +164,7 @@ class Bench:
 
 
 def _copy_file(source: Path, target: Path, *, wal: bool) -> None:
-    """Copy a SQLite file; it is on the disk before the clock runs."""
+    """Copy a SQLite file, and sync it before the measurement."""
     shutil.copyfile(source, target)
     with contextlib.closing(sqlite3.connect(target)) as connection:
         connection.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
@@ -173,7 +173,7 @@ def _copy_file(source: Path, target: Path, *, wal: bool) -> None:
 
 
 def where(project: Project) -> list[str]:
-    """Return the words that tell a reference or the writer where a database is."""
+    """Return the arguments that name a database to a reference or the writer."""
     server = project.server
     if server is None:
         return [str(project.file)]

@@ -1,4 +1,4 @@
-"""Processes that are measured: time, peak memory, and when the first line came."""
+"""Measured processes: duration, peak memory, and the time of the first line."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ USAGE_ERROR = 2
 
 
 class BenchmarkError(Exception):
-    """A command did not do what it is measured for."""
+    """A measured command failed."""
 
 
 class UnknownCommandError(BenchmarkError):
@@ -33,7 +33,7 @@ class UnknownCommandError(BenchmarkError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a process went.
+    """The result of a process.
 
     Attributes:
         started: The monotonic clock at its start, the same in all processes.
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The duration."""
         return self.ended - self.started
 
 
@@ -94,7 +94,7 @@ def measure(command: list[str], *, env: Optional[Mapping[str, str]] = None) -> R
 
 @contextlib.contextmanager
 def _gone_when_interrupted(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Leave no command behind when the benchmarks are stopped."""
+    """Terminate the command when the benchmarks are interrupted."""
     try:
         yield
     except BaseException:
@@ -104,7 +104,7 @@ def _gone_when_interrupted(process: "subprocess.Popen[bytes]") -> Iterator[None]
 
 
 def _read(process: "subprocess.Popen[bytes]") -> tuple[Optional[float], str]:
-    """Read all output; tell when the first line was there."""
+    """Read all output; return when the first line arrived."""
     assert process.stdout is not None
     with process.stdout as stream:
         line = stream.readline()
@@ -117,20 +117,20 @@ def _read(process: "subprocess.Popen[bytes]") -> tuple[Optional[float], str]:
 def in_turn(
     pairs: int, ours: Callable[[], Run], reference: Callable[[], Run]
 ) -> tuple[list[Run], list[Run]]:
-    """Run both commands in turn and return all runs of each."""
+    """Run both commands alternately and return all runs of each."""
     runs = [(ours(), reference()) for _ in range(pairs)]
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
 def starts_of(ours: Callable[[], Run], reference: Callable[[], Run], *, decide: bool) -> Starts:
-    """Measure both commands where they have nothing to do."""
+    """Measure both commands on an empty database."""
     first, second = in_turn(START_RUNS, ours, reference)
     middle = START_RUNS // 2
     return Starts(sorted(seconds(first))[middle], sorted(seconds(second))[middle], decide=decide)
 
 
 def seconds(runs: list[Run]) -> list[float]:
-    """Return how long each took."""
+    """Return the durations of runs."""
     return [run.seconds for run in runs]
 
 

@@ -1,4 +1,4 @@
-"""What our commands are compared with, each a small process without the tool.
+"""The references of the commands, each a small process without the tool.
 
 Run as ``python references.py NAME …`` with the SQLite file, or with host, port, user and
 database of a PostgreSQL server.
@@ -66,18 +66,18 @@ FIELDS = (
 
 
 def moments() -> list[datetime]:
-    """Return now, and the limits for idle and for old sessions."""
+    """Return the present time, and the limits for idle and for old sessions."""
     now = datetime.now(UTC)
     return [now, now - IDLE, now - RETENTION]
 
 
 def with_marks(query: str) -> str:
-    """Return a query for sqlite3."""
+    """Return a query with the placeholders of sqlite3."""
     return query.format("?1", "?2", "?3")
 
 
 def used(query: str, values: list[Any]) -> list[Any]:
-    """Return the values that a query has marks for: the first one or more, or none."""
+    """Return the values for the placeholders of a query: the first one or more, or none."""
     return values[: sum(f"{{{place}}}" in query for place in range(len(values)))]
 
 
@@ -87,18 +87,18 @@ def open_sqlite(file: str) -> sqlite3.Connection:
 
 
 def texts() -> list[str]:
-    """Return the moments as SQLite has them."""
+    """Return the timestamps as SQLite stores them."""
     return [f"{moment:%Y-%m-%d %H:%M:%S.%f}" for moment in moments()]
 
 
 def delete_sqlite(file: str) -> None:
-    """Delete all that is dead by one statement."""
+    """Delete all stale sessions by one statement."""
     with contextlib.closing(open_sqlite(file)) as connection, connection:
         connection.execute(with_marks(f"DELETE FROM access_token WHERE {DEAD}"), texts())
 
 
 def old_sqlite(file: str) -> None:
-    """Fetch 1000 keys, delete them, sleep, and so on."""
+    """Fetch 1000 keys, delete them, sleep, and repeat."""
     query = with_marks(f"SELECT token FROM access_token WHERE {DEAD} LIMIT {OLD_BATCH}")
     values = texts()
     with contextlib.closing(open_sqlite(file)) as connection:
@@ -109,7 +109,7 @@ def old_sqlite(file: str) -> None:
 
 
 def counts_sqlite(file: str) -> None:
-    """Ask the six questions."""
+    """Run the six counting queries."""
     values = texts()
     with contextlib.closing(open_sqlite(file)) as connection:
         for query in COUNTS:
@@ -164,7 +164,7 @@ def declared_sqlite(file: str) -> None:
 
 
 def vacuum_sqlite(file: str) -> None:
-    """Write a copy as SQLite itself does, and remove it."""
+    """Write a copy by VACUUM INTO, and remove it."""
     copy = f"{file}.copy"
     with contextlib.closing(open_sqlite(file)) as connection:
         connection.execute("VACUUM INTO ?", [copy])
@@ -172,7 +172,7 @@ def vacuum_sqlite(file: str) -> None:
 
 
 def integrity_sqlite(file: str) -> None:
-    """Let SQLite check the file."""
+    """Run SQLite's integrity check."""
     with contextlib.closing(open_sqlite(file)) as connection:
         connection.execute("PRAGMA integrity_check").fetchall()
 
@@ -191,7 +191,7 @@ def for_postgresql(query: str) -> str:
 
 
 async def delete_postgresql(*where: str) -> None:
-    """Delete all that is dead by one statement."""
+    """Delete all stale sessions by one statement."""
     connection = await connect(where)
     query = for_postgresql(f"DELETE FROM access_token WHERE {DEAD}")
     await connection.execute(query, *moments())
@@ -199,7 +199,7 @@ async def delete_postgresql(*where: str) -> None:
 
 
 async def old_postgresql(*where: str) -> None:
-    """Fetch 1000 keys, delete them, sleep, and so on."""
+    """Fetch 1000 keys, delete them, sleep, and repeat."""
     connection = await connect(where)
     query = for_postgresql(f"SELECT token FROM access_token WHERE {DEAD} LIMIT {OLD_BATCH}")
     values = moments()
@@ -211,7 +211,7 @@ async def old_postgresql(*where: str) -> None:
 
 
 async def counts_postgresql(*where: str) -> None:
-    """Ask the six questions."""
+    """Run the six counting queries."""
     connection = await connect(where)
     values = moments()
     for query in COUNTS:
@@ -220,7 +220,7 @@ async def counts_postgresql(*where: str) -> None:
 
 
 def hashes(number: str) -> None:
-    """Make argon2 hashes with the parameters of the settings, one a core at a time."""
+    """Compute argon2 hashes with the parameters of the settings, one per core at a time."""
     from concurrent.futures import ThreadPoolExecutor
 
     from argon2 import PasswordHasher

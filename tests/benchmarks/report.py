@@ -1,4 +1,4 @@
-"""The table of figures, for people, for scripts, and for docs/performance.md."""
+"""The table of figures: as text, as JSON, and for docs/performance.md."""
 
 import json
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def as_markdown(
 
 
 def write_into(file: Path, text: str) -> None:
-    """Replace what stands between the two markers of a document.
+    """Replace the text between the two markers of a document.
 
     Raises:
         ValueError: The markers are not there.
@@ -93,7 +93,7 @@ def _spread(figure: Figure) -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number with three digits that count, or a whole one as it is."""
+    """Return a number with three significant digits, or a whole number unchanged."""
     if float(value).is_integer() or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}"

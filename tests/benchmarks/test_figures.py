@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks: a wrong figure would look like any other."""
+"""The arithmetic of the benchmarks."""
 
 import argparse
 import json
@@ -58,7 +58,7 @@ def test_the_ratio_is_the_median_of_the_pairs() -> None:
 
 
 def test_starts_are_taken_off_both_sides() -> None:
-    """What is left is compared; at small sizes that decides, at full sizes the whole."""
+    """The rest is compared: at small sizes it decides, at full sizes the whole does."""
     decided = compare("row", [3.0], [1.5], target=1.5, starts=Starts(1.0, 0.5, decide=True))
     whole = compare("row", [3.0], [1.5], target=2.0, starts=Starts(0.5, 0.5))
     assert (decided.ratio, decided.without_start, decided.verdict) == (2.0, 2.0, "missed")
@@ -67,7 +67,7 @@ def test_starts_are_taken_off_both_sides() -> None:
 
 @pytest.mark.parametrize(("ours", "reference"), [(2.0, 0.5), (1.0, 1.0), (0.9, 1.0)])
 def test_nothing_is_left_without_the_start(ours: float, reference: float) -> None:
-    """What takes no longer than its start is too small to be compared."""
+    """A command that takes no longer than its start cannot be compared."""
     assert without_start([2.0, ours], [2.0, reference], Starts(1.0, 0.5)) is None
 
 
@@ -76,7 +76,7 @@ def test_nothing_is_left_without_the_start(ours: float, reference: float) -> Non
     [(1.5, 1.5, "met"), (1.51, 1.5, "missed"), (None, 1.5, "-"), (9.0, None, "-"), (0, 0, "met")],
 )
 def test_a_target_is_the_highest_good_value(value: float, target: float, expected: str) -> None:
-    """A figure may be as high as its target, and no target means no verdict."""
+    """A figure may equal its target; without a target there is no verdict."""
     assert verdict(value, target) == expected
 
 
@@ -116,13 +116,13 @@ def test_half_of_the_rows_are_dead(layout: Layout, number: int) -> None:
 
 
 def test_a_query_gets_only_the_moments_it_names() -> None:
-    """PostgreSQL refuses arguments that a statement has no place for."""
+    """PostgreSQL refuses arguments without a placeholder."""
     assert [used(query, [1, 2, 3]) for query in COUNTS[:3]] == [[], [1], [1, 2]]
     assert used(DEAD, [1, 2, 3]) == [1, 2, 3]
 
 
 def test_the_table_shows_ratio_spread_and_target() -> None:
-    """A person sees in one line what was compared and how sure it is."""
+    """One line has the compared values and their spread."""
     figure = compare("row", [2.0, 4.0], [1.0, 1.0], target=3.5, note="10 batches")
     assert cells(figure) == (
         "row",
@@ -139,7 +139,7 @@ def test_the_table_shows_ratio_spread_and_target() -> None:
 
 
 def test_the_document_keeps_its_prose(tmp_path: Path) -> None:
-    """Only what stands between the markers is replaced; the second time too."""
+    """Only the text between the markers is replaced, also the second time."""
     file = tmp_path / "performance.md"
     file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for name in ("first", "second"):
@@ -154,7 +154,7 @@ def test_the_document_keeps_its_prose(tmp_path: Path) -> None:
 
 
 def test_a_document_without_markers_is_left_alone(tmp_path: Path) -> None:
-    """A wrong file name does not cost a document."""
+    """A wrong file name does not overwrite a document."""
     file = tmp_path / "README.md"
     file.write_text("prose")
     with pytest.raises(ValueError, match="have to stand there"):
@@ -163,7 +163,7 @@ def test_a_document_without_markers_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_json_has_all_fields() -> None:
-    """A script gets the numbers, not the texts of the table."""
+    """JSON has numbers, not the texts of the table."""
     document = json.loads(as_json([compare("row", [2.0], [1.0])], {"cores": "2"}, {"rows": 1}))
     assert document["figures"][0]["ratio"] == 2.0
     assert document["machine"] == {"cores": "2"}

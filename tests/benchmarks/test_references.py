@@ -1,4 +1,4 @@
-"""What the tool is compared with does the same work."""
+"""The references do the same work as the commands."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from tests.support import Project
 def test_the_reference_writes_the_lines_of_a_listing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whole seconds, equal instants, no agent, no user: the bytes are the same."""
+    """Whole seconds, equal timestamps, no agent, no user: the bytes are the same."""
     now = datetime.now(UTC)
     user = oracle.user_id_of(project, "admin@clarinet.ru")
     for created in (now.replace(microsecond=0), now, now, now - timedelta(days=3)):

@@ -1,4 +1,4 @@
-"""How long PostgreSQL's transactions were, from the server's own log.
+"""The durations of PostgreSQL's transactions, from the server's own log.
 
 The server logs each statement of one database with its end and its duration
 (``log_min_duration_statement = 0``), so a transaction lasts from the start of its ``BEGIN`` to
@@ -34,16 +34,16 @@ class Transaction:
 
     @property
     def milliseconds(self) -> float:
-        """How long it lasted."""
+        """The duration."""
         return (self.ended - self.started) * 1000
 
     def does(self, word: str) -> bool:
-        """Return whether a word stands in one of its statements."""
+        """Return whether one of its statements contains a word."""
         return any(word in text.lower() for text in self.text)
 
 
 def transactions(lines: Iterable[str]) -> list[Transaction]:
-    """Return the finished transactions that a log tells of."""
+    """Return the finished transactions in a log."""
     open_ones: dict[str, Transaction] = {}
     done = []
     last = None

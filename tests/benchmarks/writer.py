@@ -1,4 +1,4 @@
-"""A stand-in for the server beside a clean-up: it inserts sessions and keeps its waits.
+"""A stand-in for the server during a clean-up: it inserts sessions and measures its waits.
 
 Run as ``python -m tests.benchmarks.writer`` with the SQLite file, or with host, port, user
 and database of a PostgreSQL server. It says ``ready``, inserts a session every 10 ms until
@@ -96,7 +96,7 @@ def into_postgresql(host: str, port: str, user: str, database: str) -> Seen:
 
 
 def main(*where: str) -> None:
-    """Insert until the input ends; print what happened."""
+    """Insert until the input ends; print the waits and errors."""
     seen = into_sqlite(where[0]) if len(where) == 1 else into_postgresql(*where)
     sys.stdout.write(json.dumps(seen._asdict()))
 

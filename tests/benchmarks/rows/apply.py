@@ -1,4 +1,4 @@
-"""The row about many accounts at once."""
+"""The row about applying many accounts."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ HEAVIEST_PAIRS = 3
 
 
 def apply(bench: Bench) -> list[Figure]:
-    """New accounts with generated passwords against their hashes alone."""
+    """New accounts with generated passwords against only their hashes."""
     users = bench.sizes.users
     wanted = _declared(bench.directory / "users.json", users)
     nobody = _declared(bench.directory / "nobody.json", 1)

@@ -46,7 +46,7 @@ def backup_sqlite(bench: Bench) -> list[Figure]:
 
 
 class _Seen:
-    """The pairs of one way to back up."""
+    """The pairs of one kind of backup."""
 
     def __init__(self) -> None:
         self.ours: list[float] = []
@@ -72,7 +72,7 @@ class _Seen:
         self.errors += len(waits.errors)
 
     def waits_as_figures(self, name: str, *, limit: float | None = None) -> list[Figure]:
-        """Return what the writer saw."""
+        """Return the waits of the writer as figures."""
         number = len(self.waits)
         note = f"longest {max(self.waits):.0f} ms"
         if self.lock_seconds:

@@ -11,7 +11,7 @@ CHECK_TARGET = 2.0
 
 
 def doctor(bench: Bench) -> list[Figure]:
-    """All checks of what surrounds the database against one count of its sessions."""
+    """All checks of the installation against one count of its sessions."""
     project = bench.template("sqlite", bench.sizes.rows_on("sqlite"), Layout.INTERLEAVED)
     ours, stats = in_turn(
         bench.sizes.pairs,

@@ -23,7 +23,7 @@ LOCKED = re.compile("locked|busy", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the writer may have to wait, in milliseconds."""
+    """The maximum waits of the writer, in milliseconds."""
 
     p99: float
     longest: Optional[float] = None
@@ -35,7 +35,7 @@ POSTGRESQL_LIMITS = Limits(p99=30)
 
 @dataclass
 class Seen:
-    """What all pairs of one row saw."""
+    """The measurements of all pairs of one row."""
 
     ours: list[Run] = field(default_factory=list)
     raw: list[Run] = field(default_factory=list)
@@ -57,12 +57,12 @@ def clean_rollback(bench: Bench) -> list[Figure]:
 
 
 def clean_chronological(bench: Bench) -> list[Figure]:
-    """The older half is dead, the keys are random: as a server leaves it."""
+    """The older half is stale, the keys are random: as a server leaves it."""
     return _sqlite(bench, "clean-sqlite-chronological", Layout.CHRONOLOGICAL)
 
 
 def clean_sorted(bench: Bench) -> list[Figure]:
-    """The older half is dead, and the keys grow with time."""
+    """The older half is stale, and the keys grow with time."""
     return _sqlite(bench, "clean-sqlite-sorted", Layout.SORTED)
 
 
@@ -130,7 +130,7 @@ def _committed(waits: Waits) -> int:
 
 
 def check_rows_left(project: Project, rows: int, *, written: int = 0) -> None:
-    """The dead rows are gone, all others are there.
+    """Check that the stale rows are deleted, and all others exist.
 
     Args:
         project: Where.
@@ -147,7 +147,7 @@ def check_rows_left(project: Project, rows: int, *, written: int = 0) -> None:
 
 @contextmanager
 def watching(bench: Bench, project: Project, seen: Seen) -> Iterator[None]:
-    """Log all statements of a PostgreSQL database, and keep transactions and WAL volume."""
+    """Log all statements of a PostgreSQL database, and record transactions and WAL volume."""
     server = project.server
     assert server is not None
     name = project.database

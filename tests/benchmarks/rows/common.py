@@ -1,4 +1,4 @@
-"""What several rows do: run one of our commands, run a reference."""
+"""Helpers of several rows: run a command of the tool, run a reference."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rows about commands that look at many sessions."""
+"""Rows about commands that read many sessions."""
 
 import statistics
 

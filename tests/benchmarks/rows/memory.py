@@ -25,7 +25,7 @@ def memory_sqlite(bench: Bench) -> list[Figure]:
 
 
 def memory_postgresql(bench: Bench) -> list[Figure]:
-    """The server has the pages; the client has nothing but its counters."""
+    """The server has the pages; the client has only counters."""
     return _grown(bench, "clean-memory-pg", "postgresql")
 
 

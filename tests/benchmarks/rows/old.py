@@ -17,7 +17,7 @@ def old_sqlite(bench: Bench) -> list[Figure]:
 
 
 def old_postgresql(bench: Bench) -> list[Figure]:
-    """PostgreSQL, where the loop meets its own dead rows again and again."""
+    """PostgreSQL, where the loop scans its own dead rows repeatedly."""
     return _against_loop(bench, "clean-old-pg", "postgresql", POSTGRESQL_TARGET)
 
 

@@ -43,7 +43,7 @@ def _start(
 
 
 def stats_start(bench: Bench) -> list[Figure]:
-    """The shortest useful command against the import of what it cannot do without."""
+    """The shortest useful command against the import of the libraries that it needs."""
     project = bench.template("sqlite", 0, Layout.INTERLEAVED)
     ours, imports = in_turn(
         bench.sizes.pairs,
