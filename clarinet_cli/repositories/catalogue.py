@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from sqlalchemy import UUID, Connection, Enum, column, inspect, select, table, text
@@ -16,6 +16,14 @@ from sqlalchemy.types import NullType
 from clarinet_cli.models.mapped import NAIVE_TIMESTAMP
 
 FOLDED = re.compile(r"(?:lower\()*\(*\"?(\w+)\"?\)*(?:::\w+)?\)*$")
+INHERITED = text(
+    "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN NULL ELSE cn.nspname::text END,"
+    " c.relname::text,"
+    " CASE WHEN pg_table_is_visible(p.oid) THEN NULL ELSE pn.nspname::text END, p.relname::text"
+    " FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn"
+    " ON cn.oid = c.relnamespace JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace pn"
+    " ON pn.oid = p.relnamespace WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition"
+)
 OMITTED = text(
     "SELECT nspname::text, relname::text, relispartition, pg_table_is_visible(c.oid)"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
@@ -67,6 +75,7 @@ class CatalogueTable:
         unique: The sets of columns that are unique, the primary key included.
         keys: Its foreign keys.
         indexed: The columns that an index begins with.
+        parents: The schemas and names of the tables that it inherits from, on PostgreSQL.
     """
 
     schema: Optional[str]
@@ -76,6 +85,7 @@ class CatalogueTable:
     unique: tuple[frozenset[str], ...]
     keys: tuple[CatalogueKey, ...]
     indexed: frozenset[str] = frozenset()
+    parents: frozenset[tuple[Optional[str], str]] = frozenset()
 
     @property
     def fullname(self) -> str:
@@ -152,7 +162,14 @@ def read_tables(connection: Connection) -> list[CatalogueTable]:
         omitted.add((schema, name))  # if it is visible, it is also among those without a schema
         if is_partition and is_visible:
             omitted.add((None, name))
-    return [item for item in found if (item.schema, item.name) not in omitted]
+    parents: dict[Any, set[tuple[Optional[str], str]]] = {}
+    for schema, name, *parent in connection.execute(INHERITED):
+        parents.setdefault((schema, name), set()).add((parent[0], parent[1]))
+    return [
+        replace(item, parents=frozenset(parents.get((item.schema, item.name), ())))
+        for item in found
+        if (item.schema, item.name) not in omitted
+    ]
 
 
 def _tables_in_schema(inspector: Inspector, schema: Optional[str]) -> list[CatalogueTable]:

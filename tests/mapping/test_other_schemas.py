@@ -1171,3 +1171,25 @@ def test_names_of_linked_roles_may_be_an_enumeration(made: Made, has_table: bool
     assert project.run("admin", "grant-role", BOB, "nobody").code != 0
     assert project.run("admin", "revoke-role", BOB, "admin").code == 0
     assert project.rows("SELECT * FROM user_roles") == []
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_tables_that_inherit_are_parts_of_their_parents(made: Made) -> None:
+    """The parents of accounts and of sessions are mapped, and the rows of both are found."""
+    project = made(
+        *tables(),
+        "CREATE TABLE staff (PRIMARY KEY (id)) INHERITS (users)",
+        "CREATE TABLE old_tokens (PRIMARY KEY (token), FOREIGN KEY (user_id) REFERENCES users(id))"
+        " INHERITS (access_tokens)",
+    )
+    assert uncertain(project) == {}
+    found = mapping_of(project)
+    assert (found["users"], found["tokens"]) == ("users", "access_tokens")
+    add_users(project)
+    project.rows(
+        "INSERT INTO old_tokens (token, created_at, user_id) SELECT md5(i::text),"
+        f" now() - interval '1 day', '{IDS[0]}' FROM generate_series(1, 30000) i"
+    )
+    add_token(project, "now()")
+    assert project.json("session", "cleanup")["deleted"] == 30_000
+    assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1

@@ -119,6 +119,7 @@ class _ProposalBuilder:
         if not candidates:
             self.found.append("no table of sessions refers to the accounts")
             return
+        candidates = shapes.without_children(candidates)
         table = shapes.likely_sessions(candidates)
         if len(candidates) > 1:
             listed = ", ".join(table.fullname for table in candidates)

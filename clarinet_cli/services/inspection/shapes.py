@@ -125,6 +125,15 @@ def are_own(tables: Iterable[CatalogueTable]) -> bool:
     )
 
 
+def without_children(tables: Sequence[CatalogueTable]) -> list[CatalogueTable]:
+    """Return the tables apart from those that inherit from another one of them.
+
+    The rows of such a table are also rows of the other one.
+    """
+    places = {(table.schema, table.name) for table in tables}
+    return [table for table in tables if not table.parents & places]
+
+
 def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
     """Return the tables with a password hash, an address and a primary key of one column.
 
@@ -138,6 +147,7 @@ def account_tables(tables: Iterable[CatalogueTable]) -> list[CatalogueTable]:
         and find_column(table, HASHES, TEXTS)
         and find_column(table, ADDRESSES, TEXTS)
     ]
+    found = without_children(found)
     flags = (ACTIVE, SUPERUSER)
     return [
         table for table in found if all(find_column(table, flag, FLAGS) for flag in flags)
