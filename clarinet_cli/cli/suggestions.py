@@ -146,6 +146,8 @@ def former_command(group: str, words: list[str]) -> Optional[tuple[str, list[str
             return "migrate", ["upgrade", *rest]
         case ["db", "migrate", "down", number, *rest] if number.isdecimal():
             return "migrate", ["downgrade", f"-{number}", *rest]
+        case ["db", "migrate", "down", revision, *rest] if not revision.startswith("-"):
+            return "migrate", ["downgrade", revision, *rest]
         case ["db", "migrate", "down", *rest]:
             return "migrate", ["downgrade", "-1", *rest]
         case ["db", "migrate", name, *_] if name in MIGRATE_COMMANDS:

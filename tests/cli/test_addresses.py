@@ -183,15 +183,15 @@ class TestCreate:
         assert oracle.snapshot(project) == before
 
     def test_a_name_by_position_is_refused(self, project: Project) -> None:
-        """The hint names the option for it."""
+        """The hint has an address with this name."""
         result = project.run("admin", "create", "ada", "--generate-password")
         assert result.code == ExitCode.USAGE
-        assert "--username ada means ada@clarinet.ru" in result.stderr
+        assert "hint: give the whole address, such as ada@clarinet.ru" in result.stderr
 
     @pytest.mark.parametrize("name", ["", "ada lovelace", "a,b"])
     def test_what_gives_no_address_gets_no_hint(self, project: Project, name: str) -> None:
-        """Only a name that --username takes is suggested for it."""
+        """Only a name that can be part of an address is completed."""
         result = project.run("admin", "create", name, "--generate-password")
         assert result.code == ExitCode.USAGE
         assert "is not an e-mail address" in result.stderr
-        assert "--username" not in result.stderr
+        assert "hint" not in result.stderr

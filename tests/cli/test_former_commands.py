@@ -15,6 +15,7 @@ FORMS = [
     ("db migrate history", "migrate history"),
     ("db migrate down 1 --dry-run", "migrate downgrade -1"),
     ("db migrate down --dry-run", "migrate downgrade -1"),
+    ("db migrate down base --dry-run", "migrate downgrade base"),
     ("session cleanup-once", "session cleanup"),
     ("session cleanup-once --dry-run", "session cleanup"),
     ("session cleanup-all --dry-run", "session revoke-all"),
@@ -95,6 +96,10 @@ def test_a_superuser_is_created_by_name_and_address(project: Project) -> None:
     result = project.run("admin", "create", *words, "-o", "json", stdin=PASSWORD)
     assert (result.code, result.json["email"]) == (0, "eve@example.org")
     assert "'clarinet admin create eve@example.org'" in result.stderr
+    named = project.run("admin", "create", "--username", "bob", "--password-stdin", stdin=PASSWORD)
+    assert named.code == 0
+    assert "use 'clarinet admin create bob@clarinet.ru'" in named.stderr
+    assert "--username" not in project.run("admin", "create", "--help").stdout
 
 
 def test_a_password_is_reset_by_name(project: Project) -> None:

@@ -35,7 +35,7 @@ async def create(
     ] = None,
     username: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME", help="The name before @clarinet.ru, instead of an address."),
+        typer.Option(metavar="NAME", help="The former form of USER.", hidden=True),
     ] = None,
     role: Annotated[
         Optional[list[str]],
@@ -91,6 +91,8 @@ async def create(
         runtime.writer.note(f"accounts have no user names: use 'clarinet admin create {email}'")
         username = None
     address = admin_email(settings, address=address, email=email, username=username)
+    if username is not None:
+        runtime.writer.note(f"--username is now USER: use 'clarinet admin create {address}'")
     password = PasswordOptions(password_stdin, password_file, generate_password).read(runtime)
     async with open_database(settings, writes=True) as database:
         if not (dry_run or password):

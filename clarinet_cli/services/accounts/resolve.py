@@ -226,7 +226,7 @@ def admin_email(
     if len({fold_case(text) for text in given}) > 1:
         raise INVALID.with_context(
             f"different addresses are given: {', '.join(given)}",
-            hint="name the account once: USER, --email or --username",
+            hint="name the account once, by USER or --email",
         )
     return given[0] if given else first_admin_email(settings)
 
@@ -237,7 +237,7 @@ def _username_hint(settings: Settings, name: str) -> Optional[str]:
         email = normalise_email(username_to_email(name))
     except InvalidInputError:
         return None
-    return f"--username {name} means {email}" if settings.capabilities.own_schema else None
+    return f"give the whole address, such as {email}" if settings.capabilities.own_schema else None
 
 
 def first_admin_email(settings: Settings) -> str:
