@@ -15,7 +15,7 @@ FORMS = [
     ("db migrate history", "migrate history"),
     ("db migrate down 1 --dry-run", "migrate downgrade -1"),
     ("db migrate down --dry-run", "migrate downgrade -1"),
-    ("db migrate down base --dry-run", "migrate downgrade base"),
+    ("db migrate down base --dry-run", "migrate downgrade"),
     ("session cleanup-once", "session cleanup"),
     ("session cleanup-once --dry-run", "session cleanup"),
     ("session cleanup-all --dry-run", "session revoke-all"),
