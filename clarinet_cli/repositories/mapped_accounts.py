@@ -17,6 +17,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    select,
     table,
     text,
     true,
@@ -24,18 +25,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from clarinet_cli.exceptions import CONFLICT, REFUSED
 from clarinet_cli.models import User, metadata
 from clarinet_cli.models.mapped import MappedTables
 from clarinet_cli.models.stored_tables import ROLE_LINKS, USERS
-from clarinet_cli.models.types import StoredId, UTCDateTime
+from clarinet_cli.models.types import StoredId, UTCDateTime, parse_uuid
 from clarinet_cli.repositories.base import execute_dml, prevented_error
 from clarinet_cli.repositories.catalogue import CatalogueTable, read_catalogue, table_named
 from clarinet_cli.timefmt import machine_now
 
 NOW = "{now}"
 UUID_LENGTH = 36  # of the text, with dashes
+HEX_LENGTH = 32  # without dashes
 PLACEHOLDER = re.compile(r"\{(email|local_part)\}")
 LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 HINT = "set values for further columns in [mapping.create_values]"
@@ -133,6 +136,11 @@ async def insert_account(session: AsyncSession, tables: MappedTables, user: User
     generated = names["id"] in given or await _generates_id(session, tables)
     written = [key for key in names if not (key == "id" and generated)]
     values: dict[str, Any] = {names[key]: getattr(user, key) for key in written}
+    if "id" in written and tables.id_form == "text":
+        # As the application writes UUIDs, which are text of any form here.
+        stored: Any = await session.scalar(select(col(User.id)).limit(1))
+        if len(str(stored)) == HEX_LENGTH and parse_uuid(stored) is not None:
+            values[names["id"]] = user.id.hex
     typed = [column(names[key], columns[key].type) for key in names]
     for name, template in given.items():
         if name not in names.values():

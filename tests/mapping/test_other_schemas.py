@@ -1193,3 +1193,16 @@ def test_tables_that_inherit_are_parts_of_their_parents(made: Made) -> None:
     add_token(project, "now()")
     assert project.json("session", "cleanup")["deleted"] == 30_000
     assert project.json("session", "revoke-user", ADA)["sessions_revoked"] == 1
+
+
+@pytest.mark.parametrize("form", ["hex", "dashed"])
+def test_a_new_id_of_text_has_the_form_of_the_others(made: Made, form: str) -> None:
+    """Where they are UUIDs without dashes, so is the new one."""
+    ids = tuple(key.replace("-", "") if form == "hex" else key for key in IDS)
+    project = made(*tables(), id="text")
+    mapped(project)
+    add_users(project, (ids[0], ids[1]))
+    assert project.run("admin", "create", "eve@example.org", "--generate-password").code == 0
+    assert {len(key) for (key,) in project.rows("SELECT id FROM users")} == {len(ids[0])}
+    (key,) = project.rows("SELECT id FROM users WHERE email = 'eve@example.org'")[0]
+    assert project.json("admin", "show", key)["email"] == "eve@example.org"
