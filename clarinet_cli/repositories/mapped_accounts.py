@@ -5,6 +5,7 @@ A role is a row of a link table, or the value of a column.
 
 # ruff: noqa: S608 - all names in it are quoted
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, Optional
@@ -39,6 +40,7 @@ from clarinet_cli.timefmt import machine_now
 NOW = "{now}"
 UUID_LENGTH = 36  # of the text, with dashes
 HEX_LENGTH = 32  # without dashes
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 PLACEHOLDER = re.compile(r"\{(email|local_part)\}")
 LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 HINT = "set values for further columns in [mapping.create_values]"
@@ -75,7 +77,8 @@ async def require_creatable(session: AsyncSession, tables: MappedTables) -> None
     given |= set(tables.mapping.create_values)
     if missing := _required(found, tables) - given:
         listed = ", ".join(
-            f"{found.fullname}.{column} (create_values.{column})" for column in sorted(missing)
+            f"{found.fullname}.{column} (create_values.{_toml_key(column)})"
+            for column in sorted(missing)
         )
         raise REFUSED.with_context(f"no value for {listed}", hint=HINT)
     if unknown := sorted(set(tables.mapping.create_values) - found.columns.keys()):
@@ -91,6 +94,11 @@ async def extended_table(session: AsyncSession, tables: MappedTables) -> Optiona
     """
     found = table_named(await read_catalogue(session), *tables.stored_name(USERS))
     return None if found is None else _extended(found)
+
+
+def _toml_key(name: str) -> str:
+    """Return a name as a settings file has it before the equals sign."""
+    return name if BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def _extended(found: CatalogueTable) -> Optional[str]:

@@ -1022,6 +1022,8 @@ def test_further_columns_may_have_any_name(made: Made) -> None:
         *tables(', "100% name" text NOT NULL, "a:b" text NOT NULL, "displayName" text NOT NULL')
     )
     mapped(project)
+    refused = project.run("admin", "create", ADA, "--generate-password")
+    assert 'no value for users.100% name (create_values."100% name")' in refused.stderr
     with (project.directory / "settings.toml").open("a", encoding="utf-8") as file:
         file.write('"100% name" = "{local_part}"\n"a:b" = "it\'s"\n')
     assert project.run("admin", "create", ADA, "--generate-password").code == 0
