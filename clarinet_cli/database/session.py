@@ -66,6 +66,23 @@ class Database:
         Raises:
             ClarinetError: The driver's error, translated.
         """
+        with self._engine(access) as engine:
+            async with AsyncSession(engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection for reading; the caller begins and ends its transactions.
+
+        Raises:
+            ClarinetError: The driver's error, translated.
+        """
+        with self._engine(Access.READ) as engine:
+            async with engine.connect() as connection:
+                yield connection
+
+    @contextmanager
+    def _engine(self, access: Access) -> Iterator[AsyncEngine]:
         replica = access is Access.REPLICA and self.settings.database_read_url is not None
         url = database_url(self.settings, replica=replica)
         tables = stored_tables(self.settings.table_mapping, self.settings.capabilities)
@@ -80,8 +97,7 @@ class Database:
                     writes=self._writes and not replica,
                     **self._options,
                 )
-            async with AsyncSession(self._engines[replica], expire_on_commit=False) as session:
-                yield session
+            yield self._engines[replica]
 
     async def disconnect_if_replaced(self) -> None:
         """Close the connections if another SQLite file has the database's name since the last call.
@@ -130,20 +146,34 @@ async def open_database(
         await database.disconnect()
 
 
-async def database_exists(settings: Settings) -> bool:
+@asynccontextmanager
+async def as_database(source: Settings | Database) -> AsyncIterator[Database]:
+    """Yield the database of some settings, closed at the end; or a ``Database`` as it is."""
+    if isinstance(source, Database):
+        yield source
+        return
+    async with open_database(source) as database:
+        yield database
+
+
+async def database_exists(source: Settings | Database) -> bool:
     """Return whether there is a database to connect to.
+
+    Args:
+        source: The settings, which name it, or a ``Database`` whose engine is used.
 
     Raises:
         UnreachableError: The server cannot be reached or refuses the log-in.
     """
-    file = sqlite_file(database_url(settings))
-    if file is not None:
-        return file.exists()
-    try:
-        async with get_connection(settings) as connection:
-            await connection.exec_driver_sql("SELECT 1")
-    except UnknownDatabaseError:
-        return False
+    async with as_database(source) as database:
+        file = sqlite_file(database_url(database.settings))
+        if file is not None:
+            return file.exists()
+        try:
+            async with database.connection() as connection:
+                await connection.exec_driver_sql("SELECT 1")
+        except UnknownDatabaseError:
+            return False
     return True
 
 

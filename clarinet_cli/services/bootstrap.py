@@ -26,7 +26,13 @@ from clarinet_cli.services.schema import (
     require_schema_order,
 )
 from clarinet_cli.services.settings_warnings import refuse_accidental_sqlite
-from clarinet_cli.services.unit_of_work import Access, Database, run_operation, unit_of_work
+from clarinet_cli.services.unit_of_work import (
+    Access,
+    Database,
+    as_database,
+    run_operation,
+    unit_of_work,
+)
 from clarinet_cli.settings import Settings
 from clarinet_cli.signals import SIGNALS
 from clarinet_cli.types import UNCHANGED, planned_result
@@ -50,12 +56,12 @@ async def superuser_is_missing(database: Database, *, admin_only: bool = False) 
     settings = database.settings
     if not settings.admin_auto_create:
         return False
-    if not admin_only and not await database_exists(settings):
+    if not admin_only and not await database_exists(database):
         if sqlite_file(database_url(settings)) is None:
             async with open_maintenance_connection(settings):
                 logger.debug("the server can create the database")
         return True
-    if not admin_only and not await database_has_tables(settings):
+    if not admin_only and not await database_has_tables(database):
         return True
     return await run_operation(database, find_superuser) is None
 
@@ -106,12 +112,12 @@ async def initialise_database(
         if on_password is not None:
             on_password([*steps, _to_step(change)])
 
-    await _require_creatable(settings, password, dry_run=dry_run, schema_anyway=schema_anyway)
-    add(await ensure_database(settings, dry_run=dry_run))
+    await _require_creatable(database, password, dry_run=dry_run, schema_anyway=schema_anyway)
+    add(await ensure_database(database, dry_run=dry_run))
     SIGNALS.check_interrupted()
     if dry_run and steps[0].result != UNCHANGED:
         return steps + _steps_when_empty(settings)
-    add(await ensure_schema(settings, dry_run=dry_run, schema_anyway=schema_anyway))
+    add(await ensure_schema(database, dry_run=dry_run, schema_anyway=schema_anyway))
     SIGNALS.check_interrupted()
     if dry_run and steps[1].result == planned_result("created"):
         return steps + _steps_when_empty(settings)[1:]
@@ -124,9 +130,10 @@ async def initialise_database(
 
 
 async def _require_creatable(
-    settings: Settings, password: Optional[NewPassword], *, dry_run: bool, schema_anyway: bool
+    database: Database, password: Optional[NewPassword], *, dry_run: bool, schema_anyway: bool
 ) -> None:
     """Refuse what a later step would refuse, before anything is created."""
+    settings = database.settings
     require_own_schema(settings)
     refuse_accidental_sqlite(settings)
     required_roles(settings)
@@ -135,9 +142,9 @@ async def _require_creatable(
         if password is not None:
             require_acceptable(password, email, settings)
     if not schema_anyway:
-        await require_schema_order(settings, creates=True)
+        await require_schema_order(database, creates=True)
     if not dry_run:
-        await require_runnable(settings)
+        await require_runnable(database)
 
 
 async def initialise_superuser(
@@ -187,17 +194,20 @@ def _steps_when_empty(settings: Settings) -> list[Step]:
     ]
 
 
-async def ensure_database(settings: Settings, *, dry_run: bool = False) -> Step:
+async def ensure_database(source: Settings | Database, *, dry_run: bool = False) -> Step:
     """Create the SQLite file or the PostgreSQL database if there is none.
 
     Args:
-        settings: The settings, which name the database.
+        source: The settings, which name the database, or a ``Database`` whose engine is used.
         dry_run: Change nothing, report what would be done.
     """
+    async with as_database(source) as database:
+        exists = await database_exists(database)
+    settings = database.settings
     url = database_url(settings)
     file = sqlite_file(url)
     where = display_url(url)
-    if await database_exists(settings):
+    if exists:
         return Step("database", UNCHANGED, where)
     if dry_run:
         return Step("database", planned_result("created"), where)

@@ -14,13 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clarinet_cli.database.commits import transaction
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import Database, open_database
+from clarinet_cli.database.session import Database, as_database, open_database
 from clarinet_cli.database.table_check import require_server_tables
 from clarinet_cli.services.audit import TransactionAudit, audit_transaction
 from clarinet_cli.settings import Settings
 from clarinet_cli.types import planned_result
 
-__all__ = ["Access", "Database", "UnitOfWork", "open_database", "run_operation", "unit_of_work"]
+__all__ = [
+    "Access",
+    "Database",
+    "UnitOfWork",
+    "as_database",
+    "open_database",
+    "run_operation",
+    "unit_of_work",
+]
 
 ResultT = TypeVar("ResultT")
 
@@ -109,16 +117,6 @@ async def require_fitting_tables(settings: Settings) -> None:
     if not settings.capabilities.own_schema:
         async with unit_of_work(settings):
             pass
-
-
-@asynccontextmanager
-async def as_database(source: Settings | Database) -> AsyncIterator[Database]:
-    """Yield the database of some settings, closed at the end; or a ``Database`` as it is."""
-    if isinstance(source, Database):
-        yield source
-        return
-    async with open_database(source) as database:
-        yield database
 
 
 async def run_operation(

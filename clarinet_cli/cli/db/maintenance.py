@@ -69,11 +69,7 @@ async def init(
     if not admin_only:
         require_own_schema(settings)
         refuse_accidental_sqlite(settings)
-        if not schema_anyway:
-            await require_schema_order(settings, creates=True)
-        await require_known_schema(settings)  # before the prompt for a password
     options = PasswordOptions(password_stdin, password_file, generate_password)
-    password = options.read(runtime)
     done: list[Step] = []
     # The steps before the superuser's are committed when the password is shown.
     presentation = Presentation(Step)
@@ -82,6 +78,12 @@ async def init(
     )
     try:
         async with open_database(settings, writes=True) as database:
+            if not admin_only:  # before the prompt for a password
+                if not schema_anyway:
+                    await require_schema_order(database, creates=True)
+                await require_known_schema(database)
+                await database.disconnect()
+            password = options.read(runtime)
             if not dry_run:
                 missing = await superuser_is_missing(database, admin_only=admin_only)
                 await database.disconnect()

@@ -27,8 +27,8 @@ from clarinet_cli.services.schema.preconditions import (
     dangling_references,
     require_no_dependents,
     require_no_new_dangling_references,
+    require_no_other_schema,
     require_no_tables,
-    require_schema_order,
 )
 from clarinet_cli.services.schema.state import (
     alembic_errors,
@@ -75,9 +75,14 @@ async def upgrade(
         UnreachableError: The database does not exist.
         BusyError: The lock was not free in time.
     """
-    if not schema_anyway:
-        await require_schema_order(settings)
-    return await _migrate(settings, target, UP, dry_run=dry_run, lock_timeout=lock_timeout)
+    return await _migrate(
+        settings,
+        target,
+        UP,
+        dry_run=dry_run,
+        schema_anyway=schema_anyway,
+        lock_timeout=lock_timeout,
+    )
 
 
 async def downgrade(
@@ -161,13 +166,21 @@ DOWN = _Direction(
 
 
 async def _migrate(
-    settings: Settings, target: str, direction: _Direction, *, dry_run: bool, lock_timeout: float
+    settings: Settings,
+    target: str,
+    direction: _Direction,
+    *,
+    dry_run: bool,
+    lock_timeout: float,
+    schema_anyway: bool = False,
 ) -> MigrationRun:
     require_revision(target)
     environment = find_environment(settings.project_dir)
     access = Access.READ if dry_run else Access.WRITE
     async with migration_connection(settings, access, lock_timeout) as connection:
         before = await connection.run_sync(current_heads)
+        if direction is UP and not (before or schema_anyway):
+            await connection.run_sync(require_no_other_schema, settings.project_dir)
         require_known_revisions(revision_status(environment, before))
         with alembic_errors(target):
             steps = direction.steps(environment.scripts, before, target)

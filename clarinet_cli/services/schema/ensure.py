@@ -6,7 +6,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from clarinet_cli.database.engine import Access
-from clarinet_cli.database.session import database_exists, get_connection
+from clarinet_cli.database.session import Database, as_database, database_exists
 from clarinet_cli.exceptions import REFUSED
 from clarinet_cli.models import TABLE_NAMES
 from clarinet_cli.results import MigrationStatus, Step
@@ -30,7 +30,7 @@ from clarinet_cli.settings import Settings
 
 
 async def ensure_schema(
-    settings: Settings, *, dry_run: bool = False, schema_anyway: bool = False
+    source: Settings | Database, *, dry_run: bool = False, schema_anyway: bool = False
 ) -> Step:
     """Upgrade the schema to head, unless another program manages it.
 
@@ -39,7 +39,7 @@ async def ensure_schema(
     with head if they are what Clarinet's revisions create.
 
     Args:
-        settings: The database and the project directory.
+        source: The settings, or a ``Database`` whose engine is used.
         dry_run: Only report what would be done.
         schema_anyway: See ``upgrade``.
 
@@ -47,7 +47,9 @@ async def ensure_schema(
         ConflictError: Some Clarinet tables exist, but not as Clarinet's revisions create them.
         RefusedError: The database is empty and the project has another program's environment.
     """
-    found = await _inspect(settings)
+    async with as_database(source) as database:
+        found = await _inspect(database)
+    settings = database.settings
     status, revision = found.status, join_revisions(found.status.current)
     if status.unknown:
         return Step(
@@ -75,18 +77,18 @@ async def ensure_schema(
     return Step("schema", "would_update" if dry_run else "updated", "existing tables adopted")
 
 
-async def require_known_schema(settings: Settings) -> None:
+async def require_known_schema(database: Database) -> None:
     """Refuse an existing schema that ``ensure_schema`` would refuse, without changing anything.
 
     Args:
-        settings: The database and the project directory.
+        database: The database.
 
     Raises:
         ConflictError: Some Clarinet tables exist, but not as Clarinet's revisions create them.
         RefusedError: Another program's migrations come first.
     """
-    if await database_exists(settings):
-        await _inspect(settings)
+    if await database_exists(database):
+        await _inspect(database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +108,16 @@ class _Schema:
     foreign: bool
 
 
-async def _inspect(settings: Settings) -> _Schema:
-    environment = find_environment(settings.project_dir)
-    async with get_connection(settings) as connection:
+async def _inspect(database: Database) -> _Schema:
+    directory = database.settings.project_dir
+    environment = find_environment(directory)
+    async with database.connection() as connection:
         # Tables first: a migration that commits in between is then seen in both.
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         status = revision_status(environment, await connection.run_sync(current_heads))
         found = await connection.run_sync(differences)
     present = tables.intersection(TABLE_NAMES)
-    others = tables - present - {"alembic_version"} or foreign_environment(settings.project_dir)
+    others = tables - present - {"alembic_version"} or foreign_environment(directory)
     schema = _Schema(
         environment, status, present, bool(others) and len(present) == len(TABLE_NAMES)
     )

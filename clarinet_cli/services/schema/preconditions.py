@@ -1,13 +1,14 @@
 """Checks before a migration: of tables, revisions and dependents."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Optional
 
 from alembic.script import Script
 from sqlalchemy import Connection, inspect
 
 from clarinet_cli.database.errors import DEPENDENTS_HINT
-from clarinet_cli.database.session import database_exists, get_connection
+from clarinet_cli.database.session import Database, database_exists
 from clarinet_cli.exceptions import CONFLICT, REFUSED, ConflictError
 from clarinet_cli.repositories.catalogue import read_tables
 from clarinet_cli.repositories.server import view_dependencies
@@ -16,20 +17,19 @@ from clarinet_cli.services.schema.comparison import differences
 from clarinet_cli.services.schema.environments import find_environment, foreign_environment
 from clarinet_cli.services.schema.scripts import dropped_tables
 from clarinet_cli.services.schema.state import current_heads, present_tables
-from clarinet_cli.settings import Settings
 
 WRITE_REVISION = "'clarinet migrate create -m repair' and 'clarinet migrate upgrade'"
 REPAIR_HINT = f"restore a backup, or 'clarinet migrate init', {WRITE_REVISION}"
 
 
-async def require_schema_order(settings: Settings, *, creates: bool = False) -> None:
+async def require_schema_order(database: Database, *, creates: bool = False) -> None:
     """Refuse to create the Clarinet tables in the database of another program.
 
     That is a server whose own migrations will create them, or an application with accounts of
     its own.
 
     Args:
-        settings: The database and the project directory.
+        database: The database.
         creates: Whether the caller would create a missing database; otherwise a missing
             database is not checked here.
 
@@ -37,47 +37,63 @@ async def require_schema_order(settings: Settings, *, creates: bool = False) -> 
         RefusedError: The project has another program's environment, and the database is empty;
             or it has no Clarinet tables, but a table of accounts.
     """
-    foreign = foreign_environment(settings.project_dir)
-    if await database_exists(settings):
-        async with get_connection(settings) as connection:
-            if await connection.run_sync(current_heads):
-                return
-            if await connection.run_sync(present_tables):
-                return
-            # Imported here: db inspect reads and writes settings files.
-            from clarinet_cli.services.inspection.shapes import account_tables
+    directory = database.settings.project_dir
+    if await database_exists(database):
+        async with database.connection() as connection:
+            await connection.run_sync(require_no_other_schema, directory)
+    elif creates:
+        _require_no_other_environment(directory)
 
-            accounts = account_tables(await connection.run_sync(read_tables))
-        if accounts:
-            listed = ", ".join(table.fullname for table in accounts)
-            raise REFUSED.with_context(
-                f"the database has the accounts of an application: {listed}",
-                hint="'clarinet db inspect --write' maps its tables; --schema-anyway creates the "
-                "Clarinet tables beside them",
-            )
-    elif not creates:
+
+def require_no_other_schema(connection: Connection, directory: Path) -> None:
+    """Refuse to create the Clarinet tables in an existing database; see ``require_schema_order``.
+
+    Args:
+        connection: A connection to the database.
+        directory: The project directory.
+
+    Raises:
+        RefusedError: See ``require_schema_order``.
+    """
+    if current_heads(connection) or present_tables(connection):
         return
-    if foreign is None:
-        return
-    raise REFUSED.with_context(
-        f"{foreign} is the migration environment of another program, which has not created the "
-        "Clarinet tables yet",
-        hint="run that program's migrations first, such as 'alembic upgrade head', then "
-        "'clarinet db init'; --schema-anyway creates the tables anyway",
-    )
+    # Imported here: db inspect reads and writes settings files.
+    from clarinet_cli.services.inspection.shapes import account_tables
+
+    accounts = account_tables(read_tables(connection))
+    if current_heads(connection):
+        return  # another run has created the Clarinet tables meanwhile
+    if accounts:
+        listed = ", ".join(table.fullname for table in accounts)
+        raise REFUSED.with_context(
+            f"the database has the accounts of an application: {listed}",
+            hint="'clarinet db inspect --write' maps its tables; --schema-anyway creates the "
+            "Clarinet tables beside them",
+        )
+    _require_no_other_environment(directory)
 
 
-async def require_runnable(settings: Settings) -> None:
+def _require_no_other_environment(directory: Path) -> None:
+    if foreign := foreign_environment(directory):
+        raise REFUSED.with_context(
+            f"{foreign} is the migration environment of another program, which has not created "
+            "the Clarinet tables yet",
+            hint="run that program's migrations first, such as 'alembic upgrade head', then "
+            "'clarinet db init'; --schema-anyway creates the tables anyway",
+        )
+
+
+async def require_runnable(database: Database) -> None:
     """Refuse to create a database whose migrations would then be refused.
 
     Args:
-        settings: The database and the project directory.
+        database: The database.
 
     Raises:
         RefusedError: The database is missing, and the project's migrations are not trusted.
     """
-    if not await database_exists(settings):
-        _ = find_environment(settings.project_dir).config
+    if not await database_exists(database):
+        _ = find_environment(database.settings.project_dir).config
 
 
 def require_no_tables(connection: Connection) -> None:

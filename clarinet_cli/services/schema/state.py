@@ -12,7 +12,7 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
-from clarinet_cli.database.session import get_connection
+from clarinet_cli.database.session import Database, as_database, get_connection
 from clarinet_cli.exceptions import (
     FAILURE,
     NOT_FOUND,
@@ -133,11 +133,14 @@ def parent_revisions(script: Script) -> tuple[str, ...]:
     return (down,) if isinstance(down, str) else tuple(down or ())
 
 
-async def database_has_tables(settings: Settings) -> bool:
-    """Return whether all of the Clarinet tables exist."""
-    async with get_connection(settings) as connection:
-        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
-    return set(TABLE_NAMES) <= set(tables)
+async def database_has_tables(source: Settings | Database) -> bool:
+    """Return whether all of the Clarinet tables exist.
+
+    Args:
+        source: The settings, or a ``Database`` whose engine is used.
+    """
+    async with as_database(source) as database, database.connection() as connection:
+        return await connection.run_sync(present_tables) == set(TABLE_NAMES)
 
 
 def with_connection(
