@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from clarinet_cli.database.session import database_exists
 from clarinet_cli.exceptions import (
@@ -261,6 +263,22 @@ class TestSuperuser:
         with pytest.raises(InvalidInputError):
             run(empty_project, NewPassword("admin123"))
         assert not asyncio.run(database_exists(empty_project.settings))
+
+    def test_one_connection_serves_all_steps(self, empty_project: Project) -> None:
+        """Only the creation on a server, the migration and its lock there have their own."""
+        opened: list[object] = []
+
+        def note(connection: object, _: object) -> None:
+            opened.append(connection)
+
+        numbers = []
+        event.listen(Pool, "connect", note)
+        for _ in range(2):
+            run(empty_project)
+            numbers.append(len(opened))
+            opened.clear()
+        event.remove(Pool, "connect", note)
+        assert numbers == [2 if empty_project.server is None else 4, 1]
 
     def test_generated_password_is_reported_once(self, empty_project: Project) -> None:
         """A generated password is in the result of the step that used it, and never again."""
