@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 POOLER := $(VENV)/.pgbouncer
-WORKERS ?= 2
+# More than two cores: the tests wait for processes and locks a third of their time.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-quick test-sqlalchemy-2.0 lint format types check coverage bench reference pictures \
