@@ -8,7 +8,18 @@ from itertools import product
 from typing import Any, Optional
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, not_, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    String,
+    and_,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -165,12 +176,12 @@ def _in_any_form(column: ColumnElement[Any], uuid: UUID) -> ColumnElement[bool]:
     ranges = (
         and_(
             # A text, not a number, that sorts before all texts that begin with *start*.
-            column > literal_column(f"'{start[:-1]}{chr(ord(start[-1]) - 1)}{AFTER_DIGITS}'"),
-            column < literal_column(f"'{start}{AFTER_DIGITS}'"),
+            column > literal(f"{start[:-1]}{chr(ord(start[-1]) - 1)}{AFTER_DIGITS}", String()),
+            column < literal(f"{start}{AFTER_DIGITS}", String()),
         )
         for start in (*map("".join, cases), "{", "u", "U")
     )
-    return or_(column == literal_column(f"X'{uuid.hex}'"), *ranges)
+    return or_(column == literal(uuid.bytes, LargeBinary()), *ranges)
 
 
 def _mismatch(table: str, column: str, expected: str, found: str) -> Exception:

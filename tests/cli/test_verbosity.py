@@ -24,8 +24,8 @@ def test_verbose_says_what_was_read_opened_and_how_long_it_took(project: Project
 
 
 def test_very_verbose_says_the_statements_without_values(project: Project) -> None:
-    """Each statement in one line; neither a password nor an address is in any."""
-    populate(project)
+    """Each statement in one line; neither a password, nor an address, nor an id is in any."""
+    ada = populate(project)
     words = ("-vv", "admin", "reset-password", ADA, "--any-user", "--password-stdin")
     result = project.run(*words, stdin=PASSWORD)
     assert result.code == 0, result
@@ -33,6 +33,7 @@ def test_very_verbose_says_the_statements_without_values(project: Project) -> No
     assert any(re.search(r': UPDATE "?user"? SET hashed_password=', line) for line in statements)
     assert all(PASSWORD not in line and "argon2" not in line for line in statements)
     assert all(ADA not in line for line in statements)
+    assert all(ada.hex not in line.replace("-", "") for line in statements)
 
 
 def test_without_it_nothing_is_said(project: Project) -> None:
