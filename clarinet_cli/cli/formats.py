@@ -8,7 +8,8 @@ from dataclasses import fields
 from datetime import datetime
 from functools import cache, lru_cache
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Optional, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
 
 from clarinet_cli.cli.text import json_safe, printable, spreadsheet_safe
 from clarinet_cli.timefmt import iso_text
@@ -22,25 +23,28 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 RowChunk: TypeAlias = "Sequence[Any] | SessionPage"
 """Some of the rows of a listing: dataclasses of one type, or sessions field by field."""
-TEXT_CACHE_SIZE = 4096
+CACHED_VALUES = 4096
 
 
 def as_fields(result: "DataclassInstance") -> Fields:
     """Return a result's public fields by name, in their declared order."""
-    names, optional = _field_names(type(result))
-    values = {name: getattr(result, name) for name in names}
-    for name in optional:
+    row_type = type(result)
+    values = {name: getattr(result, name) for name in _field_names(row_type)}
+    for name in _optional_fields(row_type):
         if values[name] is None:
             del values[name]
     return values
 
 
 @cache
-def _field_names(row_type: "type[DataclassInstance]") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of a type's fields, and of those that are left out when None."""
-    every = fields(row_type)
-    optional = tuple(item.name for item in every if item.metadata.get("omit_none"))
-    return tuple(item.name for item in every), optional
+def _field_names(row_type: "type[DataclassInstance]") -> tuple[str, ...]:
+    return tuple(item.name for item in fields(row_type))
+
+
+@cache
+def _optional_fields(row_type: "type[DataclassInstance]") -> tuple[str, ...]:
+    """Return the names of a type's fields that are left out when they are None."""
+    return tuple(item.name for item in fields(row_type) if item.metadata.get("omit_none"))
 
 
 def select(values: Fields, names: Sequence[str]) -> Fields:
@@ -100,12 +104,21 @@ class Document:
     def chunk(self, rows: "RowChunk") -> str:
         """Return some rows.
 
-        The columns of a page of sessions become JSON lines as they are, without an object for
-        each row.
+        JSON lines are made column by column, without an object for each row.
         """
-        if self.output is OutputFormat.JSONL and not isinstance(rows, Sequence):
-            return columns_as_jsonl(self.header, rows.select(self.header))
+        if self.output is OutputFormat.JSONL:
+            if not isinstance(rows, Sequence):
+                return columns_as_jsonl(self.header, rows.select(self.header))
+            if all(map(self._has_its_columns, set(map(type, rows)))):
+                columns = [[getattr(row, name, None) for row in rows] for name in self.header]
+                return columns_as_jsonl(self.header, columns)
         return "".join([self.row(as_fields(row)) for row in rows])
+
+    def _has_its_columns(self, row_type: "type[DataclassInstance]") -> bool:
+        """Return whether the fields of all rows of a type are those of the header."""
+        if _optional_fields(row_type):
+            return False
+        return self.selected or tuple(self.header) == _field_names(row_type)
 
     def row(self, values: Fields) -> str:
         """Return one row."""
@@ -186,11 +199,11 @@ def _csv_line(cells: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def columns_as_jsonl(names: Sequence[str], columns: Sequence[Sequence[Optional[str]]]) -> str:
+def columns_as_jsonl(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> str:
     """Return rows as JSON lines, equal to those of ``as_json`` but faster.
 
-    A column that needs no escapes is copied as it is, and the encoding of repeated text (an
-    address, a user agent) is cached.
+    A column of text that needs no escapes is copied as it is, and the encoding of repeated values
+    (an address, a user agent, a flag) is cached.
 
     Args:
         names: The names of the fields.
@@ -198,14 +211,17 @@ def columns_as_jsonl(names: Sequence[str], columns: Sequence[Sequence[Optional[s
     """
     parts, values = [], []
     for name, column in zip(names, columns, strict=True):
-        plain = _is_plain(column)
+        types = set(map(type, column))
+        texts = list(map(str, column)) if types == {UUID} else column
+        plain = _is_plain(texts)
         parts.append(f'"{name}": "%s"' if plain else f'"{name}": %s')
-        values.append(column if plain else map(_json_text, column))
+        encode = _json_value.__wrapped__ if dict in types else _json_value  # a dict is no key
+        values.append(texts if plain else map(encode, texts))
     line = "{" + ", ".join(parts) + "}\n"
     return "".join(map(line.__mod__, zip(*values, strict=True)))
 
 
-def _is_plain(column: Sequence[Optional[str]]) -> bool:
+def _is_plain(column: Sequence[object]) -> bool:
     """Return whether all values are text that JSON carries without escapes."""
     if set(map(type, column)) != {str}:
         return False
@@ -213,8 +229,8 @@ def _is_plain(column: Sequence[Optional[str]]) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-@lru_cache(TEXT_CACHE_SIZE)
-def _json_text(value: Optional[str]) -> str:
+@lru_cache(CACHED_VALUES, typed=True)  # 1 and True are equal, but differ in JSON
+def _json_value(value: object) -> str:
     return json_safe(_encode_compact(value))
 
 

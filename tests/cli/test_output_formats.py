@@ -297,6 +297,14 @@ def test_json_keeps_types_and_times(populated: Project) -> None:
     assert populated.json("migrate", "history")[-1]["down_revision"] is None
 
 
+@pytest.mark.parametrize("words", ["admin list --all", "migrate history", "db check"])
+def test_json_lines_are_the_rows_of_json(populated: Project, words: str) -> None:
+    """Each line is one row, with the same text: 1 and true are equal in Python, not in JSON."""
+    rows = json.loads(populated.run(*words.split(), "-o", "json").stdout)
+    lines = populated.run(*words.split(), "-o", "jsonl").stdout.splitlines()
+    assert lines == [json.dumps(row, ensure_ascii=False) for row in rows]
+
+
 def test_timestamps_are_what_is_stored(populated: Project) -> None:
     """The timestamp in JSON is the stored one, to the microsecond, in UTC."""
     user = populated.add_user("exact@example.org")
