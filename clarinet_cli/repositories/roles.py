@@ -75,7 +75,7 @@ class RoleRepository(BaseRepository[Role]):
             PreventedError: A trigger or rule prevented it.
         """
         if self._mapped is not None:
-            from clarinet_cli.repositories.mapped_accounts import MappedRoles
+            from clarinet_cli.repositories.mapped_roles import MappedRoles
 
             granted = list(names)
             await MappedRoles(self.session, self._mapped).grant(user_id, granted)
@@ -125,7 +125,7 @@ class RoleRepository(BaseRepository[Role]):
             PreventedError: A trigger or rule prevented it.
         """
         if self._mapped is not None:
-            from clarinet_cli.repositories.mapped_accounts import MappedRoles
+            from clarinet_cli.repositories.mapped_roles import MappedRoles
 
             revoked = set(names)
             await MappedRoles(self.session, self._mapped).revoke(user_id, revoked)

@@ -233,7 +233,7 @@ class RowFlawRepository:
         owner = self._mapped.column(SESSIONS.name, "user_id")
         users = self._mapped.qualified_name(self._mapped.stored_name(USERS.name)[1])
         key = self._mapped.quote(self._mapped.mapping.user_columns.id)
-        subquery = f"EXISTS (SELECT 1 FROM {users} AS o WHERE o.{key} = {owner})"  # noqa: S608 - quoted
+        subquery = f"EXISTS (SELECT 1 FROM {users} AS o WHERE o.{key} = {owner})"  # noqa: S608 - the names are quoted
         return literal_column(subquery, Boolean)
 
     def _is_query(self, table: str) -> bool:

@@ -24,7 +24,7 @@ def row_counts(connection: sqlite3.Connection, tables: StoredTables = OWN_TABLES
     """
     present = {name.lower() for name in table_names(connection)}
     return {
-        name: connection.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0]  # noqa: S608 - quoted
+        name: connection.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0]  # noqa: S608 - the names are quoted
         for name in tables.fullnames
         if name.lower() in present
     }
@@ -91,8 +91,8 @@ def delete_sessions(connection: sqlite3.Connection, table: str) -> int:
         IntegrityError: Rows of other tables refer to a session, or a trigger refuses.
     """
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(f"DELETE FROM {_quoted(table)}")  # noqa: S608 - quoted
-    query = f"SELECT count(*) FROM {_quoted(table)}"  # noqa: S608 - quoted
+    connection.execute(f"DELETE FROM {_quoted(table)}")  # noqa: S608 - the names are quoted
+    query = f"SELECT count(*) FROM {_quoted(table)}"  # noqa: S608 - the names are quoted
     return int(connection.execute(query).fetchone()[0])
 
 

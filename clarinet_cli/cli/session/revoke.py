@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 REVOKED = "revoked"
 KeepCurrent = Annotated[
     Optional[list[str]],
-    typer.Option(
-        "--keep-current", metavar="ID", help="Keep the session with this id too; repeatable."
-    ),
+    typer.Option("--keep-current", metavar="ID", help="Keep the session with this id; repeatable."),
 ]
 
 
