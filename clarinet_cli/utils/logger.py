@@ -60,9 +60,10 @@ STANDARD_LEVELS = {
 }
 
 
-# Warnings of libraries, and asyncio's reports about connections that the server closed (unhandled
-# exceptions of tasks, unclosed transports), which the command reports itself.
-NOISY = ("py.warnings", "asyncio")
+# Warnings of libraries, and the reports of asyncio and of connection pools about connections that
+# the server closed (unhandled exceptions of tasks, unclosed transports, connections that cannot be
+# terminated), which the command reports itself.
+NOISY = ("py.warnings", "asyncio", "sqlalchemy.pool")
 _sinks: dict[str, int] = {}
 _verbosity = ContextVar("verbosity", default=0)
 HOST_DEPTH = 5  # frames between the call of a logger and its sink
@@ -266,7 +267,7 @@ class _ToLoguru(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level: Any = STANDARD_LEVELS.get(record.levelno, record.levelno)
-        if record.name in NOISY:
+        if record.name.startswith(NOISY):
             level = "DEBUG"
         text = record.getMessage().strip()
         if (

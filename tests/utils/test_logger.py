@@ -173,6 +173,17 @@ def test_python_warnings_are_for_those_who_debug(capsys: pytest.CaptureFixture[s
         assert "out of date" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verbosity", [0, 1, 2])
+def test_a_pool_reports_lost_connections_to_those_who_debug(
+    capsys: pytest.CaptureFixture[str], verbosity: int
+) -> None:
+    """That a connection cannot be terminated is no second error beside the command's own."""
+    configure_logging(verbosity)
+    pool = logging.getLogger("sqlalchemy.pool.impl.AsyncAdaptedQueuePool")
+    pool.error("Exception terminating connection", exc_info=OSError("gone"))
+    assert ("terminating" in capsys.readouterr().err) == (verbosity == 2)
+
+
 @pytest.mark.parametrize("name", ["aiosqlite", "sqlalchemy.engine.Engine"])
 def test_statements_and_their_values_are_never_logged(
     capsys: pytest.CaptureFixture[str], name: str
